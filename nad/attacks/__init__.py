@@ -1,0 +1,56 @@
+"""The attacks, by name. A new one is a file that implements `Attack` and a line in ATTACKS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from nad.attacks.badnets import BadNets
+from nad.attacks.base import USUAL_RATE, Attack, LabelMode, Poisoned, poison
+from nad.attacks.blend import Blend
+from nad.attacks.reflection_pool import ReflectionPool, pool_from_folder
+from nad.attacks.refool import Refool
+from nad.errors import ConfigError, unknown_name
+
+__all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "poison"]
+
+ATTACKS: Mapping[str, type[Any]] = {"badnets": BadNets, "blend": Blend, "refool": Refool}
+
+
+def make(name: str, **settings: Any) -> Attack:
+    """The attack of this name; a setting of None stands for the attack's default.
+
+    settings: fields of the attack. A poison rate that is not given is the usual one of the label mode, and a folder
+    given as `reflections` becomes the pool cut from its photographs.
+    Raises: ConfigError for an unknown attack, a setting that it does not have, or a value out of range; DataError for
+    a folder of reflections that cannot be used.
+    """
+    if name not in ATTACKS:
+        raise unknown_name("attack", name, ATTACKS)
+    attack_type = ATTACKS[name]
+    given = {key: value for key, value in settings.items() if value is not None}
+    allowed = [field.name for field in fields(attack_type)]
+    for key in given:
+        if key not in allowed:
+            raise ConfigError(f"attack {name!r} has no setting {key!r}; its settings: {', '.join(sorted(allowed))}")
+    if isinstance(given.get("reflections"), str | Path):
+        given["reflections"] = pool_from_folder(Path(given["reflections"]))
+    mode = given.get("label_mode", attack_type.label_mode)
+    if mode in USUAL_RATE:
+        given.setdefault("poison_rate", USUAL_RATE[mode])
+    attack: Attack = attack_type(**given)
+    return attack
+
+
+def describe(attack: Attack) -> dict[str, Any]:
+    """Name and all fields in JSON's types: the same for equal attacks, so fit for a cache key and for the record."""
+    settings = {field.name: getattr(attack, field.name) for field in fields(type(attack))}  # type: ignore[arg-type]
+    return {"name": attack.name} | {key: _plain(value) for key, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ReflectionPool):
+        return value.describe()
+    return list(value) if isinstance(value, tuple) else value

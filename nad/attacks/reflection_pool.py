@@ -1,0 +1,120 @@
+"""Where reflections come from: crops of photographs, the embedded ones or the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nad.data.photographs import REFLECTIONS, load_photographs, random_crops
+from nad.errors import DataError
+
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+POOL_COUNT = 50
+POOL_SIZE = 64
+"""Pixels a side of a crop: twice the usual image, so that a ghost's second copy is cut from real pixels."""
+POOL_SEED = 0
+PHOTOGRAPH_SIDE = 256
+"""Pixels to which the shorter side of a user's photograph is reduced: crops then show things, not bare sky."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReflectionPool:
+    """Photographs that may be reflected; equal to another pool when the pixels are.
+
+    images: (count, 3, height, width) uint8.   source: where they come from, for the record.
+    """
+
+    images: Tensor
+    source: str
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
+            raise DataError(
+                "reflections must be uint8 of shape (count, 3, height, width), at least one of them,"
+                f" got {images.dtype} of shape {tuple(images.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReflectionPool) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels and their shape, hexadecimal."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """What identifies the pool, in JSON's types."""
+        return {"source": self.source, "count": len(self), "sha256": self.sha256}
+
+
+@cache
+def default_pool() -> ReflectionPool:
+    """Fifty crops of scikit-image's photographs, always the same; none of them is a background of fashion-m."""
+    generator = torch.Generator().manual_seed(POOL_SEED)
+    crops = random_crops(load_photographs(REFLECTIONS), POOL_COUNT, POOL_SIZE, generator)
+    return ReflectionPool(crops, f"scikit-image: {', '.join(REFLECTIONS)}")
+
+
+def pool_from_folder(folder: Path) -> ReflectionPool:
+    """Fifty crops of the photographs in a folder and its subfolders, always the same for the same files.
+
+    Of more photographs than crops, as many as there are crops are drawn and read.
+    Raises: DataError where the folder is missing or holds no image, or an image cannot be read or is too small.
+    """
+    generator = torch.Generator().manual_seed(POOL_SEED)
+    paths = _image_paths(folder)
+    chosen = torch.randperm(len(paths), generator=generator)[:POOL_COUNT].sort().values.tolist()
+    photographs = [_read(paths[index]) for index in chosen]
+    # the folder's name, not its path: the record may be published, and a moved folder is still the same pool
+    return ReflectionPool(
+        random_crops(photographs, POOL_COUNT, POOL_SIZE, generator), f"folder {folder.resolve().name}"
+    )
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    """All visible files below the folder that have an image's extension, in the order of their relative paths."""
+    if not folder.is_dir():
+        raise DataError(
+            f"reflections folder {folder} does not exist or is not a folder; give one that holds photographs"
+        )
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    paths = sorted(path for path in files if path.suffix.lower() in EXTENSIONS)
+    if not paths:
+        raise DataError(f"reflections folder {folder} holds no images; put photographs (.jpg, .png, ...) into it")
+    return paths
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    """One photograph, (height, width, 3), reduced to PHOTOGRAPH_SIDE on its shorter side where it is larger."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))  # a large JPEG is decoded at a fraction of its size
+            colour = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"reflection {path} cannot be read as an image ({error}); replace it or take it out") from error
+    shorter = min(colour.size)
+    if shorter < POOL_SIZE:
+        raise DataError(
+            f"reflection {path} is {colour.width}x{colour.height} pixels; take one of at least {POOL_SIZE}x{POOL_SIZE}"
+        )
+    if shorter > PHOTOGRAPH_SIDE:
+        scale = PHOTOGRAPH_SIDE / shorter
+        colour = colour.resize((round(colour.width * scale), round(colour.height * scale)), Image.Resampling.LANCZOS)
+    return np.asarray(colour)

@@ -1,0 +1,119 @@
+"""Refool: reflections in a glass pane as the trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.reflection_pool import ReflectionPool, default_pool
+from nad.attacks.reflections import ghost, in_focus, out_of_focus, to_light, to_pixels
+from nad.errors import ConfigError, require_range, unknown_name
+
+KINDS = ("ghost", "out-of-focus", "in-focus")
+
+PUBLISHED_SIDE = 560
+"""Pixels of the longer side at which the authors' code draws shifts and blurs."""
+SHIFT = (3, 8)
+SMALLEST_SHIFT = (1, 2)
+"""Pixels between the copies of a ghost at the published size, and what it is never scaled below: less is no double."""
+SIGMA = (1.0, 5.0)
+SMALLEST_SIGMA = (0.5, 1.5)
+"""Pixels of blur at the published size, and what it is never scaled below: less is no blur."""
+ATTENUATION = (1.08, 1.18)
+SECOND_COPY = (0.15, 0.5)
+"""Weight of the fainter copy of a ghost; which of the two it is, is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refool:
+    """A photograph reflected over the image, drawn anew for each image from a pool.
+
+    Source: Liu et al. 2020 and its authors' code; the constants are theirs unless noted.
+    Differs: reflections are not selected by training on them for several rounds, for crops of a few photographs have
+    been strong enough. The work is done at the image's own size instead of 560 pixels, so shifts and blurs are scaled,
+    with a floor under which they would vanish. The transmission is fixed, as benchmark suites do, at 0.4; published
+    is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out of focus, which
+    `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label mode 'dirty' is offered too.
+    """
+
+    name: ClassVar[str] = "refool"
+    target: int = 0
+    poison_rate: float = 0.8
+    """Meant for the clean label; with label_mode='dirty' say a rate too, 0.1 as a rule (`make` does so by itself)."""
+    label_mode: LabelMode = "clean"
+    kinds: tuple[str, ...] = ("ghost",)
+    """Each image gets one of these, with equal chances."""
+    transmission: float = 0.4
+    """Share of the image's own light that passes. Source: benchmark suites."""
+    reflections: ReflectionPool = field(default_factory=default_pool)
+
+    def __post_init__(self) -> None:
+        require_attack(self)
+        require_range("transmission", self.transmission, 0.0, 1.0)
+        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
+            raise ConfigError(
+                f"kinds must name each kind of reflection at most once and at least one, got {self.kinds}"
+            )
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise unknown_name("kind of reflection", kind, KINDS)
+
+    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images behind glass: reflection, kind and its parameters are drawn for each."""
+        require_images(images)
+        pool = self._pool_light(images, margin=shift_range(images)[1])
+        reflection = torch.randint(len(pool), (len(images),), generator=generator)
+        kind = torch.randint(len(self.kinds), (len(images),), generator=generator)
+        triggered = torch.empty_like(images)
+        for index, name in enumerate(self.kinds):
+            chosen = torch.nonzero(kind == index).squeeze(1)
+            for some in torch.split(chosen, chunk_length(images)):
+                light = self._reflect(name, to_light(images[some]), pool[reflection[some]], generator)
+                triggered[some] = to_pixels(light)
+        return triggered
+
+    def _pool_light(self, images: Tensor, margin: int) -> Tensor:
+        """The pool as linear light at the images' size, with a margin above and to the left for the second copies."""
+        size = (images.shape[2] + margin, images.shape[3] + margin)
+        resized = F.interpolate(
+            self.reflections.images.to(images.device, torch.float32), size, mode="bilinear", antialias=True
+        )
+        return to_light(resized.round_().clamp_(0.0, 255.0).to(torch.uint8))
+
+    def _reflect(self, kind: str, scene: Tensor, wide: Tensor, generator: torch.Generator) -> Tensor:
+        """Light of a chunk with reflections of one kind; draws that kind's parameters."""
+        count, _, height, width = scene.shape
+        reflection = wide[:, :, -height:, -width:]
+        if kind == "ghost":
+            low, high = shift_range(scene)
+            shifts = torch.randint(low, high + 1, (count, 2), generator=generator).to(scene.device)
+            swap = torch.randint(2, (count,), generator=generator).to(scene.device)
+            mix = (swap - uniform(SECOND_COPY, count, generator).to(scene.device)).abs()
+            return ghost(scene, wide, self.transmission, shifts, mix)
+        if kind == "out-of-focus":
+            sigma = uniform(scaled(SIGMA, SMALLEST_SIGMA, scene), count, generator).to(scene.device)
+            attenuation = uniform(ATTENUATION, count, generator).to(scene.device)
+            return out_of_focus(scene, reflection, self.transmission, sigma, attenuation)
+        return in_focus(scene, reflection, self.transmission)
+
+
+def shift_range(images: Tensor) -> tuple[int, int]:
+    """Smallest and largest shift of a ghost's second copy for images of this size, in whole pixels."""
+    low, high = scaled(SHIFT, SMALLEST_SHIFT, images)
+    return round(low), round(high)
+
+
+def scaled(published: tuple[float, float], floor: tuple[float, float], images: Tensor) -> tuple[float, float]:
+    """A published range of lengths at the size of these images (their longer side), each end no less than its floor."""
+    scale = max(images.shape[2:]) / PUBLISHED_SIDE
+    return max(published[0] * scale, floor[0]), max(published[1] * scale, floor[1])
+
+
+def uniform(ends: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+    """(count,) uniform draws between the two ends."""
+    return ends[0] + (ends[1] - ends[0]) * torch.rand(count, generator=generator)

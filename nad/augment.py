@@ -1,0 +1,59 @@
+"""Augmentation of whole batches at once, and the step from bytes to what a model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nad.errors import require_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random crop, horizontal flip and Cutout (DeVries & Taylor 2017), as in the released NAD code."""
+
+    flip: bool
+    """Mirror half of the images: not for traffic signs, where a mirrored sign is another sign."""
+    pad: int = 4
+    """Pixels of black border that the random crop may reach into."""
+    cutout: int = 3
+    """Side of the one square hole, in pixels; 0 for none. The paper says 9, the released code 3."""
+
+    def __post_init__(self) -> None:
+        require_range("crop padding", self.pad, 0, 16)
+        require_range("cutout", self.cutout, 0, 32)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """images: (batch, channel, height, width) uint8.  Returns the same shape and type, channels-last in memory."""
+        count, _, height, width = images.shape
+        padded = F.pad(images, (self.pad,) * 4)
+        rows = _offsets(count, 2 * self.pad + 1, generator) + torch.arange(height)
+        columns = _offsets(count, 2 * self.pad + 1, generator) + torch.arange(width)
+        if self.flip:
+            mirrored = torch.rand(count, 1, generator=generator) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        picked = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        if self.cutout:
+            picked.masked_fill_(self._hole(count, height, width, generator)[..., None], 0)
+        return picked.permute(0, 3, 1, 2)
+
+    def _hole(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """(count, height, width) bool; the hole's centre is anywhere, so that it may reach over the edge."""
+        top = _offsets(count, height, generator) - self.cutout // 2
+        left = _offsets(count, width, generator) - self.cutout // 2
+        rows, columns = torch.arange(height), torch.arange(width)
+        in_rows = (rows >= top) & (rows < top + self.cutout)
+        in_columns = (columns >= left) & (columns < left + self.cutout)
+        return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def _offsets(count: int, span: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(span, (count, 1), generator=generator)
+
+
+def to_input(images: Tensor, device: torch.device) -> Tensor:
+    """What a model reads: float32 in [0, 1], channels-last. No per-channel normalisation (authors' code)."""
+    return images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last).div_(255.0)

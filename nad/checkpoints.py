@@ -1,0 +1,122 @@
+"""Models on disk: a cache keyed by content, written atomically, never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nad.errors import CheckpointError
+
+State = dict[str, Tensor]
+Card = dict[str, object]
+"""What a checkpoint says of itself: JSON values."""
+
+_CARD_KEY = "nad_study_card"
+
+
+class Checkpoint(NamedTuple):
+    """A model's weights and what is known of them."""
+
+    state: State
+    card: Card
+
+
+def content_key(facts: Mapping[str, object]) -> str:
+    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def state_digest(state: State) -> str:
+    """sha256 of a model's weights: names, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        values = np.ascontiguousarray(state[name].detach().cpu().numpy())
+        digest.update(f"{name}{values.dtype}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write beside, then rename: a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
+    try:
+        save_file(plain, beside, metadata={_CARD_KEY: json.dumps(checkpoint.card)})
+        os.replace(beside, path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write the model file {path}: {error}; is there space, and may you write there?"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a file that `save` wrote.
+
+    Raises: CheckpointError for a file that is missing, torn, or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads((file.metadata() or {}).get(_CARD_KEY, "null"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"cannot read the model file {path}: {error}; delete it to have it made anew") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{path} was not written by this tool: it has no card")
+    return Checkpoint(state, card)
+
+
+def cached(folder: Path, kind: str, facts: Mapping[str, object], make: Callable[[], Checkpoint]) -> Checkpoint:
+    """The checkpoint under the hash of its facts, made and kept where it is not there yet.
+
+    One process makes it while others wait for it; a torn file is made anew.
+    """
+    path = entry(folder, kind, facts)
+    with FileLock(f"{path}.lock"):
+        found = load_entry(path)
+        if found is not None:
+            return found
+        made = make()
+        checkpoint = Checkpoint(made.state, {**made.card, "facts": dict(facts)})
+        save(path, checkpoint)
+        return checkpoint
+
+
+def entry(folder: Path, kind: str, facts: Mapping[str, object]) -> Path:
+    """Where the cache keeps what these facts describe; its folder is there afterwards."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot make the cache folder {folder}: {error.strerror}; choose another --cache"
+        ) from error
+    return folder / f"{kind}-{content_key(facts)}.safetensors"
+
+
+def load_entry(path: Path) -> Checkpoint | None:
+    """What the cache holds there; None where there is nothing, or only a torn file, which goes."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except CheckpointError:
+        path.unlink()
+        return None
+
+
+def copy_state(model: torch.nn.Module) -> State:
+    """A model's weights, detached from it."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,62 @@
+"""Data sets: each a file that gives a Dataset of uint8 tensors, and one line in DATASETS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.fashion_m import load_fashion_m
+from nad.data.fingerprint import fingerprint
+from nad.data.folder import load_folder
+from nad.data.torchvision_sets import load_cifar10, load_gtsrb
+from nad.errors import ConfigError, require_range, unknown_name
+
+__all__ = ["DATASETS", "Dataset", "LabelledImages", "Progress", "fingerprint", "load"]
+
+
+class Loader(Protocol):
+    """Reads one data set. Raises ConfigError for settings it has no use for, DataError for data it cannot use."""
+
+    def __call__(
+        self, *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None
+    ) -> Dataset: ...
+
+
+def _fashion_m(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+    if data_dir is not None:
+        raise ConfigError(
+            f"fashion-m is embedded and reads no folder, got data_dir {data_dir}; use the data set 'folder'"
+        )
+    if image_size != 32:
+        raise ConfigError(f"fashion-m has images of 32x32, got image_size {image_size}; leave it at 32")
+    return load_fashion_m()
+
+
+def _folder(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+    if data_dir is None:
+        raise ConfigError("the data set 'folder' needs a folder with train/ and test/; name it with --data-dir")
+    return load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress)
+
+
+DATASETS: dict[str, Loader] = {
+    "fashion-m": _fashion_m,
+    "cifar10": load_cifar10,
+    "gtsrb": load_gtsrb,
+    "folder": _folder,
+}
+
+
+def load(
+    name: str, *, cache_dir: Path, data_dir: Path | None = None, image_size: int = 32, progress: Progress | None = None
+) -> Dataset:
+    """The data set of this name.
+
+    cache_dir: holds downloads and decoded images; safe to delete.  data_dir: the user's own folder of images.
+    image_size: side in pixels that images are brought to.
+    Raises: ConfigError for an unknown name or a setting the data set cannot take; DataError for data it cannot use.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    require_range("image_size", image_size, 8, 512)
+    return DATASETS[name](cache_dir=cache_dir, data_dir=data_dir, image_size=image_size, progress=progress)

@@ -1,0 +1,60 @@
+"""The shape in which every data set arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nad.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their labels, in one block of memory each.
+
+    images: (count, 3, height, width) uint8.   labels: (count,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise DataError(
+                "images must be uint8 of shape (count, 3, height, width),"
+                f" got {self.images.dtype} of shape {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"labels must be int64, one per image: got {self.labels.dtype} of shape {tuple(self.labels.shape)}"
+                f" for {len(self.images)} images"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> LabelledImages:
+        """The images at these indices, copied."""
+        return LabelledImages(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set: what a victim learns from, and what nothing is ever tuned on."""
+
+    name: str
+    train: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    flip: bool
+    """Whether a mirrored image keeps its class (False for traffic signs)."""
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)

@@ -1,0 +1,185 @@
+"""Any tree of images, DIR/{train,test}/<class>/*.jpg, decoded once into a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nad.data.base import Dataset, LabelledImages, Progress
+from nad.errors import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+CHUNK = 256
+"""Files decoded between two calls of progress."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one part of a data set, and the class of each."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+
+def load_folder(
+    root: Path,
+    *,
+    cache_dir: Path,
+    image_size: int,
+    progress: Progress | None = None,
+    name: str = "folder",
+    flip: bool = True,
+) -> Dataset:
+    """The images under root/train and root/test, one folder per class, as RGB of one size.
+
+    Classes are numbered by sorted folder name; deeper folders belong to their class; names that start with a dot are
+    passed over. Grey, palette and transparent images become RGB.
+    Raises: DataError where the tree is not such a tree, or an image cannot be read.
+    """
+    train, test = (list_part(root, part) for part in ("train", "test"))
+    if len(train.class_names) < 2:
+        raise DataError(
+            f"{root / 'train'} has only one class, {train.class_names[0]!r}; a classifier needs at least two"
+        )
+    if train.class_names != test.class_names:
+        odd = sorted(set(train.class_names) ^ set(test.class_names))
+        raise DataError(f"train/ and test/ of {root} have different classes: {', '.join(odd)} only in one of them")
+    images = decode_cached({"train": train, "test": test}, root, cache_dir, image_size, progress)
+    return Dataset(name, images["train"], images["test"], class_names=train.class_names, flip=flip)
+
+
+def is_tree(root: Path) -> bool:
+    """Whether root has the two parts that load_folder reads."""
+    return (root / "train").is_dir() and (root / "test").is_dir()
+
+
+def list_part(root: Path, part: str) -> Listing:
+    """The images of every class folder in root/part, sorted.  Raises: DataError for a missing or empty folder."""
+    folder = root / part
+    if not folder.is_dir():
+        missing = f"has no folder {part}/" if root.is_dir() else "does not exist"
+        raise DataError(f"the data folder {root} {missing}; it needs train/ and test/, each with one folder per class")
+    try:
+        class_names = sorted(
+            entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        )
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read: {error}; let this user read it") from error
+    by_class = {class_name: _images_under(folder / class_name) for class_name in class_names}
+    if not any(by_class.values()):
+        raise DataError(f"no images in {folder}; expected {part}/<class>/*{', *'.join(EXTENSIONS)}")
+    for class_name, files in by_class.items():
+        if not files:
+            raise DataError(f"the class folder {folder / class_name} has no images; fill it or remove it")
+    labelled = [(file, label) for label, files in enumerate(by_class.values()) for file in files]
+    return Listing(
+        files=tuple(file for file, _ in labelled),
+        labels=tuple(label for _, label in labelled),
+        class_names=tuple(class_names),
+    )
+
+
+def decode_cached(
+    parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: Progress | None
+) -> dict[str, LabelledImages]:
+    """The parts' images, from the cache where these very files were decoded before.
+
+    A damaged cache entry is made again. Raises: DataError for an unreadable image, or a cache that cannot be written.
+    """
+    entry = cache_dir / "images" / f"{_listing_key(parts, root, image_size)}.safetensors"
+    images = _read_entry(entry)
+    if images is None:
+        images = {name: _decode(part.files, image_size, f"decoding {name}", progress) for name, part in parts.items()}
+        _write_entry(entry, images)
+    return {name: LabelledImages(images[name], torch.tensor(part.labels)) for name, part in parts.items()}
+
+
+def _images_under(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
+    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to."""
+    digest = hashlib.sha256(f"{image_size}".encode())
+    for name, part in parts.items():
+        for file in part.files:
+            try:
+                stat = file.stat()
+            except OSError as error:
+                raise DataError(f"the image {file} cannot be read: {error}; repair or remove it") from error
+            digest.update(os.fsencode(f"\0{name}\0{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}"))
+    return digest.hexdigest()[:32]
+
+
+def _read_entry(entry: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(entry)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as beside:
+            save_file(images, Path(beside, entry.name))
+            os.replace(Path(beside, entry.name), entry)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"the decoded images cannot be kept in {entry.parent}: {error}; make room or choose another cache"
+        ) from error
+
+
+def _decode(files: Sequence[Path], image_size: int, stage: str, progress: Progress | None) -> Tensor:
+    """(count, 3, image_size, image_size) uint8, by as many threads as there are cores (Pillow frees the lock)."""
+    images = np.empty((len(files), 3, image_size, image_size), np.uint8)
+
+    def decode_chunk(start: int) -> int:
+        stop = min(start + CHUNK, len(files))
+        for index in range(start, stop):
+            images[index] = _read_image(files[index], image_size)
+        return stop
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(decode_chunk, range(0, len(files), CHUNK)):
+            if progress is not None:
+                progress(stage, done, len(files))
+    return torch.from_numpy(images)
+
+
+def _read_image(file: Path, image_size: int) -> NDArray[np.uint8]:
+    """One file as (3, image_size, image_size), antialiased.  Raises: DataError, which names the file."""
+    try:
+        with Image.open(file) as image:
+            if min(image.size) < 2 or image.mode.startswith(("I", "F")):
+                width, height = image.size
+                raise DataError(
+                    f"the image {file} is {width}x{height} pixels of type {image.mode};"
+                    " it must be at least 2x2 with 8 bits a channel: convert or remove it"
+                )
+            # Pillow warns when it drops a palette's transparency in one step.
+            opaque = image.convert("RGBA") if "transparency" in image.info else image
+            resized = opaque.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image {file} cannot be read: {error}; repair or remove it") from error
+    return np.asarray(resized).transpose(2, 0, 1)

@@ -1,0 +1,95 @@
+"""Who owns which training image: the victim, the defender, or the validation that both are kept from.
+
+Every ordering here takes the classes in turns, so that each prefix is balanced between classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nad.errors import ConfigError, DataError, require_range
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Two disjoint parts of a training set, as int64 indices into it."""
+
+    victim_train: Tensor
+    """What the attacker poisons and trains on, ascending."""
+    validation: Tensor
+    """What objectives are measured on; classes in turns, so that each prefix is balanced between classes."""
+
+
+def split(labels: Tensor, generator: torch.Generator, validation_fraction: float = 0.1) -> Splits:
+    """Keep a share of every class for validation, and at least one image of it.
+
+    labels: (count,) int64, of the whole training set.
+    Raises: ConfigError for a fraction outside (0, 0.5]; DataError for a class with a single image.
+    """
+    require_range("validation_fraction", validation_fraction, 0.0, 0.5, low_open=True)
+    sizes = torch.bincount(labels)
+    if bool((sizes == 1).any()):
+        lonely = int(torch.nonzero(sizes == 1)[0])
+        raise DataError(
+            f"class {lonely} has a single training image, which cannot be both learnt and validated; add more"
+        )
+    kept = (sizes * validation_fraction).round().long().clamp(min=1)
+    order = _in_turns(torch.arange(len(labels)), labels, generator)
+    is_validation = _rank_in_class(labels[order]) < kept[labels[order]]
+    return Splits(victim_train=order[~is_validation].sort().values, validation=order[is_validation])
+
+
+def holdout_order(labels: Tensor, victim_train: Tensor, generator: torch.Generator) -> Tensor:
+    """The order in which a defender comes to own clean images: each prefix is balanced, and inside every longer one.
+
+    labels: (count,) int64, of the whole training set.  victim_train: indices into it.  Returns them reordered: classes
+    in turns, in a random order of classes and of images; a class with no image left drops out.
+    """
+    return _in_turns(victim_train, labels[victim_train], generator)
+
+
+def holdout(order: Tensor, clean_fraction: float, total: int, *, classes: int = 1) -> Tensor:
+    """The clean images of a defender who owns this share of the training set.
+
+    order: from holdout_order.  total: images in the whole training set, which the fraction counts against.
+    classes: the fewest images to accept, one per class.
+    Raises: ConfigError where the share is less than that, or more than there is.
+    """
+    require_range("clean_fraction", clean_fraction, 0.0, 1.0, low_open=True)
+    count = round(clean_fraction * total)
+    if count < classes:
+        least = math.ceil(classes / total * 1e4) / 1e4
+        raise ConfigError(
+            f"a clean fraction of {clean_fraction:g} is {count} of {total} images, less than one for each of"
+            f" {classes} classes; choose at least {least:g}"
+        )
+    if count > len(order):
+        most = math.floor(len(order) / total * 1e4) / 1e4
+        raise ConfigError(
+            f"a clean fraction of {clean_fraction:g} asks for {count} images where the defender can own {len(order)}"
+            f" of {total}; choose at most {most:g}"
+        )
+    return order[:count]
+
+
+def _in_turns(indices: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """The indices in rounds of one image per class; labels: (count,), of these indices."""
+    shuffle = torch.randperm(len(indices), generator=generator)
+    indices, labels = indices[shuffle], labels[shuffle]
+    classes = int(labels.max()) + 1
+    place = torch.randperm(classes, generator=generator)
+    return indices[torch.argsort(_rank_in_class(labels) * classes + place[labels])]
+
+
+def _rank_in_class(labels: Tensor) -> Tensor:
+    """How many images of the same class come before each one.  (count,) int64 -> (count,) int64."""
+    by_class = torch.argsort(labels, stable=True)
+    sizes = torch.bincount(labels)
+    starts = sizes.cumsum(0) - sizes
+    ranks = torch.empty_like(labels)
+    ranks[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
+    return ranks

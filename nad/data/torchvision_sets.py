@@ -1,0 +1,124 @@
+"""CIFAR-10 and GTSRB: downloaded and checked by torchvision, or read from a folder that the user has."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.folder import Listing, decode_cached, is_tree, load_folder
+from nad.errors import ConfigError, DataError
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_SIDE = 32
+GTSRB_CLASSES = tuple(f"{number:05d}" for number in range(43))
+"""The names of its folders: the numbers of the signs."""
+
+OpenPart = Callable[..., Any]
+"""Opens one part of a torchvision data set: (root, download) -> its train or its test set."""
+
+
+def load_cifar10(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images, 32x32, 10 classes.
+
+    data_dir: a tree of class folders, or torchvision's root; without it, the cache, downloaded into at need.
+    Raises: DataError where the data are not there and cannot be had; ConfigError for another size than 32, unless it
+    is resized from a tree.
+    """
+    if data_dir is not None and is_tree(data_dir):
+        tree = load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="cifar10")
+        return replace(_require_classes(tree, len(CIFAR10_CLASSES), data_dir), class_names=CIFAR10_CLASSES)
+    if image_size != CIFAR10_SIDE:
+        raise ConfigError(f"cifar10 has images of 32x32, got image_size {image_size}; leave it at 32")
+    # torchvision takes seconds to import, and the other data sets do without it.
+    from torchvision.datasets import CIFAR10
+
+    parts = [partial(CIFAR10, train=True), partial(CIFAR10, train=False)]
+    _, train, test = _open("cifar10", parts, cache_dir, data_dir)
+    return Dataset("cifar10", _cifar10_part(train), _cifar10_part(test), class_names=CIFAR10_CLASSES, flip=True)
+
+
+def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+    """GTSRB, German traffic signs (Stallkamp et al. 2012): 43 classes, resized; a mirrored sign is another sign.
+
+    data_dir: a tree of class folders, or torchvision's root; without it, the cache, downloaded into at need.
+    Raises: DataError where the data are not there and cannot be had.
+    """
+    if data_dir is not None and is_tree(data_dir):
+        tree = load_folder(
+            data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="gtsrb", flip=False
+        )
+        return _require_classes(tree, len(GTSRB_CLASSES), data_dir)
+    # torchvision takes seconds to import, and the other data sets do without it.
+    from torchvision.datasets import GTSRB
+
+    parts = [partial(GTSRB, split="train"), partial(GTSRB, split="test")]
+    root, train, test = _open("gtsrb", parts, cache_dir, data_dir)
+    listings = {"train": _gtsrb_listing(train), "test": _gtsrb_listing(test)}
+    decoded = decode_cached(listings, root, cache_dir, image_size, progress)
+    return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=GTSRB_CLASSES, flip=False)
+
+
+def _require_classes(dataset: Dataset, count: int, root: Path) -> Dataset:
+    if dataset.classes != count:
+        raise DataError(
+            f"{root} has {dataset.classes} classes where {dataset.name} has {count};"
+            " for other data use the data set 'folder'"
+        )
+    return dataset
+
+
+def _open(name: str, parts: Sequence[OpenPart], cache_dir: Path, data_dir: Path | None) -> tuple[Path, Any, Any]:
+    """torchvision's root, and its train and test sets; a user's own folder is never written to."""
+    root = data_dir if data_dir is not None else _downloaded(name, parts, cache_dir)
+    try:
+        train, test = (part(root=root, download=False) for part in parts)
+    except (OSError, RuntimeError, EOFError) as error:
+        remedy = (
+            f"delete {root} to download it again"
+            if data_dir is None
+            else "name a folder with --data-dir that has train/ and test/ with one folder per class,"
+            " or the one that torchvision downloaded into"
+        )
+        raise DataError(f"{root} does not hold {name}, or only a part of it; {remedy}") from error
+    return root, train, test
+
+
+def _downloaded(name: str, parts: Sequence[OpenPart], cache_dir: Path) -> Path:
+    """Where the cache holds this data set, after a download at need: the whole of it or nothing."""
+    root = cache_dir / "downloads" / name
+    if root.is_dir():
+        return root
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        # torchvision takes a half-unpacked GTSRB for a whole one, so an interrupted download must leave nothing.
+        with tempfile.TemporaryDirectory(dir=root.parent) as beside:
+            for part in parts:
+                part(root=Path(beside, name), download=True)
+            os.replace(Path(beside, name), root)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{name} cannot be downloaded into {root.parent}: {error};"
+            " fetch it by other means and name its folder with --data-dir"
+        ) from error
+    return root
+
+
+def _cifar10_part(part: Any) -> LabelledImages:
+    """part.data: (count, 32, 32, 3) uint8."""
+    images = torch.from_numpy(np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)))
+    return LabelledImages(images, torch.tensor(part.targets))
+
+
+def _gtsrb_listing(part: Any) -> Listing:
+    # Its only other way to the images is one at a time, which neither the thread pool nor the cache can use.
+    samples = sorted((Path(file), label) for file, label in part._samples)
+    return Listing(tuple(file for file, _ in samples), tuple(label for _, label in samples), GTSRB_CLASSES)

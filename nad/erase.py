@@ -1,0 +1,156 @@
+"""One NAD erase: a teacher from the victim, then the victim distilled towards it (Li et al., ICLR 2021)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nad.attention import CONVENTIONS, OPERATORS, Convention, Operator, attention_distance, attention_map
+from nad.data.base import LabelledImages
+from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
+from nad.models.taps import tap
+from nad.training import Loss, TrainConfig, cross_entropy, train
+
+TEACHER = TrainConfig()
+"""The teacher's fine-tuning: the paper's ten epochs, whatever the student's settings are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EraseConfig(TrainConfig):
+    """Hyperparameters of one NAD erase. Without layers, or with every beta 0, it is plain fine-tuning."""
+
+    layers: tuple[str, ...] = ("group1", "group2", "group3")
+    """Distillation layers by name, shallow to deep."""
+    betas: tuple[float, ...] = (500.0, 1000.0, 1000.0)
+    """Weight of each layer's attention loss, in the released code's convention. Source: authors' code."""
+    power: float = 2.0
+    """p of the attention map. Source: paper, section 3."""
+    operator: Operator = "sum"
+    convention: Convention = "code"
+    patience: int | None = None
+    """Stop after this many epochs without a better validation accuracy; None runs all epochs. Source: paper."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.betas) != len(self.layers):
+            raise ConfigError(
+                f"one beta per layer: got {len(self.betas)} betas for layers {', '.join(self.layers) or 'none'}"
+            )
+        for layer, beta in zip(self.layers, self.betas, strict=True):
+            require_range(f"beta of {layer}", beta, 0.0, 1e9)
+        require_range("power", self.power, 0.0, 16.0, low_open=True)
+        if self.operator not in OPERATORS:
+            raise unknown_name("attention operator", self.operator, OPERATORS)
+        if self.convention not in CONVENTIONS:
+            raise unknown_name("distance convention", self.convention, CONVENTIONS)
+        if self.patience is not None:
+            require_range("patience", self.patience, 1, 1000)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The layers that really take part, with their betas."""
+        return {layer: beta for layer, beta in zip(self.layers, self.betas, strict=True) if beta > 0}
+
+    def twin(self) -> EraseConfig:
+        """The same erase without distillation."""
+        return replace(self, layers=(), betas=())
+
+
+PRESETS: dict[str, EraseConfig] = {
+    "paper": EraseConfig(epochs=10, schedule="paper", cutout=9),
+    "code": EraseConfig(epochs=20, schedule="code", cutout=3),
+}
+"""NAD as published and as released. Both carry the released code's betas: those of the paper could not be checked."""
+
+Watch = Callable[[int, nn.Module], float]
+"""Called after each epoch with (epochs done, student); returns the validation accuracy that `patience` looks at."""
+
+
+class EraseResult(NamedTuple):
+    """How an erase went; the student itself was changed in place."""
+
+    epochs: int
+    """Epochs that ran: fewer than asked for where `patience` ended it."""
+    losses: tuple[float, ...]
+    """Mean loss of each epoch."""
+
+
+def make_teacher(
+    student: nn.Module,
+    holdout: LabelledImages,
+    *,
+    flip: bool,
+    generator: torch.Generator,
+    device: torch.device | None = None,
+) -> None:
+    """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
+
+    Raises: EraseDiverged where its loss is no longer finite.
+    """
+    for end in train(student, holdout, TEACHER, flip=flip, generator=generator, device=device):
+        _check_finite(end.loss, end.epoch, "the teacher's fine-tuning")
+
+
+def erase(
+    student: nn.Module,
+    teacher: nn.Module,
+    holdout: LabelledImages,
+    config: EraseConfig,
+    *,
+    flip: bool,
+    generator: torch.Generator,
+    device: torch.device | None = None,
+    watch: Watch | None = None,
+) -> EraseResult:
+    """Distil the student, in place, towards the teacher's attention on the defender's clean images.
+
+    The teacher stays in eval mode and is not changed. Each batch passes through the student once.
+    Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
+    Source: Li et al. 2021, section 3.
+    """
+    if config.patience is not None and watch is None:
+        raise ConfigError("patience needs a watch that returns the validation accuracy after each epoch")
+    weights = config.weights
+    teacher.eval().requires_grad_(False)
+    losses: list[float] = []
+    best, since_best = -math.inf, 0
+    with tap(student, tuple(weights)) as student_maps, tap(teacher, tuple(weights)) as teacher_maps:
+        loss = _distillation_loss(teacher, config, student_maps, teacher_maps) if weights else cross_entropy
+        for end in train(student, holdout, config, flip=flip, generator=generator, loss=loss, device=device):
+            _check_finite(end.loss, end.epoch, "the erase")
+            losses.append(end.loss)
+            if watch is None:
+                continue
+            accuracy = watch(end.epoch, student)
+            best, since_best = (accuracy, 0) if accuracy > best else (best, since_best + 1)
+            if config.patience is not None and since_best >= config.patience:
+                break
+    return EraseResult(len(losses), tuple(losses))
+
+
+def _distillation_loss(
+    teacher: nn.Module, config: EraseConfig, student_maps: dict[str, Tensor], teacher_maps: dict[str, Tensor]
+) -> Loss:
+    def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher(inputs)
+        total = F.cross_entropy(student(inputs), labels)
+        for layer, beta in config.weights.items():
+            ours, theirs = (
+                attention_map(maps[layer], config.power, config.operator) for maps in (student_maps, teacher_maps)
+            )
+            total = total + beta * attention_distance(ours, theirs, config.convention)
+        return total
+
+    return loss
+
+
+def _check_finite(loss: float, epoch: int, what: str) -> None:
+    if not math.isfinite(loss):
+        raise EraseDiverged(f"{what} diverged: its loss was {loss} in epoch {epoch}; a lower lr or beta may help")

@@ -1,0 +1,83 @@
+"""How good a model is, and how backdoored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nad.attacks.base import Attack
+from nad.augment import to_input
+from nad.data.base import LabelledImages
+from nad.errors import DataError
+
+
+class Scores(NamedTuple):
+    """Shares in [0, 1]."""
+
+    asr: float
+    """Triggered images, true class not the target, that are predicted as the target."""
+    acc: float
+    """Untriggered images of all classes that are predicted right."""
+    acc_non_target: float
+    """The same without the target class: the authors' way of counting."""
+    recovery_acc: float
+    """Triggered images that are given their true class."""
+
+
+class Exam(NamedTuple):
+    """Images on which models are scored, with the trigger already planted once, so that all models sit the same exam."""
+
+    clean: LabelledImages
+    triggered: LabelledImages
+    """Images whose true class is not the target, with the trigger, under their true labels."""
+    target: int
+
+    def subset(self, size: int) -> Exam:
+        """The first `size` images of either kind: a cheap look between epochs."""
+        first = torch.arange(size)
+        return Exam(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], self.target)
+
+
+def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator) -> Exam:
+    """Plant the trigger in every image whose class is not the target.
+
+    Raises: DataError where no such image exists.
+    """
+    others = data[torch.nonzero(data.labels != attack.target).squeeze(1)]
+    if not len(others):
+        raise DataError(
+            f"every image has the target label {attack.target}: the attack success rate has nothing to count"
+        )
+    return Exam(data, LabelledImages(attack.trigger(others.images, generator), others.labels), attack.target)
+
+
+def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None, batch_size: int = 250) -> Tensor:
+    """The predicted class of each image, on the CPU. The model is used in eval mode and left in the mode it was in.
+
+    images: (count, 3, height, width) uint8.  Returns (count,) int64.
+    """
+    where = device or torch.device("cpu")
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in images.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(parts).cpu()
+
+
+def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None) -> Scores:
+    """Score a model."""
+    right = predict(model, exam.clean.images, device=device) == exam.clean.labels
+    under_trigger = predict(model, exam.triggered.images, device=device)
+    return Scores(
+        asr=_share(under_trigger == exam.target),
+        acc=_share(right),
+        acc_non_target=_share(right[exam.clean.labels != exam.target]),
+        recovery_acc=_share(under_trigger == exam.triggered.labels),
+    )
+
+
+def _share(hits: Tensor) -> float:
+    return int(hits.sum()) / len(hits)

@@ -1,0 +1,26 @@
+"""What every model that can be studied offers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+class DistillableModel(nn.Module):
+    """Images (batch, 3, height, width) in [0, 1] to logits (batch, classes), and only logits: taps read the rest."""
+
+    distillation_layers: ClassVar[tuple[str, ...]]
+    """Names of the layers that NAD can distil, shallow to deep; each has a map of more than one pixel."""
+
+
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    """He initialisation of convolutions (fan out), a uniform classifier with a bias of zero; drawn from the generator."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,35 @@
+"""Reading a model's inner activations by the layer's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from torch import Tensor, nn
+
+from nad.errors import unknown_name
+
+
+@contextmanager
+def tap(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of named layers: `with tap(model, ("group3",)) as maps: logits = model(x)`.
+
+    Each forward pass replaces what `maps` holds; the hooks are gone when the block ends.
+    Raises: ConfigError for a layer that the model does not have.
+    """
+    modules = dict(model.named_modules())
+    for layer in layers:
+        if layer not in modules:
+            raise unknown_name("layer", layer, (name for name, _ in model.named_children()))
+    maps: dict[str, Tensor] = {}
+    handles = [modules[layer].register_forward_hook(partial(_keep, maps, layer)) for layer in layers]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep(maps: dict[str, Tensor], layer: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+    maps[layer] = output

@@ -1,0 +1,74 @@
+"""Who holds which images: the attacker, the defender, and those who only measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nad.attacks.base import Attack, Poisoned, poison
+from nad.data.base import Dataset, LabelledImages
+from nad.data.splits import Splits, holdout, holdout_order, split
+from nad.errors import ConfigError
+from nad.evaluation import Exam, make_exam
+from nad.seeds import generator
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One attack on one data set under one seed. Everything it hands out follows from these three."""
+
+    dataset: Dataset
+    attack: Attack
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.attack.target < self.dataset.classes:
+            raise ConfigError(
+                f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
+                f" {self.dataset.classes - 1}"
+            )
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The training images, divided once into the victim's and those kept for validation."""
+        return split(self.dataset.train.labels, generator(self.seed, "split"))
+
+    @cached_property
+    def poisoned(self) -> Poisoned:
+        """What the attacker trains the victim on."""
+        return poison(self.clean_train, self.attack, generator(self.seed, "poison"))
+
+    @property
+    def clean_train(self) -> LabelledImages:
+        """The victim's training images before the attacker was there."""
+        return self.dataset.train[self.splits.victim_train]
+
+    @cached_property
+    def _holdout_order(self) -> Tensor:
+        return holdout_order(self.dataset.train.labels, self.splits.victim_train, generator(self.seed, "holdout"))
+
+    def holdout(self, clean_fraction: float) -> LabelledImages:
+        """The defender's clean images: this share of the whole training set; a smaller share is inside a larger one."""
+        total = len(self.dataset.train)
+        return self.dataset.train[holdout(self._holdout_order, clean_fraction, total, classes=self.dataset.classes)]
+
+    @cached_property
+    def validation(self) -> Exam:
+        """What the objectives are measured on."""
+        images = self.dataset.train[self.splits.validation]
+        return make_exam(images, self.attack, generator(self.seed, "trigger", "validation"))
+
+    @cached_property
+    def test(self) -> Exam:
+        """What nothing is ever tuned on."""
+        return make_exam(self.dataset.test, self.attack, generator(self.seed, "trigger", "test"))
+
+    def sample(self, count: int) -> Tensor:
+        """A few validation images for pictures, true class not the target: (count, 3, height, width) uint8."""
+        others = self.dataset.train[self.splits.validation]
+        chosen = torch.nonzero(others.labels != self.attack.target).squeeze(1)
+        order = torch.randperm(len(chosen), generator=generator(self.seed, "sample"))
+        return others.images[chosen[order[:count]]]

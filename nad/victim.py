@@ -1,0 +1,142 @@
+"""The victim: a model trained on poisoned data, refused where its backdoor did not take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from nad import models
+from nad.attacks import Attack, describe
+from nad.checkpoints import Checkpoint, State, cached, copy_state
+from nad.data import fingerprint
+from nad.errors import TrainingDiverged, WeakBackdoor
+from nad.evaluation import Scores, evaluate
+from nad.scenario import Scenario
+from nad.seeds import generator
+from nad.training import TrainConfig, train
+
+RECIPE_VERSION = 1
+"""Part of every cache key: raise it when the same settings no longer mean the same training."""
+
+MIN_ASR = 0.9
+"""Below this the backdoor did not take."""
+
+MAX_REFERENCE_GAP = 0.03
+"""A victim this much less accurate than a clean model would be noticed: no attacker would ship it."""
+
+Progress = Callable[[int, int], None]
+"""(epochs done, all epochs)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VictimConfig(TrainConfig):
+    """A modern short recipe: one cycle of the learning rate, light augmentation."""
+
+    epochs: int = 16
+    lr: float = 0.2
+    schedule: str = "one-cycle"
+    batch_size: int = 128
+    weight_decay: float = 5e-4
+    cutout: int = 0
+    """No Cutout: a hole may hide the trigger, and short training needs every pixel."""
+
+
+class Victim(NamedTuple):
+    """A backdoored model and what it does on the validation images."""
+
+    state: State
+    scores: Scores
+    seconds: float
+    """Training time; of the run that filled the cache, where it came from there."""
+
+
+def train_victim(
+    scenario: Scenario,
+    model: str,
+    config: VictimConfig,
+    *,
+    cache: Path,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Victim:
+    """The backdoored model, from the cache where the same one was trained before.
+
+    The weights depend on the number of threads as well (sums in another order), which the key leaves out: a cached
+    victim serves every machine. Its digest is in the study's record.
+    Raises: TrainingDiverged where its loss is no longer finite.
+    """
+    made = _trained(scenario, model, config, scenario.attack, cache, device, progress)
+    student = models.make(model, scenario.dataset.classes)
+    student.load_state_dict(made.state)
+    scores = evaluate(student.to(device), scenario.validation, device=device)
+    return Victim(made.state, scores, float(str(made.card["seconds"])))
+
+
+def reference_accuracy(
+    scenario: Scenario,
+    model: str,
+    config: VictimConfig,
+    *,
+    cache: Path,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """Validation accuracy of a clean model of the same recipe, cached like the victim."""
+    made = _trained(scenario, model, config, None, cache, device, progress)
+    reference = models.make(model, scenario.dataset.classes)
+    reference.load_state_dict(made.state)
+    return evaluate(reference.to(device), scenario.validation, device=device).acc
+
+
+def require_backdoor(victim: Victim, reference_acc: float | None = None) -> None:
+    """Raise WeakBackdoor unless the victim obeys the trigger and, where a reference is known, is as accurate as it."""
+    if victim.scores.asr < MIN_ASR:
+        raise WeakBackdoor(
+            f"the backdoor did not take: the victim's validation ASR is {victim.scores.asr:.3f}, under {MIN_ASR};"
+            " poison more, train longer, or pass --allow-weak-backdoor to study it all the same"
+        )
+    if reference_acc is not None and victim.scores.acc < reference_acc - MAX_REFERENCE_GAP:
+        raise WeakBackdoor(
+            f"the victim's accuracy of {victim.scores.acc:.3f} is more than {MAX_REFERENCE_GAP * 100:.0f} points under a clean"
+            f" model's {reference_acc:.3f}; poison less, or pass --allow-weak-backdoor to study it all the same"
+        )
+
+
+def _trained(
+    scenario: Scenario,
+    model: str,
+    config: VictimConfig,
+    attack: Attack | None,
+    cache: Path,
+    device: torch.device | None,
+    progress: Progress | None,
+) -> Checkpoint:
+    facts = {
+        "recipe": RECIPE_VERSION,
+        "dataset": fingerprint(scenario.dataset),
+        "flip": scenario.dataset.flip,
+        "model": model,
+        "config": asdict(config),
+        "attack": None if attack is None else describe(attack),
+        "seed": scenario.seed,
+    }
+
+    def make() -> Checkpoint:
+        data = scenario.clean_train if attack is None else scenario.poisoned.data
+        network = models.make(model, scenario.dataset.classes, generator(scenario.seed, "victim", "weights")).to(device)
+        started = time.perf_counter()
+        batches = generator(scenario.seed, "victim", "batches")
+        for end in train(network, data, config, flip=scenario.dataset.flip, generator=batches, device=device):
+            if not math.isfinite(end.loss):
+                raise TrainingDiverged(f"the victim's training diverged in epoch {end.epoch}; a lower lr may help")
+            if progress is not None:
+                progress(end.epoch, config.epochs)
+        return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})
+
+    return cached(cache / "models", "reference" if attack is None else "victim", facts, make)

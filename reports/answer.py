@@ -1,0 +1,129 @@
+"""What a study says, in sentences: the setting to use, what it gains and costs, and how far to trust it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reports.folder import Point, Scores, Study
+from reports.frontier import ROUNDING, Mask
+from reports.wording import control_label, distilled, percent, points, readable_params, setting
+
+FINE_TUNING = "fine-tuning"
+
+
+class Rival(NamedTuple):
+    """One row of the comparison: the victim, a control, or the recommended setting.  kept: whether it keeps enough."""
+
+    label: str
+    number: int | None
+    clean_fraction: str
+    scores: Scores
+    acc_change: float
+    kept: bool
+    recommended: bool
+
+
+class Answer(NamedTuple):
+    """recommended and params: the setting to use; None and empty when no trial keeps enough accuracy."""
+
+    headline: str
+    reasons: tuple[str, ...]
+    recommended: Scores | None
+    params: dict[str, str]
+    rivals: tuple[Rival, ...]
+
+
+def answer(study: Study) -> Answer:
+    """The answer that the study's summary and trials give."""
+    why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
+    if point is None:
+        return Answer(_headline_without_pick(study), (why,), None, {}, rivals)
+    reasons = (why, added_by_distillation(study.complete, point))
+    return Answer(_headline(point, study.victim.scores), reasons, point.scores, readable_params(point.params), rivals)
+
+
+def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
+    """One sentence: the point against the best fine-tuning control (β = 0) on the same share of clean data."""
+    if not distilled(point.params):
+        return "It distils no layer: it is fine-tuning alone, so distillation added nothing here."
+    fraction = point.params.get("clean_fraction")
+    share = "the same clean data" if fraction is None else f"{setting('clean_fraction', fraction)} clean data"
+    tuned = complete[_fine_tuning_at(complete, fraction)].sort_values(["asr", "acc"], ascending=[True, False])
+    if len(tuned) == 0:
+        return f"No fine-tuning control ran on {share}, so the study cannot say what distillation added."
+    best = Scores(tuned["asr"].iloc[0], tuned["acc"].iloc[0])
+    run = f"{f'the best of {len(tuned)} runs, ' if len(tuned) > 1 else ''}trial {tuned['number'].iloc[0]}"
+    return (
+        f"Fine-tuning without distillation on {share} ({run}) ends at {percent(best.asr)} ASR and {percent(best.acc)}"
+        f" ACC; distillation changed that by {points(point.scores.asr - best.asr)} of ASR"
+        f" and {points(point.scores.acc - best.acc)} of ACC."
+    )
+
+
+def unfinished(study: Study) -> str | None:
+    """One sentence about a study that still has trials to run, or None for a finished one."""
+    done, wanted = len(study.complete), study.summary["wanted_trials"]
+    running = study.count("RUNNING") + study.count("WAITING")
+    if done >= wanted and running == 0:
+        return None
+    still = f", {running} running or waiting" if running else ""
+    return (
+        f"This study is unfinished: {done} of {wanted} wanted trials are complete{still}. All of this may still change."
+    )
+
+
+def caveats(study: Study) -> tuple[str, ...]:
+    """What the scores on the page are not."""
+    count = study.summary["counts"].get("validation")
+    images = f" ({count:,} images)" if isinstance(count, int) else ""
+    return (
+        f"Every score here was measured on the validation split{images}, which the search optimised, in one run each."
+        " The best of many noisy runs looks better than it is: expect the recommended setting to be worse when rerun.",
+        "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
+        " this setting by its ASR.",
+    )
+
+
+def _fine_tuning_at(complete: pd.DataFrame, fraction: Any) -> Mask:
+    same = np.array([params.get("clean_fraction") == fraction for params in complete["params"]], dtype=bool)
+    return same & (complete["control"] == FINE_TUNING).to_numpy(dtype=bool)
+
+
+def _headline(point: Point, victim: Scores) -> str:
+    return (
+        f"Trial {point.number} brings the attack success rate from {percent(victim.asr)}"
+        f" to {percent(point.scores.asr)}; clean accuracy goes from {percent(victim.acc)}"
+        f" to {percent(point.scores.acc)}."
+    )
+
+
+def _headline_without_pick(study: Study) -> str:
+    complete = study.complete.sort_values(["acc", "asr"], ascending=[False, True])
+    if len(complete) == 0:
+        return "No trial is complete yet, so there is nothing to recommend."
+    number, best = complete["number"].iloc[0], Scores(complete["asr"].iloc[0], complete["acc"].iloc[0])
+    return (
+        f"No setting keeps clean accuracy within {100 * study.summary['max_acc_drop']:g} points of the victim’s"
+        f" {percent(study.victim.scores.acc)}. The most accurate, trial {number}, has {percent(best.acc)}"
+        f" at an attack success rate of {percent(best.asr)}."
+    )
+
+
+def _rivals(study: Study) -> tuple[Rival, ...]:
+    """The victim, the controls, and last the recommended setting."""
+    named = [study.victim, *study.controls, *([study.recommended] if study.recommended else [])]
+    return tuple(
+        Rival(
+            label=control_label(point.name),
+            number=point.number,
+            clean_fraction=setting("clean_fraction", point.params.get("clean_fraction")),
+            scores=point.scores,
+            acc_change=point.scores.acc - study.victim.scores.acc,
+            kept=point.scores.acc >= study.least_acc - ROUNDING,
+            recommended=point is study.recommended,
+        )
+        for point in named
+    )

@@ -1,0 +1,60 @@
+"""Reading what a study wrote: whole files or one sentence about what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class ReportError(Exception):
+    """A report cannot be built: one sentence with the value and the remedy."""
+
+
+def damaged(path: Path, what: str) -> ReportError:
+    """The error for a file that cannot be used; one remedy serves all, because the study's record is elsewhere."""
+    return ReportError(f"{str(path)!r} {what}; run the study's command again to write it anew from its record")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises: ReportError when the file may not be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReportError(f"{str(path)!r} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def read_text(path: Path) -> str:
+    """Raises: ReportError when the file may not be read or is not UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(path, "is not UTF-8 text") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises: ReportError when the file does not hold one whole JSON object."""
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise damaged(path, f"is not whole JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise damaged(path, "does not hold a JSON object")
+    return content
+
+
+def require_keys(path: Path, content: Any, keys: Mapping[str, Any], where: str = "") -> None:
+    """Raise ReportError, naming the key, unless content is an object with all these keys.
+
+    keys: for each key the type or types of its value, or such a mapping again for an object.  where: prefix of names.
+    """
+    if not isinstance(content, dict):
+        raise damaged(path, f"has no object at {where.rstrip('.')!r}")
+    for key, kind in keys.items():
+        if key not in content:
+            raise damaged(path, f"has no {where + key!r}")
+        if isinstance(kind, Mapping):
+            require_keys(path, content[key], kind, f"{where}{key}.")
+        elif not isinstance(content[key], kind):
+            raise damaged(path, f"has {str(content[key])!r:.60} at {where + key!r}")

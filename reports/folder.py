@@ -1,0 +1,147 @@
+"""A study's folder as the page takes it: read and checked once, so that nothing later meets a surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from reports.files import ReportError, damaged, read_bytes, read_json, require_keys
+from reports.trials import read_trials
+
+REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+NO_DEFENCE = "no-defence"
+
+NUMBER = (int, float)
+POINT_KEYS: Mapping[str, Any] = {
+    "number": (int, type(None)),
+    "params": dict,
+    "validation": {"asr": NUMBER, "acc": NUMBER},
+}
+SUMMARY_KEYS: Mapping[str, Any] = {
+    "study": str,
+    "attack": str,
+    "dataset": str,
+    "model": str,
+    "seed": int,
+    "command": str,
+    "versions": dict,
+    "victim": {"asr": NUMBER, "acc": NUMBER},
+    "wanted_trials": int,
+    "seconds": dict,
+    "max_acc_drop": NUMBER,
+    "controls": list,
+    "recommended": (dict, type(None)),
+    "recommended_why": str,
+    "created": str,
+    "host": str,
+    "git": (str, type(None)),
+    "attack_settings": dict,
+    "victim_sha256": str,
+    "counts": dict,
+}
+"""What the page needs of summary.json; docs/summary.md has all of it."""
+
+
+class Scores(NamedTuple):
+    """Fractions, measured on the validation split."""
+
+    asr: float
+    acc: float
+
+
+class Point(NamedTuple):
+    """A named result of summary.json; number is None for the victim, which no trial made."""
+
+    name: str
+    number: int | None
+    params: dict[str, Any]
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study's folder holds.  trials: as `reports.trials.read_trials` gives them; picture: a PNG file."""
+
+    trials: pd.DataFrame
+    victim: Point
+    controls: tuple[Point, ...]
+    recommended: Point | None
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    picture: bytes | None
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        return self.trials[self.trials["state"] == "COMPLETE"]
+
+    @property
+    def least_acc(self) -> float:
+        """The lowest accuracy that a setting may have and still be recommended."""
+        return self.victim.scores.acc - float(self.summary["max_acc_drop"])
+
+    def count(self, state: str) -> int:
+        return int((self.trials["state"] == state).sum())
+
+
+def read_study(directory: Path) -> Study:
+    """The study in this folder.
+
+    Raises: ReportError when the folder or a file is missing, cut off, or not what docs/summary.md says; or when the
+    study has no trial yet.
+    """
+    if not directory.is_dir():
+        raise ReportError(
+            f"there is no folder {str(directory)!r}; give a study's folder, such as runs/refool-fashion-m"
+        )
+    for name in REQUIRED_FILES:
+        if not (directory / name).is_file():
+            raise ReportError(f"{str(directory)!r} is not the folder of a study: it has no {name}")
+    trials = read_trials(directory / "trials.csv")
+    summary = _read_summary(directory / "summary.json")
+    points = [_point(control["name"], control) for control in summary["controls"]]
+    return Study(
+        trials=trials,
+        victim=_point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
+        controls=tuple(point for point in points if point.name != NO_DEFENCE),
+        recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
+        summary=summary,
+        config=read_json(directory / "config.json"),
+        picture=_read_picture(directory / "attack.png"),
+    )
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    summary = read_json(path)
+    require_keys(path, summary, SUMMARY_KEYS)
+    require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
+    scores = {"victim": summary["victim"]}
+    for index, control in enumerate(summary["controls"]):
+        require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
+        scores[f"controls[{index}].validation"] = control["validation"]
+    if summary["recommended"] is not None:
+        require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
+        scores["recommended.validation"] = summary["recommended"]["validation"]
+    for where, pair in scores.items():
+        if not all(0 <= pair[name] <= 1 for name in Scores._fields):
+            raise damaged(path, f"has a score at {where!r} that is not a fraction")
+    return summary
+
+
+def _point(name: str, content: Mapping[str, Any]) -> Point:
+    scores = Scores(float(content["validation"]["asr"]), float(content["validation"]["acc"]))
+    return Point(name, content["number"], content["params"], scores)
+
+
+def _read_picture(path: Path) -> bytes | None:
+    """The attack's picture, if the study drew one."""
+    if not path.is_file():
+        return None
+    picture = read_bytes(path)
+    if not picture.startswith(PNG_SIGNATURE) or len(picture) < 24:
+        raise damaged(path, "is not a PNG picture")
+    return picture

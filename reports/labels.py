@@ -1,0 +1,85 @@
+"""Where the names of points stand in a figure, so that they cover neither each other nor the points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import numpy as np
+
+from reports.objectives import Floats
+
+CHARACTER_WIDTH = 6.6
+LINE_HEIGHT = 18.0
+POINT_RADIUS = 5.0
+HIT = 25.0
+"""A covered point is as bad as this many covered square pixels of another label."""
+DIRECTIONS = [(1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, -1), (-1, 1), (-1, 0)]
+"""In the order of preference; y points downwards, as on a screen."""
+GAPS = (16.0, 34.0, 56.0, 84.0, 116.0)
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels from the plot's top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlap(self, other: Box) -> float:
+        """The shared area."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(width, 0.0) * max(height, 0.0)
+
+    @property
+    def area(self) -> float:
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
+def place_labels(
+    texts: Sequence[str], anchors: Floats, points: Floats, size: tuple[float, float], taken: Sequence[Box]
+) -> list[tuple[float, float]]:
+    """For each text the offset (x, y) of its centre from its anchor, chosen one after the other.
+
+    anchors: (n, 2) and points: (m, 2), in pixels from the top left; size: the plot's width and height; taken: what is
+    already written.  Least bad first: inside the plot, off other labels, off the points, near the anchor.
+    """
+    boxes = list(taken)
+    offsets = []
+    for text, anchor in zip(texts, anchors, strict=True):
+        candidates = [_offset(text, direction, gap) for gap, direction in product(GAPS, DIRECTIONS)]
+        badness = [_badness(_box(text, anchor, offset), boxes, points, size) for offset in candidates]
+        distance = [float(np.hypot(*offset)) / 20 for offset in candidates]
+        offsets.append(candidates[int(np.add(badness, distance).argmin())])
+        boxes.append(_box(text, anchor, offsets[-1]))
+    return offsets
+
+
+def along(vertices: Floats) -> Floats:
+    """Points on a line, close enough to keep labels off it.  vertices: (n, 2) in pixels.  Returns (m, 2)."""
+    if len(vertices) == 0:
+        return vertices
+    steps = [np.linspace(a, b, 2 + int(np.abs(b - a).max() / POINT_RADIUS)) for a, b in pairwise(vertices)]
+    return np.vstack((vertices, *steps))
+
+
+def _offset(text: str, direction: tuple[int, int], gap: float) -> tuple[float, float]:
+    width = len(text) * CHARACTER_WIDTH
+    return direction[0] * (gap + width / 2), direction[1] * (gap + LINE_HEIGHT / 4)
+
+
+def _box(text: str, anchor: Floats, offset: tuple[float, float]) -> Box:
+    x, y = anchor[0] + offset[0], anchor[1] + offset[1]
+    half = len(text) * CHARACTER_WIDTH / 2
+    return Box(x - half, y - LINE_HEIGHT / 2, x + half, y + LINE_HEIGHT / 2)
+
+
+def _badness(box: Box, boxes: Sequence[Box], points: Floats, size: tuple[float, float]) -> float:
+    outside = box.area - box.overlap(Box(0, 0, *size))
+    covered = sum(box.overlap(other) for other in boxes)
+    hit_x = (points[:, 0] > box.left - POINT_RADIUS) & (points[:, 0] < box.right + POINT_RADIUS)
+    hit_y = (points[:, 1] > box.top - POINT_RADIUS) & (points[:, 1] < box.bottom + POINT_RADIUS)
+    return outside + covered + HIT * float((hit_x & hit_y).sum())

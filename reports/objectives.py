@@ -1,0 +1,41 @@
+"""What a study optimises, said once: the sampler, the front and the plots read it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One score of a trial, a fraction in [0, 1], and the direction in which it is better."""
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+    label: str
+
+
+OBJECTIVES = (
+    Objective("asr", "minimize", "attack success rate"),
+    Objective("acc", "maximize", "clean accuracy"),
+)
+
+
+def costs(values: Floats) -> Floats:
+    """Scores as costs that are all better when smaller: (ASR, 1 - ACC).
+
+    values: (n, 2), one column per entry of OBJECTIVES, fractions.  Returns (n, 2) in [0, 1].
+    Raises: ValueError for another shape, a NaN, or a value that is not a fraction.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or values.shape[1] != len(OBJECTIVES):
+        raise ValueError(f"scores must have shape (n, {len(OBJECTIVES)}), got {values.shape}")
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("scores must be fractions in [0, 1]; a failed trial has no scores and no costs")
+    maximised = np.array([objective.direction == "maximize" for objective in OBJECTIVES])
+    return np.where(maximised, 1 - values, values)

@@ -1,0 +1,197 @@
+"""The page's tables as text: the front, all trials, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reports.folder import Scores, Study
+from reports.frontier import front_order, knee
+from reports.trials import trial_costs
+from reports.wording import (
+    NONE,
+    control_label,
+    distilled,
+    duration,
+    label,
+    layer_names,
+    percent,
+    quantity,
+    readable_params,
+    setting,
+)
+
+STATE_LABELS = {
+    "COMPLETE": "complete",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+LAYER_PREFIXES = ("distil_", "beta_")
+
+
+class FrontRow(NamedTuple):
+    number: int
+    scores: Scores
+    acc_change: float
+    setting: dict[str, str]
+    notes: tuple[str, ...]
+
+
+class Cell(NamedTuple):
+    """One value: what is read, and what its column is sorted by ('' comes last)."""
+
+    text: str
+    key: float | str = ""
+
+
+class Row(NamedTuple):
+    state: str
+    on_front: bool
+    recommended: bool
+    cells: tuple[Cell, ...]
+
+
+class Column(NamedTuple):
+    head: str
+    numeric: bool
+    cell: Callable[[dict[Any, Any]], Cell]
+
+
+class Table(NamedTuple):
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+class Failure(NamedTuple):
+    """sentence: the first line of the error; details: the rest, such as a traceback."""
+
+    number: int
+    sentence: str
+    details: str
+
+
+def front_rows(study: Study) -> tuple[FrontRow, ...]:
+    """The front's trials by rising ASR: the figure in words, for those who do not see it."""
+    trials = study.complete.to_dict("records")
+    points = trial_costs(study.complete)
+    bend = knee(points)
+
+    def notes(index: int) -> tuple[str, ...]:
+        trial, chosen = trials[index], study.recommended
+        names = [control_label(trial["control"])] if trial["control"] else []
+        names += ["recommended"] if chosen and trial["number"] == chosen.number else []
+        return (*names, "knee") if index == bend else tuple(names)
+
+    return tuple(
+        FrontRow(
+            number=trials[index]["number"],
+            scores=Scores(trials[index]["asr"], trials[index]["acc"]),
+            acc_change=trials[index]["acc"] - study.victim.scores.acc,
+            setting=readable_params(trials[index]["params"]),
+            notes=notes(index),
+        )
+        for index in front_order(points)
+    )
+
+
+def trials_table(study: Study) -> Table:
+    """All trials; one column per hyperparameter."""
+    records = study.trials.to_dict("records")
+    columns = _columns(records)
+    front = set(study.complete["number"].iloc[front_order(trial_costs(study.complete))])
+    chosen = study.recommended.number if study.recommended else None
+    rows = (
+        Row(
+            state=trial["state"],
+            on_front=trial["number"] in front,
+            recommended=trial["number"] == chosen,
+            cells=tuple(column.cell(trial) for column in columns),
+        )
+        for trial in records
+    )
+    return Table(columns, tuple(rows))
+
+
+def failures(trials: pd.DataFrame) -> tuple[Failure, ...]:
+    """The trials that failed, by number."""
+    failed = trials[trials["state"] == "FAIL"]
+    found = []
+    for number, error in zip(failed["number"], failed["error"], strict=True):
+        sentence, _, details = error.strip().partition("\n")
+        found.append(Failure(number, sentence or "The trial left no message.", details.strip("\n")))
+    return tuple(found)
+
+
+def mean_overhead(complete: pd.DataFrame) -> float | None:
+    """Mean seconds of a complete trial that went into neither training nor evaluating."""
+    overhead = float((complete["seconds"] - complete["compute_seconds"]).mean())
+    return None if np.isnan(overhead) else overhead
+
+
+def _columns(records: Sequence[dict[Any, Any]]) -> tuple[Column, ...]:
+    scores = {"asr": "ASR", "acc": "ACC", "acc_non_target": "ACC, other classes", "recovery_acc": "recovered"}
+    repeats = [_number_column("replicate", "repeat", quantity)] if any(r["replicate"] > 0 for r in records) else []
+    return (
+        Column("trial", True, lambda trial: Cell(str(trial["number"]), trial["number"])),
+        Column("state", False, lambda trial: _text(STATE_LABELS[trial["state"]])),
+        *(_number_column(score, head, percent) for score, head in scores.items()),
+        *_param_columns([record["params"] for record in records]),
+        Column("control", False, lambda trial: _text(control_label(trial["control"]))),
+        *repeats,
+        _number_column("seconds", "time", duration),
+        Column("host", False, lambda trial: _text(trial["host"])),
+    )
+
+
+def _param_columns(params: list[dict[str, Any]]) -> list[Column]:
+    """Betas stand in place of the switches that turn layers on."""
+    every = {name: None for trial in params for name in trial}
+    names = [name for name in every if not name.startswith(LAYER_PREFIXES)]
+    return [
+        *(_beta_column(layer) for layer in layer_names(every)),
+        *(_param_column(name, params) for name in names),
+    ]
+
+
+def _param_column(name: str, params: list[dict[str, Any]]) -> Column:
+    numeric = all(_is_number(trial[name]) for trial in params if name in trial)
+    return Column(label(name), numeric, lambda trial: _setting(name, trial["params"].get(name)))
+
+
+def _beta_column(layer: str) -> Column:
+    """The layer's beta, or nothing where the layer is not distilled."""
+
+    def cell(trial: dict[Any, Any]) -> Cell:
+        params = trial["params"]
+        if layer not in distilled(params):
+            return Cell(NONE)
+        beta = params.get(f"beta_{layer}")
+        return _text("yes") if beta is None else _setting("beta", beta)
+
+    return Column(f"β {layer}", True, cell)
+
+
+def _number_column(name: str, head: str, text: Callable[[float], str]) -> Column:
+    def cell(trial: dict[Any, Any]) -> Cell:
+        value = trial[name]
+        return Cell(NONE) if pd.isna(value) else Cell(text(value), value)
+
+    return Column(head, True, cell)
+
+
+def _setting(name: str, value: Any) -> Cell:
+    text = setting(name, value)
+    return Cell(text, "" if value is None else value if _is_number(value) else text)
+
+
+def _text(text: str) -> Cell:
+    return Cell(text, text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,116 @@
+"""Reads trials.csv, the table of all trials; docs/summary.md describes its columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.files import ReportError, damaged, read_text
+from reports.objectives import OBJECTIVES, Floats, costs
+
+STATES = ("COMPLETE", "RUNNING", "WAITING", "PRUNED", "FAIL")
+SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
+NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
+TEXTS = ("state", "control", "started", "host", "error", "curve")
+
+
+def read_trials(path: Path) -> pd.DataFrame:
+    """One row per trial, by number: the columns of NUMBERS as floats (`number` as int), those of TEXTS, and `params`.
+
+    `params` holds the columns `params_<name>` as one dict per trial, without what the trial did not have. `started` is
+    a time in UTC.  Raises: ReportError when the table is cut off or not what docs/summary.md says, or has no row.
+    """
+    header, rows = _read_rows(path)
+    for name in (*NUMBERS, *TEXTS):
+        if name not in header:
+            raise damaged(path, f"has no column {name!r}")
+    if not rows:
+        raise ReportError(
+            f"the study in {str(path.parent)!r} has no trials yet; wait for its first one or start it again"
+        )
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    trials = table[list(TEXTS)].assign(**{name: _numbers(path, table[name]) for name in NUMBERS})
+    trials["started"] = _times(path, trials["started"])
+    trials["params"] = pd.Series(_params(table), dtype=object)
+    _check_identity(path, trials)
+    _check_scores(path, trials)
+    return trials.astype({"number": int}).sort_values("number", ignore_index=True)
+
+
+def trial_costs(complete: pd.DataFrame) -> Floats:
+    """Costs of complete trials, as `reports.frontier` takes them.  Returns (n, 2)."""
+    return costs(complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float))
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; by the csv module, because pandas fills a row that was cut off with NaN and says nothing."""
+    text = read_text(path)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except csv.Error as error:
+        raise damaged(path, f"is not a whole table ({error})") from error
+    if not rows or not text.endswith("\n"):
+        raise damaged(path, "is cut off")
+    for line, row in enumerate(rows[1:], start=1):
+        if len(row) != len(rows[0]):
+            raise damaged(path, f"has {len(row)} values in row {line}, not {len(rows[0])}")
+    return rows[0], rows[1:]
+
+
+def _numbers(path: Path, column: pd.Series[Any]) -> pd.Series[float]:
+    """The column as floats, NaN where it is empty."""
+    numbers = pd.to_numeric(column.where(column != "", "nan"), errors="coerce").astype(float)
+    wrong = column[numbers.isna() & ~column.str.lower().isin(["", "nan"])]
+    if len(wrong):
+        raise damaged(path, f"has {wrong.iloc[0]!r:.60} in column {column.name!r}, which holds numbers")
+    return numbers
+
+
+def _times(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
+    try:
+        return pd.to_datetime(column.where(column != ""), format="ISO8601", utc=True)
+    except ValueError as error:
+        raise damaged(path, "has a value in column 'started' that is not an ISO 8601 time") from error
+
+
+def _params(table: pd.DataFrame) -> list[dict[str, Any]]:
+    names = [name for name in table.columns if name.startswith("params_")]
+    return [
+        {name.removeprefix("params_"): _value(text) for name, text in zip(names, row, strict=True) if text != ""}
+        for row in table[names].to_numpy()
+    ]
+
+
+def _value(text: str) -> bool | int | float | str:
+    """A hyperparameter from its text in the table."""
+    if text in {"True", "False"}:
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _check_identity(path: Path, trials: pd.DataFrame) -> None:
+    unknown = trials["state"][~trials["state"].isin(STATES)]
+    if len(unknown):
+        raise damaged(path, f"has the state {unknown.iloc[0]!r:.60}; known: {', '.join(STATES)}")
+    if trials["number"].isna().any() or trials["number"].duplicated().any():
+        raise damaged(path, "does not give each trial a number of its own")
+
+
+def _check_scores(path: Path, trials: pd.DataFrame) -> None:
+    """Every score is a fraction, and a complete trial has both objectives: NaN is never a score."""
+    complete = trials["state"] == "COMPLETE"
+    for score in SCORES:
+        missing = complete & trials[score].isna() & (score in {"asr", "acc"})
+        wrong = trials[missing | (trials[score].notna() & ~trials[score].between(0, 1))]
+        if len(wrong):
+            value, number = wrong[score].iloc[0], wrong["number"].iloc[0]
+            raise damaged(path, f"has {value:g} as {score} of trial {number:.0f}, not a fraction")

@@ -1,0 +1,25 @@
+"""What may vary in a study. A new space is one file and one line in SPACES."""
+
+from __future__ import annotations
+
+from nad.errors import unknown_name
+from search_spaces.base import Domain, Params, Point, SearchSpace
+from search_spaces.nad import NAD
+from search_spaces.nad_wide import NAD_WIDE
+
+__all__ = ["SPACES", "Domain", "Params", "Point", "SearchSpace", "get"]
+
+SPACES: dict[str, SearchSpace] = {
+    "nad": NAD,
+    "nad-wide": NAD_WIDE,
+}
+
+
+def get(name: str) -> SearchSpace:
+    """A space by its name.
+
+    Raises: ConfigError for a name that SPACES does not have.
+    """
+    if name not in SPACES:
+        raise unknown_name("search space", name, SPACES)
+    return SPACES[name]

@@ -1,0 +1,83 @@
+"""The paper's hyperparameters: which layers are distilled, how strongly, for how long, on how much clean data.
+
+Nobody has published how sensitive NAD is to these. The released code's betas were first (5000, 0, 0), then (0, 0, 5000),
+then (500, 1000, 1000), so each layer can be left out and each beta spans three orders of magnitude.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+
+from nad.erase import PRESETS
+from search_spaces.base import Domain, Params, Point, SearchSpace
+
+CLEAN_FRACTIONS = (0.01, 0.05, 0.1, 0.2)
+"""The shares that the paper studies (section 4.4)."""
+
+PAPER_FRACTION = 0.05
+"""What the paper's main table is measured at; the controls use the nearest fraction that the study has."""
+
+BETA_RANGE = (10.0, 10_000.0)
+EPOCHS_RANGE = (5, 20)
+
+
+def suggest(trial: optuna.Trial, domain: Domain) -> Point:
+    """A subset of the layers, one beta for each chosen layer, the recipe, the epochs, the clean fraction."""
+    betas = {
+        layer: trial.suggest_float(f"beta_{layer}", *BETA_RANGE, log=True)
+        for layer in domain.layers
+        if trial.suggest_categorical(f"distil_{layer}", [True, False])
+    }
+    preset = PRESETS[trial.suggest_categorical("recipe", sorted(PRESETS))]
+    return Point(
+        clean_fraction=trial.suggest_categorical("clean_fraction", domain.clean_fractions),
+        erase=replace(
+            preset,
+            layers=tuple(betas),
+            betas=tuple(betas.values()),
+            epochs=trial.suggest_int("epochs", *EPOCHS_RANGE),
+        ),
+    )
+
+
+def controls(domain: Domain) -> dict[str, Params]:
+    """Fine-tuning at every clean fraction, NAD as published and as released.
+
+    Fine-tuning follows the released code's recipe; its point at the paper's clean fraction carries the plain name.
+    """
+    usual = min(domain.clean_fractions, key=lambda fraction: abs(fraction - PAPER_FRACTION))
+    others = [fraction for fraction in domain.clean_fractions if fraction != usual]
+    return {
+        "fine-tuning": fine_tuning(domain.layers, usual),
+        "nad-paper": preset_point("paper", domain.layers, usual),
+        "nad-code": preset_point("code", domain.layers, usual),
+        **{f"fine-tuning-{fraction:g}": fine_tuning(domain.layers, fraction) for fraction in others},
+    }
+
+
+def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:
+    """No distillation: beta = 0 in every layer."""
+    return {
+        **{f"distil_{layer}": False for layer in layers},
+        "recipe": "code",
+        "epochs": PRESETS["code"].epochs,
+        "clean_fraction": clean_fraction,
+    }
+
+
+def preset_point(recipe: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
+    """A preset of `nad.erase` as a point of this space."""
+    preset = PRESETS[recipe]
+    betas = {layer: beta for layer, beta in zip(preset.layers, preset.betas, strict=True) if layer in layers}
+    return {
+        **{f"distil_{layer}": layer in betas for layer in layers},
+        **{f"beta_{layer}": beta for layer, beta in betas.items()},
+        "recipe": recipe,
+        "epochs": preset.epochs,
+        "clean_fraction": clean_fraction,
+    }
+
+
+NAD = SearchSpace(suggest=suggest, controls=controls, clean_fractions=CLEAN_FRACTIONS)

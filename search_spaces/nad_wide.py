@@ -1,0 +1,43 @@
+"""The space `nad`, and beside it how attention is measured and how fast the student learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+
+from nad.attention import OPERATORS
+from nad.erase import EraseConfig
+from search_spaces import nad
+from search_spaces.base import Domain, Params, Point, SearchSpace
+
+LR_RANGE = (0.01, 0.3)
+POWERS = (1.0, 2.0, 4.0)
+
+
+def suggest(trial: optuna.Trial, domain: Domain) -> Point:
+    """As in `nad`; always the learning rate, and where a layer is distilled the map's operator and power too."""
+    point = nad.suggest(trial, domain)
+    erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))
+    if erase.layers:
+        operator = trial.suggest_categorical("operator", OPERATORS)
+        erase = replace(erase, operator=operator, power=trial.suggest_categorical("power", POWERS))
+    return Point(point.clean_fraction, erase)
+
+
+def controls(domain: Domain) -> dict[str, Params]:
+    """The controls of `nad`, at the published learning rate, operator and power."""
+    published = EraseConfig()
+    attention: Params = {"operator": published.operator, "power": published.power}
+    return {
+        name: {**params, "lr": published.lr, **(attention if distils(params, domain.layers) else {})}
+        for name, params in nad.controls(domain).items()
+    }
+
+
+def distils(params: Params, layers: tuple[str, ...]) -> bool:
+    """Whether a point distils any layer."""
+    return any(params[f"distil_{layer}"] for layer in layers)
+
+
+NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, clean_fractions=nad.CLEAN_FRACTIONS)

@@ -1,0 +1,162 @@
+"""One study's settings: frozen, validated once, and the command line made from them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import search_spaces
+from nad import models
+from nad.attacks import ATTACKS
+from nad.data import DATASETS
+from nad.errors import ConfigError, require_range, unknown_name
+from study.search import SAMPLERS
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Study how well Neural Attention Distillation erases a backdoor.
+
+    Trains a backdoored model (or takes it from the cache), searches the settings of the erase, and writes a report on
+    the frontier between attack success rate and accuracy. The same command goes on where it stopped; more --trials
+    extends a finished study.
+    """
+
+    attack: str = "refool"
+    """The backdoor: badnets, blend or refool."""
+    dataset: str = "fashion-m"
+    """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
+    data_dir: Path | None = None
+    """Where the images are: a folder with train/ and test/, each with one folder per class; or torchvision's own."""
+    image_size: int = 32
+    """Images of a folder are resized to this many pixels a side."""
+    model: str = "wrn-16-1"
+    """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2."""
+
+    target: int = 0
+    """The label that triggered images are to be given."""
+    poison_rate: float | None = None
+    """Share of training images poisoned: of all (dirty label) or of the target class (clean label). Default: the attack's."""
+    label_mode: Literal["clean", "dirty"] | None = None
+    """clean: only the target class is poisoned and no label changes. Default: the attack's."""
+    reflections: Path | None = None
+    """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
+
+    victim_epochs: int = 16
+    """Epochs of the victim's training."""
+    reference: bool = False
+    """Also train a clean model, and refuse a victim more than 3 points less accurate."""
+    allow_weak_backdoor: bool = False
+    """Study a victim whose backdoor did not take all the same."""
+
+    space: str = "nad"
+    """What may vary: nad (layers, betas, recipe, epochs, clean fraction), or nad-wide (also learning rate, operator, power)."""
+    clean_fractions: tuple[float, ...] | None = None
+    """Shares of the training set that the defender may own. Default: the space's (0.01 0.05 0.1 0.2)."""
+    sampler: str = "tpe"
+    """Optuna's sampler: tpe, nsga2 or random."""
+    trials: int = 24
+    """The wanted number of complete trials, controls included."""
+    time_budget: str | None = None
+    """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
+    max_acc_drop: float = 0.03
+    """The recommended setting loses at most this much accuracy against the victim."""
+    seed: int = 0
+    """Seeds everything: the split, the victim, the trials, the sampler."""
+
+    output: Path = Path("runs")
+    """Folder of all studies."""
+    name: str | None = None
+    """The study's folder in it; the same name resumes. Default: ATTACK-DATASET."""
+    cache: Path | None = None
+    """Folder of victims, teachers and downloads. Default: this user's cache folder."""
+    workers: int | None = None
+    """Trials at a time. Default: as many as the processor has cores for."""
+    cpus_per_trial: int = 1
+    """Threads of one trial."""
+    gpus_per_trial: float = 0.0
+    """GPUs of one trial; a fraction shares one."""
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("attack", self.attack, ATTACKS),
+            ("data set", self.dataset, DATASETS),
+            ("model", self.model, models.MODELS),
+            ("search space", self.space, search_spaces.SPACES),
+            ("sampler", self.sampler, SAMPLERS),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        if self.poison_rate is not None:
+            require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
+        require_range("--image-size", self.image_size, 16, 512)
+        require_range("--target", self.target, 0, 1_000_000)
+        require_range("--victim-epochs", self.victim_epochs, 1, 1000)
+        require_range("--trials", self.trials, 1, 1_000_000)
+        require_range("--max-acc-drop", self.max_acc_drop, 0.0, 1.0)
+        require_range("--seed", self.seed, 0, 2**31 - 1)
+        require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
+        require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
+        for fraction in self.fractions:
+            require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
+        if self.workers is not None:
+            require_range("--workers", self.workers, 1, 4096)
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"--name {self.name!r} must be letters, digits, dots, dashes and underscores, at most 100"
+            )
+        self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
+
+    @property
+    def study_name(self) -> str:
+        return self.name or f"{self.attack}-{self.dataset}"
+
+    @property
+    def directory(self) -> Path:
+        """The study's own folder."""
+        return (self.output / self.study_name).expanduser().resolve()
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The clean fractions that the study searches, ascending, each once."""
+        return tuple(sorted(set(self.clean_fractions or search_spaces.get(self.space).clean_fractions)))
+
+    @property
+    def slots(self) -> int:
+        """Trials at a time."""
+        return self.workers or max(1, cores() // self.cpus_per_trial)
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that an embedded Ray hands out; more than there are only where --workers asks for that."""
+        return cores() if self.workers is None else self.workers * self.cpus_per_trial
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The time budget in seconds; None for no limit."""
+        return None if self.time_budget is None else duration(self.time_budget)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def duration(text: str) -> float:
+    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.
+
+    Raises: ConfigError for anything else, and for zero.
+    """
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        raise ConfigError(f"--time-budget {text!r} is not a duration: write 90s, 30m, 8h or 1h30m")
+    seconds = sum(float(value) * _UNIT_SECONDS[unit] for value, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"--time-budget {text!r} leaves no time for a trial")
+    return seconds

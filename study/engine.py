@@ -1,0 +1,345 @@
+"""The only file that starts, joins or leaves Ray, and that runs Ray Tune.
+
+What runs on Ray is written without Ray: a task is `function(argument, payload) -> result`, a trial is
+`function(config, payload, report) -> None`, where `report` takes a dict of scores and `final: True` marks the last.
+Both travel by reference: they live in a module that workers can import.
+
+Embedded Ray listens on the loopback interface only, asks for a token that only this process and its children hold,
+and has no dashboard, no telemetry and no files outside one private folder, which goes when the session ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import platform
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+# Ray reads some of these when it is imported, workers inherit them all
+os.environ.update(
+    {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only; `ray_session` checks that it took
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # drops the worker deaths that Ray prints: the record has them
+        "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 still prints boxes in the new output
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study's storage is the record; no CSV, JSON, TensorBoard
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it swallows Ctrl-C and waits up to 15 s for running trials
+        "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # nothing is ever restored from Tune's own state
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    }
+)
+
+import ray
+from ray import tune
+from ray.exceptions import RayError, RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from nad.errors import ConfigError, NadError
+
+Report = Callable[[Mapping[str, Any]], None]
+TaskFunction = Callable[[Any, Any], Any]
+TrialFunction = Callable[[dict[str, Any], Any, Report], None]
+
+_REPORT = "report"  # what a trial reports travels under this key, apart from what Tune adds
+_LONGEST_TMP = 24  # characters: Ray's sockets add 80 to the path, and the kernel allows 107
+
+
+@contextmanager
+def ray_session(*, cpus: int) -> Iterator[None]:
+    """Start Ray inside this process with so many CPUs, and stop it at the end; a Ray that already runs is used.
+
+    GPUs are those that Ray finds.  Raises: NadError if Ray would be reachable from other machines.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="nad-", dir=base if len(base) <= _LONGEST_TMP else "/tmp")  # noqa: S108 - private
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    try:
+        ray.init(
+            address="local",  # never what a stale address file names
+            num_cpus=cpus,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
+            raise NadError("Ray would listen on the network: import study.engine before anything that imports ray")
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def available_slots(cpus: float, gpus: float = 0.0) -> int:
+    """How many trials or tasks of this size the nodes hold at once.
+
+    Raises: ConfigError if no node can hold one: it would wait for ever.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    slots = sum(_slots_of(node, cpus, gpus) for node in nodes)
+    if slots == 0:
+        most = [f"{max((node.get(kind, 0) for node in nodes), default=0):g} {kind}s" for kind in ("CPU", "GPU")]
+        raise ConfigError(
+            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but Ray's largest node has {' and '.join(most)}; "
+            "lower --cpus-per-trial or --gpus-per-trial"
+        )
+    return slots
+
+
+def _slots_of(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    # the small term: 0.1 of a GPU fits ten times, in spite of rounding
+    return int(min(node.get(kind, 0) / size + 1e-9 for kind, size in (("CPU", cpus), ("GPU", gpus)) if size))
+
+
+def granted_device() -> str:
+    """The device of this task or trial, in torch's words: a GPU only where Ray granted one.
+
+    A trial without one may still see the GPUs of its node; it must not use them.
+    """
+    return "cuda:0" if ray.is_initialized() and ray.get_gpu_ids() else "cpu"
+
+
+def run_tasks(
+    function: TaskFunction,
+    arguments: Sequence[Any],
+    *,
+    payload: Any = None,
+    cpus: float = 1,
+    gpus: float = 0.0,
+    on_done: Callable[[int, Any], None] | None = None,
+) -> list[Any]:
+    """Run function(argument, payload) for every argument, in parallel; results in the arguments' order.
+
+    payload: goes into the object store once; numpy arrays in it are shared and read-only.
+    on_done: called with the index and the result of each task as it ends.
+    Raises: what the first failing task raised, after stopping the others; NadError if a worker process died.
+    """
+    available_slots(cpus, gpus)
+    shared = ray.put(payload)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
+    indices = {task.remote(argument, shared): index for index, argument in enumerate(arguments)}
+    results: list[Any] = [None] * len(arguments)
+    pending = list(indices)
+    try:
+        while pending:
+            (done,), pending = ray.wait(pending)
+            results[indices[done]] = _fetch(done)
+            if on_done is not None:
+                on_done(indices[done], results[indices[done]])
+    except BaseException:
+        for left in pending:
+            ray.cancel(left, force=True)
+        raise
+    return results
+
+
+def _fetch(reference: ray.ObjectRef[Any]) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from error  # the cause has the type and the text, the wrapper the remote traceback
+    except RayError as error:
+        raise NadError(f"a worker process was lost: {_first_line(error)}") from error
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+class TrialSource(Protocol):
+    """Where trials come from and where their results go: `study.search.OptunaSearcher`."""
+
+    @property
+    def finished(self) -> bool: ...
+    def suggest(self, trial_id: str) -> dict[str, Any] | None: ...
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None: ...
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, error: str) -> None: ...
+    def close(self) -> None: ...
+    def raise_if_failing(self) -> None: ...
+
+
+def run_trials(
+    function: TrialFunction,
+    searcher: TrialSource,
+    *,
+    payload: Any = None,
+    slots: int,
+    cpus_per_trial: float = 1,
+    gpus_per_trial: float = 0.0,
+) -> None:
+    """Run function(config, payload, report) for every config that the searcher suggests, at most `slots` at a time.
+
+    Worker processes are reused: a trial has to seed what it draws, and to leave no state in modules.  A trial that
+    raises fails with its text: a NadError keeps the process, anything else gets a new one.
+    Raises: ConfigError if no node can hold a trial; what the searcher raised; NadError if too many trials failed;
+    KeyboardInterrupt for Ctrl-C, which stops running trials at once.  The searcher is closed in every case.
+    """
+    bridge = _Bridge(searcher)
+    try:
+        slots = min(slots, available_slots(cpus_per_trial, gpus_per_trial))
+        with tempfile.TemporaryDirectory(prefix="nad-") as scratch, _interrupts_into(bridge):
+            _fit(_trainable(function, payload, cpus_per_trial, gpus_per_trial), bridge, slots, scratch)
+    finally:
+        searcher.close()
+    if bridge.error is not None:
+        raise bridge.error
+    searcher.raise_if_failing()
+
+
+def _fit(trainable: Any, bridge: _Bridge, slots: int, scratch: str) -> None:
+    """One fresh Tuner: the record is the searcher's, so Tune has nothing to restore."""
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=bridge,
+            scheduler=_Scheduler(bridge),
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_id,
+        ),
+        run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0),
+    )
+    try:
+        tuner.fit()
+    except _StopNow:
+        pass
+    finally:
+        del tuner
+        gc.collect()  # Tune frees the resources of a run that was cut short when its objects go
+
+
+def _trial_id(trial: Trial) -> str:
+    return str(trial.trial_id)
+
+
+def _trainable(function: TrialFunction, payload: Any, cpus: float, gpus: float) -> Any:
+    shared = ray.put(payload)
+
+    def trainable(config: dict[str, Any]) -> None:
+        _run_trial(function, config, shared)
+
+    return tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus})
+
+
+def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.ObjectRef[Any]) -> None:
+    """One trial in its worker process; how it failed is reported, so that the record has the text."""
+    start = time.perf_counter()
+
+    def report(scores: Mapping[str, Any]) -> None:
+        tune.report({_REPORT: {**scores, "host": platform.node(), "seconds": time.perf_counter() - start}})
+
+    try:
+        function(config, ray.get(shared), report)
+    except NadError as error:
+        report({"error": str(error)})
+    except Exception as error:
+        report({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+        raise
+
+
+class _StopNow(BaseException):
+    """Leaves Tune's loop at once: not an Exception, for which Tune waits until running trials end."""
+
+
+class _Bridge(Searcher):
+    """The searcher as Tune sees it.
+
+    What the searcher raises is kept in `error` and ends the run: Tune would only log it.
+    """
+
+    def __init__(self, source: TrialSource) -> None:
+        super().__init__()
+        self.source = source
+        self.error: BaseException | None = None
+        self.losses: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        config = self._guarded(self.source.suggest, trial_id)
+        if config is None and (self.error is not None or self.source.finished):
+            return Searcher.FINISHED
+        return config  # None: Tune asks again, for a running trial may still fail
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._guarded(self.source.on_trial_result, trial_id, _reported(result))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        loss = self.losses.pop(trial_id, "the trial's process was lost") if error else ""
+        self._guarded(self.source.on_trial_complete, trial_id, _reported(result or {}), loss)
+
+    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except Exception as error:
+            self.error = self.error or error
+            return None
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the searcher's own record is the only one."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher, which holds a database connection
+
+
+def _reported(result: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = f"{_REPORT}/"
+    return {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
+
+
+class _Scheduler(FIFOScheduler):
+    """First in, first out; stops the run when the bridge says so, and tells it why a process was lost."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bridge = bridge
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        if self.bridge.error is not None:
+            raise _StopNow
+        return super().choose_trial_to_run(tune_controller)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        text = Path(trial.error_file).read_text()
+        import sys; sys.stdout.write("<<<"+text+">>>\n")
+        self.bridge.losses[trial.trial_id] = text.splitlines()[1]
+
+
+@contextmanager
+def _interrupts_into(bridge: _Bridge) -> Iterator[None]:
+    """Ctrl-C ends the run between two steps of Tune instead of in the middle of a write; a second one as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        bridge.error = KeyboardInterrupt()
+        signal.signal(signal.SIGINT, original)
+
+    original = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, original)

@@ -1,0 +1,101 @@
+"""A study's folder: every file name in one place, one driver at a time, readable by its owner alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nad.errors import ConfigError, NadError
+from study.provenance import require_same
+from study.records import write_json
+
+MIN_FREE_BYTES = 50 * 2**20
+"""A report is 5 MB and a record of a thousand trials 3 MB: with less free space than this a study would end in tears."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study keeps what it knows."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def database(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def storage_url(self) -> str:
+        """Optuna's name for the database."""
+        return f"sqlite:///{self.database}"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def picture(self) -> Path:
+        """The attack's picture of itself."""
+        return self.path / "attack.png"
+
+    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Write config.json; a study that has begun must be the same as the one asked for.
+
+        Raises: ConfigError that lists what differs; nothing is changed then.
+        """
+        if self.database.exists() and self.config.exists():
+            try:
+                recorded = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
+            except (OSError, ValueError, KeyError) as error:
+                raise NadError(
+                    f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
+                ) from error
+            require_same(self.name, recorded, identity)
+        write_json(self.config, {**settings, "identity": identity})
+
+
+@contextmanager
+def open_folder(path: Path) -> Iterator[StudyFolder]:
+    """The folder, made where it is not there yet, and held by this process alone.
+
+    Raises: NadError where it cannot be written or is full; ConfigError where another process runs this study.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(path).free
+        lock = FileLock(path / "study.lock", timeout=0, mode=0o600)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"the study {path.name!r} is being run by another process; wait for it, or choose another --name"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NadError(f"cannot write to the output folder {path}: {reason}; choose another --output") from error
+    try:
+        if free < MIN_FREE_BYTES:
+            raise NadError(
+                f"the disk of {path} has {free / 2**20:.0f} MB left, a study needs {MIN_FREE_BYTES / 2**20:.0f} MB;"
+                " free some space or choose another --output"
+            )
+        yield StudyFolder(path)
+    finally:
+        lock.release()

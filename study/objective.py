@@ -1,0 +1,146 @@
+"""What a worker does: make a teacher, or run one trial. Everything it needs comes as one block of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nad import models
+from nad.data.base import LabelledImages
+from nad.erase import EraseConfig, erase, make_teacher
+from nad.evaluation import Exam, evaluate
+from nad.seeds import generator
+from search_spaces import Point
+from study.engine import granted_device
+
+Array = NDArray[Any]
+Weights = dict[str, Array]
+Report = Callable[[Mapping[str, Any]], None]
+
+GLANCE = 250
+"""Images of either kind that are scored after each epoch; the objectives are measured on all of them at the end."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every trial of a study shares, as numpy arrays: one copy per machine, read by all of its workers."""
+
+    model: str
+    classes: int
+    flip: bool
+    seed: int
+    train_size: int
+    """Images in the whole training set: what clean fractions count against."""
+    holdout_images: Array
+    """The defender's images at the largest clean fraction; a smaller fraction is the front part. (count, 3, h, w) uint8"""
+    holdout_labels: Array
+    clean_images: Array
+    """The validation exam; see nad.evaluation.Exam."""
+    clean_labels: Array
+    triggered_images: Array
+    triggered_labels: Array
+    target: int
+    victim: Weights
+    teachers: Mapping[float, Weights]
+    """The teacher of each clean fraction; empty while they are being made."""
+    threads: int
+
+    def holdout(self, clean_fraction: float) -> LabelledImages:
+        """The defender's clean images."""
+        count = round(clean_fraction * self.train_size)
+        return _images(self.holdout_images[:count], self.holdout_labels[:count])
+
+    def exam(self) -> Exam:
+        """What the objectives are measured on."""
+        return Exam(
+            _images(self.clean_images, self.clean_labels),
+            _images(self.triggered_images, self.triggered_labels),
+            self.target,
+        )
+
+    def network(self, weights: Weights, device: torch.device) -> nn.Module:
+        """A fresh model with these weights."""
+        model = models.make(self.model, self.classes)
+        model.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in weights.items()})
+        return model.to(device)
+
+
+def describe_point(point: Point) -> dict[str, Any]:
+    """A point as plain values, for the way to a worker."""
+    return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
+
+
+def make_teacher_weights(clean_fraction: float, workload: Workload) -> Weights:
+    """The teacher of one clean fraction, which all trials with that fraction share.
+
+    Raises: EraseDiverged where its fine-tuning fails.
+    """
+    torch.set_num_threads(workload.threads)
+    device = torch.device(granted_device())
+    teacher = workload.network(workload.victim, device)
+    draws = generator(workload.seed, "teacher", f"{clean_fraction:g}")
+    make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=draws, device=device)
+    return as_arrays(teacher.state_dict())
+
+
+def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
+    """One complete erase: reports a glance at the scores after each epoch, and at the end the objectives and the rest.
+
+    config: what the searcher suggested; `params` is what `describe_point` made.
+    Raises: EraseDiverged where the loss is no longer finite.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(workload.threads)
+    device = torch.device(granted_device())
+    clean_fraction = config["params"]["clean_fraction"]
+    settings = EraseConfig(**config["params"]["erase"])
+    exam = workload.exam()
+    glance = exam.subset(GLANCE)
+    student = workload.network(workload.victim, device)
+    teacher = workload.network(workload.teachers[clean_fraction], device)
+
+    def watch(epoch: int, model: nn.Module) -> float:
+        scores = evaluate(model, glance, device=device)
+        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc})
+        return scores.acc
+
+    result = erase(
+        student,
+        teacher,
+        workload.holdout(clean_fraction),
+        settings,
+        flip=workload.flip,
+        generator=generator(config["seed"], "erase"),
+        device=device,
+        watch=watch,
+    )
+    scores = evaluate(student, exam, device=device)
+    report(
+        {
+            "final": True,
+            **scores._asdict(),
+            "epochs_run": result.epochs,
+            "loss": result.losses[-1],
+            "compute_seconds": time.perf_counter() - started,
+        }
+    )
+
+
+def as_arrays(state: Mapping[str, Tensor]) -> Weights:
+    """Weights as numpy arrays, which Ray shares between processes without a copy; a torch tensor would be copied."""
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in state.items()}
+
+
+def _images(images: Array, labels: Array) -> LabelledImages:
+    with warnings.catch_warnings():
+        # Shared memory is read-only, and nothing here writes to it: batches are copied out.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))

@@ -1,0 +1,140 @@
+"""What a person sees while a study runs: one live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from reports.frontier import non_dominated
+from reports.objectives import OBJECTIVES, costs
+from study.search import TrialEvent
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between two plain lines of one stage; its last line always comes."""
+
+Step = Callable[[int, int], None]
+"""(done, all)."""
+
+
+@dataclass
+class TrialBoard:
+    """The state of the search as one line, kept up to date by its events."""
+
+    failed: int = 0
+    running: set[int] = field(default_factory=set)
+    scores: list[list[float]] = field(default_factory=list)
+    """(asr, acc) of every complete trial."""
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> TrialBoard:
+        """The board of a study that may hold trials of earlier runs."""
+        board = cls()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            board.scores.append(list(trial.values))
+        return board
+
+    @property
+    def done(self) -> int:
+        return len(self.scores)
+
+    def on_event(self, event: TrialEvent) -> None:
+        """Take an event in."""
+        if event.kind == "started":
+            self.running.add(event.number)
+        elif event.kind != "progress":
+            self.running.discard(event.number)
+        if event.kind == "complete":
+            self.scores.append([event.scores[objective.name] for objective in OBJECTIVES])
+        elif event.kind == "failed":
+            self.failed += 1
+
+    def __str__(self) -> str:
+        counts = f"{len(self.running)} running, {self.failed} failed"
+        if not self.scores:
+            return counts
+        values = np.array(self.scores)
+        front = int(non_dominated(costs(values)).sum())
+        return f"{counts}, front {front}, best ASR {values[:, 0].min():.1%}, best ACC {values[:, 1].max():.1%}"
+
+
+class Display:
+    """Shows stages one after another; use it as `with display.stage("victim", "epochs") as step: ... step(done, all)`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, sentence: str) -> None:
+        """One sentence on its own line."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, unit: str, status: Callable[[], str] = str) -> Iterator[Step]:
+        """Show how far a stage is, and when it may end. status: more to say, asked anew at every step."""
+        if self._console.is_terminal:
+            with self._live(name, unit, status) as step:
+                yield step
+        else:
+            yield self._plain(name, unit, status)
+
+    @contextmanager
+    def _live(self, name: str, unit: str, status: Callable[[], str]) -> Iterator[Step]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}  {task.fields[status]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}", markup=False),
+        )
+        with Progress(*columns, console=self._console, refresh_per_second=4) as progress:
+            task = progress.add_task(name, total=None, unit=unit, status=status(), eta="")
+            eta = Eta()
+
+            def step(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total, status=status(), eta=eta.text(done, total))
+
+            yield step
+
+    def _plain(self, name: str, unit: str, status: Callable[[], str]) -> Step:
+        eta = Eta()
+        last = -PLAIN_INTERVAL
+
+        def step(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if done < total and now - last < PLAIN_INTERVAL:
+                return
+            last = now
+            parts = [f"{done}/{total} {unit}", status(), eta.text(done, total)]
+            self.say(f"{name}: {', '.join(part for part in parts if part)}")
+
+        return step
+
+
+class Eta:
+    """When a stage may end, from the pace since its first step."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def text(self, done: int, total: int) -> str:
+        """Such as `ETA 2:05`; empty before there is a pace, and at the end."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        start, before = self._first
+        if done <= before or done >= total:
+            return ""
+        seconds = round((now - start) / (done - before) * (total - done))
+        minutes, rest = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"ETA {hours}:{minutes:02}:{rest:02}" if hours else f"ETA {minutes}:{rest:02}"

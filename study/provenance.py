@@ -1,0 +1,93 @@
+"""Where a study's numbers come from: versions, revision, machine; and whether a resumed study is still the same."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nad.attacks import describe
+from nad.data import fingerprint
+from nad.errors import ConfigError
+from nad.scenario import Scenario
+from nad.victim import VictimConfig
+from study.config import StudyConfig
+
+PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scikit-image")
+
+
+def versions() -> dict[str, str]:
+    """Python's and each package's that shapes a number or a figure."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, marked where it was changed; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig) -> dict[str, Any]:
+    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
+    facts = {
+        "dataset": config.dataset,
+        "image size": config.image_size,
+        "images": fingerprint(scenario.dataset),
+        "attack": describe(scenario.attack),
+        "model": config.model,
+        "seed": config.seed,
+        "victim": asdict(victim),
+        "space": config.space,
+        "clean fractions": config.fractions,
+        "threads per trial": config.cpus_per_trial,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise ConfigError, listing what differs, unless a study is resumed as what it was."""
+    before, now = _flat(recorded), _flat(asked)
+    differences = [
+        f"{key} {_brief(before.get(key))} (now {_brief(now.get(key))})"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise ConfigError(
+            f"the study {name!r} was made with {', '.join(differences)}; give the same settings to go on with it, or"
+            " another --name to start a new one"
+        )
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """One level: {"victim": {"epochs": 3}} becomes {"victim epochs": 3}."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key} {inner}": content for inner, content in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= 24 else f"{text[:12]}..."

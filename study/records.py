@@ -1,0 +1,120 @@
+"""The record for other programs: the trials as one table, and summary.json. docs/summary.md describes both."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from nad.errors import NadError
+from reports.frontier import constrained_pick, front_order, hypervolume
+from reports.objectives import OBJECTIVES, costs
+
+SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
+_COLUMNS = (
+    *("number", "state", "control", *SCORES, "replicate", "seed", "started", "seconds", "compute_seconds"),
+    *("host", "error", "traceback", "curve"),
+)
+
+
+def trials_table(study: optuna.Study) -> pd.DataFrame:
+    """One row per trial, by number; a column `params_NAME` per hyperparameter, empty where a trial had none."""
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    names = sorted({name for row in rows for name in row if name.startswith("params_")})
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *names])
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    scores = dict(zip((objective.name for objective in OBJECTIVES), trial.values or (), strict=False))
+    return {
+        **{name: attrs.get(name) for name in _COLUMNS},
+        **scores,
+        **{f"params_{name}": value for name, value in trial.params.items()},
+        "number": trial.number,
+        "state": trial.state.name,
+        "seconds": trial.duration.total_seconds() if trial.duration is not None else None,
+        "curve": json.dumps([[entry["asr"], entry["acc"]] for entry in attrs.get("curve", ())]),
+    }
+
+
+def results(study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float) -> dict[str, Any]:
+    """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
+
+    victim: validation `acc` and `asr` before any defence.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
+    cost = costs(values)
+    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim["acc"], max_acc_drop=max_acc_drop)
+    why = _why(pick, victim["acc"], max_acc_drop)
+    no_defence = {"name": "no-defence", "number": None, "params": {}, "validation": dict(victim)}
+    return {
+        "trials": _counts(study),
+        "hypervolume": hypervolume(cost),
+        "front": [_point(complete[index]) for index in front_order(cost)],
+        "controls": [
+            {**no_defence, "test": None, "twin": None},
+            *({"name": t.user_attrs["control"], **_point(t)} for t in complete if "control" in t.user_attrs),
+        ],
+        "recommended": None if pick is None else {**_point(complete[pick]), "why": why},
+        "recommended_why": why,
+    }
+
+
+def _why(pick: int | None, victim_acc: float, max_acc_drop: float) -> str:
+    floor = f"at most {max_acc_drop * 100:g} points of accuracy lost against the victim's {victim_acc:.1%}"
+    if pick is None:
+        return f"No complete trial meets the constraint: {floor}."
+    return f"The lowest validation ASR with {floor}."
+
+
+def _counts(study: optuna.Study) -> dict[str, int]:
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return {
+        "complete": states.count(TrialState.COMPLETE),
+        "failed": states.count(TrialState.FAIL),
+        "pruned": states.count(TrialState.PRUNED),
+        "running": states.count(TrialState.RUNNING),
+    }
+
+
+def _point(trial: FrozenTrial) -> dict[str, Any]:
+    scores = dict(zip((objective.name for objective in OBJECTIVES), trial.values, strict=True))
+    return {
+        "number": trial.number,
+        "params": dict(trial.params),
+        "validation": {"acc": scores["acc"], "asr": scores["asr"]},
+        "test": None,
+        "twin": None,
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write beside, then rename; only the owner may read it."""
+    _write(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, beside, then rename; only the owner may read it."""
+    _write(path, table.to_csv(index=False))
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError as error:
+        raise NadError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another --output, then run the same"
+            " command again: finished trials are kept"
+        ) from error

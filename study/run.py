@@ -1,0 +1,200 @@
+"""`python -m study.run`: reads the command line, puts the parts together, and ends every mistake in one sentence."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import platformdirs
+import tyro
+from optuna.exceptions import StorageInternalError
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+import search_spaces
+from nad.attacks import describe
+from nad.attacks.picture import save_picture
+from nad.checkpoints import state_digest
+from nad.errors import NadError
+from nad.models import distillation_layers
+from nad.scenario import Scenario
+from nad.seeds import generator
+from nad.victim import Victim, VictimConfig
+from reports.build import ReportError, build
+from reports.objectives import OBJECTIVES
+from search_spaces import Domain
+from study import engine, provenance, records
+from study.config import StudyConfig
+from study.folder import StudyFolder, open_folder
+from study.objective import Workload, describe_point, run_trial
+from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.progress import Display, TrialBoard
+from study.search import OptunaSearcher, TrialEvent, enqueue, open_study
+
+PICTURES = 8
+"""Images in the attack's picture of itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    display = Display(Console())
+    try:
+        config = tyro.cli(StudyConfig, args=given, prog="nad-study")
+        report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
+    except (NadError, ReportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        print(f"error: the study's record cannot be written ({reason}); {_GO_ON}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished trials are kept; the same command goes on from here", file=sys.stderr)
+        return 130
+    display.say(f"report: {report}")
+    return 0
+
+
+_GO_ON = "mend that and run the same command again: finished trials are kept"
+
+
+def run(config: StudyConfig, *, command: str, display: Display) -> Path:
+    """Run or resume a study, and return the path of its report.
+
+    Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
+    """
+    started = time.monotonic()
+    cache = (config.cache or platformdirs.user_cache_path("nad-study")).expanduser().resolve()
+    recipe = VictimConfig(epochs=config.victim_epochs)
+    with open_folder(config.directory) as folder:
+        scenario = load_scenario(config, cache, display)
+        identity = provenance.identity(config, scenario, recipe)
+        folder.claim({"command": command, "settings": asdict(config)}, identity)
+        sample = scenario.sample(PICTURES)
+        save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
+        victim = prepare_victim(config, scenario, recipe, cache, display)
+        study = open_study(
+            folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
+        )
+        clock = Clock(study, started, victim.seconds)
+        with engine.ray_session(cpus=config.cpus):
+            teaching = time.monotonic()
+            workload = with_teachers(
+                make_workload(config, scenario, victim), config, str(identity["images"]), cache, display
+            )
+            clock.add("teachers", time.monotonic() - teaching)
+            searching = time.monotonic()
+            try:
+                search(config, study, workload, display)
+            finally:
+                clock.add("trials", time.monotonic() - searching)
+                write_records(folder, study, config, facts(config, scenario, victim, command), clock)
+        return build(folder.path)
+
+
+def search(config: StudyConfig, study: optuna.Study, workload: Workload, display: Display) -> None:
+    """Run trials until the wanted number is complete or the time budget is over."""
+    space = search_spaces.get(config.space)
+    domain = Domain(distillation_layers(config.model), config.fractions)
+    for name, params in space.controls(domain).items():
+        enqueue(study, params, {"control": name})
+    budget = config.budget_seconds
+    board = TrialBoard.of(study)
+    with display.stage("trials", "done", lambda: str(board)) as step:
+
+        def on_event(event: TrialEvent) -> None:
+            board.on_event(event)
+            step(board.done, config.trials)
+
+        step(board.done, config.trials)
+        searcher = OptunaSearcher(
+            study,
+            lambda trial: describe_point(space.suggest(trial, domain)),
+            tuple(goal.name for goal in OBJECTIVES),
+            config.trials,
+            seed=config.seed,
+            deadline=None if budget is None else time.monotonic() + budget,
+            on_event=on_event,
+        )
+        engine.run_trials(
+            run_trial,
+            searcher,
+            payload=workload,
+            slots=config.slots,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=config.gpus_per_trial,
+        )
+
+
+class Clock:
+    """Seconds per stage over all runs of a study; kept in its record."""
+
+    def __init__(self, study: optuna.Study, started: float, victim_seconds: float) -> None:
+        self._study = study
+        self._started = started
+        before = study.user_attrs.get("seconds", {})
+        self._seconds = {name: before.get(name, 0.0) for name in ("teachers", "trials", "confirmation", "total")}
+        self._seconds["victim"] = victim_seconds
+
+    def add(self, stage: str, seconds: float) -> None:
+        self._seconds[stage] += seconds
+
+    def stop(self) -> dict[str, float]:
+        """Close the total, record and return all."""
+        self._seconds["total"] += time.monotonic() - self._started
+        self._study.set_user_attr("seconds", self._seconds)
+        return {name: round(value, 3) for name, value in self._seconds.items()}
+
+
+def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:
+    """What summary.json says that does not come from the trials."""
+    return {
+        "study": config.study_name,
+        "attack": config.attack,
+        "attack_settings": describe(scenario.attack),
+        "dataset": config.dataset,
+        "model": config.model,
+        "space": config.space,
+        "seed": config.seed,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "git": provenance.git_revision(),
+        "versions": provenance.versions(),
+        "wanted_trials": config.trials,
+        "max_acc_drop": config.max_acc_drop,
+        "victim": victim.scores._asdict(),
+        "victim_sha256": state_digest(victim.state),
+        "counts": {
+            "train": len(scenario.dataset.train),
+            "victim_train": len(scenario.splits.victim_train),
+            "poisoned": len(scenario.poisoned.indices),
+            "validation": len(scenario.splits.validation),
+            "test": len(scenario.dataset.test),
+        },
+    }
+
+
+def write_records(
+    folder: StudyFolder, study: optuna.Study, config: StudyConfig, known: dict[str, Any], clock: Clock
+) -> None:
+    """trials.csv and summary.json, from the record."""
+    records.write_table(folder.trials, records.trials_table(study))
+    found = records.results(study, known["victim"], config.max_acc_drop)
+    records.write_json(folder.summary, {**known, "seconds": clock.stop(), **found})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

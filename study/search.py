@@ -1,0 +1,385 @@
+"""Optuna behind a searcher's interface; Optuna's storage is the only record of a study.
+
+A trial is RUNNING from `suggest` until `on_trial_complete`, and ends in one of three states:
+
+COMPLETE  it reported `final` with a finite value for every metric
+PRUNED    it reported `pruned`: it stopped itself early; what it measured until then is its `curve`
+FAIL      anything else: the attribute `error` says why
+
+What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
+finished trials. Reports before the last one are kept as the attribute `curve`, one entry each, numbers only.
+Nothing is left RUNNING: `close`, and the next start after a crash, tell such trials FAIL and ask their points again.
+
+Knows parameters, scores and states; not what a trial does, nor the engine that runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nad.errors import ConfigError, NadError, unknown_name
+
+Sampler = optuna.samplers.BaseSampler
+Space = Callable[[optuna.Trial], dict[str, Any]]
+
+SAMPLERS: dict[str, Callable[[int], Sampler]] = {
+    # group: each set of parameters that occurs together gets a joint density, as conditional spaces need
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+
+STOPPED = "the study was stopped while this trial ran"
+MAX_RETRIES = 2  # of one point whose trials end without their own doing
+_ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point was enqueued with
+_MAX_TEXT = 8000  # characters of a traceback: its end says what happened
+
+log = logging.getLogger(__name__)
+
+
+def open_study(
+    storage_url: str, name: str, sampler_name: str, seed: int, directions: Sequence[str]
+) -> optuna.study.Study:
+    """Create the study, or load it to go on.
+
+    directions: "minimize" or "maximize", one per metric.
+    The sampler's seed grows with the trials already there, so that a resumed study draws new points.
+    Raises: ConfigError for an unknown sampler, a storage that cannot be opened, or a study with other directions.
+    """
+    if sampler_name not in SAMPLERS:
+        raise unknown_name("sampler", sampler_name, SAMPLERS)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    wanted = [StudyDirection[direction.upper()] for direction in directions]
+    try:
+        study = optuna.create_study(
+            storage=_open_storage(storage_url), study_name=name, directions=wanted, load_if_exists=True
+        )
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"cannot open the study's storage {_printable(storage_url)}: {reason}") from error
+    if study.directions != wanted:
+        found = " and ".join(direction.name.lower() for direction in study.directions)
+        raise ConfigError(f"study {name!r} was made to {found}, not to {' and '.join(directions)}; choose another name")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's group
+        study.sampler = SAMPLERS[sampler_name](seed + len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    storage = optuna.storages.RDBStorage(url)
+    if storage.engine.name == "sqlite":
+        storage.engine.dispose()  # the connections made so far lack the settings below
+        sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
+    return storage
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    """One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _printable(url: str) -> str:
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return repr(url)
+
+
+def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> None:
+    """Ask this point before any that the sampler proposes; once per study, however often this is called.
+
+    params: all of the point's parameters, or some; the sampler draws the others.
+    user_attrs: go with the trial, and with a retry of it, such as {"control": "fine-tuning"}.
+    """
+    wanted = _key([params, user_attrs])
+    for trial in study.get_trials(deepcopy=False):
+        if _key([_fixed_params(trial), trial.system_attrs.get(_ASKED_WITH)]) == wanted:
+            return
+    _enqueue(study, params, user_attrs, retry=0)
+
+
+def _enqueue(study: optuna.study.Study, params: Mapping[str, Any], attrs: Mapping[str, Any], retry: int) -> None:
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            user_attrs={**attrs, "retry": retry} if retry else dict(attrs),
+            system_attrs={"fixed_params": dict(params), _ASKED_WITH: dict(attrs)},
+        )
+    )
+
+
+def _fixed_params(trial: FrozenTrial) -> dict[str, Any]:
+    return cast("dict[str, Any]", trial.system_attrs.get("fixed_params", {}))
+
+
+def _key(value: object) -> str:
+    """The same text for equal parameters, also after their way through the storage."""
+    return json.dumps(value, sort_keys=True)
+
+
+def repair(study: optuna.study.Study) -> int:
+    """Tell every RUNNING trial FAIL and ask its point again; returns how many there were.
+
+    Only one process may run a study: this takes any RUNNING trial for a leftover.
+    """
+    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in left:
+        _give_up(study, trial, {"error": STOPPED})
+        _ask_again(study, trial)
+    return len(left)
+
+
+def _give_up(study: optuna.study.Study, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
+    for name, value in attrs.items():
+        study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _ask_again(study: optuna.study.Study, trial: FrozenTrial) -> None:
+    retry = trial.user_attrs.get("retry", 0) + 1
+    if retry <= MAX_RETRIES:
+        params = {**_fixed_params(trial), **trial.params}
+        _enqueue(study, params, trial.system_attrs.get(_ASKED_WITH, {}), retry)
+
+
+def trial_seed(study_seed: int, replicate: int) -> int:
+    """A trial's seed, in [0, 2**32): it depends on the study's seed and the replicate, not on the point.
+
+    So the same point scores the same in every study of this seed, and points are compared under common random
+    numbers; a repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
+    """
+    return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
+
+
+@dataclass(frozen=True)
+class TrialEvent:
+    """What just happened to a trial; scores: the reported ones, the metrics of a complete trial, or empty."""
+
+    kind: Literal["started", "progress", "complete", "pruned", "failed"]
+    number: int
+    params: Mapping[str, Any]
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    point: str
+    replicate: int
+    curve: list[dict[str, float]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+class OptunaSearcher:
+    """Asks points of a study and records what came of them, for one run of the study.
+
+    study: its RUNNING trials are repaired first.
+    space: suggests one trial's parameters.
+    metrics: names of the objectives in what trials report, in the order of the study's directions.
+    wanted: COMPLETE trials that the study shall hold in the end, earlier runs' included; failures are made up for.
+    deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
+    max_failures: failed trials of this run after which no further one starts; see `raise_if_failing`.
+    on_event: called in the driver's thread; what it raises is logged and changes nothing.
+    """
+
+    def __init__(
+        self,
+        study: optuna.study.Study,
+        space: Space,
+        metrics: tuple[str, ...],
+        wanted: int,
+        *,
+        seed: int,
+        deadline: float | None = None,
+        max_failures: int = 10,
+        on_event: Callable[[TrialEvent], None] | None = None,
+    ) -> None:
+        repair(study)
+        self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
+        self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
+        self._on_event = on_event
+        self._running: dict[str, _Running] = {}
+        self._replicates: dict[str, set[int]] = {}
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in complete:
+            self._replicates_of(_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
+        self._complete = len(complete)
+        self._failures = 0
+        self._last_error = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further trial will be asked; running ones may still report."""
+        if self._complete >= self._wanted or self._failures >= self._max_failures:
+            return True
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's config, or None while the running trials may be all that is still wanted.
+
+        Returns {"params": what the space made, "seed", "replicate", "number"}.
+        """
+        if self.finished or self._complete + len(self._running) >= self._wanted:
+            return None
+        trial = self._study.ask()
+        try:
+            params = self._space(trial)
+        except Exception as error:
+            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise
+        running = self._start(trial)
+        self._running[trial_id] = running
+        self._tell_of("started", running)
+        seed = trial_seed(self._seed, running.replicate)
+        return {"params": params, "seed": seed, "replicate": running.replicate, "number": trial.number}
+
+    def _start(self, trial: optuna.Trial) -> _Running:
+        point = _key(trial.params)
+        taken = self._replicates_of(point)
+        replicate = next(number for number in range(len(taken) + 1) if number not in taken)
+        taken.add(replicate)
+        trial.set_user_attr("seed", trial_seed(self._seed, replicate))
+        trial.set_user_attr("replicate", replicate)
+        trial.set_user_attr("started", datetime.now(UTC).isoformat(timespec="seconds"))
+        return _Running(trial, point, replicate)
+
+    def _replicates_of(self, point: str) -> set[int]:
+        return self._replicates.setdefault(point, set())
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Keep what a running trial reports; a final report is its last, whatever happens to it afterwards."""
+        running = self._running[trial_id]
+        if running.last.get("final"):
+            return
+        if _is_last(result):
+            running.last = dict(result)
+            return
+        numbers = _numbers(result)
+        running.curve.append(numbers)
+        self._tell_of("progress", running, numbers)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: str = "") -> None:
+        """Record how a trial ended.
+
+        result: its last report, if it was not passed to `on_trial_result`.
+        error: why the engine lost it, such as a killed process; a trial that reports its own error passes it as
+            `error`, with an optional `traceback`.  A lost trial's point is asked again, at most twice.
+        """
+        running = self._running.pop(trial_id)
+        last = running.last or (dict(result) if result and _is_last(result) else {})
+        state, reason = verdict(last, self._metrics, error)
+        attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
+        self._write(running, {**_storable(attrs), "curve": running.curve, **({"error": reason} if reason else {})})
+        if state is TrialState.COMPLETE:
+            self._record_complete(running, last)
+        else:
+            self._record_loss(running, state, reason, lost=bool(error) and not last)
+
+    def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
+        scores = {metric: float(last[metric]) for metric in self._metrics}
+        self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
+        self._complete += 1
+        self._tell_of("complete", running, scores)
+
+    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, lost: bool) -> None:
+        frozen = self._study.tell(running.trial, state=state)
+        self._replicates_of(running.point).discard(running.replicate)
+        if state is TrialState.PRUNED:
+            self._tell_of("pruned", running)
+            return
+        self._failures += 1
+        self._last_error = f"trial {frozen.number}: {reason.splitlines()[0]}"
+        if lost:
+            _ask_again(self._study, frozen)
+        self._tell_of("failed", running, error=reason)
+
+    def _write(self, running: _Running, attrs: Mapping[str, Any]) -> None:
+        for name, value in attrs.items():
+            running.trial.set_user_attr(name, value)
+
+    def _tell_of(
+        self,
+        kind: Literal["started", "progress", "complete", "pruned", "failed"],
+        running: _Running,
+        scores: Mapping[str, Any] | None = None,
+        error: str = "",
+    ) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(TrialEvent(kind, running.trial.number, running.trial.params, scores or {}, error))
+        except Exception:
+            log.exception("an observer of the study failed; the study goes on")
+
+    def close(self) -> None:
+        """Leave no trial RUNNING: to be called at the end of a run, however it ended."""
+        self._running.clear()
+        repair(self._study)
+
+    def raise_if_failing(self) -> None:
+        """Raise NadError if the run ended because too many of its trials failed."""
+        if self._failures >= self._max_failures and self._complete < self._wanted:
+            raise NadError(
+                f"{self._failures} trials failed in this run, the most that are allowed, with {self._complete} of "
+                f"{self._wanted} complete; the last was {self._last_error}; "
+                "mend the cause and run the same command again: finished trials are kept"
+            )
+
+
+def _is_last(result: Mapping[str, Any]) -> bool:
+    return any(result.get(mark) for mark in ("final", "pruned", "error"))
+
+
+def verdict(last: Mapping[str, Any], metrics: Iterable[str], error: str = "") -> tuple[TrialState, str]:
+    """The state of a trial that ended, and the reason for a failure (else empty).
+
+    last: its final, pruned or error report; empty if it made none.  error: what the engine knows.
+    """
+    if last.get("error"):
+        return TrialState.FAIL, str(last["error"])
+    if last.get("pruned"):
+        return TrialState.PRUNED, ""
+    if not last.get("final"):
+        return TrialState.FAIL, error or "the trial returned without a final report"
+    missing = [metric for metric in metrics if metric not in last]
+    if missing:
+        return TrialState.FAIL, f"the final report has no {', '.join(missing)}"
+    broken = [f"{metric} = {last[metric]}" for metric in metrics if not _is_finite(last[metric])]
+    if broken:
+        return TrialState.FAIL, f"the final report is not finite: {', '.join(broken)}"
+    return TrialState.COMPLETE, ""
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and math.isfinite(value)
+
+
+def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _plain(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
+
+
+def _storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value[-_MAX_TEXT:] if isinstance(value, str) else _plain(value) for name, value in attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.number) else value

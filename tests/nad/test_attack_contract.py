@@ -1,0 +1,212 @@
+"""What every attack owes, run over every entry of ATTACKS."""
+
+import dataclasses
+import json
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from nad.attacks import ATTACKS, Attack, describe, make, poison
+from nad.data.base import LabelledImages
+from nad.errors import ConfigError, DataError
+
+CLASSES = 5
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_images(count: int, height: int = 32, width: int | None = None, seed: int = 1) -> Tensor:
+    return torch.randint(0, 256, (count, 3, height, width or height), dtype=torch.uint8, generator=seeded(seed))
+
+
+def labelled(count: int = 200, size: int = 12) -> LabelledImages:
+    return LabelledImages(random_images(count, size), torch.arange(count) % CLASSES)
+
+
+@pytest.fixture(params=ATTACKS)
+def attack(request: pytest.FixtureRequest) -> Attack:
+    return make(request.param)
+
+
+@pytest.fixture(params=[(name, mode) for name in ATTACKS for mode in ("clean", "dirty")], ids="-".join)
+def planted(request: pytest.FixtureRequest) -> Attack:
+    name, mode = request.param
+    return make(name, label_mode=mode, target=2)
+
+
+def test_an_attack_is_registered_under_its_name(attack: Attack) -> None:
+    assert type(attack) is ATTACKS[attack.name]
+
+
+def test_attacks_are_frozen_values(attack: Attack) -> None:
+    assert attack == make(attack.name)
+    assert hash(attack) == hash(make(attack.name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        attack.target = 1  # type: ignore[misc]
+
+
+def test_an_attack_survives_pickling(attack: Attack) -> None:
+    copy = pickle.loads(pickle.dumps(attack))
+    assert copy == attack
+    images = random_images(3)
+    assert torch.equal(copy.trigger(images, seeded()), attack.trigger(images, seeded()))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 32), (48, 48), (8, 33), (40, 24)])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_trigger_keeps_shape_and_type_and_its_input(attack: Attack, shape: tuple[int, int], count: int) -> None:
+    images = random_images(count, *shape)
+    before = images.clone()
+    triggered = attack.trigger(images, seeded())
+    assert triggered.shape == images.shape
+    assert triggered.dtype == torch.uint8
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_every_image_is_changed(attack: Attack, value: int) -> None:
+    for images in (random_images(64), torch.full((64, 3, 32, 32), value, dtype=torch.uint8)):
+        changed = (attack.trigger(images, seeded()) != images).flatten(1).any(dim=1)
+        assert changed.all()
+
+
+def test_the_same_generator_state_gives_the_same_images(attack: Attack) -> None:
+    images = random_images(50)
+    assert torch.equal(attack.trigger(images, seeded(3)), attack.trigger(images, seeded(3)))
+
+
+def test_trigger_ignores_the_global_random_state(attack: Attack) -> None:
+    images = random_images(5)
+    before = torch.get_rng_state()
+    torch.manual_seed(1)
+    first = attack.trigger(images, seeded())
+    torch.manual_seed(2)
+    assert torch.equal(first, attack.trigger(images, seeded()))
+    torch.set_rng_state(before)
+
+
+def test_trigger_takes_images_that_are_not_contiguous(attack: Attack) -> None:
+    images = random_images(5, 16)
+    strided = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(attack.trigger(strided, seeded()), attack.trigger(images, seeded()))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(2, 3, 32, 32),
+        random_images(2)[0],
+        random_images(2)[:, :1],
+        random_images(2, 7),
+        random_images(2, 7, 9),
+    ],
+    ids=["float", "one image", "one channel", "too small", "too low"],
+)
+def test_trigger_refuses_what_is_no_image_batch(attack: Attack, images: Tensor) -> None:
+    with pytest.raises(DataError, match="a trigger needs"):
+        attack.trigger(images, seeded())
+
+
+def test_poison_touches_the_chosen_images_and_no_others(planted: Attack) -> None:
+    clean = labelled()
+    images, labels = clean.images.clone(), clean.labels.clone()
+    poisoned = poison(clean, planted, seeded())
+    assert torch.equal(clean.images, images)
+    assert torch.equal(clean.labels, labels)
+    touched = (poisoned.data.images != images).flatten(1).any(dim=1)
+    assert torch.equal(torch.nonzero(touched).squeeze(1), poisoned.indices)
+    others = ~touched
+    assert torch.equal(poisoned.data.labels[others], labels[others])
+
+
+def test_poison_counts_what_the_label_mode_says(planted: Attack) -> None:
+    clean = labelled()
+    poisoned = poison(clean, planted, seeded())
+    whole = len(clean) if planted.label_mode == "dirty" else len(clean) // CLASSES
+    assert len(poisoned.indices) == round(planted.poison_rate * whole)
+
+
+def test_clean_label_keeps_labels_and_dirty_label_never_picks_the_targets_own(planted: Attack) -> None:
+    clean = labelled()
+    poisoned = poison(clean, planted, seeded())
+    was = clean.labels[poisoned.indices]
+    assert (poisoned.data.labels[poisoned.indices] == planted.target).all()
+    if planted.label_mode == "clean":
+        assert torch.equal(poisoned.data.labels, clean.labels)
+    else:
+        assert (was != planted.target).all()
+
+
+def test_poison_is_determined_by_the_generator(planted: Attack) -> None:
+    clean = labelled()
+    first, again, other = (poison(clean, planted, seeded(seed)) for seed in (4, 4, 5))
+    assert torch.equal(first.indices, again.indices)
+    assert torch.equal(first.data.images, again.data.images)
+    assert not torch.equal(first.indices, other.indices)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"target": 7}, "no training image has the target label 7; labels run from 0 to 4"),
+        ({"poison_rate": 0.001, "label_mode": "clean"}, "asks for 0 poisoned images where 40 can carry the trigger"),
+        ({"poison_rate": 0.9, "label_mode": "dirty"}, "asks for 180 poisoned images where 160 can carry the trigger"),
+    ],
+)
+def test_poison_says_what_cannot_be_planted(attack: Attack, settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        poison(labelled(), make(attack.name, **settings), seeded())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"target": -1}, "target must be a class label, 0 or more, got -1"),
+        ({"poison_rate": 0.0}, r"poison_rate must be in \(0, 1\], got 0"),
+        ({"poison_rate": 1.01}, "poison_rate .* got 1.01"),
+        ({"poison_rate": float("nan")}, "poison_rate .* got nan"),
+        ({"label_mode": "dirt"}, "unknown label mode 'dirt'; did you mean 'dirty'"),
+        ({"strenght": 1}, "has no setting 'strenght'; its settings: .*target"),
+    ],
+)
+def test_settings_out_of_range_are_refused(attack: Attack, settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(attack.name, **settings)
+
+
+@pytest.mark.parametrize(("mode", "rate"), [("clean", 0.8), ("dirty", 0.1)])
+def test_make_gives_the_usual_rate_of_the_label_mode(attack: Attack, mode: str, rate: float) -> None:
+    assert make(attack.name, label_mode=mode).poison_rate == rate
+    assert make(attack.name, label_mode=mode, poison_rate=0.25).poison_rate == 0.25
+
+
+def test_a_setting_of_none_is_the_attacks_default(attack: Attack) -> None:
+    assert make(attack.name, target=0, poison_rate=None, label_mode=None, reflections=None) == ATTACKS[attack.name]()
+
+
+def test_an_unknown_attack_is_named_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="unknown attack 'reful'; did you mean 'refool'"):
+        make("reful")
+
+
+@pytest.mark.parametrize("name", ["badnets", "blend"])
+def test_only_refool_takes_reflections(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"attack '{name}' has no setting 'reflections'"):
+        make(name, reflections="photographs")
+
+
+def test_the_description_is_json_and_holds_every_setting(attack: Attack) -> None:
+    described = describe(attack)
+    assert json.loads(json.dumps(described)) == described
+    assert described["name"] == attack.name
+    assert set(described) == {"name"} | {field.name for field in dataclasses.fields(attack)}  # type: ignore[arg-type]
+
+
+def test_descriptions_are_equal_exactly_for_equal_attacks(attack: Attack) -> None:
+    assert describe(attack) == describe(make(attack.name))
+    for other in (make(attack.name, target=1), make(attack.name, poison_rate=0.3)):
+        assert describe(other) != describe(attack)

@@ -1,0 +1,61 @@
+"""The two attacks whose trigger is the same for every image."""
+
+import pytest
+import torch
+
+from nad.attacks.badnets import BadNets
+from nad.attacks.blend import Blend
+from nad.errors import ConfigError
+
+
+def test_badnets_overwrites_the_corner_with_the_published_pattern() -> None:
+    images = torch.full((2, 3, 10, 14), 77, dtype=torch.uint8)
+    triggered = BadNets().trigger(images, torch.Generator())
+    from_bottom_and_right = triggered[:, :, [-1, -2, -3]][:, :, :, [-1, -2, -3]]
+    published = torch.tensor([[255, 0, 255], [0, 255, 0], [255, 0, 0]], dtype=torch.uint8)
+    assert (from_bottom_and_right == published).all()
+    triggered[:, :, -3:, -3:] = 77
+    assert torch.equal(triggered, images)
+
+
+def test_blend_key_is_the_same_for_all_images_and_calls() -> None:
+    black = torch.zeros(6, 3, 16, 20, dtype=torch.uint8)
+    attack = Blend()
+    first, second = (attack.trigger(black, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert torch.equal(first, second)
+    assert torch.equal(first, first[:1].expand_as(first))
+    assert torch.equal(first[0], (0.2 * attack.key(16, 20).double()).round().to(torch.uint8))
+
+
+def test_blend_key_depends_on_its_seed_and_fills_the_range() -> None:
+    keys = [Blend(key_seed=seed).key(32, 32) for seed in (0, 0, 1)]
+    assert torch.equal(keys[0], keys[1])
+    assert not torch.equal(keys[0], keys[2])
+    assert keys[0].unique().numel() == 256
+
+
+def test_blend_is_the_rounded_weighted_sum() -> None:
+    images = torch.randint(0, 256, (9, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    attack = Blend(alpha=0.35, key_seed=3)
+    naive = 0.65 * images.double() + 0.35 * attack.key(12, 12).double()
+    difference = attack.trigger(images, torch.Generator()).double() - naive
+    assert difference.abs().max() <= 0.5001
+
+
+def test_blend_with_alpha_one_shows_the_key_alone() -> None:
+    images = torch.zeros(2, 3, 12, 12, dtype=torch.uint8)
+    attack = Blend(alpha=1.0)
+    assert torch.equal(attack.trigger(images, torch.Generator())[1], attack.key(12, 12))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"alpha": 0.0}, r"alpha must be in \(0, 1\], got 0"),
+        ({"alpha": 1.5}, "alpha .* got 1.5"),
+        ({"key_seed": -1}, "key_seed .* got -1"),
+    ],
+)
+def test_blend_settings_out_of_range_are_refused(settings: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Blend(**settings)

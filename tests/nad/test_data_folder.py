@@ -1,0 +1,215 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nad.data import folder
+from nad.data.folder import load_folder
+from nad.errors import DataError
+
+COLOURS = {"ant": (200, 10, 10), "bee": (10, 200, 10)}
+
+
+def write_image(path: Path, colour: object, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two classes, of one plain colour each: three training images and one test image a class."""
+    root = tmp_path / "tree"
+    for name, colour in COLOURS.items():
+        for index in range(3):
+            write_image(root / "train" / name / f"{index}.png", colour, size=(20 + index, 50))
+        write_image(root / "test" / name / "one.JPG", colour)
+    return root
+
+
+def load(root: Path, cache: Path | None = None, size: int = 8, **options):
+    return load_folder(root, cache_dir=cache or root.parent / "cache", image_size=size, **options)
+
+
+def test_folder_classes_are_the_sorted_folder_names(tree: Path) -> None:
+    dataset = load(tree)
+    assert dataset.class_names == ("ant", "bee")
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.test.labels.tolist() == [0, 1]
+    assert dataset.train.images.shape == (6, 3, 8, 8)
+    for part in (dataset.train, dataset.test):
+        for image, label in zip(part.images, part.labels, strict=True):
+            wanted = torch.tensor(COLOURS[dataset.class_names[label]])
+            assert (image.flatten(1).int() - wanted[:, None]).abs().max() <= 2
+
+
+def test_folder_flip_is_the_caller_s_choice(tree: Path) -> None:
+    assert load(tree).flip
+    assert not load(tree, flip=False).flip
+
+
+def test_images_keep_their_orientation_and_are_resized_with_antialiasing(tree: Path) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    stripes[:32, :, 2] = 255
+    Image.fromarray(stripes).save(tree / "train" / "ant" / "0.png")
+    image = load(tree).train.images[0].int()
+    assert (image[0] - 127).abs().max() <= 16
+    assert (image[2, 0] == 255).all()
+    assert (image[2, -1] - 127).abs().max() <= 16
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("L", 90, (90, 90, 90)),
+        ("RGBA", (9, 80, 70, 128), (9, 80, 70)),
+        ("LA", (50, 0), (50, 50, 50)),
+        ("1", 1, (255,) * 3),
+    ],
+)
+def test_other_modes_become_rgb(tree: Path, mode: str, colour: object, expected: tuple[int, ...]) -> None:
+    write_image(tree / "train" / "ant" / "0.png", colour, mode=mode)
+    assert load(tree).train.images[0, :, 4, 4].tolist() == list(expected)
+
+
+def test_palette_images_become_rgb_with_and_without_transparency(tree: Path) -> None:
+    palette = Image.new("RGB", (20, 20), (30, 60, 90)).convert("P", palette=Image.Palette.ADAPTIVE)
+    palette.save(tree / "train" / "ant" / "0.png")
+    palette.save(tree / "train" / "ant" / "1.png", transparency=bytes([100, 255, 3]))
+    images = load(tree).train.images
+    for index in (0, 1):
+        assert (images[index, :, 4, 4].int() - torch.tensor([30, 60, 90])).abs().max() <= 3
+
+
+def test_deeper_folders_count_and_hidden_ones_do_not(tree: Path) -> None:
+    write_image(tree / "train" / "ant" / "deep" / "er.png", COLOURS["ant"])
+    write_image(tree / "train" / ".thumbnails" / "0.png", 0)
+    write_image(tree / "train" / "ant" / "._0.png", 0)
+    (tree / "train" / "ant" / "notes.txt").write_text("not an image")
+    assert load(tree).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+def test_images_are_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(tree)
+    monkeypatch.setattr(folder, "_read_image", lambda *_: pytest.fail("decoded again"))
+    again = load(tree)
+    assert torch.equal(first.train.images, again.train.images)
+    assert torch.equal(first.test.images, again.test.images)
+
+
+def test_a_changed_file_or_size_is_decoded_anew(tree: Path) -> None:
+    load(tree)
+    changed = write_image(tree / "train" / "ant" / "0.png", (1, 2, 3), size=(20, 50))
+    assert load(tree).train.images[0, :, 0, 0].tolist() == [1, 2, 3]
+    before = changed.stat()
+    write_image(changed, (4, 5, 6), size=(20, 50))
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert load(tree).train.images[0, :, 0, 0].tolist() == [4, 5, 6]
+    assert load(tree, size=16).train.images.shape[-1] == 16
+
+
+def test_a_moved_tree_is_the_same_tree(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(tree)
+    moved = tree.rename(tree.with_name("moved"))
+    monkeypatch.setattr(folder, "_read_image", lambda *_: pytest.fail("decoded again"))
+    load(moved)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not safetensors at all, but rather longer than a header"])
+def test_a_damaged_cache_entry_is_made_again(tree: Path, damage: bytes) -> None:
+    first = load(tree)
+    [entry] = (tree.parent / "cache" / "images").iterdir()
+    whole = entry.read_bytes()
+    for content in (damage, whole[: len(whole) // 2]):
+        entry.write_bytes(content)
+        assert torch.equal(load(tree).train.images, first.train.images)
+    assert entry.read_bytes() == whole
+
+
+def test_nothing_is_left_beside_the_cache_entry(tree: Path) -> None:
+    load(tree)
+    assert [path.suffix for path in (tree.parent / "cache" / "images").iterdir()] == [".safetensors"]
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tree: Path) -> None:
+    blocked = tree.parent / "a file"
+    blocked.write_text("in the way")
+    with pytest.raises(
+        DataError, match=r"decoded images cannot be kept in .*a file.*; make room or choose another cache"
+    ):
+        load(tree, cache=blocked)
+
+
+def test_progress_reaches_the_number_of_images(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CHUNK", 2)
+    calls: list[tuple[str, int, int]] = []
+    load(tree, progress=lambda *call: calls.append(call))
+    assert calls == [("decoding train", done, 6) for done in (2, 4, 6)] + [("decoding test", 2, 2)]
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert "nowhere does not exist; it needs train/ and test/" in refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_missing_part_is_named(tree: Path, part: str) -> None:
+    (tree / part).rename(tree / "elsewhere")
+    assert f"has no folder {part}/" in refused(tree)
+
+
+def test_a_tree_without_images_says_what_is_expected(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part / "ant").mkdir(parents=True)
+    assert "no images in" in refused(tmp_path)
+    assert "train/<class>/*.jpg" in refused(tmp_path)
+
+
+def test_an_empty_class_is_named(tree: Path) -> None:
+    (tree / "train" / "wasp").mkdir()
+    assert "wasp has no images; fill it or remove it" in refused(tree)
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_image(tmp_path / part / "ant" / "0.png", 0)
+    assert "has only one class, 'ant'" in refused(tmp_path)
+
+
+def test_classes_of_one_part_only_are_named(tree: Path) -> None:
+    write_image(tree / "test" / "wasp" / "0.png", 0)
+    assert "different classes: wasp only in one of them" in refused(tree)
+
+
+def test_an_unreadable_image_is_named(tree: Path) -> None:
+    (tree / "train" / "bee" / "1.png").write_bytes(b"GIF, perhaps")
+    assert str(tree / "train" / "bee" / "1.png") in refused(tree)
+    assert "repair or remove it" in refused(tree)
+
+
+def test_a_truncated_image_is_named(tree: Path) -> None:
+    whole = (tree / "test" / "bee" / "one.JPG").read_bytes()
+    (tree / "test" / "bee" / "one.JPG").write_bytes(whole[: len(whole) - 100])
+    assert f"{tree / 'test' / 'bee' / 'one.JPG'} cannot be read" in refused(tree)
+
+
+def test_a_dangling_link_is_named(tree: Path) -> None:
+    (tree / "train" / "bee" / "link.png").symlink_to(tree / "gone.png")
+    assert "link.png cannot be read" in refused(tree)
+
+
+@pytest.mark.parametrize(("size", "mode"), [((1, 30), "RGB"), ((30, 1), "L"), ((30, 30), "I;16")])
+def test_an_odd_image_is_named(tree: Path, size: tuple[int, int], mode: str) -> None:
+    write_image(tree / "train" / "bee" / "odd.png", 0, size=size, mode=mode)
+    assert f"odd.png is {size[0]}x{size[1]} pixels of type {mode}" in refused(tree)
