@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 
 
 class Exam(NamedTuple):
-    """Images on which models are scored, with the trigger already planted once, so that all models sit the same exam."""
+    """Images on which models are scored; the trigger is planted once, so that all models sit the same exam."""
 
     clean: LabelledImages
     triggered: LabelledImages

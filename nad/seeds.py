@@ -8,7 +8,7 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, e.g. derive(0, "split"): stable across machines, versions and the order of calls."""
+    """A 63-bit seed for one purpose, such as derive(0, "split"): the same on every machine, in any order of calls."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -25,7 +25,7 @@ def paper_schedule(epoch: float, _epochs: int) -> float:
 
 
 def code_schedule(epoch: float, _epochs: int) -> float:
-    """Full for two epochs, then a tenth (authors' code, which sets 0.01 there and ignores lr; we keep the searched lr)."""
+    """Full for two epochs, then a tenth (authors' code, which sets 0.01 there; we keep the searched lr in force)."""
     return 1.0 if epoch < 2 else 0.1
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from reports.folder import Point, Scores, Study
 from reports.frontier import ROUNDING, Mask
-from reports.wording import control_label, distilled, percent, points, readable_params, setting
+from reports.study_folder import Point, Scores, Study
+from reports.wording import LAYER_PREFIXES, control_label, distilled, label, percent, points, readable_params, setting
 
 FINE_TUNING = "fine-tuning"
 
@@ -54,13 +55,21 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     tuned = complete[_fine_tuning_at(complete, fraction)].sort_values(["asr", "acc"], ascending=[True, False])
     if len(tuned) == 0:
         return f"No fine-tuning control ran on {share}, so the study cannot say what distillation added."
-    best = Scores(tuned["asr"].iloc[0], tuned["acc"].iloc[0])
-    run = f"{f'the best of {len(tuned)} runs, ' if len(tuned) > 1 else ''}trial {tuned['number'].iloc[0]}"
+    best = tuned.to_dict("records")[0]
+    run = f"{f'the best of {len(tuned)} runs, ' if len(tuned) > 1 else ''}trial {best['number']}"
+    asr, acc = point.scores.asr - best["asr"], point.scores.acc - best["acc"]
     return (
-        f"Fine-tuning without distillation on {share} ({run}) ends at {percent(best.asr)} ASR and {percent(best.acc)}"
-        f" ACC; distillation changed that by {points(point.scores.asr - best.asr)} of ASR"
-        f" and {points(point.scores.acc - best.acc)} of ACC."
+        f"Fine-tuning without distillation on {share} ({run}) ends at {percent(best['asr'])} ASR and"
+        f" {percent(best['acc'])} ACC; with distillation ASR moved by {points(asr)}, ACC by {points(acc)}."
+        + _other_differences(point.params, best["params"])
     )
+
+
+def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """A sentence on what else two settings differ in, so that not all is put down to distillation."""
+    names = [name for name in {**params, **others} if not name.startswith(LAYER_PREFIXES)]
+    differing = [label(name) for name in names if params.get(name) != others.get(name)]
+    return f" The two runs also differ in {', '.join(differing)}." if differing else ""
 
 
 def unfinished(study: Study) -> str | None:

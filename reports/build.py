@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.files import ReportError
-from reports.folder import read_study
 from reports.page import render
+from reports.study_folder import read_study
 
 __all__ = ["ReportError", "build", "main"]
 

@@ -14,12 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.drawing import escape, hover, layout, shorten
-from reports.folder import Point, Scores, Study
 from reports.frontier import Mask, front_order, hypervolume, step_line
 from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
 from reports.objectives import Floats
 from reports.palette import LIGHT, ramp_colours
-from reports.trials import trial_costs
+from reports.study_folder import Point, Scores, Study
+from reports.trial_table import trial_costs
 from reports.wording import control_label, percent, readable_params, setting
 
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
@@ -128,8 +128,8 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
     for mark in (info.victim, *info.controls):
         _add_mark(figure, mark, info.acc_range, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
     if info.recommended:
-        marker = {"symbol": info.recommended.symbol, "size": 20, "color": LIGHT.accent, "line": {"width": 3}}
-        _add_mark(figure, info.recommended, info.acc_range, marker)
+        ring = {"size": 20, "color": LIGHT.accent, "line": {"width": 3}}
+        _add_mark(figure, info.recommended, info.acc_range, ring)
     _add_names(figure, info)
     figure.update_layout(legend_title={"text": "clean data  ", "side": "left", "font": {"size": 13}})
     figure.update_xaxes(title_text="attack success rate", range=[-2, 102], ticksuffix="%", dtick=20)

@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 ROUNDING = 1e-9
-"""Slack of a constraint: 0.9 - 0.03 is 0.87 to a reader, but not in binary."""
+"""Slack of a constraint: 0.54 - 0.05 is 0.49 to a reader, but a little more in binary."""
 
 
 def non_dominated(costs: Floats) -> Mask:

@@ -15,6 +15,8 @@ LINE_HEIGHT = 18.0
 POINT_RADIUS = 5.0
 HIT = 25.0
 """A covered point is as bad as this many covered square pixels of another label."""
+CROSSING = 6.0
+"""The same for each point of the line to the anchor that crosses another label."""
 DIRECTIONS = [(1, 0), (1, -1), (1, 1), (0, -1), (0, 1), (-1, -1), (-1, 1), (-1, 0)]
 """In the order of preference; y points downwards, as on a screen."""
 GAPS = (16.0, 34.0, 56.0, 84.0, 116.0)
@@ -34,6 +36,11 @@ class Box(NamedTuple):
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(width, 0.0) * max(height, 0.0)
 
+    def holds(self, points: Floats) -> int:
+        """How many of these points, (n, 2), it covers or touches."""
+        beyond = (points - [self.left, self.top] < -POINT_RADIUS) | (points - [self.right, self.bottom] > POINT_RADIUS)
+        return int((~beyond.any(axis=1)).sum())
+
     @property
     def area(self) -> float:
         return (self.right - self.left) * (self.bottom - self.top)
@@ -51,10 +58,10 @@ def place_labels(
     offsets = []
     for text, anchor in zip(texts, anchors, strict=True):
         candidates = [_offset(text, direction, gap) for gap, direction in product(GAPS, DIRECTIONS)]
-        badness = [_badness(_box(text, anchor, offset), boxes, points, size) for offset in candidates]
-        distance = [float(np.hypot(*offset)) / 20 for offset in candidates]
-        offsets.append(candidates[int(np.add(badness, distance).argmin())])
+        badness = [_badness(text, anchor, offset, boxes, points, size) for offset in candidates]
+        offsets.append(candidates[int(np.argmin(badness))])
         boxes.append(_box(text, anchor, offsets[-1]))
+        points = np.vstack((points, _leader(anchor, offsets[-1])))
     return offsets
 
 
@@ -77,9 +84,21 @@ def _box(text: str, anchor: Floats, offset: tuple[float, float]) -> Box:
     return Box(x - half, y - LINE_HEIGHT / 2, x + half, y + LINE_HEIGHT / 2)
 
 
-def _badness(box: Box, boxes: Sequence[Box], points: Floats, size: tuple[float, float]) -> float:
+def _leader(anchor: Floats, offset: tuple[float, float]) -> Floats:
+    """Points on the line from a label to its anchor.  Returns (m, 2)."""
+    return along(np.array([anchor, anchor + np.array(offset)]))
+
+
+def _badness(
+    text: str,
+    anchor: Floats,
+    offset: tuple[float, float],
+    boxes: Sequence[Box],
+    points: Floats,
+    size: tuple[float, float],
+) -> float:
+    box = _box(text, anchor, offset)
     outside = box.area - box.overlap(Box(0, 0, *size))
     covered = sum(box.overlap(other) for other in boxes)
-    hit_x = (points[:, 0] > box.left - POINT_RADIUS) & (points[:, 0] < box.right + POINT_RADIUS)
-    hit_y = (points[:, 1] > box.top - POINT_RADIUS) & (points[:, 1] < box.bottom + POINT_RADIUS)
-    return outside + covered + HIT * float((hit_x & hit_y).sum())
+    crossed = sum(other.holds(_leader(anchor, offset)) for other in boxes)
+    return outside + covered + HIT * box.holds(points) + CROSSING * crossed + float(np.hypot(*offset)) / 20

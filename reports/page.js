@@ -24,17 +24,18 @@
     return figure;
   }
 
+  // Sizes are set here, not left to Plotly, which would resize too late for the printer.
   function draw() {
     for (const [name, figure] of Object.entries(data.figures)) {
+      const place = document.getElementById(`plot-${name}`);
       const { data: traces, layout } = fitted(themed(figure));
       const options = {
-        responsive: true,
         displaylogo: false,
         displayModeBar: touch.matches ? false : "hover",
         modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
         toImageButtonOptions: { format: "svg", filename: name },
       };
-      Plotly.react(`plot-${name}`, traces, layout, options);
+      Plotly.react(place, traces, { ...layout, width: place.clientWidth, height: place.clientHeight }, options);
     }
   }
 
@@ -64,6 +65,7 @@
   for (const button of document.querySelectorAll("table.sortable th button")) button.addEventListener("click", () => sortBy(button.parentElement));
   for (const button of document.querySelectorAll(".filters button")) button.addEventListener("click", () => show(button));
   document.querySelector(".filters").hidden = false;
-  for (const query of [dark, narrow]) query.addEventListener("change", draw);
+  for (const query of [dark, narrow, matchMedia("print")]) query.addEventListener("change", draw);
+  addEventListener("resize", draw);
   draw();
 })();

@@ -16,11 +16,11 @@ from plotly.offline import get_plotlyjs
 
 from reports.answer import answer, caveats, unfinished
 from reports.figures import frontier_figure, frontier_info, hypervolume_figure, hypervolume_info
-from reports.folder import Study
 from reports.frontier import hypervolume
 from reports.palette import DARK, LIGHT, dark_colours
+from reports.study_folder import Study
 from reports.tables import STATE_LABELS, failures, front_rows, mean_overhead, trials_table
-from reports.trials import trial_costs
+from reports.trial_table import trial_costs
 from reports.wording import control_label, duration, label, percent, points, setting, signed
 
 HERE = Path(__file__).parent

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.folder import Scores, Study
 from reports.frontier import front_order, knee
-from reports.trials import trial_costs
+from reports.study_folder import Scores, Study
+from reports.trial_table import trial_costs
 from reports.wording import (
+    LAYER_PREFIXES,
     NONE,
     control_label,
     distilled,
@@ -31,7 +32,6 @@ STATE_LABELS = {
     "PRUNED": "pruned",
     "FAIL": "failed",
 }
-LAYER_PREFIXES = ("distil_", "beta_")
 
 
 class FrontRow(NamedTuple):

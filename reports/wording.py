@@ -9,6 +9,9 @@ from typing import Any
 NONE = "–"
 """Stands where there is no value."""
 
+LAYER_PREFIXES = ("distil_", "beta_")
+"""distil_<layer> says whether a layer is distilled, beta_<layer> how strongly."""
+
 CONTROL_LABELS = {
     "no-defence": "no defence",
     "fine-tuning": "fine-tuning",
@@ -74,7 +77,7 @@ def setting(name: str, value: Any) -> str:
 
 def layer_names(params: Mapping[str, Any]) -> list[str]:
     """Layers that the space can distil, in its order, from the names distil_<layer> and beta_<layer>."""
-    found = (name.split("_", 1)[1] for name in params if name.startswith(("distil_", "beta_")))
+    found = (name.split("_", 1)[1] for name in params if name.startswith(LAYER_PREFIXES))
     return list(dict.fromkeys(found))
 
 
@@ -95,7 +98,7 @@ def readable_params(params: Mapping[str, Any]) -> dict[str, str]:
         chosen = " + ".join(_layer_text(params, layer) for layer in distilled(params))
         readable["distilled"] = chosen or "no layer (β = 0)"
     for name, value in params.items():
-        if not name.startswith(("distil_", "beta_")):
+        if not name.startswith(LAYER_PREFIXES):
             readable[label(name)] = setting(name, value)
     return readable
 

@@ -1,7 +1,7 @@
 """The paper's hyperparameters: which layers are distilled, how strongly, for how long, on how much clean data.
 
-Nobody has published how sensitive NAD is to these. The released code's betas were first (5000, 0, 0), then (0, 0, 5000),
-then (500, 1000, 1000), so each layer can be left out and each beta spans three orders of magnitude.
+Nobody has published how sensitive NAD is to these. The released code's betas were first (5000, 0, 0), then
+(0, 0, 5000), then (500, 1000, 1000), so each layer can be left out and each beta spans three orders of magnitude.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class StudyConfig:
     target: int = 0
     """The label that triggered images are to be given."""
     poison_rate: float | None = None
-    """Share of training images poisoned: of all (dirty label) or of the target class (clean label). Default: the attack's."""
+    """Share of images poisoned: of all (dirty label) or of the target class (clean label). Default: the attack's."""
     label_mode: Literal["clean", "dirty"] | None = None
     """clean: only the target class is poisoned and no label changes. Default: the attack's."""
     reflections: Path | None = None
@@ -57,7 +57,7 @@ class StudyConfig:
     """Study a victim whose backdoor did not take all the same."""
 
     space: str = "nad"
-    """What may vary: nad (layers, betas, recipe, epochs, clean fraction), or nad-wide (also learning rate, operator, power)."""
+    """What may vary: nad (layers, betas, recipe, epochs, clean fraction); nad-wide adds learning rate, operator, power."""
     clean_fractions: tuple[float, ...] | None = None
     """Shares of the training set that the defender may own. Default: the space's (0.01 0.05 0.1 0.2)."""
     sampler: str = "tpe"

@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import platform
+import re
 import secrets
 import shutil
 import signal
@@ -48,6 +49,7 @@ import ray
 from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -58,7 +60,8 @@ TaskFunction = Callable[[Any, Any], Any]
 TrialFunction = Callable[[dict[str, Any], Any, Report], None]
 
 _REPORT = "report"  # what a trial reports travels under this key, apart from what Tune adds
-_LONGEST_TMP = 24  # characters: Ray's sockets add 80 to the path, and the kernel allows 107
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")  # the line of a traceback that says what was raised
+_LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
 
 @contextmanager
@@ -80,7 +83,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             include_dashboard=False,
             configure_logging=False,
             log_to_driver=False,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # Ray opens its folder to everybody; the one around it stays private
         )
         if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
             raise NadError("Ray would listen on the network: import study.engine before anything that imports ray")
@@ -159,11 +162,10 @@ def _fetch(reference: ray.ObjectRef[Any]) -> Any:
     except RayTaskError as error:
         raise error.cause from error  # the cause has the type and the text, the wrapper the remote traceback
     except RayError as error:
-        raise NadError(f"a worker process was lost: {_first_line(error)}") from error
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0]
+        raise NadError(
+            f"a worker process was lost ({type(error).__name__}), most often for want of memory; "
+            "lower --workers and run the same command again"
+        ) from error
 
 
 class TrialSource(Protocol):
@@ -218,7 +220,7 @@ def _fit(trainable: Any, bridge: _Bridge, slots: int, scratch: str) -> None:
             reuse_actors=True,
             trial_dirname_creator=_trial_id,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0),
+        run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0, callbacks=[_Silence()]),
     )
     try:
         tuner.fit()
@@ -322,9 +324,19 @@ class _Scheduler(FIFOScheduler):
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        text = Path(trial.error_file).read_text()
-        import sys; sys.stdout.write("<<<"+text+">>>\n")
-        self.bridge.losses[trial.trial_id] = text.splitlines()[1]
+        _header, *lines = Path(trial.error_file).read_text().strip().splitlines()
+        reason = next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[0])
+        self.bridge.losses[trial.trial_id] = "\n".join([reason, *lines])
+
+
+class _Silence(TrialProgressCallback):
+    """Stands in for the callback that prints some trials even at verbose=0."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
+        pass
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        pass
 
 
 @contextmanager

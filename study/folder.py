@@ -17,7 +17,7 @@ from study.provenance import require_same
 from study.records import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
-"""A report is 5 MB and a record of a thousand trials 3 MB: with less free space than this a study would end in tears."""
+"""A report takes 5 MB: with less free space than this a study is refused before it begins."""
 
 
 @dataclass(frozen=True)

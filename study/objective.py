@@ -40,7 +40,7 @@ class Workload:
     train_size: int
     """Images in the whole training set: what clean fractions count against."""
     holdout_images: Array
-    """The defender's images at the largest clean fraction; a smaller fraction is the front part. (count, 3, h, w) uint8"""
+    """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
     holdout_labels: Array
     clean_images: Array
     """The validation exam; see nad.evaluation.Exam."""

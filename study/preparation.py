@@ -21,7 +21,7 @@ from study.progress import Display
 def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenario:
     """The images, divided, and the attack on them.
 
-    Raises: ConfigError or DataError for settings or images that do not fit; before anything slow where that is possible.
+    Raises: ConfigError or DataError for settings or images that do not fit.
     """
     attack = attacks.make(
         config.attack,

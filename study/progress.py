@@ -66,7 +66,7 @@ class TrialBoard:
 
 
 class Display:
-    """Shows stages one after another; use it as `with display.stage("victim", "epochs") as step: ... step(done, all)`."""
+    """Shows stages one after another: `with display.stage("victim", "epochs") as step: ... step(done, all)`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

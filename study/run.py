@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     display = Display(Console())
+    os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study")
         report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)

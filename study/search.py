@@ -196,7 +196,7 @@ class OptunaSearcher:
     metrics: names of the objectives in what trials report, in the order of the study's directions.
     wanted: COMPLETE trials that the study shall hold in the end, earlier runs' included; failures are made up for.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
-    max_failures: failed trials of this run after which no further one starts; see `raise_if_failing`.
+    max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
     on_event: called in the driver's thread; what it raises is logged and changes nothing.
     """
 
@@ -281,23 +281,30 @@ class OptunaSearcher:
         """Record how a trial ended.
 
         result: its last report, if it was not passed to `on_trial_result`.
-        error: why the engine lost it, such as a killed process; a trial that reports its own error passes it as
-            `error`, with an optional `traceback`.  A lost trial's point is asked again, at most twice.
+        error: why the engine lost it, such as a killed process: a sentence, and lines of detail.  The point of a trial
+            that was lost without a last report of its own is asked again, at most twice.
         """
         running = self._running.pop(trial_id)
         last = running.last or (dict(result) if result and _is_last(result) else {})
-        state, reason = verdict(last, self._metrics, error)
+        loss, _, details = error.partition("\n")
+        state, reason = verdict(last, self._metrics, loss)
         attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
-        self._write(running, {**_storable(attrs), "curve": running.curve, **({"error": reason} if reason else {})})
+        if not last and details:
+            attrs["traceback"] = details
+        if reason:
+            attrs["error"] = reason
+        for name, value in {**attrs, "curve": running.curve}.items():
+            running.trial.set_user_attr(name, _storable(value))
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
         else:
-            self._record_loss(running, state, reason, lost=bool(error) and not last)
+            self._record_loss(running, state, reason, lost=bool(loss) and not last)
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
         self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
         self._complete += 1
+        self._failures = 0
         self._tell_of("complete", running, scores)
 
     def _record_loss(self, running: _Running, state: TrialState, reason: str, *, lost: bool) -> None:
@@ -311,10 +318,6 @@ class OptunaSearcher:
         if lost:
             _ask_again(self._study, frozen)
         self._tell_of("failed", running, error=reason)
-
-    def _write(self, running: _Running, attrs: Mapping[str, Any]) -> None:
-        for name, value in attrs.items():
-            running.trial.set_user_attr(name, value)
 
     def _tell_of(
         self,
@@ -336,10 +339,10 @@ class OptunaSearcher:
         repair(self._study)
 
     def raise_if_failing(self) -> None:
-        """Raise NadError if the run ended because too many of its trials failed."""
+        """Raise NadError if the run ended because trial after trial failed."""
         if self._failures >= self._max_failures and self._complete < self._wanted:
             raise NadError(
-                f"{self._failures} trials failed in this run, the most that are allowed, with {self._complete} of "
+                f"the study stopped because {self._failures} trials in a row failed, with {self._complete} of "
                 f"{self._wanted} complete; the last was {self._last_error}; "
                 "mend the cause and run the same command again: finished trials are kept"
             )
@@ -374,12 +377,10 @@ def _is_finite(value: object) -> bool:
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _plain(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
+    return {name: _storable(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
 
 
-def _storable(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value[-_MAX_TEXT:] if isinstance(value, str) else _plain(value) for name, value in attrs.items()}
-
-
-def _plain(value: Any) -> Any:
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[-_MAX_TEXT:]
     return value.item() if isinstance(value, np.number) else value

@@ -16,7 +16,7 @@ class DistillableModel(nn.Module):
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation of convolutions (fan out), a uniform classifier with a bias of zero; drawn from the generator."""
+    """He initialisation of convolutions (fan out), a uniform classifier without bias; drawn from the generator."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)

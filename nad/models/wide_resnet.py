@@ -10,7 +10,7 @@ from nad.models.base import DistillableModel
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each behind its batch norm and ReLU; the shortcut is a 1x1 convolution where widths differ."""
+    """Two 3x3 convolutions, each behind batch norm and ReLU; the shortcut is a 1x1 convolution where widths differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -101,7 +101,14 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     kept = [row for row in complete if row["acc"] >= VICTIM["acc"] - 0.03]
     best = min(kept, key=lambda row: row["asr"], default=None)
-    no_defence = {"name": "no-defence", "number": None, "params": {}, "validation": VICTIM, "test": None, "twin": None}
+    no_defence = {
+        "name": "no-defence",
+        "number": None,
+        "params": {},
+        "validation": dict(VICTIM),
+        "test": None,
+        "twin": None,
+    }
     why = f"Lowest ASR of the {len(kept)} complete trials that lose at most 3 points of clean accuracy."
     return {
         "study": "refool-fashion-m",
@@ -111,14 +118,17 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "seed": 0,
         "command": "python -m study.run --attack refool --dataset fashion-m --trials 22 --seed 0 --max-acc-drop 0.03",
         "versions": {"python": "3.11.7", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0", "nad-study": "0.1.0"},
-        "victim": VICTIM,
+        "victim": dict(VICTIM),
         "trials": {"complete": len(complete), "failed": len(rows) - len(complete), "pruned": 0, "running": 0},
         "wanted_trials": len(complete),
         "seconds": {"victim": 141.2, "teachers": 38.9, "trials": 312.4, "confirmation": 0.0, "total": 497.8},
         "hypervolume": 0.5,
         "max_acc_drop": 0.03,
         "front": [],
-        "controls": [no_defence, *({"name": row["control"]} | _point(row) for row in complete if row["control"])],
+        "controls": [
+            {"name": "no-defence"} | no_defence,
+            *({"name": row["control"]} | _point(row) for row in complete if row["control"]),
+        ],
         "recommended": None if best is None else _point(best) | {"why": why},
         "recommended_why": why if best else "No complete trial loses at most 3 points of clean accuracy.",
         "created": "2026-03-14T09:34:22+00:00",

@@ -168,15 +168,24 @@ def test_deadline_keeps_finished_work_and_starts_nothing_new(study: optuna.study
     assert states(study) == ["COMPLETE"]
 
 
-def test_limit_of_failures_ends_the_study_with_the_last_reason(study: optuna.study.Study) -> None:
+def test_failures_in_a_row_end_the_study_with_the_last_reason(study: optuna.study.Study) -> None:
     searcher = searcher_of(study, wanted=9, max_failures=2)
     play(searcher)
     play(searcher, {"error": "ValueError: first"})
     assert not searcher.finished
     play(searcher, {"error": "ValueError: second\nand more"})
     assert searcher.finished
-    with pytest.raises(NadError, match=r"2 trials failed .* 1 of 9 complete; .* trial 2: ValueError: second; mend"):
+    with pytest.raises(NadError, match=r"2 trials in a row failed, with 1 of 9 .* trial 2: ValueError: second; mend"):
         searcher.raise_if_failing()
+
+
+def test_failures_between_successes_do_not_end_the_study(study: optuna.study.Study) -> None:
+    searcher = searcher_of(study, wanted=6, max_failures=2)
+    while not searcher.finished:
+        play(searcher, {"error": "EraseDiverged: loss is inf"})
+        play(searcher)
+    searcher.raise_if_failing()
+    assert Counter(states(study)) == {"COMPLETE": 6, "FAIL": 6}
 
 
 def test_failures_of_earlier_runs_do_not_count_against_a_new_one(study: optuna.study.Study) -> None:

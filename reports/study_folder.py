@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.files import ReportError, damaged, read_bytes, read_json, require_keys
-from reports.trials import read_trials
+from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -65,7 +65,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's folder holds.  trials: as `reports.trials.read_trials` gives them; picture: a PNG file."""
+    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; picture: a PNG file."""
 
     trials: pd.DataFrame
     victim: Point

@@ -1,0 +1,49 @@
+# make study   the main job on the embedded data, ends with a report
+# make test    all tests but the slow ones
+# make check   what CI runs: lint, types, layers, tests
+# make report  rebuild the report of STUDY from its folder
+# make slow    the tests that train for minutes
+# make lock    resolve the packages anew
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STUDY ?= runs/refool-fashion-m
+READY := $(VENV)/.ready
+
+.PHONY: study test check lint types layers report slow lock
+
+study: $(READY)
+	$(BIN)/python -m study.run --attack refool --trials 20 --time-budget 5m
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: lint types layers test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+report: $(READY)
+	$(BIN)/python -m reports.build $(STUDY)
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(READY)

@@ -1,0 +1,1 @@
+"""What the documents claim about speed, for anyone to run again."""

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from nad.attention import CONVENTIONS, OPERATORS, attention_distance, attention_map
+from nad.errors import ConfigError
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    return torch.randn(5, 7, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+def test_map_has_unit_norm_and_one_value_per_pixel(features, operator, power):
+    result = attention_map(features, power, operator)
+    assert result.shape == (5, 24)
+    torch.testing.assert_close(result.norm(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
+def test_sum_map_equals_a_loop_over_channels(features, power):
+    expected = torch.zeros(5, 4, 6)
+    for channel in range(7):
+        expected += features[:, channel].abs() ** power
+    expected = expected.flatten(1)
+    torch.testing.assert_close(attention_map(features, power, "sum"), expected / expected.norm(dim=1, keepdim=True))
+
+
+def test_max_map_takes_the_strongest_channel(features):
+    expected = features.abs().pow(2).max(dim=1).values.flatten(1)
+    torch.testing.assert_close(attention_map(features, 2.0, "max"), expected / expected.norm(dim=1, keepdim=True))
+
+
+def test_mean_map_equals_sum_map_after_normalisation(features):
+    torch.testing.assert_close(attention_map(features, 2.0, "mean"), attention_map(features, 2.0, "sum"))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_sign_and_scale_of_features_do_not_matter(features, operator):
+    torch.testing.assert_close(attention_map(-3.0 * features, 2.0, operator), attention_map(features, 2.0, operator))
+
+
+def test_one_pixel_map_is_refused():
+    with pytest.raises(ConfigError, match="1x1"):
+        attention_map(torch.randn(2, 3, 1, 1))
+
+
+def test_dead_layer_gives_zeros_not_nan():
+    assert attention_map(torch.zeros(2, 3, 4, 4)).eq(0).all()
+
+
+def test_unknown_operator_is_named_with_a_suggestion(features):
+    with pytest.raises(ConfigError, match="'summ'; did you mean 'sum'"):
+        attention_map(features, 2.0, "summ")
+
+
+def test_conventions_follow_their_formulas(features):
+    ours, theirs = attention_map(features), attention_map(features.flip(0))
+    norms = (ours - theirs).norm(dim=1)
+    torch.testing.assert_close(attention_distance(ours, theirs, "paper"), norms.mean())
+    torch.testing.assert_close(attention_distance(ours, theirs, "code"), (norms**2).mean() / 24)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_equal_maps_have_no_distance_and_a_finite_gradient(features, convention):
+    features.requires_grad_(True)
+    distance = attention_distance(attention_map(features), attention_map(features.detach()), convention)
+    distance.backward()
+    assert distance.item() == 0
+    assert features.grad.isfinite().all()

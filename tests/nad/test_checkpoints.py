@@ -1,0 +1,93 @@
+import threading
+
+import pytest
+import torch
+
+from nad.checkpoints import Checkpoint, cached, content_key, load, load_entry, save, state_digest
+from nad.errors import CheckpointError
+
+STATE = {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(4)}
+
+
+def test_what_is_saved_is_loaded_with_its_card(tmp_path):
+    save(tmp_path / "a.safetensors", Checkpoint(STATE, {"acc": 0.5}))
+    loaded = load(tmp_path / "a.safetensors")
+    assert loaded.card == {"acc": 0.5}
+    assert state_digest(loaded.state) == state_digest(STATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_digest_follows_names_shapes_and_values():
+    changed = [
+        {**STATE, "weight": STATE["weight"] + 1},
+        {**STATE, "weight": STATE["weight"].reshape(3, 2)},
+        {"weights": STATE["weight"], "steps": STATE["steps"]},
+    ]
+    assert len({state_digest(state) for state in [STATE, *changed]}) == 4
+
+
+def test_key_does_not_depend_on_the_order_of_facts():
+    assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1}) != content_key({"a": 1, "b": 3})
+
+
+def test_cache_makes_once(tmp_path):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return Checkpoint(STATE, {})
+
+    for _ in range(3):
+        assert cached(tmp_path, "victim", {"seed": 0}, make).card["facts"] == {"seed": 0}
+    cached(tmp_path, "victim", {"seed": 1}, make)
+    assert len(calls) == 2
+
+
+def test_two_at_a_time_make_once(tmp_path):
+    calls = []
+    inside = threading.Event()
+
+    def make():
+        calls.append(1)
+        inside.set()
+        threading.Event().wait(0.3)
+        return Checkpoint(STATE, {})
+
+    threads = [threading.Thread(target=cached, args=(tmp_path, "victim", {}, make)) for _ in range(2)]
+    threads[0].start()
+    inside.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{", b"not a model at all"])
+def test_torn_cache_file_is_made_anew(tmp_path, torn):
+    cached(tmp_path, "victim", {}, lambda: Checkpoint(STATE, {}))
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(torn)
+    again = cached(tmp_path, "victim", {}, lambda: Checkpoint({"new": torch.ones(1)}, {}))
+    assert set(again.state) == {"new"}
+    assert load_entry(path) is not None
+
+
+def test_a_failing_maker_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        cached(tmp_path, "victim", {}, lambda: 1 / 0)
+    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_foreign_file_is_refused_by_name(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.ones(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CheckpointError, match=r"foreign\.safetensors was not written by this tool"):
+        load(tmp_path / "foreign.safetensors")
+
+
+def test_unwritable_folder_ends_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="choose another --cache"):
+        cached(tmp_path / "file" / "models", "victim", {}, lambda: Checkpoint(STATE, {}))

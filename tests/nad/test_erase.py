@@ -1,0 +1,167 @@
+import dataclasses
+
+import pytest
+import torch
+from conftest import make_images
+
+from nad import models
+from nad.checkpoints import copy_state
+from nad.erase import PRESETS, EraseConfig, erase, make_teacher
+from nad.errors import ConfigError, EraseDiverged
+from nad.seeds import generator
+from nad.training import TrainConfig, train
+
+QUICK = EraseConfig(epochs=2, schedule="code", batch_size=32)
+
+
+def model(seed: int = 0) -> torch.nn.Module:
+    return models.make("wrn-10-1", 4, generator(seed))
+
+
+def run(config, *, student=None, teacher=None, seed=0, **options):
+    student = student or model()
+    result = erase(
+        student, teacher or model(1), make_images(64, 0), config, flip=True, generator=generator(seed), **options
+    )
+    return student, result
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    states = first.state_dict(), second.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    "config", [QUICK.twin(), dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))], ids=["no layers", "zero betas"]
+)
+def test_beta_zero_is_fine_tuning(config):
+    fine_tuned = model()
+    plain = TrainConfig(epochs=2, schedule="code", batch_size=32)
+    for _end in train(fine_tuned, make_images(64, 0), plain, flip=True, generator=generator(0)):
+        pass
+    assert same(run(config)[0], fine_tuned)
+
+
+def test_a_beta_of_zero_equals_leaving_the_layer_out():
+    only = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
+    zeros = dataclasses.replace(QUICK, betas=(0.0, 700.0, 0.0))
+    assert same(run(only)[0], run(zeros)[0])
+
+
+@pytest.mark.parametrize("layer", ["group1", "group2", "group3"])
+@pytest.mark.parametrize("change", [{}, {"operator": "max"}, {"power": 1.0}, {"convention": "paper"}])
+def test_every_layer_and_setting_changes_the_student(layer, change):
+    config = dataclasses.replace(QUICK, epochs=1, layers=(layer,), betas=(300.0,), **change)
+    distilled = run(config)[0]
+    assert not same(distilled, run(config.twin())[0])
+    if change:
+        published = dataclasses.replace(QUICK, epochs=1, layers=(layer,), betas=(300.0,))
+        assert not same(distilled, run(published)[0])
+
+
+def test_distillation_pulls_the_students_attention_to_the_teachers():
+    from nad.attention import attention_distance, attention_map
+    from nad.augment import to_input
+    from nad.models.taps import tap
+
+    teacher = model(1)
+    inputs = to_input(make_images(64, 0).images, torch.device("cpu"))
+
+    def distance(student: torch.nn.Module) -> float:
+        with tap(student.eval(), ("group3",)) as ours, tap(teacher.eval(), ("group3",)) as theirs, torch.no_grad():
+            student(inputs), teacher(inputs)
+        return attention_distance(attention_map(ours["group3"]), attention_map(theirs["group3"])).item()
+
+    config = dataclasses.replace(QUICK, epochs=4, layers=("group3",), betas=(5000.0,), cutout=0)
+    distilled, plain = run(config, teacher=teacher)[0], run(config.twin(), teacher=teacher)[0]
+    assert distance(distilled) < 0.5 * distance(plain)
+
+
+def test_teacher_is_unchanged_by_distillation():
+    teacher = model(1).train()
+    before = copy_state(teacher)
+    run(QUICK, teacher=teacher)
+    after = teacher.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not teacher.training
+
+
+def test_batchnorm_sees_each_batch_once():
+    student = model()
+    run(QUICK, student=student)
+    assert student.bn.num_batches_tracked == 2 * 2
+
+
+def test_same_seed_erases_bit_identically_whatever_ran_before():
+    first = run(QUICK)[0]
+    torch.rand(7)
+    assert same(first, run(QUICK)[0])
+    assert not same(first, run(QUICK, seed=1)[0])
+
+
+def test_watching_does_not_change_the_student():
+    def watch(_epoch, student):
+        student.eval()
+        return 0.0
+
+    assert same(run(QUICK)[0], run(QUICK, watch=watch)[0])
+
+
+def test_patience_stops_after_epochs_without_a_better_accuracy():
+    accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
+    config = dataclasses.replace(QUICK.twin(), epochs=6, patience=2)
+    result = run(config, watch=lambda _epoch, _student: next(accuracies))[1]
+    assert result.epochs == 4
+    assert len(result.losses) == 4
+
+
+def test_patience_without_a_watch_is_refused():
+    with pytest.raises(ConfigError, match="watch"):
+        run(dataclasses.replace(QUICK, patience=2))
+
+
+def test_divergence_is_an_error_not_a_score():
+    broken = model()
+    torch.nn.init.constant_(broken.fc.weight, torch.nan)
+    with pytest.raises(EraseDiverged, match="the erase diverged: its loss was nan in epoch 1; a lower lr or beta"):
+        run(QUICK, student=broken)
+    with pytest.raises(EraseDiverged, match="the teacher's fine-tuning diverged"):
+        make_teacher(broken, make_images(64, 0), flip=True, generator=generator(0))
+
+
+def test_teacher_is_fine_tuned_with_the_papers_settings():
+    student = model()
+    before = copy_state(student)
+    make_teacher(student, make_images(64, 0), flip=True, generator=generator(0))
+    assert student.bn.num_batches_tracked == 10
+    assert not torch.equal(before["conv1.weight"], student.state_dict()["conv1.weight"])
+
+
+def test_presets_are_the_published_settings():
+    assert (PRESETS["paper"].epochs, PRESETS["paper"].schedule, PRESETS["paper"].cutout) == (10, "paper", 9)
+    assert (PRESETS["code"].epochs, PRESETS["code"].schedule, PRESETS["code"].cutout) == (20, "code", 3)
+    for preset in PRESETS.values():
+        assert (preset.lr, preset.batch_size, preset.momentum, preset.weight_decay) == (0.1, 64, 0.9, 1e-4)
+        assert preset.betas == (500.0, 1000.0, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"betas": (1.0,)}, "one beta per layer: got 1 betas for layers group1, group2, group3"),
+        ({"betas": (1.0, -2.0, 0.0)}, "beta of group2 must be in .*, got -2"),
+        ({"power": 0.0}, "power"),
+        ({"operator": "mena"}, "did you mean 'mean'"),
+        ({"convention": "papers"}, "did you mean 'paper'"),
+        ({"patience": 0}, "patience"),
+        ({"epochs": 0}, "epochs"),
+    ],
+)
+def test_bad_settings_are_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        EraseConfig(**settings)
+
+
+def test_unknown_layer_is_named():
+    with pytest.raises(ConfigError, match="unknown layer 'group4'"):
+        run(dataclasses.replace(QUICK, layers=("group4",), betas=(1.0,)))

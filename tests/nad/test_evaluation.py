@@ -1,0 +1,64 @@
+import pytest
+import torch
+from conftest import make_images
+
+from nad.attacks import BadNets
+from nad.data.base import LabelledImages
+from nad.errors import DataError
+from nad.evaluation import Exam, evaluate, make_exam, predict
+from nad.seeds import generator
+
+
+class ByBrightness(torch.nn.Module):
+    """Predicts the class that the first pixel names, so that every expected score can be counted by hand."""
+
+    def forward(self, inputs):
+        return torch.nn.functional.one_hot((inputs[:, 0, 0, 0] * 255).round().long(), 4).float()
+
+
+def named(labels: list[int]) -> torch.Tensor:
+    return torch.tensor(labels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+
+
+def test_scores_count_what_they_say():
+    clean = LabelledImages(named([0, 1, 2, 2, 1]), torch.tensor([0, 1, 2, 3, 0]))
+    triggered = LabelledImages(named([1, 1, 1, 3, 0]), torch.tensor([0, 2, 3, 3, 2]))
+    scores = evaluate(ByBrightness(), Exam(clean, triggered, target=1))
+    assert scores.asr == pytest.approx(3 / 5)
+    assert scores.recovery_acc == pytest.approx(1 / 5)
+    assert scores.acc == pytest.approx(3 / 5)
+    assert scores.acc_non_target == pytest.approx(2 / 4)
+
+
+def test_exam_triggers_every_image_but_the_targets(attack):
+    data = make_images(40, 3)
+    exam = make_exam(data, attack, generator(0))
+    assert len(exam.triggered) == 30
+    assert not (exam.triggered.labels == attack.target).any()
+    originals = data.images[data.labels != attack.target]
+    assert (exam.triggered.images != originals).flatten(1).any(1).all()
+    assert torch.equal(exam.clean.images, data.images)
+
+
+def test_exam_without_other_classes_is_refused():
+    data = LabelledImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(DataError, match="target label 0"):
+        make_exam(data, BadNets(target=0), generator(0))
+
+
+def test_subset_takes_the_front_and_stops_at_the_end(attack):
+    exam = make_exam(make_images(40, 3), attack, generator(0))
+    small, whole = exam.subset(5), exam.subset(1000)
+    assert (len(small.clean), len(small.triggered)) == (5, 5)
+    assert (len(whole.clean), len(whole.triggered)) == (40, 30)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_runs_in_eval_mode_and_restores_the_mode(training):
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(192, 4)).train(training)
+    images = make_images(10, 0, size=8).images
+    together = predict(model, images)
+    alone = torch.cat([predict(model, image[None]) for image in images])
+    assert torch.equal(together, alone)
+    assert model.training is training
+    assert model[0].num_batches_tracked == 0

@@ -1,0 +1,104 @@
+import math
+
+import pytest
+import torch
+from conftest import make_images
+
+from nad import models
+from nad.errors import ConfigError
+from nad.seeds import generator
+from nad.training import SCHEDULES, TrainConfig, train
+
+
+def fresh() -> torch.nn.Module:
+    return models.make("wrn-10-1", 4, generator(0))
+
+
+def run(model, config, seed=0, **options):
+    return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
+
+
+def test_training_learns(dataset):
+    losses = [end.loss for end in run(fresh(), TrainConfig(epochs=4, schedule="one-cycle", cutout=0, batch_size=16))]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_same_seed_trains_bit_identically():
+    config = TrainConfig(epochs=2)
+    first, second, other = fresh(), fresh(), fresh()
+    run(first, config), run(second, config), run(other, config, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.fc.weight, other.fc.weight)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("paper", [1, 1, 0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]),
+        ("code", [1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
+    ],
+)
+def test_published_schedules_at_the_start_of_each_epoch(schedule, expected):
+    assert [SCHEDULES[schedule](epoch, 10) for epoch in range(10)] == pytest.approx(expected)
+
+
+def test_one_cycle_rises_then_falls_to_zero():
+    factors = [SCHEDULES["one-cycle"](epoch, 10) for epoch in (0, 1, 2, 5, 8, 10)]
+    assert factors[2] == pytest.approx(1.0)
+    assert factors[:3] == sorted(factors[:3])
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert factors[-1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_configured_learning_rate_is_used_in_every_epoch(schedule, monkeypatch):
+    seen = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
+    run(fresh(), TrainConfig(epochs=4, lr=0.037, schedule=schedule, batch_size=48))
+    expected = [0.037 * SCHEDULES[schedule](index / 2, 4) for index in range(8)]
+    assert seen == pytest.approx(expected)
+
+
+def test_batchnorm_sees_each_batch_once():
+    model = fresh()
+    run(model, TrainConfig(epochs=3, batch_size=32))
+    assert model.bn.num_batches_tracked == 9
+
+
+def test_a_last_batch_of_one_image_is_left_out():
+    model = fresh()
+    data = make_images(33, 0)
+    list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
+    assert model.bn.num_batches_tracked == 1
+
+
+def test_leaving_the_loop_stops_the_training():
+    model = fresh()
+    for _end in train(
+        model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), flip=True, generator=generator(0)
+    ):
+        break
+    assert model.bn.num_batches_tracked == 1
+
+
+def test_divergence_shows_in_the_loss():
+    broken = fresh()
+    torch.nn.init.constant_(broken.fc.weight, torch.inf)
+    assert not math.isfinite(run(broken, TrainConfig(epochs=1))[-1].loss)
+    assert math.isfinite(run(fresh(), TrainConfig(epochs=1))[-1].loss)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epochs": 0}, r"epochs must be in \[1, 1000\], got 0"),
+        ({"lr": 0.0}, r"lr must be in \(0, 10\], got 0"),
+        ({"lr": math.nan}, "got nan"),
+        ({"schedule": "codes"}, "unknown schedule 'codes'; did you mean 'code'"),
+        ({"weight_decay": -1e-4}, "weight_decay"),
+    ],
+)
+def test_bad_settings_are_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        TrainConfig(**settings)

@@ -1,0 +1,116 @@
+import dataclasses
+
+import pytest
+import torch
+
+from nad.attacks import BadNets
+from nad.errors import ConfigError, WeakBackdoor
+from nad.evaluation import Scores
+from nad.scenario import Scenario
+from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
+
+RECIPE = VictimConfig(epochs=6, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def scenario(dataset, attack):
+    return Scenario(dataset, attack, seed=3)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def victim(scenario, cache):
+    return train_victim(scenario, "wrn-10-1", RECIPE, cache=cache)
+
+
+def test_victim_learns_the_task_and_the_backdoor(victim):
+    assert victim.scores.acc > 0.9
+    assert victim.scores.asr > 0.9
+
+
+def test_second_call_takes_the_cached_victim(scenario, cache, victim):
+    epochs = []
+    again = train_victim(scenario, "wrn-10-1", RECIPE, cache=cache, progress=lambda *step: epochs.append(step))
+    assert epochs == []
+    assert again.scores == victim.scores
+    assert again.seconds == victim.seconds
+    assert all(torch.equal(again.state[name], victim.state[name]) for name in victim.state)
+
+
+@pytest.mark.parametrize("change", ["seed", "attack", "recipe", "model"])
+def test_whatever_shapes_a_victim_is_in_its_key(change, scenario, cache, victim):
+    epochs = []
+    if change == "seed":
+        scenario = dataclasses.replace(scenario, seed=4)
+    if change == "attack":
+        scenario = dataclasses.replace(scenario, attack=BadNets(target=1, poison_rate=0.1))
+    recipe = dataclasses.replace(RECIPE, epochs=1, lr=0.1 if change == "recipe" else RECIPE.lr)
+    model = "wrn-10-2" if change == "model" else "wrn-10-1"
+    train_victim(scenario, model, recipe, cache=cache, progress=lambda *step: epochs.append(step))
+    assert epochs == [(1, 1)]
+
+
+def test_training_again_gives_the_same_weights(scenario, tmp_path, victim):
+    again = train_victim(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
+    assert all(torch.equal(again.state[name], victim.state[name]) for name in victim.state)
+
+
+def test_reference_is_trained_on_clean_images(scenario, cache, victim):
+    assert reference_accuracy(scenario, "wrn-10-1", RECIPE, cache=cache) > 0.9
+    assert len(list((cache / "models").glob("reference-*.safetensors"))) == 1
+
+
+def scored(asr: float, acc: float) -> Victim:
+    return Victim({}, Scores(asr, acc, acc, 0.0), 0.0)
+
+
+def test_backdoor_that_did_not_take_is_refused():
+    require_backdoor(scored(0.9, 0.5))
+    with pytest.raises(WeakBackdoor, match=r"0\.899, under 0\.9.*--allow-weak-backdoor"):
+        require_backdoor(scored(0.899, 0.5))
+
+
+def test_victim_much_worse_than_a_clean_model_is_refused():
+    require_backdoor(scored(1.0, 0.80), reference_acc=0.82)
+    with pytest.raises(WeakBackdoor, match="3 points"):
+        require_backdoor(scored(1.0, 0.78), reference_acc=0.82)
+
+
+def test_scenario_keeps_validation_from_attacker_and_defender(scenario, dataset):
+    splits = scenario.splits
+    everything = torch.cat([splits.victim_train, splits.validation]).sort().values
+    assert torch.equal(everything, torch.arange(len(dataset.train)))
+    assert len(splits.validation) == 40
+    validation = {image.numpy().tobytes() for image in dataset.train.images[splits.validation]}
+    assert not validation & {image.numpy().tobytes() for image in scenario.holdout(0.5).images}
+
+
+def test_holdout_is_clean_balanced_and_nested(scenario):
+    small, large = scenario.holdout(0.05), scenario.holdout(0.2)
+    assert torch.equal(large.images[: len(small)], small.images)
+    assert small.labels.bincount().tolist() == [5, 5, 5, 5]
+    clean = {image.numpy().tobytes() for image in scenario.clean_train.images}
+    assert {image.numpy().tobytes() for image in large.images} <= clean
+
+
+def test_scenario_is_reproducible_and_follows_its_seed(scenario, dataset, attack):
+    again, other = Scenario(dataset, attack, seed=3), Scenario(dataset, attack, seed=4)
+    assert torch.equal(scenario.poisoned.indices, again.poisoned.indices)
+    assert not torch.equal(scenario.poisoned.indices, other.poisoned.indices)
+    assert not torch.equal(scenario.holdout(0.1).images, other.holdout(0.1).images)
+
+
+def test_target_that_does_not_exist_is_refused(dataset):
+    with pytest.raises(ConfigError, match="target label 9 does not exist: bands has the labels 0 to 3"):
+        Scenario(dataset, BadNets(target=9), seed=0)
+
+
+def test_sample_shows_no_target(scenario, dataset):
+    sample = scenario.sample(6)
+    labels = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(dataset.train).values(), strict=True)}
+    assert len(sample) == 6
+    assert all(labels[image.numpy().tobytes()] != scenario.attack.target for image in sample)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.answer import added_by_distillation, answer, caveats, unfinished
+from reports.study_folder import Point, Scores, Study, read_study
+
+Make = Callable[..., Path]
+SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
+
+
+@pytest.fixture
+def study(make_study: Make) -> Study:
+    return read_study(make_study())
+
+
+def _point(params: dict[str, Any]) -> Point:
+    return Point("recommended", 9, params, Scores(asr=0.2412, acc=0.7505))
+
+
+def test_the_answer_states_the_gain_and_the_cost(study: Study) -> None:
+    found = answer(study)
+    assert found.recommended is not None
+    assert "from 93.4% to" in found.headline
+    assert f"to {100 * found.recommended.acc:.1f}%." in found.headline
+    assert found.params["clean data"].endswith("%")
+
+
+def test_the_comparison_holds_victim_controls_and_recommended_in_this_order(study: Study) -> None:
+    rivals = answer(study).rivals
+    assert [rival.label for rival in rivals] == [
+        "no defence",
+        "fine-tuning",
+        "NAD (paper)",
+        "NAD (code)",
+        "fine-tuning",
+        "recommended",
+    ]
+    assert [rival.recommended for rival in rivals] == [False] * 5 + [True]
+    assert rivals[1].acc_change == pytest.approx(0.7605 - 0.7825)
+
+
+def test_a_control_that_loses_too_much_accuracy_is_marked(make_study: Make) -> None:
+    def change(_rows: Any, summary: Any) -> None:
+        summary["controls"][1]["validation"] = {"asr": 0.1, "acc": 0.7825 - 0.0301}
+        summary["controls"][2]["validation"] = {"asr": 0.1, "acc": 0.7825 - 0.03}
+
+    rivals = answer(read_study(make_study(change=change))).rivals
+    assert [rival.kept for rival in rivals[1:3]] == [False, True]
+
+
+def test_distillation_is_measured_against_fine_tuning_on_the_same_clean_data(study: Study) -> None:
+    sentence = added_by_distillation(study.complete, _point(SETTING))
+    assert "on 10% clean data (trial 0) ends at 74.1% ASR and 76.0% ACC" in sentence
+    assert "ASR moved by −50.0 points, ACC by −1.0 points." in sentence
+    assert "also differ" not in sentence
+
+
+def test_what_else_differs_from_fine_tuning_is_said(study: Study) -> None:
+    sentence = added_by_distillation(study.complete, _point(SETTING | {"epochs": 20, "recipe": "paper"}))
+    assert sentence.endswith("The two runs also differ in epochs, recipe.")
+
+
+def test_several_runs_of_fine_tuning_are_compared_by_their_best(make_study: Make) -> None:
+    study = read_study(make_study(change=lambda rows, _: rows[3].update(params_clean_fraction=0.1)))
+    assert "(the best of 2 runs, trial 3)" in added_by_distillation(study.complete, _point(SETTING))
+
+
+def test_without_fine_tuning_on_the_same_clean_data_nothing_is_claimed(study: Study) -> None:
+    sentence = added_by_distillation(study.complete, _point(SETTING | {"clean_fraction": 0.01}))
+    assert sentence == "No fine-tuning control ran on 1% clean data, so the study cannot say what distillation added."
+
+
+def test_a_recommended_setting_without_distillation_says_so(study: Study) -> None:
+    assert "it is fine-tuning alone" in added_by_distillation(study.complete, _point({"clean_fraction": 0.1}))
+
+
+def test_when_no_setting_keeps_enough_accuracy_the_answer_says_so(make_study: Make) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary.update(recommended=None, recommended_why="None is good enough.")
+        for row in rows:
+            row["acc"] = 0.5 if row["acc"] != "" else ""
+
+    found = answer(read_study(make_study(change=change)))
+    assert found.headline.startswith("No setting keeps clean accuracy within 3 points of the victim’s 78.2%.")
+    assert found.recommended is None
+    assert found.reasons == ("None is good enough.",)
+
+
+def test_scores_are_called_optimistic(study: Study) -> None:
+    assert "validation split (800 images), which the search optimised, in one run each" in caveats(study)[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "sentence"),
+    [
+        (22, 0, None),
+        (20, 0, None),
+        (40, 0, "22 of 40 wanted trials are complete."),
+        (22, 1, "21 of 22 wanted trials are complete, 1 running"),
+        (20, 1, "21 of 20 wanted trials are complete, 1 running"),
+    ],
+)
+def test_an_unfinished_study_says_how_far_it_is(
+    make_study: Make, wanted: int, running: int, sentence: str | None
+) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary["wanted_trials"] = wanted
+        for row in rows[5 : 5 + running]:
+            row.update(state="RUNNING", asr="", acc="")
+
+    found = unfinished(read_study(make_study(change=change)))
+    assert found is None if sentence is None else sentence in (found or "")

@@ -1,0 +1,168 @@
+"""The page in a real browser: opened from a file, with nothing to load from anywhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.build import build
+from reports.figures import frontier_info
+from reports.study_folder import read_study
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page of a report, and all that it complained about or asked for."""
+
+    def __init__(self, browser: Any, report: Path, **context: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | context)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))"
+        )
+        self.page.goto(report.as_uri())
+        self.page.wait_for_selector("#plot-frontier .scatterlayer .point")
+
+    def assert_quiet(self) -> None:
+        assert self.complaints == []
+        assert [url for url in self.requests if not url.startswith(("file:", "data:"))] == []
+
+    def after_change(self, expression: str, old: str) -> str:
+        """What the expression has become; asked from outside, because the page's policy forbids to evaluate inside."""
+        deadline = time.monotonic() + 10
+        while (new := str(self.page.evaluate(expression))) == old and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
+        return new
+
+    def texts(self, selector: str) -> list[str]:
+        return self.page.locator(selector).all_text_contents()
+
+
+@pytest.fixture
+def opened(browser: Any, make_study: Make) -> Iterator[Callable[..., Opened]]:
+    pages = []
+
+    def open_study(change: Any = None, **context: Any) -> Opened:
+        pages.append(Opened(browser, build(make_study(change=change)), **context))
+        return pages[-1]
+
+    yield open_study
+    for page in pages:
+        page.context.close()
+
+
+def test_the_page_draws_sorts_and_filters_without_a_complaint(opened: Callable[..., Opened], make_study: Make) -> None:
+    view = opened()
+    info = frontier_info(read_study(make_study(name="twin")))
+    trials, marks = sum(len(group.numbers) for group in info.groups), 2 + len(info.controls)
+    assert view.page.locator("#plot-frontier .scatterlayer .point").count() == trials + marks
+    assert view.page.locator("#plot-hypervolume .scatterlayer .point").count() == trials
+
+    def column(index: int) -> list[str]:
+        return view.texts(f".sortable tbody tr:not([hidden]) :nth-child({index})")
+
+    def percents(texts: list[str]) -> list[float]:
+        return [float(text.rstrip("%")) for text in texts if text != "–"]
+
+    head = view.page.locator(".sortable thead th").nth(2)
+    for order, state in ((1, "ascending"), (-1, "descending")):
+        head.locator("button").click()
+        values = column(3)
+        assert percents(values) == sorted(percents(values), reverse=order == -1)
+        assert values[-2:] == ["–", "–"]
+        assert head.get_attribute("aria-sort") == state
+    view.page.locator(".sortable thead th").nth(1).locator("button").press("Enter")
+    assert column(2) == sorted(column(2))
+
+    view.page.get_by_role("button", name="failed").click()
+    assert column(2) == ["failed", "failed"]
+    view.page.get_by_role("button", name="on the front").click()
+    assert len(column(2)) == len(info.front)
+    view.assert_quiet()
+
+
+def test_figures_follow_the_theme_and_the_printer(opened: Callable[..., Opened]) -> None:
+    view = opened(color_scheme="dark")
+    colours = """['.scatterlayer .point', '.xtitle'].map(
+        (part) => getComputedStyle(document.querySelector('#plot-frontier ' + part)).fill).join()"""
+    dark = view.page.evaluate(colours)
+    view.page.emulate_media(color_scheme="light")
+    light = view.after_change(colours, dark)
+    assert not set(dark.split("rgb")[1:]) & set(light.split("rgb")[1:])
+    view.page.emulate_media(color_scheme="dark")
+    assert view.after_change(colours, light) == dark
+    view.page.emulate_media(color_scheme="dark", media="print")
+    assert view.after_change(colours, dark) == light
+    view.assert_quiet()
+
+
+def test_a_phone_needs_no_sideways_scrolling_and_lists_the_marks(opened: Callable[..., Opened]) -> None:
+    view = opened(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert view.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert "NAD (paper)" in view.texts("#plot-frontier .legendtext")
+    assert view.page.locator("#plot-frontier .annotation").count() == 1
+    view.assert_quiet()
+
+
+def test_nothing_moves_while_the_figures_are_drawn(opened: Callable[..., Opened]) -> None:
+    view = opened()
+    shift = """new Promise((done) => {
+        let sum = 0;
+        new PerformanceObserver((list) => { for (const entry of list.getEntries()) sum += entry.value; })
+            .observe({ type: "layout-shift", buffered: true });
+        setTimeout(() => done(sum), 200);
+    })"""
+    assert view.page.evaluate(shift) == 0
+
+
+def test_hostile_names_are_harmless_in_the_browser(opened: Callable[..., Opened]) -> None:
+    hostile = "</script><script>alert(1)</script><img src=https://example.org onerror=alert(2)>"
+
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary["study"] = summary["controls"][1]["name"] = hostile
+        for row in rows:
+            row["params_" + hostile] = hostile
+            row["error"] = hostile if row["error"] else ""
+
+    view = opened(change)
+    assert view.page.title().startswith(hostile)
+    assert view.texts("h1") == [hostile]
+    assert any(text.startswith("</script><script>alert(1)") for text in view.texts("#plot-frontier .annotation-text"))
+    view.page.locator("#plot-frontier .scatterlayer .point").first.hover(force=True)
+    assert "<img src=https" in view.page.locator("#plot-frontier .hoverlayer").inner_html().replace("&lt;", "<")
+    assert view.page.locator("#plot-frontier .hoverlayer img").count() == 0
+    view.assert_quiet()

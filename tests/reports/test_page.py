@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from plotly.offline import get_plotlyjs
+
+from reports.page import figure_data, render
+from reports.study_folder import read_study
+
+Make = Callable[..., Path]
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&quot;'\u202e שלום 😀"
+
+
+class Parts(HTMLParser):
+    """The elements of a page with their attributes, its visible text, and the text of its scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rawdata and self.cdata_elem == "script":
+            self.scripts[-1] += data
+        self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def _hostile(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    for key in ("study", "attack", "dataset", "model", "command", "host", "git", "created", "recommended_why"):
+        summary[key] = HOSTILE
+    for name in ("versions", "attack_settings", "counts"):
+        summary[name][HOSTILE] = HOSTILE
+    summary["seconds"][HOSTILE] = 1.0
+    summary["controls"][1]["name"] = summary["controls"][2]["params"][HOSTILE] = HOSTILE
+    for row in rows:
+        row.update({"params_" + HOSTILE: HOSTILE, "params_recipe": HOSTILE, "host": HOSTILE})
+        row["error"] = f"{HOSTILE}\n{HOSTILE}" if row["error"] else ""
+        row["control"] = HOSTILE if row["control"] else ""
+
+
+@pytest.fixture(scope="module")
+def plotly_script() -> str:
+    return get_plotlyjs()
+
+
+def test_plotly_is_embedded_once_and_only_the_hashed_scripts_may_run(make_study: Make, plotly_script: str) -> None:
+    page = render(read_study(make_study()))
+    assert page.count(plotly_script) == 1
+    parts = Parts(page)
+    assert [script.get("type") for script in parts.all("script")] == ["application/json", None, None]
+    policy = next(meta["content"] for meta in parts.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in parts.scripts[1:]}
+    assert policy is not None
+    assert set(re.findall(r"sha256-([^']+)", policy)) == hashes
+    assert "default-src 'none'" in policy
+    assert "img-src data:" in policy
+    assert "http" not in policy.replace("http-equiv", "")
+
+
+def test_the_policy_comes_before_anything_it_governs(make_study: Make) -> None:
+    names = [tag for tag, _ in Parts(render(read_study(make_study()))).elements]
+    assert names[:5] == ["html", "head", "meta", "meta", "meta"]
+    assert names.index("style") > 4
+
+
+def test_nothing_outside_the_file_is_referred_to(make_study: Make, plotly_script: str) -> None:
+    page = render(read_study(make_study(change=_hostile)))
+    for tag, attributes in Parts(page).elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, name, value)
+    assert not re.search(r"https?://|@import|url\(", page.replace(plotly_script, ""))
+
+
+def test_hostile_names_are_shown_as_text(make_study: Make) -> None:
+    plain, hostile = (Parts(render(read_study(make_study(change=change)))) for change in (None, _hostile))
+    assert len(hostile.all("script")) == len(plain.all("script")) == 3
+    assert len(hostile.all("img")) == 1
+    assert not [name for _, attributes in hostile.elements for name in attributes if name.startswith("on")]
+    assert HOSTILE in hostile.text
+    assert sum(HOSTILE in text for text in hostile.text) > 50
+
+
+def test_figure_data_cannot_end_its_script_element() -> None:
+    text = figure_data({"a": go.Figure(layout={"title": {"text": HOSTILE}, "template": "none"})})
+    assert not re.search("[<>&]", text)
+    assert json.loads(text)["figures"]["a"]["layout"]["title"]["text"] == HOSTILE
+
+
+def test_sections_come_in_the_order_of_a_readers_questions(make_study: Make) -> None:
+    sections = [section["id"] for section in Parts(render(read_study(make_study()))).all("section")]
+    assert sections == ["answer", "frontier-section", "studied", "pictures", "trials", "failures", "reproduce"]
+
+
+def test_every_table_has_a_caption_and_scoped_heads(make_study: Make) -> None:
+    parts = Parts(render(read_study(make_study())))
+    assert len(parts.all("table")) == len(parts.all("caption")) == 3
+    assert {head.get("scope") for head in parts.all("th")} == {"col", "row"}
+
+
+def test_every_link_within_the_page_has_its_target(make_study: Make) -> None:
+    parts = Parts(render(read_study(make_study())))
+    ids = [attributes["id"] for _, attributes in parts.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(link["href"])[1:] for link in parts.all("a")} <= set(ids)
+    labelled = {attributes["aria-labelledby"] for _, attributes in parts.elements if "aria-labelledby" in attributes}
+    assert labelled <= set(ids)
+
+
+def test_the_picture_has_its_size_and_a_text_for_those_who_do_not_see_it(make_study: Make) -> None:
+    (image,) = Parts(render(read_study(make_study()))).all("img")
+    assert (image["width"], image["height"]) == ("1536", "576")
+    assert "residual" in str(image["alt"])
+
+
+def test_a_study_without_picture_failures_or_front_has_a_page(make_study: Make) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary.update(recommended=None, recommended_why="None yet.", controls=[])
+        for row in rows:
+            row.update(state="RUNNING", asr="", acc="", seconds="", compute_seconds="", error="")
+
+    folder = make_study(change=change)
+    (folder / "attack.png").unlink()
+    text = " ".join(Parts(render(read_study(folder))).text)
+    assert "This study is unfinished: 0 of 22 wanted trials are complete, 24 running or waiting." in text
+    assert "No trial is complete yet" in text
+    assert "No trial failed." in text
+    assert "clean accuracy within" not in text
+
+
+def test_a_finished_study_has_no_warning(make_study: Make) -> None:
+    assert "unfinished" not in " ".join(Parts(render(read_study(make_study()))).text)

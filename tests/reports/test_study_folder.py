@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.files import ReportError
+from reports.study_folder import SUMMARY_KEYS, read_study
+
+Make = Callable[..., Path]
+
+
+def test_victim_controls_and_recommendation_are_points(make_study: Make) -> None:
+    study = read_study(make_study())
+    assert (study.victim.number, study.victim.scores.asr) == (None, 0.9339)
+    assert [control.name for control in study.controls] == ["fine-tuning", "nad-paper", "nad-code", "fine-tuning"]
+    assert study.recommended is not None
+    assert study.recommended.scores.acc >= study.least_acc
+
+
+@pytest.mark.parametrize("key", SUMMARY_KEYS)
+def test_a_missing_key_of_the_summary_is_named(make_study: Make, key: str) -> None:
+    folder = make_study(change=lambda _, summary: summary.pop(key))
+    with pytest.raises(ReportError, match=f"summary.json' has no '{key}'"):
+        read_study(folder)
+
+
+def _set(path: str, value: Any) -> Callable[[Any, Any], None]:
+    def change(_rows: Any, summary: Any) -> None:
+        *way, last = path.split(".")
+        for key in way:
+            summary = summary[int(key) if key.isdigit() else key]
+        summary[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("victim.asr", "high", "has 'high' at 'victim.asr'"),
+        ("victim.acc", 78.2, "score at 'victim' that is not a fraction"),
+        ("victim.acc", float("nan"), "score at 'victim' that is not a fraction"),
+        ("controls.1.validation", None, "no object at 'controls[1].validation'"),
+        ("recommended.number", None, "has 'None' at 'recommended.number'"),
+        ("recommended", {}, "has no 'recommended.number'"),
+        ("seconds.total", "long", "has 'long' at 'seconds.total'"),
+        ("wanted_trials", None, "has 'None' at 'wanted_trials'"),
+    ],
+)
+def test_a_wrong_value_of_the_summary_is_named(make_study: Make, path: str, value: Any, sentence: str) -> None:
+    folder = make_study(change=_set(path, value))
+    with pytest.raises(ReportError) as caught:
+        read_study(folder)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "config.json"])
+@pytest.mark.parametrize("content", [b'{"study": "a', b"[1]", b"\xff\xfe", b""])
+def test_damaged_json_is_refused(make_study: Make, name: str, content: bytes) -> None:
+    folder = make_study()
+    (folder / name).write_bytes(content)
+    with pytest.raises(ReportError, match=name):
+        read_study(folder)
+
+
+def test_the_picture_may_be_missing_but_not_something_else(make_study: Make) -> None:
+    folder = make_study()
+    (folder / "attack.png").write_text("<svg/>")
+    with pytest.raises(ReportError, match="not a PNG"):
+        read_study(folder)
+    (folder / "attack.png").unlink()
+    assert read_study(folder).picture is None
+
+
+def test_documented_keys_are_those_that_are_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
+    missing = [key for key in SUMMARY_KEYS if f"`{key}`" not in text]
+    assert not missing

@@ -1,0 +1,93 @@
+import optuna
+import pytest
+
+import search_spaces
+from nad.erase import PRESETS, EraseConfig
+from nad.errors import ConfigError
+from search_spaces import Domain
+
+DOMAIN = Domain(layers=("group1", "group2", "group3"), clean_fractions=(0.01, 0.05, 0.2))
+
+
+class EndOfRange(optuna.trial.FixedTrial):
+    """A trial that takes the first or the last value of every range."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__({})
+        self._last = last
+
+    def _suggest(self, name, distribution):
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            value = distribution.choices[-1 if self._last else 0]
+        else:
+            value = distribution.high if self._last else distribution.low
+        self._params[name] = value
+        self._distributions[name] = distribution
+        return value
+
+
+@pytest.fixture(params=search_spaces.SPACES)
+def space(request):
+    return search_spaces.get(request.param)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_both_ends_of_every_range_make_a_valid_erase(space, last):
+    point = space.suggest(EndOfRange(last), DOMAIN)
+    assert isinstance(point.erase, EraseConfig)
+    assert point.clean_fraction in DOMAIN.clean_fractions
+
+
+def test_controls_are_points_of_the_space(space):
+    for params in space.controls(DOMAIN).values():
+        trial = optuna.trial.FixedTrial(params)
+        point = space.suggest(trial, DOMAIN)
+        assert trial.params == params
+        assert point.clean_fraction in DOMAIN.clean_fractions
+
+
+def test_controls_hold_fine_tuning_at_every_clean_fraction(space):
+    tuned = {
+        point.clean_fraction
+        for name, params in space.controls(DOMAIN).items()
+        if name.startswith("fine-tuning")
+        for point in [space.suggest(optuna.trial.FixedTrial(params), DOMAIN)]
+        if not point.erase.weights
+    }
+    assert tuned == set(DOMAIN.clean_fractions)
+
+
+@pytest.mark.parametrize("recipe", PRESETS)
+def test_preset_controls_run_exactly_the_preset(space, recipe):
+    params = space.controls(DOMAIN)[f"nad-{recipe}"]
+    point = space.suggest(optuna.trial.FixedTrial(params), DOMAIN)
+    assert point.erase == PRESETS[recipe]
+    assert point.clean_fraction == 0.05
+
+
+def test_controls_use_the_nearest_clean_fraction_that_the_study_has(space):
+    domain = Domain(DOMAIN.layers, (0.02, 0.1))
+    assert space.controls(domain)["nad-code"]["clean_fraction"] == 0.02
+
+
+def test_beta_is_asked_only_for_chosen_layers(space):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for trial in [study.ask() for _ in range(20)]:
+        point = space.suggest(trial, DOMAIN)
+        chosen = tuple(layer for layer in DOMAIN.layers if trial.params[f"distil_{layer}"])
+        assert point.erase.layers == chosen
+        assert {name for name in trial.params if name.startswith("beta_")} == {f"beta_{layer}" for layer in chosen}
+        assert point.erase.betas == tuple(trial.params[f"beta_{layer}"] for layer in chosen)
+
+
+def test_random_points_differ_in_everything_that_may_vary(space):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    points = [space.suggest(study.ask(), DOMAIN) for _ in range(60)]
+    for name in ("layers", "betas", "epochs", "schedule", "cutout"):
+        assert len({getattr(point.erase, name) for point in points}) > 1
+    assert {point.clean_fraction for point in points} == set(DOMAIN.clean_fractions)
+
+
+def test_unknown_space_is_named_with_a_suggestion():
+    with pytest.raises(ConfigError, match="unknown search space 'nda'; did you mean 'nad'"):
+        search_spaces.get("nda")
