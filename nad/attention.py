@@ -57,5 +57,6 @@ def attention_distance(student: Tensor, teacher: Tensor, convention: Convention 
     if convention == "code":
         return difference.square().mean()
     if convention == "paper":
-        return torch.linalg.vector_norm(difference, dim=1).mean()
+        norms: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return norms.mean()
     raise unknown_name("distance convention", convention, CONVENTIONS)

@@ -62,7 +62,7 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in images.split(batch_size)]
+        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, batch_size)]
     model.train(was_training)
     return torch.cat(parts).cpu()
 

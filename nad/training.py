@@ -128,7 +128,7 @@ def train(
 
 def _batches(data: LabelledImages, size: int, augment: Augment, generator: torch.Generator) -> Iterator[LabelledImages]:
     order = torch.randperm(len(data), generator=generator)
-    for indices in order.split(size):
+    for indices in torch.split(order, size):
         # Batch norm cannot learn from one image: a last batch of one is left out of this epoch.
         if len(indices) > 1:
             batch = data[indices]

@@ -103,8 +103,8 @@ def require_backdoor(victim: Victim, reference_acc: float | None = None) -> None
         )
     if reference_acc is not None and victim.scores.acc < reference_acc - MAX_REFERENCE_GAP:
         raise WeakBackdoor(
-            f"the victim's accuracy of {victim.scores.acc:.3f} is more than {MAX_REFERENCE_GAP * 100:.0f} points under a"
-            f" clean model's {reference_acc:.3f}; poison less, or pass --allow-weak-backdoor to study it all the same"
+            f"the victim's accuracy of {victim.scores.acc:.3f} is more than {MAX_REFERENCE_GAP * 100:.0f} points under"
+            f" a clean model's {reference_acc:.3f}; poison less, or pass --allow-weak-backdoor to study it all the same"
         )
 
 

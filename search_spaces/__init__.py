@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nad.errors import unknown_name
-from search_spaces.base import Domain, Params, Point, SearchSpace
+from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 from search_spaces.nad import NAD
 from search_spaces.nad_wide import NAD_WIDE
 
-__all__ = ["SPACES", "Domain", "Params", "Point", "SearchSpace", "get"]
+__all__ = ["SPACES", "Control", "Domain", "Params", "Point", "SearchSpace", "get"]
 
 SPACES: dict[str, SearchSpace] = {
     "nad": NAD,

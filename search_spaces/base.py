@@ -14,6 +14,13 @@ Params = dict[str, bool | int | float | str]
 """One point of a space, as Optuna records it."""
 
 
+class Control(NamedTuple):
+    """A point that every study asks first; several may share a name, such as fine-tuning at each clean fraction."""
+
+    name: str
+    params: Params
+
+
 class Domain(NamedTuple):
     """What a study gives its space to vary over."""
 
@@ -37,7 +44,7 @@ class SearchSpace:
 
     suggest: Callable[[optuna.Trial, Domain], Point]
     """A trial's point, with every choice taken from the trial."""
-    controls: Callable[[Domain], dict[str, Params]]
-    """The points that every study asks first, by name."""
+    controls: Callable[[Domain], tuple[Control, ...]]
+    """The points that every study asks first."""
     clean_fractions: tuple[float, ...]
     """The domain's clean fractions where the user names none."""

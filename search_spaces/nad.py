@@ -11,7 +11,7 @@ from dataclasses import replace
 import optuna
 
 from nad.erase import PRESETS
-from search_spaces.base import Domain, Params, Point, SearchSpace
+from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 CLEAN_FRACTIONS = (0.01, 0.05, 0.1, 0.2)
 """The shares that the paper studies (section 4.4)."""
@@ -42,19 +42,16 @@ def suggest(trial: optuna.Trial, domain: Domain) -> Point:
     )
 
 
-def controls(domain: Domain) -> dict[str, Params]:
-    """Fine-tuning at every clean fraction, NAD as published and as released.
-
-    Fine-tuning follows the released code's recipe; its point at the paper's clean fraction carries the plain name.
-    """
+def controls(domain: Domain) -> tuple[Control, ...]:
+    """Fine-tuning at every clean fraction, with the released code's recipe; NAD as published and as released."""
     usual = min(domain.clean_fractions, key=lambda fraction: abs(fraction - PAPER_FRACTION))
     others = [fraction for fraction in domain.clean_fractions if fraction != usual]
-    return {
-        "fine-tuning": fine_tuning(domain.layers, usual),
-        "nad-paper": preset_point("paper", domain.layers, usual),
-        "nad-code": preset_point("code", domain.layers, usual),
-        **{f"fine-tuning-{fraction:g}": fine_tuning(domain.layers, fraction) for fraction in others},
-    }
+    return (
+        Control("fine-tuning", fine_tuning(domain.layers, usual)),
+        Control("nad-paper", preset_point("paper", domain.layers, usual)),
+        Control("nad-code", preset_point("code", domain.layers, usual)),
+        *(Control("fine-tuning", fine_tuning(domain.layers, fraction)) for fraction in others),
+    )
 
 
 def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:

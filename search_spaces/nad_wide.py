@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import optuna
 
-from nad.attention import OPERATORS
+from nad.attention import OPERATORS, Operator
 from nad.erase import EraseConfig
 from search_spaces import nad
-from search_spaces.base import Domain, Params, Point, SearchSpace
+from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 LR_RANGE = (0.01, 0.3)
 POWERS = (1.0, 2.0, 4.0)
@@ -20,19 +21,19 @@ def suggest(trial: optuna.Trial, domain: Domain) -> Point:
     point = nad.suggest(trial, domain)
     erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))
     if erase.layers:
-        operator = trial.suggest_categorical("operator", OPERATORS)
+        operator = cast(Operator, trial.suggest_categorical("operator", OPERATORS))
         erase = replace(erase, operator=operator, power=trial.suggest_categorical("power", POWERS))
     return Point(point.clean_fraction, erase)
 
 
-def controls(domain: Domain) -> dict[str, Params]:
+def controls(domain: Domain) -> tuple[Control, ...]:
     """The controls of `nad`, at the published learning rate, operator and power."""
     published = EraseConfig()
     attention: Params = {"operator": published.operator, "power": published.power}
-    return {
-        name: {**params, "lr": published.lr, **(attention if distils(params, domain.layers) else {})}
-        for name, params in nad.controls(domain).items()
-    }
+    return tuple(
+        Control(name, {**params, "lr": published.lr, **(attention if distils(params, domain.layers) else {})})
+        for name, params in nad.controls(domain)
+    )
 
 
 def distils(params: Params, layers: tuple[str, ...]) -> bool:

@@ -110,7 +110,7 @@ def search(config: StudyConfig, study: optuna.Study, workload: Workload, display
     """Run trials until the wanted number is complete or the time budget is over."""
     space = search_spaces.get(config.space)
     domain = Domain(distillation_layers(config.model), config.fractions)
-    for name, params in space.controls(domain).items():
+    for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
     budget = config.budget_seconds
     board = TrialBoard.of(study)

@@ -24,7 +24,8 @@ class Block(nn.Module):
         active = F.relu(self.bn1(x))
         out = self.conv2(F.relu(self.bn2(self.conv1(active))))
         # Where the width changes, the shortcut starts behind the first activation, as in the original network.
-        return out + (x if self.shortcut is None else self.shortcut(active))
+        total: Tensor = out + (x if self.shortcut is None else self.shortcut(active))
+        return total
 
 
 class WideResNet(DistillableModel):

@@ -126,7 +126,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "max_acc_drop": 0.03,
         "front": [],
         "controls": [
-            {"name": "no-defence"} | no_defence,
+            no_defence,
             *({"name": row["control"]} | _point(row) for row in complete if row["control"]),
         ],
         "recommended": None if best is None else _point(best) | {"why": why},

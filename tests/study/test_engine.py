@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import signal
@@ -125,7 +127,10 @@ class Ran:
         searcher = searcher_of(self.study, wanted=12, on_event=self.observe)
         big = np.zeros((20_000, 3, 32, 32), dtype=np.uint8)
         self.start = time.perf_counter()
-        engine.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            engine.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
+        self.printed = printed.getvalue()
         self.trials = self.study.trials
 
     def observe(self, event: TrialEvent) -> None:
@@ -173,6 +178,10 @@ def test_trial_is_one_thread_in_the_drivers_folder(ran: Ran) -> None:
     assert attrs["folder"] == os.getcwd()
     assert attrs["curve"][0]["epoch"] == 1
     assert attrs["host"]
+
+
+def test_engine_prints_nothing_even_when_trials_fail(ran: Ran) -> None:
+    assert ran.printed == ""
 
 
 def test_worker_processes_are_reused(ran: Ran) -> None:

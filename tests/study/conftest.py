@@ -1,0 +1,35 @@
+"""A folder of small images on which a whole study takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = 4
+SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ImageFolder tree: noise with a bright band whose place is the class; 200 training and 40 test images."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for part, per_class in (("train", 50), ("test", 10)):
+        for label in range(CLASSES):
+            folder = root / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for index in range(per_class):
+                pixels = rng.integers(0, 120, (SIZE, SIZE, 3), dtype=np.uint8)
+                band = SIZE // CLASSES
+                pixels[label * band : (label + 1) * band] += 120
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Victims and teachers, trained once for all tests."""
+    return tmp_path_factory.mktemp("cache")

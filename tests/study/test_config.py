@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import tyro
+
+from nad.errors import ConfigError
+from study.config import StudyConfig, cores, duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28800), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800)]
+)
+def test_durations_are_read(text, seconds):
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "m", "-5m", "5 m", "1w", "", "0s", "nans"])
+def test_what_is_no_duration_is_refused_by_its_text(text):
+    with pytest.raises(ConfigError, match="--time-budget"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"attack": "reful"}, "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, refool"),
+        ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean 'cifar10'"),
+        ({"model": "wrn-16"}, "unknown model 'wrn-16'; did you mean 'wrn-16-"),
+        ({"space": "nadwide"}, "unknown search space 'nadwide'; did you mean 'nad-wide'"),
+        ({"sampler": "tpee"}, "unknown sampler 'tpee'; did you mean 'tpe'"),
+        ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
+        ({"poison_rate": 0.0}, r"--poison-rate must be in \(0, 1\], got 0"),
+        ({"clean_fractions": (0.1, 2.0)}, r"--clean-fractions must be in \(0, 1\], got 2"),
+        ({"max_acc_drop": -0.1}, r"--max-acc-drop must be in \[0, 1\], got -0.1"),
+        ({"max_acc_drop": float("nan")}, "got nan"),
+        ({"target": -1}, "--target"),
+        ({"trials": 0}, "--trials"),
+        ({"seed": -1}, "--seed"),
+        ({"victim_epochs": 0}, "--victim-epochs"),
+        ({"workers": 0}, "--workers"),
+        ({"cpus_per_trial": 0}, "--cpus-per-trial"),
+        ({"gpus_per_trial": -1.0}, "--gpus-per-trial"),
+        ({"image_size": 4}, "--image-size"),
+        ({"name": "../elsewhere"}, "--name '../elsewhere' must be letters"),
+        ({"time_budget": "soon"}, "--time-budget 'soon' is not a duration"),
+    ],
+)
+def test_bad_settings_end_in_one_sentence(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        StudyConfig(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_command_line_sets_what_it_names():
+    config = tyro.cli(
+        StudyConfig, args=["--attack", "blend", "--clean-fractions", "0.1", "0.05", "--label-mode", "clean"]
+    )
+    assert config == StudyConfig(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean")
+    assert config.fractions == (0.05, 0.1)
+
+
+def test_study_is_named_after_attack_and_data():
+    config = StudyConfig(attack="badnets", output=Path("some"))
+    assert config.directory == Path("some/badnets-fashion-m").resolve()
+
+
+def test_one_slot_per_core_unless_told_otherwise():
+    assert StudyConfig().slots == StudyConfig().cpus == cores()
+    assert (StudyConfig(workers=5, cpus_per_trial=2).slots, StudyConfig(workers=5, cpus_per_trial=2).cpus) == (5, 10)
+    assert StudyConfig(cpus_per_trial=10 * cores()).cpus == cores()
+
+
+def test_help_says_what_every_option_is_for(capsys):
+    with pytest.raises(SystemExit) as caught:
+        tyro.cli(StudyConfig, args=["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--attack", "--clean-fractions", "--time-budget", "--max-acc-drop", "--workers"):
+        assert option in text
+    assert "loses at most this much accuracy" in " ".join(text.replace("│", " ").split())

@@ -1,0 +1,92 @@
+"""What a worker does, without the engine: the same functions that run in a worker process."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from nad import data
+from nad.attacks import BadNets
+from nad.erase import PRESETS
+from nad.errors import EraseDiverged
+from nad.scenario import Scenario
+from nad.victim import VictimConfig, train_victim
+from search_spaces import Point
+from study.config import StudyConfig
+from study.objective import describe_point, make_teacher_weights, run_trial
+from study.preparation import make_workload
+
+CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
+QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
+
+
+@pytest.fixture(scope="module")
+def workload(image_folder, cache):
+    images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
+    scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
+    victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
+    block = make_workload(CONFIG, scenario, victim)
+    teachers = {fraction: make_teacher_weights(fraction, block) for fraction in (0.1, 0.2)}
+    return dataclasses.replace(block, teachers=teachers)
+
+
+def run(workload, erase=QUICK, *, fraction=0.1, seed=1) -> list[dict]:
+    reports: list[dict] = []
+    run_trial({"params": describe_point(Point(fraction, erase)), "seed": seed}, workload, reports.append)
+    return reports
+
+
+def test_trial_reports_each_epoch_and_then_the_final_scores(workload):
+    *epochs, final = run(workload)
+    assert [report["epoch"] for report in epochs] == [1, 2]
+    assert final["final"] is True
+    assert {"asr", "acc", "acc_non_target", "recovery_acc", "compute_seconds"} <= final.keys()
+    assert "final" not in epochs[0]
+
+
+def without_times(reports):
+    return [{name: value for name, value in report.items() if "seconds" not in name} for report in reports]
+
+
+def test_trial_depends_on_its_parameters_and_seed_alone(workload):
+    first = without_times(run(workload))
+    run(workload, seed=2)
+    torch.manual_seed(123)
+    assert without_times(run(workload)) == first
+    assert without_times(run(workload, seed=2)) != first
+    assert without_times(run(workload, fraction=0.2)) != first
+
+
+def test_trial_leaves_the_shared_block_as_it_is(workload):
+    before = {name: values.copy() for name, values in workload.victim.items()}
+    teacher = {name: values.copy() for name, values in workload.teachers[0.1].items()}
+    run(workload)
+    assert all(np.array_equal(before[name], workload.victim[name]) for name in before)
+    assert all(np.array_equal(teacher[name], workload.teachers[0.1][name]) for name in teacher)
+
+
+def test_block_may_be_read_only_as_ray_makes_it(workload):
+    frozen = {
+        field.name: value.copy()
+        for field in dataclasses.fields(workload)
+        if isinstance(value := getattr(workload, field.name), np.ndarray)
+    }
+    for values in frozen.values():
+        values.setflags(write=False)
+    assert without_times(run(dataclasses.replace(workload, **frozen))) == without_times(run(workload))
+
+
+def test_teachers_of_different_fractions_differ(workload):
+    small, large = workload.teachers[0.1], workload.teachers[0.2]
+    assert not np.array_equal(small["conv1.weight"], large["conv1.weight"])
+    assert not np.array_equal(small["conv1.weight"], workload.victim["conv1.weight"])
+
+
+def test_trial_that_diverges_raises_and_reports_no_final_scores(workload):
+    broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
+    reports: list[dict] = []
+    config = {"params": describe_point(Point(0.1, QUICK)), "seed": 1}
+    with pytest.raises(EraseDiverged):
+        run_trial(config, dataclasses.replace(workload, victim=broken), reports.append)
+    assert not any(report.get("final") for report in reports)

@@ -1,0 +1,276 @@
+"""The whole study from the command line: a real Ray, a real SQLite file, real images, small ones."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from nad.evaluation import Scores
+from study.run import main
+
+SUMMARY_KEYS = {
+    *("study", "attack", "dataset", "model", "seed", "command", "versions", "victim", "trials", "seconds"),
+    *("hypervolume", "front", "controls", "recommended", "recommended_why", "wanted_trials", "max_acc_drop"),
+}
+
+
+@pytest.fixture(scope="module")
+def options(image_folder, cache):
+    """Everything but what a test is about."""
+    return [
+        *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
+        *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
+        *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(options, tmp_path_factory):
+    """A study of six trials."""
+    output = tmp_path_factory.mktemp("runs")
+    assert main([*options, "--trials", "6", "--output", str(output), "--name", "s"]) == 0
+    return output / "s"
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "trials.csv")
+
+
+def scores(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Scores of each point: parameters and seed to everything that was measured."""
+    rows = table(folder)
+    named = [name for name in rows if name.startswith("params_")] + ["seed"]
+    measured = list(Scores._fields)
+    return {row[named].to_json(): tuple(row[measured]) for _, row in rows[rows.state == "COMPLETE"].iterrows()}
+
+
+def test_study_leaves_its_report_and_its_records(finished):
+    assert {path.name for path in finished.iterdir()} >= {
+        *("study.db", "config.json", "trials.csv", "summary.json", "report.html", "attack.png")
+    }
+    assert (finished.stat().st_mode & 0o077, (finished / "study.db").stat().st_mode & 0o077) == (0, 0)
+
+
+def test_summary_has_what_other_programs_read(finished):
+    found = summary(finished)
+    assert found.keys() >= SUMMARY_KEYS
+    assert found["trials"] == {"complete": 6, "failed": 0, "pruned": 0, "running": 0}
+    assert found["seconds"].keys() == {"victim", "teachers", "trials", "confirmation", "total"}
+    assert {control["name"] for control in found["controls"]} == {"no-defence", "fine-tuning", "nad-paper", "nad-code"}
+    for point in [*found["front"], *found["controls"]]:
+        assert {"number", "params", "validation", "test", "twin"} <= point.keys()
+        assert 0 <= point["validation"]["asr"] <= 1
+    assert 0 < found["hypervolume"] <= 1
+
+
+def test_record_agrees_with_the_storage(finished):
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{finished}/study.db")
+    rows = table(finished).set_index("number")
+    for trial in study.trials:
+        assert tuple(rows.loc[trial.number, ["asr", "acc"]]) == tuple(trial.values)
+        assert rows.loc[trial.number, "params_epochs"] == trial.params["epochs"]
+
+
+def test_front_and_recommendation_follow_from_the_trials(finished):
+    found, rows = summary(finished), table(finished)
+    for point in found["front"]:
+        asr, acc = point["validation"]["asr"], point["validation"]["acc"]
+        better = (rows.asr <= asr) & (rows.acc >= acc) & ((rows.asr < asr) | (rows.acc > acc))
+        assert not better.any()
+    allowed = rows[rows.acc >= found["victim"]["acc"] - 0.03 - 1e-9]
+    expected = None if allowed.empty else allowed.asr.min()
+    recommended = found["recommended"] and found["recommended"]["validation"]["asr"]
+    assert recommended == expected
+
+
+def test_every_epoch_of_a_trial_is_on_record(finished):
+    for row in table(finished).itertuples():
+        assert len(json.loads(row.curve)) == row.params_epochs
+
+
+def test_same_command_goes_on_and_more_trials_extend(options, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "s")
+    before = scores(finished)
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert scores(tmp_path / "s") == before
+    assert main([*options, "--trials", "8", "--output", str(tmp_path), "--name", "s"]) == 0
+    after = scores(tmp_path / "s")
+    assert len(after) == 8
+    assert before.items() <= after.items()
+
+
+def test_same_seed_gives_bit_identical_scores(options, finished, tmp_path, image_folder):
+    options = [
+        str(tmp_path / "cache") if value == options[options.index("--cache") + 1] else value for value in options
+    ]
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "again"]) == 0
+    assert summary(tmp_path / "again")["victim_sha256"] == summary(finished)["victim_sha256"]
+    assert scores(tmp_path / "again") == scores(finished)
+
+
+def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path):
+    assert main([*options, "--trials", "500", "--time-budget", "3s", "--output", str(tmp_path)]) == 0
+    found = summary(tmp_path / "badnets-folder")
+    assert 0 < found["trials"]["complete"] < 500
+    assert found["trials"]["running"] == 0
+    assert "unfinished" in (tmp_path / "badnets-folder" / "report.html").read_text()
+
+
+def test_two_commands_of_the_readme_exist():
+    for module in ("study.run", "reports.build"):
+        done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "usage" in done.stdout.lower()
+
+
+# What bad input gets: one sentence, exit code 2, nothing lost.
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The sentence with which a command ends."""
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+def test_resuming_with_other_settings_lists_what_differs(options, finished, capsys):
+    before = {path.name: path.read_bytes() for path in finished.iterdir() if path.suffix in (".json", ".csv", ".html")}
+    changed = [*options, "--seed", "5", "--space", "nad-wide", "--output", str(finished.parent), "--name", "s"]
+    sentence = refused(capsys, *changed)
+    assert "seed 0 (now 5)" in sentence
+    assert "space nad (now nad-wide)" in sentence
+    assert "another --name" in sentence
+    assert before == {name: (finished / name).read_bytes() for name in before}
+
+
+def test_second_run_of_a_running_study_is_refused(options, finished, capsys):
+    with FileLock(finished / "study.lock"):
+        sentence = refused(capsys, *options, "--output", str(finished.parent), "--name", "s")
+    assert "'s' is being run by another process" in sentence
+
+
+def test_target_that_does_not_exist(options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--target", "7", "--output", str(tmp_path))
+    assert "target label 7 does not exist: folder has the labels 0 to 3" in sentence
+
+
+def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
+    strict = [option for option in options if option != "--allow-weak-backdoor"]
+    sentence = refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
+    assert "the backdoor did not take" in sentence
+    assert not (tmp_path / "badnets-folder" / "study.db").exists()
+
+
+def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
+    strict = [option for option in options if option != "--allow-weak-backdoor"]
+    refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
+    sentence = refused(capsys, *strict, "--poison-rate", "0.02", "--victim-epochs", "1", "--output", str(tmp_path))
+    assert "the backdoor did not take" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--attack", "reful"], "unknown attack 'reful'; did you mean 'refool'"),
+        (["--reflections", "."], "attack 'badnets' has no setting 'reflections'"),
+        (["--clean-fractions", "0.99"], "a clean fraction of 0.99 asks for 198 images"),
+        (["--clean-fractions", "0.001"], "clean fraction of 0.001"),
+        (["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
+        (["--cpus-per-trial", "4000"], "4000 CPUs"),
+        (["--gpus-per-trial", "3"], "3 GPUs"),
+    ],
+)
+def test_bad_settings(options, tmp_path, capsys, arguments, sentence):
+    cpus = [option for option in options if option not in ("--workers", "2")]
+    assert sentence in refused(capsys, *cpus, *arguments, "--output", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (shutil.rmtree, "--data-dir|there is no|does not exist"),
+        (lambda root: shutil.rmtree(root / "test"), "test"),
+        (lambda root: [path.unlink() for path in root.rglob("*.png")], "no image"),
+        (
+            lambda root: [shutil.rmtree(root / part / f"class{n}") for part in ("train", "test") for n in (1, 2, 3)],
+            "one",
+        ),
+        (lambda root: (root / "train" / "class0" / "0.png").write_bytes(b"no image at all"), r"0\.png"),
+    ],
+    ids=["no folder", "no test part", "no images", "one class", "unreadable image"],
+)
+def test_bad_image_folders(options, image_folder, tmp_path, capsys, spoil, sentence):
+    import re
+
+    root = tmp_path / "images"
+    shutil.copytree(image_folder, root)
+    spoil(root)
+    arguments = [str(root) if value == str(image_folder) else value for value in options]
+    assert re.search(sentence, refused(capsys, *arguments, "--output", str(tmp_path / "runs")))
+
+
+def test_output_that_cannot_be_written(options, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    sentence = refused(capsys, *options, "--output", str(tmp_path / "file"))
+    assert "choose another --output" in sentence
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a file system that not even root may write to")
+def test_read_only_output(options, capsys):
+    assert "choose another --output" in refused(capsys, *options, "--output", "/sys/kernel")
+
+
+def test_full_disk_is_noticed_before_anything_slow(options, tmp_path, capsys, monkeypatch):
+    usage = shutil._ntuple_diskusage(total=10**9, used=10**9 - 10**6, free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    sentence = refused(capsys, *options, "--output", str(tmp_path))
+    assert "has 1 MB left" in sentence
+
+
+def test_disk_that_fills_up_during_the_study_loses_nothing(options, finished, tmp_path, capsys, monkeypatch):
+    shutil.copytree(finished, tmp_path / "s")
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device", "summary.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        assert "No space left on device" in refused(capsys, *options, "--output", str(tmp_path), "--name", "s")
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert scores(tmp_path / "s") == scores(finished)
+
+
+def test_unknown_option_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--atack", "refool"])
+    assert caught.value.code == 2
+    assert "--atack" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "config-only"])
+def test_report_of_an_empty_study(name, tmp_path, capsys):
+    from reports.build import main as build
+
+    if name == "config-only":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert build([str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert name in error
+    assert error.count("\n") == 1
