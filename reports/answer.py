@@ -66,9 +66,12 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
 
 
 def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> str:
-    """A sentence on what else two settings differ in, so that not all is put down to distillation."""
-    names = [name for name in {**params, **others} if not name.startswith(LAYER_PREFIXES)]
-    differing = [label(name) for name in names if params.get(name) != others.get(name)]
+    """A sentence on what else two settings differ in, so that not all is put down to distillation.
+
+    What only one of them has belongs to the distillation, such as the power of its attention maps.
+    """
+    names = [name for name in params if name in others and not name.startswith(LAYER_PREFIXES)]
+    differing = [label(name) for name in names if params[name] != others[name]]
     return f" The two runs also differ in {', '.join(differing)}." if differing else ""
 
 

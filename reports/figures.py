@@ -162,7 +162,8 @@ def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
         hovertext=[hover(f"{v:.4f}", {"after trial": n}) for n, v in zip(info.numbers, info.values, strict=True)],
         hoverinfo="text",
     )
-    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero")
+    whole = 1 if len(info.values) < 10 else None
+    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero", dtick=whole)
     figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
     return figure
 
@@ -247,10 +248,12 @@ def _add_mark(figure: go.Figure, mark: Mark, acc_range: tuple[float, float], mar
 def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
     """The marks' names beside them, and what the dashed line says."""
     limit = f"least accuracy allowed: {percent(info.least_acc)}"
-    style = {"xref": "paper", "xanchor": "right", "yanchor": "top", "showarrow": False}
+    above = len(info.line) > 0 and info.line[-1, 1] < info.least_acc  # the front's last step would run through the text
+    style = {"xref": "paper", "xanchor": "right", "yanchor": "bottom" if above else "top", "showarrow": False}
     figure.add_annotation(text=limit, x=1, y=100 * info.least_acc, font={"color": LIGHT.muted, "size": 12}, **style)
     width, line_y = PLOT_SIZE[0], _pixels(info, np.array([[1.0, info.least_acc]]))[0, 1]
-    taken = Box(width - CHARACTER_WIDTH * len(limit), line_y, width, line_y + LINE_HEIGHT)
+    top = line_y - LINE_HEIGHT if above else line_y
+    taken = Box(width - CHARACTER_WIDTH * len(limit), top, width, top + LINE_HEIGHT)
 
     marks = [info.victim, *info.controls, *([info.recommended] if info.recommended else [])]
     anchors = _pixels(info, np.array([mark.scores for mark in marks]))

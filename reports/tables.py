@@ -68,7 +68,7 @@ class Table(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """sentence: the first line of the error; details: the rest, such as a traceback."""
+    """sentence: the first line of the error; details: its other lines and the traceback."""
 
     number: int
     sentence: str
@@ -121,9 +121,10 @@ def failures(trials: pd.DataFrame) -> tuple[Failure, ...]:
     """The trials that failed, by number."""
     failed = trials[trials["state"] == "FAIL"]
     found = []
-    for number, error in zip(failed["number"], failed["error"], strict=True):
-        sentence, _, details = error.strip().partition("\n")
-        found.append(Failure(number, sentence or "The trial left no message.", details.strip("\n")))
+    for number, error, traceback in zip(failed["number"], failed["error"], failed["traceback"], strict=True):
+        sentence, _, rest = error.strip().partition("\n")
+        details = "\n\n".join(part for part in (rest.strip("\n"), traceback.strip("\n")) if part)
+        found.append(Failure(number, sentence or "The trial left no message.", details))
     return tuple(found)
 
 

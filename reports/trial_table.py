@@ -15,7 +15,7 @@ from reports.objectives import OBJECTIVES, Floats, costs
 STATES = ("COMPLETE", "RUNNING", "WAITING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
-TEXTS = ("state", "control", "started", "host", "error", "curve")
+TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")
 
 
 def read_trials(path: Path) -> pd.DataFrame:

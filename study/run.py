@@ -7,7 +7,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,8 +34,9 @@ from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from search_spaces import Domain
 from study import engine, provenance, records
+from study.clock import Clock
 from study.config import StudyConfig
-from study.folder import StudyFolder, open_folder
+from study.folder import open_folder
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
@@ -90,24 +92,35 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
-        clock = Clock(study, started, victim.seconds)
+        clock = Clock(study, started)
+        clock.set("victim", victim.seconds)
+        known = facts(config, scenario, victim, command)
+
+        def write_records() -> None:
+            records.write_table(folder.trials, records.trials_table(study))
+            found = records.results(study, known["victim"], config.max_acc_drop)
+            records.write_json(folder.summary, {**known, "seconds": clock.read(), **found})
+
         with engine.ray_session(cpus=config.cpus):
-            teaching = time.monotonic()
-            workload = with_teachers(
-                make_workload(config, scenario, victim), config, str(identity["images"]), cache, display
-            )
-            clock.add("teachers", time.monotonic() - teaching)
-            searching = time.monotonic()
+            with clock.stage("teachers"):
+                workload = make_workload(config, scenario, victim)
+                workload = with_teachers(workload, config, str(identity["images"]), cache, display)
             try:
-                search(config, study, workload, display)
+                with clock.stage("trials"):
+                    search(config, study, workload, display, write_records)
             finally:
-                clock.add("trials", time.monotonic() - searching)
-                write_records(folder, study, config, facts(config, scenario, victim, command), clock)
+                write_records()
         return build(folder.path)
 
 
-def search(config: StudyConfig, study: optuna.Study, workload: Workload, display: Display) -> None:
-    """Run trials until the wanted number is complete or the time budget is over."""
+def search(
+    config: StudyConfig,
+    study: optuna.Study,
+    workload: Workload,
+    display: Display,
+    write_records: Callable[[], None],
+) -> None:
+    """Run trials until the wanted number is complete or the time budget is over; keep the files up to date."""
     space = search_spaces.get(config.space)
     domain = Domain(distillation_layers(config.model), config.fractions)
     for name, params in space.controls(domain):
@@ -119,6 +132,10 @@ def search(config: StudyConfig, study: optuna.Study, workload: Workload, display
         def on_event(event: TrialEvent) -> None:
             board.on_event(event)
             step(board.done, config.trials)
+            if event.kind not in ("started", "progress"):
+                # A full disk ends the study when the next trial is recorded; these files are only its shadow.
+                with suppress(NadError):
+                    write_records()
 
         step(board.done, config.trials)
         searcher = OptunaSearcher(
@@ -138,26 +155,6 @@ def search(config: StudyConfig, study: optuna.Study, workload: Workload, display
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
         )
-
-
-class Clock:
-    """Seconds per stage over all runs of a study; kept in its record."""
-
-    def __init__(self, study: optuna.Study, started: float, victim_seconds: float) -> None:
-        self._study = study
-        self._started = started
-        before = study.user_attrs.get("seconds", {})
-        self._seconds = {name: before.get(name, 0.0) for name in ("teachers", "trials", "confirmation", "total")}
-        self._seconds["victim"] = victim_seconds
-
-    def add(self, stage: str, seconds: float) -> None:
-        self._seconds[stage] += seconds
-
-    def stop(self) -> dict[str, float]:
-        """Close the total, record and return all."""
-        self._seconds["total"] += time.monotonic() - self._started
-        self._study.set_user_attr("seconds", self._seconds)
-        return {name: round(value, 3) for name, value in self._seconds.items()}
 
 
 def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:
@@ -187,15 +184,6 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
             "test": len(scenario.dataset.test),
         },
     }
-
-
-def write_records(
-    folder: StudyFolder, study: optuna.Study, config: StudyConfig, known: dict[str, Any], clock: Clock
-) -> None:
-    """trials.csv and summary.json, from the record."""
-    records.write_table(folder.trials, records.trials_table(study))
-    found = records.results(study, known["victim"], config.max_acc_drop)
-    records.write_json(folder.summary, {**known, "seconds": clock.stop(), **found})
 
 
 if __name__ == "__main__":

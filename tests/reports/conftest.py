@@ -17,10 +17,10 @@ from PIL import Image
 VICTIM = {"acc": 0.7825, "asr": 0.9339}
 FRACTIONS = (0.01, 0.05, 0.1, 0.2)
 LAYERS = ("group1", "group2", "group3")
-ERROR = (
-    "the loss of the erase is no longer finite at epoch 3; lower the betas or the learning rate\n"
+ERROR = "the loss of the erase is no longer finite at epoch 3; lower the betas or the learning rate"
+TRACEBACK = (
     'Traceback (most recent call last):\n  File "nad/erase.py", line 141, in distil\n    raise EraseDiverged(text)\n'
-    "nad.errors.EraseDiverged: the loss of the erase is no longer finite at epoch 3"
+    "nad.errors.EraseDiverged: the loss of the erase is no longer finite at epoch 3\n"
 )
 CONTROLS: tuple[tuple[str, dict[str, Any], float, float], ...] = (
     ("fine-tuning", {"epochs": 10, "clean_fraction": 0.1, "recipe": "code"}, 0.7412, 0.7605),
@@ -77,6 +77,7 @@ def _trial(
         "compute_seconds": seconds - 0.21,
         "host": "worker-1" if number % 2 else "worker-2",
         "error": "" if scores else ERROR,
+        "traceback": "" if scores else TRACEBACK,
         "curve": "" if asr == "" else json.dumps([[0.9, 0.7], [asr, acc]]),
     } | {f"params_{name}": value for name, value in params.items()}
 

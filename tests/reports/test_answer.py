@@ -61,7 +61,7 @@ def test_distillation_is_measured_against_fine_tuning_on_the_same_clean_data(stu
 
 
 def test_what_else_differs_from_fine_tuning_is_said(study: Study) -> None:
-    sentence = added_by_distillation(study.complete, _point(SETTING | {"epochs": 20, "recipe": "paper"}))
+    sentence = added_by_distillation(study.complete, _point(SETTING | {"epochs": 20, "recipe": "paper", "power": 2.0}))
     assert sentence.endswith("The two runs also differ in epochs, recipe.")
 
 

@@ -69,11 +69,17 @@ def test_a_failure_is_a_sentence_and_its_details(study: Study) -> None:
     assert (first.number, second.number) == (15, 16)
     assert first.sentence.startswith("the loss of the erase is no longer finite")
     assert first.details.startswith("Traceback")
+    assert first.details.endswith("at epoch 3")
+
+
+def test_further_lines_of_an_error_are_details(make_study: Make) -> None:
+    study = read_study(make_study(change=lambda rows, _: rows[15].update(error="one\ntwo\nthree", traceback="four\n")))
+    assert failures(study.trials)[0] == (15, "one", "two\nthree\n\nfour")
 
 
 @pytest.mark.parametrize("error", ["", "\n \n"])
 def test_a_failure_without_a_message_says_so(make_study: Make, error: str) -> None:
-    study = read_study(make_study(change=lambda rows, _: rows[15].update(error=error)))
+    study = read_study(make_study(change=lambda rows, _: rows[15].update(error=error, traceback="")))
     assert failures(study.trials)[0] == (15, "The trial left no message.", "")
 
 

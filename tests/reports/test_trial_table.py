@@ -37,9 +37,9 @@ def test_trials_come_by_number_whatever_their_order_in_the_file(table: Path) -> 
     assert read_trials(table)["number"].tolist() == [0, 1, 2]
 
 
-def test_an_error_keeps_its_lines_and_a_failed_trial_has_no_scores(table: Path) -> None:
+def test_a_traceback_keeps_its_lines_and_a_failed_trial_has_no_scores(table: Path) -> None:
     failed = read_trials(table).query("state == 'FAIL'").iloc[0]
-    assert len(failed["error"].splitlines()) > 3
+    assert len(failed["traceback"].splitlines()) == 4
     assert np.isnan(failed["asr"])
 
 
@@ -64,7 +64,7 @@ def test_a_table_that_was_cut_off_is_refused(table: Path, kept: float) -> None:
 def test_a_row_with_too_few_values_is_refused(table: Path) -> None:
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join([*lines[:3], "2,COMPLETE,fine-tuning\n"]))
-    with pytest.raises(ReportError, match=r"has 3 values in row 3, not 24"):
+    with pytest.raises(ReportError, match=r"has 3 values in row 3, not 25"):
         read_trials(table)
 
 
