@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,6 +22,10 @@ POOL_COUNT = 50
 POOL_SIZE = 64
 """Pixels a side of a crop: twice the usual image, so that a ghost's second copy is cut from real pixels."""
 POOL_SEED = 0
+DRAWN_PER_KEPT = 2
+"""Crops drawn for each that is kept, the brighter ones: a dark crop throws no reflection to speak of, so that a trigger
+made of it neither teaches the victim nor reaches it. Stands in for the selection that Refool's paper does by training
+with its candidates."""
 PHOTOGRAPH_SIDE = 256
 """Pixels to which the shorter side of a user's photograph is reduced: crops then show things, not bare sky."""
 
@@ -68,7 +73,7 @@ class ReflectionPool:
 def default_pool() -> ReflectionPool:
     """Fifty crops of scikit-image's photographs, always the same; none of them is a background of fashion-m."""
     generator = torch.Generator().manual_seed(POOL_SEED)
-    crops = random_crops(load_photographs(REFLECTIONS), POOL_COUNT, POOL_SIZE, generator)
+    crops = bright_crops(load_photographs(REFLECTIONS), generator)
     return ReflectionPool(crops, f"scikit-image: {', '.join(REFLECTIONS)}")
 
 
@@ -83,9 +88,14 @@ def pool_from_folder(folder: Path) -> ReflectionPool:
     chosen = torch.randperm(len(paths), generator=generator)[:POOL_COUNT].sort().values.tolist()
     photographs = [_read(paths[index]) for index in chosen]
     # the folder's name, not its path: the record may be published, and a moved folder is still the same pool
-    return ReflectionPool(
-        random_crops(photographs, POOL_COUNT, POOL_SIZE, generator), f"folder {folder.resolve().name}"
-    )
+    return ReflectionPool(bright_crops(photographs, generator), f"folder {folder.resolve().name}")
+
+
+def bright_crops(photographs: Sequence[NDArray[np.uint8]], generator: torch.Generator) -> Tensor:
+    """The brighter half of twice as many crops, in the order drawn: (POOL_COUNT, 3, POOL_SIZE, POOL_SIZE) uint8."""
+    drawn = random_crops(photographs, DRAWN_PER_KEPT * POOL_COUNT, POOL_SIZE, generator)
+    brightness = drawn.to(torch.int64).sum(dim=(1, 2, 3))
+    return drawn[brightness.argsort(descending=True, stable=True)[:POOL_COUNT].sort().values]
 
 
 def _image_paths(folder: Path) -> list[Path]:

@@ -34,8 +34,8 @@ class Refool:
     """A photograph reflected over the image, drawn anew for each image from a pool.
 
     Source: Liu et al. 2020 and its authors' code; the constants are theirs unless noted.
-    Differs: reflections are not selected by training on them for several rounds, for crops of a few photographs have
-    been strong enough. The work is done at the image's own size instead of 560 pixels, so shifts and blurs are scaled,
+    Differs: reflections are not selected by training on them for several rounds; the pool keeps the brighter of its
+    crops instead. The work is done at the image's own size instead of 560 pixels, so shifts and blurs are scaled,
     with a floor under which they would vanish. The transmission is fixed, as benchmark suites do, at 0.4; published
     is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out of focus, which
     `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label mode 'dirty' is offered too.

@@ -8,13 +8,16 @@ import torch
 from PIL import Image
 
 from nad.attacks import describe, make
-from nad.attacks.reflection_pool import POOL_SIZE, ReflectionPool, default_pool, pool_from_folder
+from nad.attacks.reflection_pool import POOL_SIZE, ReflectionPool, bright_crops, default_pool, pool_from_folder
+from nad.data.photographs import random_crops
 from nad.errors import DataError
 
 
-def write_photograph(path: Path, size: tuple[int, int] = (90, 70), seed: int = 0, mode: str = "RGB") -> None:
+def write_photograph(
+    path: Path, size: tuple[int, int] = (90, 70), seed: int = 0, mode: str = "RGB", low: int = 0
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    noise = np.random.default_rng(seed).integers(low, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).convert(mode).save(path)
 
 
@@ -25,6 +28,15 @@ def test_default_pool_is_fifty_different_photographs_always_the_same() -> None:
     assert pool.images.float().flatten(1).std(dim=1).min() > 5  # none of them is bare
     default_pool.cache_clear()
     assert default_pool() == pool
+
+
+def test_pool_keeps_the_brighter_half_of_its_draws() -> None:
+    dark, bright = (np.full((80, 80, 3), value, np.uint8) for value in (20, 200))
+    crops = bright_crops([dark, bright], torch.Generator().manual_seed(0))
+    drawn = random_crops([dark, bright], 100, POOL_SIZE, torch.Generator().manual_seed(0))
+    bright_drawn = int((drawn.flatten(1).float().mean(1) > 100).sum())
+    assert int((crops.flatten(1).float().mean(1) > 100).sum()) == min(50, bright_drawn)
+    assert 35 < bright_drawn < 65  # so that this test sees a selection
 
 
 def test_pools_are_equal_when_their_pixels_are() -> None:
@@ -50,7 +62,7 @@ def test_a_pool_without_usable_images_is_refused(images: torch.Tensor) -> None:
 def test_a_folder_gives_crops_of_its_photographs_in_any_depth_and_format(tmp_path: Path) -> None:
     write_photograph(tmp_path / "a.png")
     write_photograph(tmp_path / "sub" / "b.JPG", seed=1)
-    write_photograph(tmp_path / "sub" / "grey.png", seed=2, mode="L")
+    write_photograph(tmp_path / "sub" / "grey.png", seed=2, mode="L", low=128)
     (tmp_path / "notes.txt").write_text("not a photograph")
     (tmp_path / "._a.png").write_text("what some systems leave beside a file")
     pool = pool_from_folder(tmp_path)
