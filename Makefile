@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 .PHONY: study test check lint types layers report slow lock
 
 study: $(READY)
-	$(BIN)/python -m study.run --attack refool --trials 20 --time-budget 5m
+	$(BIN)/python -m study.run --attack refool --clean-fractions 0.05 0.1 --trials 24 --time-budget 4m
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import make_images
+from bands import make_images
 
 from nad import models
 from nad.checkpoints import copy_state

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import make_images
+from bands import make_images
 
 from nad.attacks import BadNets
 from nad.data.base import LabelledImages
