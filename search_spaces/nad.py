@@ -6,11 +6,9 @@ Nobody has published how sensitive NAD is to these. The released code's betas we
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import optuna
 
-from nad.erase import PRESETS
+from nad.erase import PRESETS, EraseConfig
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 CLEAN_FRACTIONS = (0.01, 0.05, 0.1, 0.2)
@@ -25,26 +23,26 @@ EPOCHS_RANGE = (5, 20)
 
 
 def suggest(trial: optuna.Trial, domain: Domain) -> Point:
-    """A subset of the layers, one beta for each chosen layer, the recipe, the epochs, the clean fraction."""
+    """A subset of the layers, a beta for each chosen one, schedule and Cutout of a preset, epochs, clean data."""
     betas = {
         layer: trial.suggest_float(f"beta_{layer}", *BETA_RANGE, log=True)
         for layer in domain.layers
         if trial.suggest_categorical(f"distil_{layer}", [True, False])
     }
-    preset = PRESETS[trial.suggest_categorical("recipe", sorted(PRESETS))]
     return Point(
         clean_fraction=trial.suggest_categorical("clean_fraction", domain.clean_fractions),
-        erase=replace(
-            preset,
+        erase=EraseConfig(
             layers=tuple(betas),
             betas=tuple(betas.values()),
+            schedule=trial.suggest_categorical("schedule", [preset.schedule for preset in PRESETS.values()]),
+            cutout=trial.suggest_categorical("cutout", [preset.cutout for preset in PRESETS.values()]),
             epochs=trial.suggest_int("epochs", *EPOCHS_RANGE),
         ),
     )
 
 
 def controls(domain: Domain) -> tuple[Control, ...]:
-    """Fine-tuning at every clean fraction, with the released code's recipe; NAD as published and as released."""
+    """Fine-tuning at every clean fraction, with the released code's settings; NAD as published and as released."""
     usual = min(domain.clean_fractions, key=lambda fraction: abs(fraction - PAPER_FRACTION))
     others = [fraction for fraction in domain.clean_fractions if fraction != usual]
     return (
@@ -59,23 +57,25 @@ def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:
     """No distillation: beta = 0 in every layer."""
     return {
         **{f"distil_{layer}": False for layer in layers},
-        "recipe": "code",
-        "epochs": PRESETS["code"].epochs,
+        **_training(PRESETS["code"]),
         "clean_fraction": clean_fraction,
     }
 
 
-def preset_point(recipe: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
+def preset_point(name: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
     """A preset of `nad.erase` as a point of this space."""
-    preset = PRESETS[recipe]
+    preset = PRESETS[name]
     betas = {layer: beta for layer, beta in zip(preset.layers, preset.betas, strict=True) if layer in layers}
     return {
         **{f"distil_{layer}": layer in betas for layer in layers},
         **{f"beta_{layer}": beta for layer, beta in betas.items()},
-        "recipe": recipe,
-        "epochs": preset.epochs,
+        **_training(preset),
         "clean_fraction": clean_fraction,
     }
+
+
+def _training(preset: EraseConfig) -> Params:
+    return {"schedule": preset.schedule, "cutout": preset.cutout, "epochs": preset.epochs}
 
 
 NAD = SearchSpace(suggest=suggest, controls=controls, clean_fractions=CLEAN_FRACTIONS)
