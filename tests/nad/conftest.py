@@ -6,7 +6,7 @@ import pytest
 import torch
 from bands import make_images
 
-from nad.attacks import BadNets
+from nad.attacks.blend import Blend
 from nad.data.base import Dataset
 
 
@@ -16,8 +16,8 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def attack() -> BadNets:
-    return BadNets(target=1, poison_rate=0.2)
+def attack() -> Blend:
+    return Blend(target=1, poison_rate=0.2, alpha=0.5)
 
 
 @pytest.fixture(autouse=True, scope="session")

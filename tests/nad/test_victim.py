@@ -9,7 +9,7 @@ from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
 
-RECIPE = VictimConfig(epochs=6, batch_size=32)
+RECIPE = VictimConfig(epochs=10, batch_size=32)
 
 
 @pytest.fixture(scope="module")
