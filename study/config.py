@@ -14,7 +14,7 @@ from nad import models
 from nad.attacks import ATTACKS
 from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
-from study.search import SAMPLERS
+from study.storage import SAMPLERS
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -40,7 +40,8 @@ from study.folder import open_folder
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
-from study.search import OptunaSearcher, TrialEvent, enqueue, open_study
+from study.search import OptunaSearcher, TrialEvent, enqueue
+from study.storage import open_study
 
 PICTURES = 8
 """Images in the attack's picture of itself."""

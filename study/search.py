@@ -19,30 +19,18 @@ import json
 import logging
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import numpy as np
 import optuna
-import sqlalchemy
-from optuna.exceptions import ExperimentalWarning
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nad.errors import ConfigError, NadError, unknown_name
+from nad.errors import NadError
 
-Sampler = optuna.samplers.BaseSampler
 Space = Callable[[optuna.Trial], dict[str, Any]]
-
-SAMPLERS: dict[str, Callable[[int], Sampler]] = {
-    # group: each set of parameters that occurs together gets a joint density, as conditional spaces need
-    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-}
 
 STOPPED = "the study was stopped while this trial ran"
 MAX_RETRIES = 2  # of one point whose trials end without their own doing
@@ -50,56 +38,6 @@ _ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point
 _MAX_TEXT = 8000  # characters of a traceback: its end says what happened
 
 log = logging.getLogger(__name__)
-
-
-def open_study(
-    storage_url: str, name: str, sampler_name: str, seed: int, directions: Sequence[str]
-) -> optuna.study.Study:
-    """Create the study, or load it to go on.
-
-    directions: "minimize" or "maximize", one per metric.
-    The sampler's seed grows with the trials already there, so that a resumed study draws new points.
-    Raises: ConfigError for an unknown sampler, a storage that cannot be opened, or a study with other directions.
-    """
-    if sampler_name not in SAMPLERS:
-        raise unknown_name("sampler", sampler_name, SAMPLERS)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    wanted = [StudyDirection[direction.upper()] for direction in directions]
-    try:
-        study = optuna.create_study(
-            storage=_open_storage(storage_url), study_name=name, directions=wanted, load_if_exists=True
-        )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"cannot open the study's storage {_printable(storage_url)}: {reason}") from error
-    if study.directions != wanted:
-        found = " and ".join(direction.name.lower() for direction in study.directions)
-        raise ConfigError(f"study {name!r} was made to {found}, not to {' and '.join(directions)}; choose another name")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's group
-        study.sampler = SAMPLERS[sampler_name](seed + len(study.get_trials(deepcopy=False)))
-    return study
-
-
-def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    storage = optuna.storages.RDBStorage(url)
-    if storage.engine.name == "sqlite":
-        storage.engine.dispose()  # the connections made so far lack the settings below
-        sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
-    return storage
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _printable(url: str) -> str:
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return repr(url)
 
 
 def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> None:

@@ -1,10 +1,12 @@
-"""A folder of small images on which a whole study takes seconds."""
+"""A folder of small images on which a whole study takes seconds; databases that are ready at once."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from PIL import Image
 
@@ -33,3 +35,17 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Victims and teachers, trained once for all tests."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with Optuna's tables and no study: to make one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("tables") / "study.db"
+    optuna.storages.RDBStorage(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def url(tmp_path: Path, tables: Path) -> str:
+    shutil.copy(tables, tmp_path / "study.db")
+    return f"sqlite:///{tmp_path}/study.db"

@@ -22,7 +22,8 @@ import pytest
 
 from nad.errors import ConfigError, EraseDiverged, NadError
 from study import engine
-from study.search import OptunaSearcher, TrialEvent, enqueue, open_study
+from study.search import OptunaSearcher, TrialEvent, enqueue
+from study.storage import open_study
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,8 @@ from optuna.trial import TrialState
 
 from nad.errors import ConfigError, NadError
 from study import search
-from study.search import OptunaSearcher, enqueue, open_study, repair, trial_seed, verdict
+from study.search import OptunaSearcher, enqueue, repair, trial_seed, verdict
+from study.storage import SAMPLERS, open_study
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")
@@ -34,20 +34,6 @@ def coarse_space(trial: optuna.Trial) -> dict[str, Any]:
 def conditional_space(trial: optuna.Trial) -> dict[str, Any]:
     chosen = trial.suggest_categorical("group3", [False, True])
     return {"betas": [trial.suggest_float("beta3", 1.0, 1e4, log=True)] if chosen else []}
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with Optuna's tables and no study: to make one takes longer than most tests."""
-    path = tmp_path_factory.mktemp("tables") / "study.db"
-    optuna.storages.RDBStorage(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def url(tmp_path: Path, tables: Path) -> str:
-    shutil.copy(tables, tmp_path / "study.db")
-    return f"sqlite:///{tmp_path}/study.db"
 
 
 @pytest.fixture
@@ -76,39 +62,14 @@ def states(study: optuna.study.Study) -> list[str]:
     return [trial.state.name for trial in study.trials]
 
 
-# the study
+# what is asked
 
 
-@pytest.mark.parametrize("sampler", search.SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_fills_a_conditional_space(url: str, sampler: str) -> None:
     study = open_study(url, "s", sampler, 0, DIRECTIONS)
     play_all(searcher_of(study, wanted=14, space=conditional_space))
     assert states(study) == ["COMPLETE"] * 14
-
-
-def test_unknown_sampler_is_refused_with_a_suggestion(url: str) -> None:
-    with pytest.raises(ConfigError, match="unknown sampler 'tpo'; did you mean 'tpe'"):
-        open_study(url, "s", "tpo", 0, DIRECTIONS)
-
-
-def test_storage_that_cannot_be_opened_is_one_sentence_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot open .*missing/study.db: .*unable to open") as one:
-        open_study(f"sqlite:///{tmp_path}/missing/study.db", "s", "tpe", 0, DIRECTIONS)
-    assert "\n" not in str(one.value)
-    with pytest.raises(ConfigError, match="cannot open") as other:
-        open_study("postgresql://me:secret@nowhere/x", "s", "tpe", 0, DIRECTIONS)
-    assert "secret" not in str(other.value)
-
-
-def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "study.db").write_text("not a database, but long enough to be taken for the header of one " * 9)
-    with pytest.raises(ConfigError, match="not a database"):
-        open_study(f"sqlite:///{tmp_path}/study.db", "s", "tpe", 0, DIRECTIONS)
-
-
-def test_study_with_other_objectives_is_refused(url: str, study: optuna.study.Study) -> None:
-    with pytest.raises(ConfigError, match="'s' was made to minimize and maximize, not to minimize"):
-        open_study(url, "s", "random", 0, ("minimize",))
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
