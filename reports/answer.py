@@ -78,10 +78,10 @@ def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> 
 def unfinished(study: Study) -> str | None:
     """One sentence about a study that still has trials to run, or None for a finished one."""
     done, wanted = len(study.complete), study.summary["wanted_trials"]
-    running = study.count("RUNNING") + study.count("WAITING")
+    running = study.count("RUNNING")
     if done >= wanted and running == 0:
         return None
-    still = f", {running} running or waiting" if running else ""
+    still = f", {running} running" if running else ""
     return (
         f"This study is unfinished: {done} of {wanted} wanted trials are complete{still}. All of this may still change."
     )

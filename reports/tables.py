@@ -28,7 +28,6 @@ from reports.wording import (
 STATE_LABELS = {
     "COMPLETE": "complete",
     "RUNNING": "running",
-    "WAITING": "waiting",
     "PRUNED": "pruned",
     "FAIL": "failed",
 }

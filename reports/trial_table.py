@@ -12,7 +12,7 @@ import pandas as pd
 from reports.files import ReportError, damaged, read_text
 from reports.objectives import OBJECTIVES, Floats, costs
 
-STATES = ("COMPLETE", "RUNNING", "WAITING", "PRUNED", "FAIL")
+STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
 TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")

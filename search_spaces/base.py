@@ -46,5 +46,7 @@ class SearchSpace:
     """A trial's point, with every choice taken from the trial."""
     controls: Callable[[Domain], tuple[Control, ...]]
     """The points that every study asks first."""
+    starts: Callable[[Domain], tuple[Params, ...]]
+    """The points that it asks next: where there is reason to expect a good one. From there the sampler takes over."""
     clean_fractions: tuple[float, ...]
     """The domain's clean fractions where the user names none."""

@@ -28,12 +28,18 @@ def suggest(trial: optuna.Trial, domain: Domain) -> Point:
 
 def controls(domain: Domain) -> tuple[Control, ...]:
     """The controls of `nad`, at the published learning rate, operator and power."""
+    return tuple(Control(name, _as_published(params, domain)) for name, params in nad.controls(domain))
+
+
+def starts(domain: Domain) -> tuple[Params, ...]:
+    """The starts of `nad`, likewise."""
+    return tuple(_as_published(params, domain) for params in nad.starts(domain))
+
+
+def _as_published(params: Params, domain: Domain) -> Params:
     published = EraseConfig()
     attention: Params = {"operator": published.operator, "power": published.power}
-    return tuple(
-        Control(name, {**params, "lr": published.lr, **(attention if distils(params, domain.layers) else {})})
-        for name, params in nad.controls(domain)
-    )
+    return {**params, "lr": published.lr, **(attention if distils(params, domain.layers) else {})}
 
 
 def distils(params: Params, layers: tuple[str, ...]) -> bool:
@@ -41,4 +47,4 @@ def distils(params: Params, layers: tuple[str, ...]) -> bool:
     return any(params[f"distil_{layer}"] for layer in layers)
 
 
-NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, clean_fractions=nad.CLEAN_FRACTIONS)
+NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, starts=starts, clean_fractions=nad.CLEAN_FRACTIONS)

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Weights = dict[str, Array]
 Report = Callable[[Mapping[str, Any]], None]
 
-GLANCE = 250
+GLANCE = 100
 """Images of either kind that are scored after each epoch; the objectives are measured on all of them at the end."""
 
 

@@ -25,8 +25,9 @@ _COLUMNS = (
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per trial, by number; a column `params_NAME` per hyperparameter, empty where a trial had none."""
-    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    """One row per trial that began, by number; a column `params_NAME` per hyperparameter, empty where it had none."""
+    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not TrialState.WAITING]
+    rows = [_row(trial) for trial in begun]
     names = sorted({name for row in rows for name in row if name.startswith("params_")})
     return pd.DataFrame(rows, columns=[*_COLUMNS, *names])
 

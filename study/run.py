@@ -108,7 +108,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = with_teachers(workload, config, str(identity["images"]), cache, display)
             try:
                 with clock.stage("trials"):
-                    search(config, study, workload, display, write_records)
+                    search(config, study, workload, victim.scores.acc, display, write_records)
             finally:
                 write_records()
         return build(folder.path)
@@ -118,14 +118,20 @@ def search(
     config: StudyConfig,
     study: optuna.Study,
     workload: Workload,
+    victim_acc: float,
     display: Display,
     write_records: Callable[[], None],
 ) -> None:
-    """Run trials until the wanted number is complete or the time budget is over; keep the files up to date."""
+    """Run trials until the wanted number is complete or the time budget is over; keep the files up to date.
+
+    The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
+    """
     space = search_spaces.get(config.space)
     domain = Domain(distillation_layers(config.model), config.fractions)
     for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
+    for params in space.starts(domain):
+        enqueue(study, params, {})
     budget = config.budget_seconds
     board = TrialBoard.of(study)
     with display.stage("trials", "done", lambda: str(board)) as step:
@@ -145,6 +151,7 @@ def search(
             tuple(goal.name for goal in OBJECTIVES),
             config.trials,
             seed=config.seed,
+            constraints=lambda scores: {"acc_drop": victim_acc - scores["acc"] - config.max_acc_drop},
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )

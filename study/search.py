@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nad.errors import NadError
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
+Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 STOPPED = "the study was stopped while this trial ran"
 MAX_RETRIES = 2  # of one point whose trials end without their own doing
@@ -132,6 +133,8 @@ class OptunaSearcher:
     study: its RUNNING trials are repaired first.
     space: suggests one trial's parameters.
     metrics: names of the objectives in what trials report, in the order of the study's directions.
+    constraints: of a complete trial's scores; each by name, met where it is zero or less. The sampler prefers such
+        trials; the record keeps all.
     wanted: COMPLETE trials that the study shall hold in the end, earlier runs' included; failures are made up for.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
     max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
@@ -146,6 +149,7 @@ class OptunaSearcher:
         wanted: int,
         *,
         seed: int,
+        constraints: Constraints | None = None,
         deadline: float | None = None,
         max_failures: int = 10,
         on_event: Callable[[TrialEvent], None] | None = None,
@@ -153,7 +157,7 @@ class OptunaSearcher:
         repair(study)
         self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
         self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
-        self._on_event = on_event
+        self._constraints, self._on_event = constraints, on_event
         self._running: dict[str, _Running] = {}
         self._replicates: dict[str, set[int]] = {}
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -240,6 +244,8 @@ class OptunaSearcher:
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
+        for name, value in (self._constraints(scores) if self._constraints else {}).items():
+            running.trial.set_constraint(name, value)
         self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
         self._complete += 1
         self._failures = 0

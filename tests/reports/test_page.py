@@ -141,7 +141,7 @@ def test_a_study_without_picture_failures_or_front_has_a_page(make_study: Make) 
     folder = make_study(change=change)
     (folder / "attack.png").unlink()
     text = " ".join(Parts(render(read_study(folder))).text)
-    assert "This study is unfinished: 0 of 22 wanted trials are complete, 24 running or waiting." in text
+    assert "This study is unfinished: 0 of 22 wanted trials are complete, 24 running." in text
     assert "No trial is complete yet" in text
     assert "No trial failed." in text
     assert "clean accuracy within" not in text

@@ -1,10 +1,14 @@
 import optuna
 import pytest
+import torch
 
 import search_spaces
+from nad import models
 from nad.erase import PRESETS, EraseConfig
 from nad.errors import ConfigError
+from nad.models.taps import tap
 from search_spaces import Domain
+from search_spaces.nad import beta_range
 
 DOMAIN = Domain(layers=("group1", "group2", "group3"), clean_fractions=(0.01, 0.05, 0.2))
 
@@ -44,6 +48,35 @@ def test_controls_are_points_of_the_space(space):
         point = space.suggest(trial, DOMAIN)
         assert trial.params == params
         assert point.clean_fraction in DOMAIN.clean_fractions
+
+
+def test_starts_are_points_of_the_space_at_the_papers_clean_fraction(space):
+    points = []
+    for params in space.starts(DOMAIN):
+        trial = optuna.trial.FixedTrial(params)
+        points.append(space.suggest(trial, DOMAIN))
+        assert trial.params == params
+    assert {point.clean_fraction for point in points} == {0.05}
+    assert len(set(points)) == len(points) == 2 * len(PRESETS)
+
+
+def test_balanced_betas_weigh_each_layer_as_the_papers_sum_does(space):
+    """One beta for all layers in the paper's sum is, as a mean over the map, that beta times the map's pixels."""
+    network = models.make("wrn-10-1", 10)
+    with tap(network, DOMAIN.layers) as maps:
+        network(torch.zeros(2, 3, 32, 32))
+    pixels = [maps[layer].shape[2] * maps[layer].shape[3] for layer in DOMAIN.layers]
+    for params in space.starts(DOMAIN):
+        weights = [params[f"beta_{layer}"] / count for layer, count in zip(DOMAIN.layers, pixels, strict=True)]
+        assert len(set(weights)) == 1
+
+
+def test_every_published_beta_lies_inside_its_layers_range(space):
+    """Optuna draws anew for a value outside its range, so a control would silently be another point."""
+    published = {"group1": (500.0, 5000.0), "group2": (1000.0,), "group3": (1000.0, 5000.0)}
+    for layer, betas in published.items():
+        low, high = beta_range(layer, DOMAIN.layers)
+        assert all(low <= beta <= high for beta in betas)
 
 
 def test_controls_hold_fine_tuning_at_every_clean_fraction(space):

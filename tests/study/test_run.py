@@ -11,8 +11,12 @@ import optuna
 import pandas as pd
 import pytest
 from filelock import FileLock
+from optuna.trial import TrialState
 
+import search_spaces
 from nad.evaluation import Scores
+from nad.models import distillation_layers
+from search_spaces import Domain
 from study.run import main
 
 SUMMARY_KEYS = {
@@ -47,6 +51,11 @@ def table(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "trials.csv")
 
 
+def complete_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
+    return study.get_trials(states=(TrialState.COMPLETE,))
+
+
 def scores(folder: Path) -> dict[str, tuple[float, ...]]:
     """Scores of each point: parameters and seed to everything that was measured."""
     rows = table(folder)
@@ -75,11 +84,26 @@ def test_summary_has_what_other_programs_read(finished):
 
 
 def test_record_agrees_with_the_storage(finished):
-    study = optuna.load_study(study_name="s", storage=f"sqlite:///{finished}/study.db")
     rows = table(finished).set_index("number")
-    for trial in study.trials:
+    for trial in complete_trials(finished):
         assert tuple(rows.loc[trial.number, ["asr", "acc"]]) == tuple(trial.values)
         assert rows.loc[trial.number, "params_epochs"] == trial.params["epochs"]
+
+
+def test_record_says_which_trials_keep_enough_accuracy(finished):
+    found = summary(finished)
+    for trial in complete_trials(finished):
+        lost = found["victim"]["acc"] - trial.values[1]
+        assert trial.constraints == {"acc_drop": pytest.approx(lost - found["max_acc_drop"])}
+
+
+def test_starts_are_asked_after_the_controls_and_before_the_sampler(finished):
+    space = search_spaces.get("nad")
+    domain = Domain(distillation_layers("wrn-10-1"), (0.1, 0.2))
+    rows = table(finished).sort_values("number")
+    asked = [params for _name, params in space.controls(domain)] + list(space.starts(domain))
+    for params, (_, row) in zip(asked, rows.iterrows(), strict=False):
+        assert {name: row[f"params_{name}"] for name in params} == params
 
 
 def test_front_and_recommendation_follow_from_the_trials(finished):

@@ -155,6 +155,31 @@ def test_failures_of_earlier_runs_do_not_count_against_a_new_one(study: optuna.s
     assert states(study).count("COMPLETE") == 2
 
 
+# constraints
+
+
+def test_complete_trials_carry_their_constraints_and_failed_ones_none(study: optuna.study.Study) -> None:
+    searcher = searcher_of(study, wanted=1, constraints=lambda scores: {"acc_drop": 0.75 - scores["acc"]})
+    play(searcher, {"error": "diverged"})
+    play(searcher, {**FINAL, "acc": 0.5})
+    assert [dict(trial.constraints) for trial in study.trials] == [{}, {"acc_drop": 0.25}]
+
+
+def test_sampler_prefers_points_that_meet_the_constraint(tmp_path: Path) -> None:
+    """Both scores are best at x = 0, where the constraint is broken."""
+    feasible = {}
+    for name, constraints in (("free", None), ("bound", lambda scores: {"acc": scores["acc"] - 0.5})):
+        study = open_study(f"sqlite:///{tmp_path}/{name}.db", name, "tpe", 0, DIRECTIONS)
+        searcher = searcher_of(study, wanted=30, constraints=constraints)
+        while not searcher.finished:
+            config = searcher.suggest("t")
+            assert config is not None
+            x = config["params"]["x"]
+            searcher.on_trial_complete("t", {"final": True, "asr": x, "acc": 1 - x})
+        feasible[name] = sum(trial.params["x"] >= 0.5 for trial in study.trials[15:])
+    assert feasible["bound"] >= 2 * feasible["free"] + 5, feasible
+
+
 # how a trial ends
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
