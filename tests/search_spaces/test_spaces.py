@@ -57,26 +57,26 @@ def test_starts_are_points_of_the_space_at_the_papers_clean_fraction(space):
         points.append(space.suggest(trial, DOMAIN))
         assert trial.params == params
     assert {point.clean_fraction for point in points} == {0.05}
-    assert len(set(points)) == len(points) == 2 * len(PRESETS)
+    assert len(set(points)) == len(points) == 4
 
 
-def test_balanced_betas_weigh_each_layer_as_the_papers_sum_does(space):
+def test_balanced_betas_and_ranges_follow_the_pixels_of_the_maps(space):
     """One beta for all layers in the paper's sum is, as a mean over the map, that beta times the map's pixels."""
     network = models.make("wrn-10-1", 10)
     with tap(network, DOMAIN.layers) as maps:
         network(torch.zeros(2, 3, 32, 32))
-    pixels = [maps[layer].shape[2] * maps[layer].shape[3] for layer in DOMAIN.layers]
+    counts = {layer: maps[layer].shape[2] * maps[layer].shape[3] for layer in DOMAIN.layers}
     for params in space.starts(DOMAIN):
-        weights = [params[f"beta_{layer}"] / count for layer, count in zip(DOMAIN.layers, pixels, strict=True)]
-        assert len(set(weights)) == 1
+        betas = {layer: params[f"beta_{layer}"] for layer in DOMAIN.layers if params[f"distil_{layer}"]}
+        assert len({beta / counts[layer] for layer, beta in betas.items()}) == 1
+    assert len({beta_range(layer, DOMAIN.layers)[0] / count for layer, count in counts.items()}) == 1
 
 
-def test_every_published_beta_lies_inside_its_layers_range(space):
+def test_released_betas_lie_inside_their_ranges():
     """Optuna draws anew for a value outside its range, so a control would silently be another point."""
-    published = {"group1": (500.0, 5000.0), "group2": (1000.0,), "group3": (1000.0, 5000.0)}
-    for layer, betas in published.items():
+    for layer, beta in PRESETS["code"].weights.items():
         low, high = beta_range(layer, DOMAIN.layers)
-        assert all(low <= beta <= high for beta in betas)
+        assert low <= beta <= high
 
 
 def test_controls_hold_fine_tuning_at_every_clean_fraction(space):
