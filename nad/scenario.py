@@ -46,14 +46,15 @@ class Scenario:
         """The victim's training images before the attacker was there."""
         return self.dataset.train[self.splits.victim_train]
 
-    @cached_property
-    def _holdout_order(self) -> Tensor:
-        return holdout_order(self.dataset.train.labels, self.splits.victim_train, generator(self.seed, "holdout"))
+    def holdout(self, clean_fraction: float, draw: int = 0) -> LabelledImages:
+        """The defender's clean images: this share of the whole training set; a smaller share is inside a larger one.
 
-    def holdout(self, clean_fraction: float) -> LabelledImages:
-        """The defender's clean images: this share of the whole training set; a smaller share is inside a larger one."""
-        total = len(self.dataset.train)
-        return self.dataset.train[holdout(self._holdout_order, clean_fraction, total, classes=self.dataset.classes)]
+        draw: 0 is what a study searches on, each other number another defender who owns other images.
+        """
+        total, labels = len(self.dataset.train), self.dataset.train.labels
+        purpose = ("holdout", str(draw)) if draw else ("holdout",)
+        order = holdout_order(labels, self.splits.victim_train, generator(self.seed, *purpose))
+        return self.dataset.train[holdout(order, clean_fraction, total, classes=self.dataset.classes)]
 
     @cached_property
     def validation(self) -> Exam:

@@ -78,6 +78,13 @@ def train_victim(
     return Victim(made.state, scores, float(str(made.card["seconds"])))
 
 
+def score_victim(model: str, scenario: Scenario, victim: Victim, device: torch.device | None = None) -> Scores:
+    """The victim's scores on the test images."""
+    network = models.make(model, scenario.dataset.classes)
+    network.load_state_dict(victim.state)
+    return evaluate(network.to(device), scenario.test, device=device)
+
+
 def reference_accuracy(
     scenario: Scenario,
     model: str,

@@ -9,8 +9,20 @@ import numpy as np
 import pandas as pd
 
 from reports.frontier import ROUNDING, Mask
-from reports.study_folder import Point, Scores, Study
-from reports.wording import LAYER_PREFIXES, control_label, distilled, label, percent, points, readable_params, setting
+from reports.study_folder import Confirmed, Point, Scores, Study, Twin
+from reports.wording import (
+    LAYER_PREFIXES,
+    control_label,
+    distilled,
+    interval,
+    label,
+    percent,
+    points,
+    readable_params,
+    seeds,
+    setting,
+    signed,
+)
 
 FINE_TUNING = "fine-tuning"
 
@@ -22,6 +34,7 @@ class Rival(NamedTuple):
     number: int | None
     clean_fraction: str
     scores: Scores
+    test: Confirmed | None
     acc_change: float
     kept: bool
     recommended: bool
@@ -42,7 +55,7 @@ def answer(study: Study) -> Answer:
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
         return Answer(_headline_without_pick(study), (why,), None, {}, rivals)
-    reasons = (why, added_by_distillation(study.complete, point))
+    reasons = (why, *_confirmation(point, study.victim), added_by_distillation(study.complete, point))
     return Answer(_headline(point, study.victim.scores), reasons, point.scores, readable_params(point.params), rivals)
 
 
@@ -63,6 +76,40 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
         f" {percent(best['acc'])} ACC; with distillation ASR moved by {points(asr)}, ACC by {points(acc)}."
         + _other_differences(point.params, best["params"])
     )
+
+
+def _confirmation(point: Point, victim: Point) -> tuple[str, ...]:
+    """Sentences on the point's test scores, and on what its twin says; none where it was not confirmed."""
+    test, twin = point.test, point.twin
+    if test is None:
+        return ()
+    before = f" The victim has {percent(victim.test.asr)} and {percent(victim.test.acc)} there." if victim.test else ""
+    scores = (
+        f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR"
+        f" (95% interval {interval(test.asr_ci)}) and {percent(test.acc)} ACC ({interval(test.acc_ci)}),"
+        f" {seeds(test.seeds)}.{before}"
+    )
+    if twin is None:
+        return (scores,)
+    return scores, (
+        f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
+        f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
+        f" by {_difference(twin.acc_added, twin.acc_added_ci)}. {_verdict(twin)}"
+    )
+
+
+def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
+    return points(mean) + (f" (95% interval {signed(bounds[0])} to {signed(bounds[1])})" if bounds else "")
+
+
+def _verdict(twin: Twin) -> str:
+    """Whether the difference in ASR is more than what seeds do."""
+    if twin.asr_added_ci is None:
+        return "One seed cannot tell this from chance."
+    low, high = twin.asr_added_ci
+    if low <= 0 <= high:
+        return "The interval holds zero: these seeds do not show that distillation lowers ASR."
+    return "Distillation lowers ASR here." if high < 0 else "Distillation raises ASR here."
 
 
 def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> str:
@@ -91,9 +138,15 @@ def caveats(study: Study) -> tuple[str, ...]:
     """What the scores on the page are not."""
     count = study.summary["counts"].get("validation")
     images = f" ({count:,} images)" if isinstance(count, int) else ""
+    confirmed = study.recommended is not None and study.recommended.test is not None
+    which, end = (
+        ("Scores that are not called test scores were", "its test scores are what to expect.")
+        if confirmed
+        else ("Every score here was", "expect the recommended setting to be worse when rerun.")
+    )
     return (
-        f"Every score here was measured on the validation split{images}, which the search optimised, in one run each."
-        " The best of many noisy runs looks better than it is: expect the recommended setting to be worse when rerun.",
+        f"{which} measured on the validation split{images}, which the search optimised, in one run each."
+        f" The best of many noisy runs looks better than it is: {end}",
         "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
         " this setting by its ASR.",
     )
@@ -133,6 +186,7 @@ def _rivals(study: Study) -> tuple[Rival, ...]:
             number=point.number,
             clean_fraction=setting("clean_fraction", point.params.get("clean_fraction")),
             scores=point.scores,
+            test=point.test,
             acc_change=point.scores.acc - study.victim.scores.acc,
             kept=point.scores.acc >= study.least_acc - ROUNDING,
             recommended=point is study.recommended,

@@ -21,7 +21,7 @@ from reports.palette import DARK, LIGHT, dark_colours
 from reports.study_folder import Study
 from reports.tables import STATE_LABELS, failures, front_rows, mean_overhead, trials_table
 from reports.trial_table import trial_costs
-from reports.wording import control_label, duration, label, percent, points, setting, signed
+from reports.wording import control_label, duration, interval, label, percent, points, setting, signed
 
 HERE = Path(__file__).parent
 
@@ -36,6 +36,7 @@ class Picture(NamedTuple):
 
 def render(study: Study) -> str:
     """The page, as the text of one HTML file."""
+    found = answer(study)
     frontier = frontier_info(study)
     figures = {"frontier": frontier_figure(frontier)}
     if len(study.complete) > 1:
@@ -52,7 +53,7 @@ def render(study: Study) -> str:
         victim=study.victim.scores,
         states=[(state, name, study.count(state)) for state, name in STATE_LABELS.items() if study.count(state)],
         unfinished=unfinished(study),
-        answer=answer(study),
+        answer=found,
         allowed=f"{100 * study.summary['max_acc_drop']:g}",
         caveats=caveats(study),
         frontier=frontier,
@@ -61,6 +62,7 @@ def render(study: Study) -> str:
         picture=_picture(study.picture),
         table=trials_table(study),
         failures=failures(study.trials),
+        confirmed=any(rival.test for rival in found.rivals),
         overhead=mean_overhead(study.complete),
         config=json.dumps(study.config, indent=2, ensure_ascii=False),
         figures=figure_data(figures),
@@ -114,6 +116,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in (control_label, duration, label, percent, points, setting, signed):
+    for word in (control_label, duration, interval, label, percent, points, setting, signed):
         environment.filters[word.__name__] = word
     return environment.get_template("page.html")

@@ -22,6 +22,19 @@ POINT_KEYS: Mapping[str, Any] = {
     "params": dict,
     "validation": {"asr": NUMBER, "acc": NUMBER},
 }
+TEST_KEYS: Mapping[str, Any] = {
+    "asr": NUMBER,
+    "acc": NUMBER,
+    "asr_ci": list,
+    "acc_ci": list,
+    "seeds": int,
+}
+TWIN_KEYS: Mapping[str, Any] = {
+    "asr": NUMBER,
+    "acc": NUMBER,
+    **dict.fromkeys(("asr_added", "acc_added"), (*NUMBER, type(None))),
+    **dict.fromkeys(("asr_added_ci", "acc_added_ci"), (list, type(None))),
+}
 SUMMARY_KEYS: Mapping[str, Any] = {
     "study": str,
     "attack": str,
@@ -54,13 +67,39 @@ class Scores(NamedTuple):
     acc: float
 
 
+class Confirmed(NamedTuple):
+    """Scores on the test images, over fresh seeds, each with its 95% interval."""
+
+    asr: float
+    acc: float
+    asr_ci: tuple[float, float]
+    acc_ci: tuple[float, float]
+    seeds: int
+
+
+class Twin(NamedTuple):
+    """What distillation added to a confirmed point, against the same erase with beta = 0: mean and 95% interval of the
+    differences within each seed; the interval is None for one seed."""
+
+    asr: float
+    acc: float
+    asr_added: float
+    acc_added: float
+    asr_added_ci: tuple[float, float] | None
+    acc_added_ci: tuple[float, float] | None
+
+
 class Point(NamedTuple):
-    """A named result of summary.json; number is None for the victim, which no trial made."""
+    """A named result of summary.json; number is None for the victim, which no trial made.
+
+    test, twin: None where the point was not confirmed, or has no twin."""
 
     name: str
     number: int | None
     params: dict[str, Any]
     scores: Scores
+    test: Confirmed | None = None
+    twin: Twin | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +145,10 @@ def read_study(directory: Path) -> Study:
     points = [_point(control["name"], control) for control in summary["controls"]]
     return Study(
         trials=trials,
-        victim=_point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
+        victim=next(
+            (point for point in points if point.name == NO_DEFENCE),
+            _point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
+        ),
         controls=tuple(point for point in points if point.name != NO_DEFENCE),
         recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
         summary=summary,
@@ -122,9 +164,11 @@ def _read_summary(path: Path) -> dict[str, Any]:
     scores = {"victim": summary["victim"]}
     for index, control in enumerate(summary["controls"]):
         require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
+        _require_confirmation(path, control, f"controls[{index}]")
         scores[f"controls[{index}].validation"] = control["validation"]
     if summary["recommended"] is not None:
         require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
+        _require_confirmation(path, summary["recommended"], "recommended")
         scores["recommended.validation"] = summary["recommended"]["validation"]
     for where, pair in scores.items():
         if not all(0 <= pair[name] <= 1 for name in Scores._fields):
@@ -132,9 +176,28 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
+def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> None:
+    """A point's test scores and twin, where it has them, are whole."""
+    for name, keys in (("test", TEST_KEYS), ("twin", TWIN_KEYS)):
+        if point.get(name) is not None:
+            require_keys(path, {name: point[name]}, {name: keys}, f"{where}.")
+
+
 def _point(name: str, content: Mapping[str, Any]) -> Point:
     scores = Scores(float(content["validation"]["asr"]), float(content["validation"]["acc"]))
-    return Point(name, content["number"], content["params"], scores)
+    test, twin = content.get("test"), content.get("twin")
+    return Point(
+        name,
+        content["number"],
+        content["params"],
+        scores,
+        Confirmed(**{key: _plain(test[key]) for key in Confirmed._fields}) if test else None,
+        Twin(**{key: _plain(twin[key]) for key in Twin._fields}) if twin and twin["asr_added"] is not None else None,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _read_picture(path: Path) -> bytes | None:

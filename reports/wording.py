@@ -36,6 +36,16 @@ def signed(difference: float) -> str:
     return f"{'−' if rounded < 0 else '+' if rounded > 0 else '±'}{abs(rounded):.1f}"
 
 
+def interval(bounds: tuple[float, float], digits: int = 1) -> str:
+    """Bounds of a fraction as percents: (0.12, 0.345) -> '12.0% to 34.5%'."""
+    return f"{percent(bounds[0], digits)} to {percent(bounds[1], digits)}"
+
+
+def seeds(count: int) -> str:
+    """1 -> 'with one fresh seed', 3 -> 'over 3 fresh seeds'."""
+    return "with one fresh seed" if count == 1 else f"over {count} fresh seeds"
+
+
 def quantity(value: float) -> str:
     """A number with four significant digits: 1234.56 -> '1,235', 0.0012345 -> '0.001234'; whole numbers stay whole."""
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):

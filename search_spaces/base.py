@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import optuna
+from optuna.trial import BaseTrial
 
 from nad.erase import EraseConfig
 
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 class SearchSpace:
     """A search space: plain functions, so that a new one is one file."""
 
-    suggest: Callable[[optuna.Trial, Domain], Point]
+    suggest: Callable[[BaseTrial, Domain], Point]
     """A trial's point, with every choice taken from the trial."""
     controls: Callable[[Domain], tuple[Control, ...]]
     """The points that every study asks first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import optuna
+from optuna.trial import BaseTrial
 
 from nad.erase import PRESETS, EraseConfig
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
@@ -34,7 +34,7 @@ EPOCHS_RANGE = (2, 20)
 """Of the published schedules, which divide the learning rate after the second epoch, to the released code's number."""
 
 
-def suggest(trial: optuna.Trial, domain: Domain) -> Point:
+def suggest(trial: BaseTrial, domain: Domain) -> Point:
     """A subset of the layers, a beta for each chosen one, schedule and Cutout of a preset, epochs, clean data."""
     betas = {
         layer: trial.suggest_float(f"beta_{layer}", *beta_range(layer, domain.layers), log=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-import optuna
+from optuna.trial import BaseTrial
 
 from nad.attention import OPERATORS, Operator
 from nad.erase import EraseConfig
@@ -16,7 +16,7 @@ LR_RANGE = (0.01, 0.3)
 POWERS = (1.0, 2.0, 4.0)
 
 
-def suggest(trial: optuna.Trial, domain: Domain) -> Point:
+def suggest(trial: BaseTrial, domain: Domain) -> Point:
     """As in `nad`; always the learning rate, and where a layer is distilled the map's operator and power too."""
     point = nad.suggest(trial, domain)
     erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from optuna.trial import FixedTrial, FrozenTrial
+
 import search_spaces
 from nad import models
 from nad.attacks import ATTACKS
 from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
+from search_spaces import Domain, Point
 from study.storage import SAMPLERS
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -68,6 +71,8 @@ class StudyConfig:
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim."""
+    confirm: int = 3
+    """Fresh seeds with which the points that matter are run again, on test images; 0 for none."""
     seed: int = 0
     """Seeds everything: the split, the victim, the trials, the sampler."""
 
@@ -100,6 +105,7 @@ class StudyConfig:
         require_range("--target", self.target, 0, 1_000_000)
         require_range("--victim-epochs", self.victim_epochs, 1, 1000)
         require_range("--trials", self.trials, 1, 1_000_000)
+        require_range("--confirm", self.confirm, 0, 1000)
         require_range("--max-acc-drop", self.max_acc_drop, 0.0, 1.0)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
@@ -127,6 +133,15 @@ class StudyConfig:
     def fractions(self) -> tuple[float, ...]:
         """The clean fractions that the study searches, ascending, each once."""
         return tuple(sorted(set(self.clean_fractions or search_spaces.get(self.space).clean_fractions)))
+
+    @property
+    def domain(self) -> Domain:
+        """What the study's space varies over."""
+        return Domain(models.distillation_layers(self.model), self.fractions)
+
+    def point_of(self, trial: FrozenTrial) -> Point:
+        """The settings that a recorded trial of this study ran with."""
+        return search_spaces.get(self.space).suggest(FixedTrial(trial.params), self.domain)
 
     @property
     def slots(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nad import models
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig, erase, make_teacher
+from nad.erase import EraseConfig, Watch, erase, make_teacher
 from nad.evaluation import Exam, evaluate
 from nad.seeds import generator
 from search_spaces import Point
@@ -52,6 +52,8 @@ class Workload:
     teachers: Mapping[float, Weights]
     """The teacher of each clean fraction; empty while they are being made."""
     threads: int
+    draw: int = 0
+    """Which defender: see nad.scenario.Scenario.holdout."""
 
     def holdout(self, clean_fraction: float) -> LabelledImages:
         """The defender's clean images."""
@@ -86,52 +88,56 @@ def make_teacher_weights(clean_fraction: float, workload: Workload) -> Weights:
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
     teacher = workload.network(workload.victim, device)
-    draws = generator(workload.seed, "teacher", f"{clean_fraction:g}")
+    which = (str(workload.draw),) if workload.draw else ()
+    draws = generator(workload.seed, "teacher", f"{clean_fraction:g}", *which)
     make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=draws, device=device)
     return as_arrays(teacher.state_dict())
 
 
 def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
-    """One complete erase: reports a glance at the scores after each epoch, and at the end the objectives and the rest.
+    """One trial, a complete erase: reports a glance at the scores after each epoch, and at the end all of `measure`.
 
     config: what the searcher suggested; `params` is what `describe_point` made.
+    Raises: EraseDiverged where the loss is no longer finite.
+    """
+    glance = workload.exam().subset(GLANCE)
+
+    def watch(epoch: int, model: nn.Module) -> float:
+        scores = evaluate(model, glance, device=torch.device(granted_device()))
+        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc})
+        return scores.acc
+
+    report({"final": True, **measure(config["params"], config["seed"], workload, watch)})
+
+
+def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None) -> dict[str, float]:
+    """Erase the victim once and score what is left of it on the workload's exam.
+
+    params: what `describe_point` made.  Returns the scores, `epochs_run`, `loss` and `compute_seconds`.
     Raises: EraseDiverged where the loss is no longer finite.
     """
     started = time.perf_counter()
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
-    clean_fraction = config["params"]["clean_fraction"]
-    settings = EraseConfig(**config["params"]["erase"])
-    exam = workload.exam()
-    glance = exam.subset(GLANCE)
     student = workload.network(workload.victim, device)
-    teacher = workload.network(workload.teachers[clean_fraction], device)
-
-    def watch(epoch: int, model: nn.Module) -> float:
-        scores = evaluate(model, glance, device=device)
-        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc})
-        return scores.acc
-
+    teacher = workload.network(workload.teachers[params["clean_fraction"]], device)
     result = erase(
         student,
         teacher,
-        workload.holdout(clean_fraction),
-        settings,
+        workload.holdout(params["clean_fraction"]),
+        EraseConfig(**params["erase"]),
         flip=workload.flip,
-        generator=generator(config["seed"], "erase"),
+        generator=generator(seed, "erase"),
         device=device,
         watch=watch,
     )
-    scores = evaluate(student, exam, device=device)
-    report(
-        {
-            "final": True,
-            **scores._asdict(),
-            "epochs_run": result.epochs,
-            "loss": result.losses[-1],
-            "compute_seconds": time.perf_counter() - started,
-        }
-    )
+    scores = evaluate(student, workload.exam(), device=device)
+    return {
+        **scores._asdict(),
+        "epochs_run": result.epochs,
+        "loss": result.losses[-1],
+        "compute_seconds": time.perf_counter() - started,
+    }
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from nad import attacks, data
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erase import TEACHER
+from nad.evaluation import Exam
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
 from study import engine
@@ -72,10 +74,12 @@ def prepare_victim(
     return victim
 
 
-def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim) -> Workload:
-    """The block that every worker reads; its teachers are still to be made."""
-    largest = scenario.holdout(max(config.fractions))
-    exam = scenario.validation
+def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, draw: int = 0) -> Workload:
+    """The block that every worker reads; its teachers are still to be made.
+
+    exam: what erased models are scored on.  draw: which defender's images they are erased with.
+    """
+    largest = scenario.holdout(max(config.fractions), draw)
     return Workload(
         model=config.model,
         classes=scenario.dataset.classes,
@@ -92,26 +96,29 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim) -> Wo
         victim=as_arrays(victim.state),
         teachers={},
         threads=config.cpus_per_trial,
+        draw=draw,
     )
 
 
-def with_teachers(workload: Workload, config: StudyConfig, images: str, cache: Path, display: Display) -> Workload:
-    """The same block with the teacher of each clean fraction, made in parallel or taken from the cache.
+def with_teachers(
+    workload: Workload, config: StudyConfig, fractions: Sequence[float], images: str, cache: Path, display: Display
+) -> Workload:
+    """The same block with the teacher of each of these clean fractions, made in parallel or taken from the cache.
 
     images: fingerprint of the data set, for the cache.
     """
     victim = state_digest({name: torch.from_numpy(values) for name, values in workload.victim.items()})
     shared = {"victim": victim, "images": images, "seed": config.seed, "config": asdict(TEACHER), "flip": workload.flip}
+    shared["draw"] = workload.draw
     paths = {
-        fraction: entry(cache / "models", "teacher", {**shared, "clean_fraction": fraction})
-        for fraction in config.fractions
+        fraction: entry(cache / "models", "teacher", {**shared, "clean_fraction": fraction}) for fraction in fractions
     }
     found = {fraction: load_entry(path) for fraction, path in paths.items()}
     teachers: dict[float, Weights] = {
         fraction: as_arrays(checkpoint.state) for fraction, checkpoint in found.items() if checkpoint is not None
     }
     # The largest first: a long task that starts last would keep one worker waiting for the others.
-    missing = [fraction for fraction in reversed(config.fractions) if fraction not in teachers]
+    missing = [fraction for fraction in sorted(fractions, reverse=True) if fraction not in teachers]
     if missing:
         with display.stage("teachers", "made") as step:
             step(len(teachers), len(paths))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,13 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def results(study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float) -> dict[str, Any]:
+Confirmed = Callable[[FrozenTrial | None], Mapping[str, Any]]
+"""`test` and `twin` of a trial's settings, or of the victim (None); see `study.confirmation`."""
+
+
+def results(
+    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmed: Confirmed
+) -> dict[str, Any]:
     """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
 
     victim: validation `acc` and `asr` before any defence.
@@ -56,16 +62,20 @@ def results(study: optuna.Study, victim: Mapping[str, float], max_acc_drop: floa
     cost = costs(values)
     pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim["acc"], max_acc_drop=max_acc_drop)
     why = _why(pick, victim["acc"], max_acc_drop)
+
+    def point(trial: FrozenTrial) -> dict[str, Any]:
+        return {**_point(trial), **confirmed(trial)}
+
     no_defence = {"name": "no-defence", "number": None, "params": {}, "validation": dict(victim)}
     return {
         "trials": _counts(study),
         "hypervolume": hypervolume(cost),
-        "front": [_point(complete[index]) for index in front_order(cost)],
+        "front": [point(complete[index]) for index in front_order(cost)],
         "controls": [
-            {**no_defence, "test": None, "twin": None},
-            *({"name": t.user_attrs["control"], **_point(t)} for t in complete if "control" in t.user_attrs),
+            {**no_defence, **confirmed(None)},
+            *({"name": t.user_attrs["control"], **point(t)} for t in complete if "control" in t.user_attrs),
         ],
-        "recommended": None if pick is None else {**_point(complete[pick]), "why": why},
+        "recommended": None if pick is None else {**point(complete[pick]), "why": why},
         "recommended_why": why,
     }
 
@@ -93,8 +103,6 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "params": dict(trial.params),
         "validation": {"acc": scores["acc"], "asr": scores["asr"]},
-        "test": None,
-        "twin": None,
     }
 
 

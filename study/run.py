@@ -26,19 +26,17 @@ from nad.attacks import describe
 from nad.attacks.picture import save_picture
 from nad.checkpoints import state_digest
 from nad.errors import NadError
-from nad.models import distillation_layers
 from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim, VictimConfig
+from nad.victim import Victim, VictimConfig, score_victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from search_spaces import Domain
-from study import engine, provenance, records
+from study import confirmation, engine, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.folder import open_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import driver_device, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
@@ -96,19 +94,26 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         clock = Clock(study, started)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
+        test_counts = confirmation.Counts(asr=len(scenario.test.triggered), acc=len(scenario.test.clean))
 
         def write_records() -> None:
             records.write_table(folder.trials, records.trials_table(study))
-            found = records.results(study, known["victim"], config.max_acc_drop)
+            found = records.results(
+                study, known["victim"], config.max_acc_drop, confirmation.reader(study, config.point_of, test_counts)
+            )
             records.write_json(folder.summary, {**known, "seconds": clock.read(), **found})
 
+        images = str(identity["images"])
         with engine.ray_session(cpus=config.cpus):
             with clock.stage("teachers"):
-                workload = make_workload(config, scenario, victim)
-                workload = with_teachers(workload, config, str(identity["images"]), cache, display)
+                workload = make_workload(config, scenario, victim, scenario.validation)
+                workload = with_teachers(workload, config, config.fractions, images, cache, display)
             try:
                 with clock.stage("trials"):
                     search(config, study, workload, victim.scores.acc, display, write_records)
+                if config.confirm:
+                    with clock.stage("confirmation"):
+                        confirm(config, study, scenario, victim, images, cache, display)
             finally:
                 write_records()
         return build(folder.path)
@@ -127,7 +132,7 @@ def search(
     The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
     """
     space = search_spaces.get(config.space)
-    domain = Domain(distillation_layers(config.model), config.fractions)
+    domain = config.domain
     for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
     for params in space.starts(domain):
@@ -162,6 +167,37 @@ def search(
             slots=config.slots,
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
+        )
+
+
+def confirm(
+    config: StudyConfig,
+    study: optuna.Study,
+    scenario: Scenario,
+    victim: Victim,
+    images: str,
+    cache: Path,
+    display: Display,
+) -> None:
+    """Run the points that matter again, with fresh seeds and clean images, on the test images."""
+    trials = confirmation.chosen(study, victim.scores.acc, config.max_acc_drop)
+    points = [config.point_of(trial) for trial in trials]
+    fractions = sorted({point.clean_fraction for point in points})
+    draws = range(1, config.confirm + 1)
+    workloads = {draw: make_workload(config, scenario, victim, scenario.test, draw) for draw in draws}
+    for draw, workload in workloads.items():
+        workloads[draw] = with_teachers(workload, config, fractions, images, cache, display)
+    if confirmation.VICTIM not in study.user_attrs:
+        scores = score_victim(config.model, scenario, victim, driver_device())
+        study.set_user_attr(confirmation.VICTIM, scores._asdict())
+    with display.stage("confirmation", "runs") as step:
+        confirmation.confirm(
+            study,
+            confirmation.plan(points, config.confirm),
+            workloads,
+            cpus=config.cpus_per_trial,
+            gpus=config.gpus_per_trial,
+            on_done=step,
         )
 
 

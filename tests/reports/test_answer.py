@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
-from reports.study_folder import Point, Scores, Study, read_study
+from reports.study_folder import Confirmed, Point, Scores, Study, Twin, read_study
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
@@ -115,3 +116,42 @@ def test_an_unfinished_study_says_how_far_it_is(
 
     found = unfinished(read_study(make_study(change=change)))
     assert found is None if sentence is None else sentence in (found or "")
+
+
+def _confirmed(study: Study, twin: Twin | None) -> str:
+    """The answer's reasons where the recommended point has these test scores."""
+    assert study.recommended is not None
+    test = Confirmed(asr=0.301, acc=0.745, asr_ci=(0.2, 0.4), acc_ci=(0.73, 0.76), seeds=3)
+    return " ".join(answer(replace(study, recommended=study.recommended._replace(test=test, twin=twin))).reasons)
+
+
+def test_test_scores_are_said_with_their_intervals(study: Study) -> None:
+    text = _confirmed(study, None)
+    assert "it has 30.1% ASR (95% interval 20.0% to 40.0%) and 74.5% ACC (73.0% to 76.0%), over 3 fresh seeds." in text
+    assert "β = 0, same images" not in text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        ((-0.7, -0.3), "Distillation lowers ASR here."),
+        ((-0.7, 0.1), "these seeds do not show that distillation lowers ASR"),
+        ((0.1, 0.3), "Distillation raises ASR here."),
+        (None, "One seed cannot tell this from chance."),
+    ],
+)
+def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
+    study: Study, bounds: tuple[float, float] | None, verdict: str
+) -> None:
+    twin = Twin(asr=0.801, acc=0.75, asr_added=-0.5, acc_added=-0.005, asr_added_ci=bounds, acc_added_ci=bounds)
+    text = _confirmed(study, twin)
+    assert "end at 80.1% ASR and 75.0% ACC: distillation moved ASR by −50.0 points" in text
+    assert verdict in text
+
+
+def test_caveats_point_to_the_test_scores_where_there_are_some(study: Study) -> None:
+    assert "expect the recommended setting to be worse" in caveats(study)[0]
+    assert study.recommended is not None
+    test = Confirmed(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3)
+    confirmed = replace(study, recommended=study.recommended._replace(test=test))
+    assert "its test scores are what to expect" in caveats(confirmed)[0]

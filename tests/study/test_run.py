@@ -17,6 +17,7 @@ import search_spaces
 from nad.evaluation import Scores
 from nad.models import distillation_layers
 from search_spaces import Domain
+from study import engine
 from study.run import main
 
 SUMMARY_KEYS = {
@@ -32,6 +33,7 @@ def options(image_folder, cache):
         *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
         *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
         *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "2"),
+        *("--confirm", "0"),
     ]
 
 
@@ -104,6 +106,24 @@ def test_starts_are_asked_after_the_controls_and_before_the_sampler(finished):
     asked = [params for _name, params in space.controls(domain)] + list(space.starts(domain))
     for params, (_, row) in zip(asked, rows.iterrows(), strict=False):
         assert {name: row[f"params_{name}"] for name in params} == params
+
+
+def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, finished, tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    again = [*options, "--trials", "6", "--confirm", "2", "--output", str(tmp_path), "--name", "s"]
+    assert main(again) == 0
+    found = summary(folder)
+    assert found["trials"]["complete"] == 6
+    for control in found["controls"]:
+        assert control["test"]["seeds"] == (1 if control["name"] == "no-defence" else 2)
+        assert control["test"]["asr_ci"][0] <= control["test"]["asr"] <= control["test"]["asr_ci"][1]
+        assert (control["twin"] is not None) == control["name"].startswith("nad")
+    assert found["seconds"]["confirmation"] > 0
+    assert "test ASR" in (folder / "report.html").read_text()
+    monkeypatch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
+    assert main(again) == 0
+    assert summary(folder)["controls"] == found["controls"]
 
 
 def test_front_and_recommendation_follow_from_the_trials(finished):

@@ -1,0 +1,41 @@
+"""How sure a score is: 95% confidence intervals of shares and of means over seeds. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+Interval = tuple[float, float]
+
+
+def of_share(share: float, count: int) -> Interval:
+    """Wilson's interval of a share of `count` images (Wilson 1927): what one run can say.
+
+    It covers the choice of images, not that of seeds, which moves scores far more.
+    """
+    interval = stats.binomtest(round(share * count), count).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def of_mean(values: Sequence[float]) -> Interval | None:
+    """Student's interval of the mean over seeds; None for fewer than two.
+
+    values: one score, or one difference within a pair, per seed.
+    """
+    if len(values) < 2:
+        return None
+    half = float(stats.sem(values)) * float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
+def of_score(values: Sequence[float], count: int) -> Interval:
+    """The interval of a share that was measured with each of several seeds, inside [0, 1]; binomial for one seed."""
+    over_seeds = of_mean(values)
+    if over_seeds is None:
+        return of_share(values[0], count)
+    return max(over_seeds[0], 0.0), min(over_seeds[1], 1.0)

@@ -1,0 +1,182 @@
+"""Running the points that matter again: fresh seeds, fresh clean images, the test images, and each point's twin.
+
+The search picks the best of many noisy runs, so its own scores flatter what it picked. Here the recommended point, the
+knee, the ends of the front and the controls are erased again by defenders who own other clean images, and scored on
+test images that nothing was tuned on. The twin of a point is the same erase with beta = 0, by the same defender in the
+same batches: what the two differ by is what distillation added.
+
+The study's storage is the record here too: one attribute of the study for each run, so that a confirmation goes on
+where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nad.errors import EraseDiverged
+from nad.seeds import derive
+from reports import intervals
+from reports.frontier import constrained_pick, front_order, knee
+from reports.objectives import OBJECTIVES, costs
+from search_spaces import Point
+from study import engine
+from study.objective import Workload, describe_point, measure
+
+SCORES = tuple(objective.name for objective in OBJECTIVES)
+
+
+VICTIM = "confirmation victim"
+"""Attribute of the study: the victim's scores on the test images."""
+
+
+class Run(NamedTuple):
+    """One erase of a confirmation: these settings, by this defender (from 1)."""
+
+    point: Point
+    draw: int
+
+    @property
+    def key(self) -> str:
+        """Its attribute in the study's record; runs of equal settings share it, whichever trial they confirm."""
+        settings = json.dumps(describe_point(self.point), sort_keys=True)
+        return f"confirmation {hashlib.sha256(settings.encode()).hexdigest()[:16]} {self.draw}"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Test images that a share is counted over."""
+
+    asr: int
+    acc: int
+
+
+def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> list[FrozenTrial]:
+    """The trials worth confirming, by number: the recommended one, the knee, the ends of the front, the controls."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return []
+    values = np.array([trial.values for trial in complete], dtype=float)
+    cost = costs(values)
+    front = front_order(cost)
+    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim_acc, max_acc_drop=max_acc_drop)
+    indices = {int(front[0]), int(front[-1]), pick, knee(cost)}
+    indices |= {index for index, trial in enumerate(complete) if "control" in trial.user_attrs}
+    return [complete[index] for index in sorted(index for index in indices if index is not None)]
+
+
+def twin(point: Point) -> Point:
+    """The same by the same defender without distillation; fine-tuning is its own twin."""
+    return Point(point.clean_fraction, point.erase.twin())
+
+
+def plan(points: Iterable[Point], draws: int) -> list[Run]:
+    """Every run that confirms these points and their twins, each once, one draw after another."""
+    distinct = dict.fromkeys(settings for point in points for settings in (point, twin(point)))
+    return [Run(point, draw) for draw in range(1, draws + 1) for point in distinct]
+
+
+def confirm(
+    study: optuna.Study,
+    runs: Sequence[Run],
+    workloads: Mapping[int, Workload],
+    *,
+    cpus: float,
+    gpus: float,
+    on_done: Callable[[int, int], None],
+) -> None:
+    """Make the runs that the record does not hold yet, in parallel; each is recorded as it ends.
+
+    workloads: of each draw, with its own holdout, its own teachers, and the test images as the exam.
+    """
+    recorded = study.user_attrs
+    missing = [run for run in runs if run.key not in recorded]
+    ended = len(runs) - len(missing)
+    on_done(ended, len(runs))
+
+    def keep(index: int, scores: Mapping[str, Any]) -> None:
+        nonlocal ended
+        study.set_user_attr(missing[index].key, dict(scores))
+        ended += 1
+        on_done(ended, len(runs))
+
+    if missing:
+        arguments = [(run.draw, describe_point(run.point)) for run in missing]
+        engine.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
+
+
+def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workload]) -> dict[str, Any]:
+    """One run in its worker. A point and its twin share the draw's seed, and so their batches.
+
+    An erase that diverges is a result, not a mistake: it returns {"error": why}.
+    """
+    draw, params = argument
+    workload = workloads[draw]
+    try:
+        return dict(measure(params, derive(workload.seed, "confirmation", draw), workload))
+    except EraseDiverged as error:
+        return {"error": str(error)}
+
+
+def reader(
+    study: optuna.Study, point_of: Callable[[FrozenTrial], Point], counts: Counts
+) -> Callable[[FrozenTrial | None], dict[str, Any]]:
+    """What the record says now, as a function of a trial, or of None for the victim."""
+    recorded = study.user_attrs
+
+    def read(trial: FrozenTrial | None) -> dict[str, Any]:
+        return victim_results(recorded, counts) if trial is None else results(recorded, point_of(trial), counts)
+
+    return read
+
+
+def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any]:
+    """`test` and `twin` of a point as summary.json has them; None where nothing was run.
+
+    recorded: the study's attributes.  counts: test images, for the intervals of a single run.
+    """
+    ours, twins = _by_draw(recorded, point), _by_draw(recorded, twin(point))
+    if not ours:
+        return {"test": None, "twin": None}
+    test = _summarise(ours, counts)
+    if not twins or not point.erase.weights:
+        return {"test": test, "twin": None}
+    pairs = [(ours[draw], twins[draw]) for draw in sorted(ours.keys() & twins.keys())]
+    added: dict[str, Any] = {}
+    for name in SCORES:
+        differences = [one[name] - other[name] for one, other in pairs]
+        added[f"{name}_added"] = float(np.mean(differences)) if differences else None
+        added[f"{name}_added_ci"] = intervals.of_mean(differences)
+    return {"test": test, "twin": {**_summarise(twins, counts), **added}}
+
+
+def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+    """`test` and `twin` of the victim itself, which is scored once: it depends on no defender."""
+    scores = recorded.get(VICTIM)
+    return {"test": _summarise({0: scores}, counts) if scores else None, "twin": None}
+
+
+def _by_draw(recorded: Mapping[str, Any], point: Point) -> dict[int, dict[str, float]]:
+    """Recorded scores of these settings; an erase that diverged has none."""
+    prefix = Run(point, 0).key.removesuffix("0")
+    return {
+        int(key.removeprefix(prefix)): scores
+        for key, scores in recorded.items()
+        if key.startswith(prefix) and "error" not in scores
+    }
+
+
+def _summarise(scores: Mapping[int, Mapping[str, float]], counts: Counts) -> dict[str, Any]:
+    values = {name: [scores[draw][name] for draw in sorted(scores)] for name in SCORES}
+    return {
+        **{name: float(np.mean(values[name])) for name in SCORES},
+        **{f"{name}_ci": intervals.of_score(values[name], getattr(counts, name)) for name in SCORES},
+        "seeds": len(scores),
+    }

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from nad.erase import PRESETS, EraseConfig
+from search_spaces import Point
+from study import confirmation
+from study.confirmation import Counts, Run, chosen, plan, results, twin
+
+COUNTS = Counts(asr=90, acc=100)
+NAD = Point(0.05, PRESETS["code"])
+TUNING = twin(NAD)
+
+
+def study_of(*trials: tuple[float, float, str]) -> optuna.Study:
+    """asr, acc and the name of a control, or empty."""
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for asr, acc, control in trials:
+        attrs = {"control": control} if control else {}
+        study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
+    return study
+
+
+def scores(asr: float, acc: float) -> dict[str, Any]:
+    return {"asr": asr, "acc": acc, "loss": 0.1}
+
+
+def test_what_matters_is_confirmed_once_each() -> None:
+    study = study_of(
+        (0.9, 0.8, "fine-tuning"),  # dominated, a control
+        (0.0, 0.2, ""),  # an end
+        (0.1, 0.75, ""),  # the knee
+        (0.3, 0.78, ""),  # recommended
+        (0.85, 0.82, ""),  # the other end
+        (0.5, 0.79, ""),  # on the front, no more
+        (0.6, 0.5, ""),  # dominated
+    )
+    assert [trial.number for trial in chosen(study, 0.8, 0.03)] == [0, 1, 2, 3, 4]
+
+
+def test_nothing_is_confirmed_before_anything_is_complete() -> None:
+    assert chosen(study_of(), 0.8, 0.03) == []
+
+
+def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
+    other = Point(0.05, EraseConfig(**{**vars(PRESETS["code"]), "betas": (1.0, 1.0, 1.0)}))
+    runs = plan([NAD, other, TUNING], 2)
+    assert runs == [Run(point, draw) for draw in (1, 2) for point in (NAD, TUNING, other)]
+
+
+def test_runs_of_different_settings_have_different_keys() -> None:
+    runs = [*plan([NAD, Point(0.1, NAD.erase)], 12)]
+    assert len({run.key for run in runs}) == len(runs)
+
+
+def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_difference() -> None:
+    recorded = {
+        Run(NAD, 1).key: scores(0.1, 0.80),
+        Run(NAD, 2).key: scores(0.3, 0.70),
+        Run(TUNING, 1).key: scores(0.6, 0.82),
+        Run(TUNING, 2).key: scores(0.8, 0.72),
+    }
+    found = results(recorded, NAD, COUNTS)
+    assert found["test"]["asr"] == pytest.approx(0.2)
+    assert found["test"]["seeds"] == 2
+    low, high = found["test"]["acc_ci"]
+    assert low < 0.7
+    assert high > 0.8
+    # the two draws differ a lot, but the pairs agree: that is what pairing is for
+    assert found["twin"]["asr_added"] == pytest.approx(-0.5)
+    assert found["twin"]["asr_added_ci"] == pytest.approx((-0.5, -0.5))
+    assert found["twin"]["acc_added"] == pytest.approx(-0.02)
+
+
+def test_only_draws_that_both_finished_are_paired() -> None:
+    recorded = {
+        Run(NAD, 1).key: scores(0.1, 0.8),
+        Run(NAD, 2).key: {"error": "the erase diverged"},
+        Run(TUNING, 2).key: scores(0.6, 0.8),
+    }
+    found = results(recorded, NAD, COUNTS)
+    assert found["test"]["seeds"] == 1
+    assert (found["twin"]["asr_added"], found["twin"]["asr_added_ci"]) == (None, None)
+
+
+def test_what_was_not_run_is_null() -> None:
+    assert results({}, NAD, COUNTS) == {"test": None, "twin": None}
+    assert confirmation.victim_results({}, COUNTS) == {"test": None, "twin": None}
+
+
+def test_fine_tuning_has_test_scores_and_no_twin() -> None:
+    found = results({Run(TUNING, 1).key: scores(0.6, 0.8)}, TUNING, COUNTS)
+    assert found["test"]["asr"] == 0.6
+    assert found["twin"] is None
