@@ -14,7 +14,7 @@ from nad.scenario import Scenario
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
 from study.config import StudyConfig
-from study.objective import describe_point, make_teacher_weights, run_trial
+from study.objective import describe_point, make_teacher_weights, measure, run_trial
 from study.preparation import make_workload
 
 CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
@@ -26,7 +26,7 @@ def workload(image_folder, cache):
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
-    block = make_workload(CONFIG, scenario, victim)
+    block = make_workload(CONFIG, scenario, victim, scenario.validation)
     teachers = {fraction: make_teacher_weights(fraction, block) for fraction in (0.1, 0.2)}
     return dataclasses.replace(block, teachers=teachers)
 
@@ -90,3 +90,23 @@ def test_trial_that_diverges_raises_and_reports_no_final_scores(workload):
     with pytest.raises(EraseDiverged):
         run_trial(config, dataclasses.replace(workload, victim=broken), reports.append)
     assert not any(report.get("final") for report in reports)
+
+
+def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload):
+    """What a point and its twin differ by is distillation and nothing else: not images, not batches, not the teacher."""
+    zero = dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))
+    scores = [measure(describe_point(Point(0.1, erase)), 3, workload) for erase in (zero, QUICK.twin())]
+    assert without_times(scores[:1]) == without_times(scores[1:])
+    assert scores[0]["loss"] != measure(describe_point(Point(0.1, QUICK)), 3, workload)["loss"]
+
+
+def test_another_draw_is_another_defender(workload, image_folder, cache):
+    images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
+    scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
+    other = scenario.holdout(0.2, draw=1)
+    assert not torch.equal(other.images, scenario.holdout(0.2).images)
+    assert torch.equal(other.images, scenario.holdout(0.2, draw=1).images)
+    assert torch.equal(other.images[: len(scenario.holdout(0.1))], scenario.holdout(0.1, draw=1).images)
+    assert set(other.labels.bincount().tolist()) == {len(other) // 4}
+    teacher = make_teacher_weights(0.1, dataclasses.replace(workload, draw=1))
+    assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
