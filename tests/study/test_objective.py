@@ -93,7 +93,7 @@ def test_trial_that_diverges_raises_and_reports_no_final_scores(workload):
 
 
 def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload):
-    """What a point and its twin differ by is distillation and nothing else: not images, not batches, not the teacher."""
+    """What a point and its twin differ by is distillation and nothing else: not images, batches or teacher."""
     zero = dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))
     scores = [measure(describe_point(Point(0.1, erase)), 3, workload) for erase in (zero, QUICK.twin())]
     assert without_times(scores[:1]) == without_times(scores[1:])
