@@ -13,10 +13,12 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
+from reports.files import ReportError
 from reports.page import figure_data, render
 from reports.study_folder import read_study
 
 Make = Callable[..., Path]
+Change = Callable[[list[dict[str, Any]], dict[str, Any]], None]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&quot;'\u202e שלום 😀"
 
 
@@ -149,3 +151,21 @@ def test_a_study_without_picture_failures_or_front_has_a_page(make_study: Make) 
 
 def test_a_finished_study_has_no_warning(make_study: Make) -> None:
     assert "unfinished" not in " ".join(Parts(render(read_study(make_study()))).text)
+
+
+def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: Make, confirm: Change) -> None:
+    plain = " ".join(Parts(render(read_study(make_study()))).text)
+    assert "test ASR" not in plain
+    text = " ".join(Parts(render(read_study(make_study(change=confirm, name="confirmed")))).text)
+    assert "test ASR" in text
+    assert "over 3 fresh seeds" in text
+    assert "The victim has 93.4% and 78.2% there." in text
+
+
+def test_a_test_score_that_is_cut_off_is_named(make_study: Make, confirm: Change) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        confirm(rows, summary)
+        del summary["controls"][1]["test"]["asr_ci"]
+
+    with pytest.raises(ReportError, match=r"has no 'controls\[1\].test.asr_ci'"):
+        read_study(make_study(change=change))
