@@ -41,10 +41,14 @@ class Rival(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """recommended and params: the setting to use; None and empty when no trial keeps enough accuracy."""
+    """before, recommended: the victim's and the erased model's scores, on the test images where both were confirmed.
+
+    recommended and params: the setting to use; None and empty when no trial keeps enough accuracy.
+    """
 
     headline: str
     reasons: tuple[str, ...]
+    before: Scores
     recommended: Scores | None
     params: dict[str, str]
     rivals: tuple[Rival, ...]
@@ -54,9 +58,17 @@ def answer(study: Study) -> Answer:
     """The answer that the study's summary and trials give."""
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
-        return Answer(_headline_without_pick(study), (why,), None, {}, rivals)
-    reasons = (why, *_confirmation(point, study.victim), added_by_distillation(study.complete, point))
-    return Answer(_headline(point, study.victim.scores), reasons, point.scores, readable_params(point.params), rivals)
+        return Answer(_headline_without_pick(study), (why,), study.victim.scores, None, {}, rivals)
+    reasons = (why, *_confirmation(point), added_by_distillation(study.complete, point))
+    before, after, where = study.victim.scores, point.scores, ""
+    if study.victim.test and point.test:
+        before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))
+        where = " on the test images"
+    headline = (
+        f"Trial {point.number}’s setting brings the attack success rate from {percent(before.asr)} to"
+        f" {percent(after.asr)}{where}; clean accuracy goes from {percent(before.acc)} to {percent(after.acc)}."
+    )
+    return Answer(headline, reasons, before, after, readable_params(point.params), rivals)
 
 
 def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
@@ -78,16 +90,15 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     )
 
 
-def _confirmation(point: Point, victim: Point) -> tuple[str, ...]:
+def _confirmation(point: Point) -> tuple[str, ...]:
     """Sentences on the point's test scores, and on what its twin says; none where it was not confirmed."""
     test, twin = point.test, point.twin
     if test is None:
         return ()
-    before = f" The victim has {percent(victim.test.asr)} and {percent(victim.test.acc)} there." if victim.test else ""
     scores = (
         f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR"
         f" (95% interval {interval(test.asr_ci)}) and {percent(test.acc)} ACC ({interval(test.acc_ci)}),"
-        f" {seeds(test.seeds)}.{before}"
+        f" {seeds(test.seeds)}."
     )
     if twin is None:
         return (scores,)
@@ -155,14 +166,6 @@ def caveats(study: Study) -> tuple[str, ...]:
 def _fine_tuning_at(complete: pd.DataFrame, fraction: Any) -> Mask:
     same = np.array([params.get("clean_fraction") == fraction for params in complete["params"]], dtype=bool)
     return same & (complete["control"] == FINE_TUNING).to_numpy(dtype=bool)
-
-
-def _headline(point: Point, victim: Scores) -> str:
-    return (
-        f"Trial {point.number} brings the attack success rate from {percent(victim.asr)}"
-        f" to {percent(point.scores.asr)}; clean accuracy goes from {percent(victim.acc)}"
-        f" to {percent(point.scores.acc)}."
-    )
 
 
 def _headline_without_pick(study: Study) -> str:

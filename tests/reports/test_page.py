@@ -159,7 +159,7 @@ def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: 
     text = " ".join(Parts(render(read_study(make_study(change=confirm, name="confirmed")))).text)
     assert "test ASR" in text
     assert "over 3 fresh seeds" in text
-    assert "The victim has 93.4% and 78.2% there." in text
+    assert "from 93.4% to 11.9% on the test images" in text
 
 
 def test_a_test_score_that_is_cut_off_is_named(make_study: Make, confirm: Change) -> None:
