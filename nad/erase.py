@@ -58,8 +58,11 @@ class EraseConfig(TrainConfig):
         return {layer: beta for layer, beta in zip(self.layers, self.betas, strict=True) if beta > 0}
 
     def twin(self) -> EraseConfig:
-        """The same erase without distillation."""
-        return replace(self, layers=(), betas=())
+        """The same erase without distillation; what only distillation would use is as by default."""
+        plain = EraseConfig()
+        return replace(
+            self, layers=(), betas=(), power=plain.power, operator=plain.operator, convention=plain.convention
+        )
 
 
 PRESETS: dict[str, EraseConfig] = {

@@ -49,7 +49,7 @@ class Scenario:
     def holdout(self, clean_fraction: float, draw: int = 0) -> LabelledImages:
         """The defender's clean images: this share of the whole training set; a smaller share is inside a larger one.
 
-        draw: 0 is what a study searches on, each other number another defender who owns other images.
+        draw: 0 is what a study searches on, each other number another random draw from the victim's training images.
         """
         total, labels = len(self.dataset.train), self.dataset.train.labels
         purpose = ("holdout", str(draw)) if draw else ("holdout",)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.frontier import ROUNDING, Mask
-from reports.study_folder import Confirmed, Point, Scores, Study, Twin
+from reports.study_folder import FreshScores, Point, Scores, Study, Twin
 from reports.wording import (
     LAYER_PREFIXES,
     control_label,
@@ -34,7 +34,7 @@ class Rival(NamedTuple):
     number: int | None
     clean_fraction: str
     scores: Scores
-    test: Confirmed | None
+    test: FreshScores | None
     acc_change: float
     kept: bool
     recommended: bool
@@ -59,7 +59,7 @@ def answer(study: Study) -> Answer:
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
         return Answer(_headline_without_pick(study), (why,), study.victim.scores, None, {}, rivals)
-    reasons = (why, *_confirmation(point), added_by_distillation(study.complete, point))
+    reasons = (why, *_confirmation(study, point), added_by_distillation(study.complete, point))
     before, after, where = study.victim.scores, point.scores, ""
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))
@@ -90,15 +90,18 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     )
 
 
-def _confirmation(point: Point) -> tuple[str, ...]:
+def _confirmation(study: Study, point: Point) -> tuple[str, ...]:
     """Sentences on the point's test scores, and on what its twin says; none where it was not confirmed."""
     test, twin = point.test, point.twin
     if test is None:
         return ()
+    lost = (
+        f" {test.diverged} of {test.seeds + test.diverged} runs diverged and have no scores." if test.diverged else ""
+    )
     scores = (
         f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR"
         f" (95% interval {interval(test.asr_ci)}) and {percent(test.acc)} ACC ({interval(test.acc_ci)}),"
-        f" {seeds(test.seeds)}."
+        f" {seeds(test.seeds)}.{lost}{_broken_promise(study, test)}"
     )
     if twin is None:
         return (scores,)
@@ -109,6 +112,16 @@ def _confirmation(point: Point) -> tuple[str, ...]:
     )
 
 
+def _broken_promise(study: Study, test: FreshScores) -> str:
+    """A sentence where a setting that keeps enough accuracy in the search does not on the test images."""
+    if study.victim.test is None:
+        return ""
+    loss, allowed = study.victim.test.acc - test.acc, study.summary["max_acc_drop"]
+    if loss <= allowed + ROUNDING:
+        return ""
+    return f" There it loses {100 * loss:.1f} points of accuracy, more than the {100 * allowed:g} that are allowed."
+
+
 def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
     return points(mean) + (f" (95% interval {signed(bounds[0])} to {signed(bounds[1])})" if bounds else "")
 
@@ -116,7 +129,7 @@ def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
 def _verdict(twin: Twin) -> str:
     """Whether the difference in ASR is more than what seeds do."""
     if twin.asr_added_ci is None:
-        return "One seed cannot tell this from chance."
+        return "So few pairs of runs cannot tell this from chance."
     low, high = twin.asr_added_ci
     if low <= 0 <= high:
         return "The interval holds zero: these seeds do not show that distillation lowers ASR."
@@ -149,15 +162,17 @@ def caveats(study: Study) -> tuple[str, ...]:
     """What the scores on the page are not."""
     count = study.summary["counts"].get("validation")
     images = f" ({count:,} images)" if isinstance(count, int) else ""
-    confirmed = study.recommended is not None and study.recommended.test is not None
-    which, end = (
-        ("Scores that are not called test scores were", "its test scores are what to expect.")
-        if confirmed
-        else ("Every score here was", "expect the recommended setting to be worse when rerun.")
-    )
+    named = [study.victim, *study.controls, *([study.recommended] if study.recommended else [])]
+    which = "Scores that are not called test scores were" if any(point.test for point in named) else "Every score was"
+    if study.recommended is None:
+        end = ""
+    elif study.recommended.test:
+        end = ": the test scores of the recommended setting are what to expect"
+    else:
+        end = ": expect the recommended setting to be worse when rerun"
     return (
         f"{which} measured on the validation split{images}, which the search optimised, in one run each."
-        f" The best of many noisy runs looks better than it is: {end}",
+        f" The best of many noisy runs looks better than it is{end}.",
         "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
         " this setting by its ASR.",
     )

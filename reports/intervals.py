@@ -22,10 +22,7 @@ def of_share(share: float, count: int) -> Interval:
 
 
 def of_mean(values: Sequence[float]) -> Interval | None:
-    """Student's interval of the mean over seeds; None for fewer than two.
-
-    values: one score, or one difference within a pair, per seed.
-    """
+    """Student's interval of the mean over seeds; None for fewer than two."""
     if len(values) < 2:
         return None
     half = float(stats.sem(values)) * float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
@@ -33,9 +30,25 @@ def of_mean(values: Sequence[float]) -> Interval | None:
     return mean - half, mean + half
 
 
+def of_difference(values: Sequence[float]) -> Interval | None:
+    """The interval of the mean difference of two shares within each seed's pair, inside [-1, 1].
+
+    None for fewer than two pairs, and for pairs that all differ by the same: their spread says nothing of others.
+    """
+    over_seeds = of_mean(values)
+    if over_seeds is None or np.ptp(values) == 0:
+        return None
+    return max(over_seeds[0], -1.0), min(over_seeds[1], 1.0)
+
+
 def of_score(values: Sequence[float], count: int) -> Interval:
-    """The interval of a share that was measured with each of several seeds, inside [0, 1]; binomial for one seed."""
+    """The interval of a share that was measured with each of several seeds, inside [0, 1].
+
+    Never narrower than the choice of `count` images alone makes it: seeds that agree by chance, as all do where a share
+    is 0 or 1, would otherwise claim to know it exactly.
+    """
+    low, high = of_share(float(np.mean(values)), count)
     over_seeds = of_mean(values)
     if over_seeds is None:
-        return of_share(values[0], count)
-    return max(over_seeds[0], 0.0), min(over_seeds[1], 1.0)
+        return low, high
+    return max(min(low, over_seeds[0]), 0.0), min(max(high, over_seeds[1]), 1.0)

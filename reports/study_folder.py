@@ -22,18 +22,23 @@ POINT_KEYS: Mapping[str, Any] = {
     "params": dict,
     "validation": {"asr": NUMBER, "acc": NUMBER},
 }
+MAYBE_NUMBER = (*NUMBER, type(None))
+MAYBE_INTERVAL = (list, type(None))
 TEST_KEYS: Mapping[str, Any] = {
-    "asr": NUMBER,
-    "acc": NUMBER,
-    "asr_ci": list,
-    "acc_ci": list,
+    "asr": MAYBE_NUMBER,
+    "acc": MAYBE_NUMBER,
+    "asr_ci": MAYBE_INTERVAL,
+    "acc_ci": MAYBE_INTERVAL,
     "seeds": int,
+    "diverged": int,
 }
 TWIN_KEYS: Mapping[str, Any] = {
-    "asr": NUMBER,
-    "acc": NUMBER,
-    **dict.fromkeys(("asr_added", "acc_added"), (*NUMBER, type(None))),
-    **dict.fromkeys(("asr_added_ci", "acc_added_ci"), (list, type(None))),
+    **TEST_KEYS,
+    "pairs": int,
+    "asr_added": MAYBE_NUMBER,
+    "acc_added": MAYBE_NUMBER,
+    "asr_added_ci": MAYBE_INTERVAL,
+    "acc_added_ci": MAYBE_INTERVAL,
 }
 SUMMARY_KEYS: Mapping[str, Any] = {
     "study": str,
@@ -67,22 +72,24 @@ class Scores(NamedTuple):
     acc: float
 
 
-class Confirmed(NamedTuple):
-    """Scores on the test images, over fresh seeds, each with its 95% interval."""
+class FreshScores(NamedTuple):
+    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval."""
 
     asr: float
     acc: float
     asr_ci: tuple[float, float]
     acc_ci: tuple[float, float]
     seeds: int
+    diverged: int
 
 
 class Twin(NamedTuple):
-    """What distillation added to a confirmed point, against the same erase with beta = 0: mean and 95% interval of the
-    differences within each seed; the interval is None for one seed."""
+    """The same erases with beta = 0, and what distillation added: the mean differences within pairs of runs, with
+    their 95% intervals; None where the pairs are too few."""
 
     asr: float
     acc: float
+    pairs: int
     asr_added: float
     acc_added: float
     asr_added_ci: tuple[float, float] | None
@@ -92,13 +99,13 @@ class Twin(NamedTuple):
 class Point(NamedTuple):
     """A named result of summary.json; number is None for the victim, which no trial made.
 
-    test, twin: None where the point was not confirmed, or has no twin."""
+    test, twin: None where the point was not confirmed or all of its runs diverged, and where it has no twin."""
 
     name: str
     number: int | None
     params: dict[str, Any]
     scores: Scores
-    test: Confirmed | None = None
+    test: FreshScores | None = None
     twin: Twin | None = None
 
 
@@ -177,10 +184,23 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 
 def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> None:
-    """A point's test scores and twin, where it has them, are whole."""
+    """A point's test scores and twin, where it has them, are whole, and what they hold is in its range."""
     for name, keys in (("test", TEST_KEYS), ("twin", TWIN_KEYS)):
-        if point.get(name) is not None:
-            require_keys(path, {name: point[name]}, {name: keys}, f"{where}.")
+        content = point.get(name)
+        if content is None:
+            continue
+        require_keys(path, content, keys, f"{where}.{name}.")
+        for key, value in content.items():
+            low = -1 if "_added" in key else 0
+            for number in value if isinstance(value, list) else [value]:
+                if key.startswith(("asr", "acc")) and number is not None and not _is_within(number, low):
+                    raise damaged(path, f"has {number!r:.60} at {f'{where}.{name}.{key}'!r}")
+            if key.endswith("_ci") and value is not None and len(value) != 2:
+                raise damaged(path, f"has no two bounds at {f'{where}.{name}.{key}'!r}")
+
+
+def _is_within(number: Any, low: float) -> bool:
+    return isinstance(number, NUMBER) and low <= number <= 1
 
 
 def _point(name: str, content: Mapping[str, Any]) -> Point:
@@ -191,13 +211,13 @@ def _point(name: str, content: Mapping[str, Any]) -> Point:
         content["number"],
         content["params"],
         scores,
-        Confirmed(**{key: _plain(test[key]) for key in Confirmed._fields}) if test else None,
-        Twin(**{key: _plain(twin[key]) for key in Twin._fields}) if twin and twin["asr_added"] is not None else None,
+        FreshScores(**_fields(FreshScores, test)) if test and test["seeds"] else None,
+        Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
     )
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(content[name]) if isinstance(content[name], list) else content[name] for name in kind._fields}
 
 
 def _read_picture(path: Path) -> bytes | None:

@@ -50,3 +50,5 @@ class SearchSpace:
     """The points that it asks next: where there is reason to expect a good one. From there the sampler takes over."""
     clean_fractions: tuple[float, ...]
     """The domain's clean fractions where the user names none."""
+    version: int
+    """To be raised with every change of what `suggest` draws from: one record cannot hold trials of both."""

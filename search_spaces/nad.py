@@ -1,7 +1,8 @@
 """The paper's hyperparameters: which layers are distilled, how strongly, for how long, on how much clean data.
 
 Nobody has published how sensitive NAD is to these. The released code's betas were first (5000, 0, 0), then
-(0, 0, 5000), then (500, 1000, 1000), so each layer can be left out and each beta spans two orders of magnitude.
+(0, 0, 5000), then (500, 1000, 1000): so each layer can be left out, and each beta spans two orders of magnitude. In the
+deepest layer they end below 5000, which ruined the classifier of the embedded data in both schedules.
 
 The released code averages a layer's squared difference over its map, where the paper sums it. A group's map has a
 quarter of the pixels of the one before, so what is one beta for all layers to the paper is a factor of four from group
@@ -31,7 +32,7 @@ BETA_RANGE = (30.0, 3000.0)
 BALANCED_BETA = 500.0
 """Of the deepest layer, where all layers are distilled alike; four times that for each layer above."""
 EPOCHS_RANGE = (2, 20)
-"""Of the published schedules, which divide the learning rate after the second epoch, to the released code's number."""
+"""From where the published schedules first divide the learning rate to as many as the released code runs."""
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
@@ -131,4 +132,4 @@ def _training(preset: EraseConfig) -> Params:
     return {"schedule": preset.schedule, "cutout": preset.cutout, "epochs": preset.epochs}
 
 
-NAD = SearchSpace(suggest=suggest, controls=controls, starts=starts, clean_fractions=CLEAN_FRACTIONS)
+NAD = SearchSpace(suggest=suggest, controls=controls, starts=starts, clean_fractions=CLEAN_FRACTIONS, version=2)

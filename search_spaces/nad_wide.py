@@ -47,4 +47,6 @@ def distils(params: Params, layers: tuple[str, ...]) -> bool:
     return any(params[f"distil_{layer}"] for layer in layers)
 
 
-NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, starts=starts, clean_fractions=nad.CLEAN_FRACTIONS)
+NAD_WIDE = SearchSpace(
+    suggest=suggest, controls=controls, starts=starts, clean_fractions=nad.CLEAN_FRACTIONS, version=2
+)

@@ -70,9 +70,10 @@ class StudyConfig:
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
     max_acc_drop: float = 0.03
-    """The recommended setting loses at most this much accuracy against the victim."""
+    """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3
-    """Fresh seeds with which the points that matter are run again, on test images; 0 for none."""
+    """Fresh seeds with which the points that matter are run again, on test images, when the trials are done; the time
+    budget does not limit it. 0: none."""
     seed: int = 0
     """Seeds everything: the split, the victim, the trials, the sampler."""
 

@@ -37,6 +37,10 @@ VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
 
 
+NOTHING: Mapping[str, Any] = {"test": None, "twin": None}
+"""What summary.json says of a point that was not confirmed."""
+
+
 class Run(NamedTuple):
     """One erase of a confirmation: these settings, by this defender (from 1)."""
 
@@ -45,9 +49,14 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its attribute in the study's record; runs of equal settings share it, whichever trial they confirm."""
-        settings = json.dumps(describe_point(self.point), sort_keys=True)
-        return f"confirmation {hashlib.sha256(settings.encode()).hexdigest()[:16]} {self.draw}"
+        """Its attribute in the study's record."""
+        return f"{_prefix(self.point)}{self.draw}"
+
+
+def _prefix(point: Point) -> str:
+    """What the keys of all of a point's runs begin with; equal settings share them, whichever trial they confirm."""
+    settings = json.dumps(describe_point(point), sort_keys=True)
+    return f"confirmation {hashlib.sha256(settings.encode()).hexdigest()[:16]} "
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,12 @@ def plan(points: Iterable[Point], draws: int) -> list[Run]:
     return [Run(point, draw) for draw in range(1, draws + 1) for point in distinct]
 
 
+def missing(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
+    """Those of the runs that the record does not hold yet."""
+    recorded = study.user_attrs
+    return [run for run in runs if run.key not in recorded]
+
+
 def confirm(
     study: optuna.Study,
     runs: Sequence[Run],
@@ -90,26 +105,22 @@ def confirm(
     *,
     cpus: float,
     gpus: float,
-    on_done: Callable[[int, int], None],
+    on_done: Callable[[int], None],
 ) -> None:
-    """Make the runs that the record does not hold yet, in parallel; each is recorded as it ends.
+    """Make these runs in parallel; each is recorded as it ends, and then on_done hears how many have.
 
     workloads: of each draw, with its own holdout, its own teachers, and the test images as the exam.
     """
-    recorded = study.user_attrs
-    missing = [run for run in runs if run.key not in recorded]
-    ended = len(runs) - len(missing)
-    on_done(ended, len(runs))
+    ended = 0
 
     def keep(index: int, scores: Mapping[str, Any]) -> None:
         nonlocal ended
-        study.set_user_attr(missing[index].key, dict(scores))
+        study.set_user_attr(runs[index].key, dict(scores))
         ended += 1
-        on_done(ended, len(runs))
+        on_done(ended)
 
-    if missing:
-        arguments = [(run.draw, describe_point(run.point)) for run in missing]
-        engine.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
+    arguments = [(run.draw, describe_point(run.point)) for run in runs]
+    engine.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
 
 
 def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workload]) -> dict[str, Any]:
@@ -129,9 +140,11 @@ def reader(
     study: optuna.Study, point_of: Callable[[FrozenTrial], Point], counts: Counts
 ) -> Callable[[FrozenTrial | None], dict[str, Any]]:
     """What the record says now, as a function of a trial, or of None for the victim."""
-    recorded = study.user_attrs
+    recorded = {key: value for key, value in study.user_attrs.items() if key.startswith("confirmation ")}
 
     def read(trial: FrozenTrial | None) -> dict[str, Any]:
+        if not recorded:
+            return dict(NOTHING)
         return victim_results(recorded, counts) if trial is None else results(recorded, point_of(trial), counts)
 
     return read
@@ -144,39 +157,37 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
     """
     ours, twins = _by_draw(recorded, point), _by_draw(recorded, twin(point))
     if not ours:
-        return {"test": None, "twin": None}
+        return dict(NOTHING)
     test = _summarise(ours, counts)
     if not twins or not point.erase.weights:
-        return {"test": test, "twin": None}
+        return {**NOTHING, "test": test}
     pairs = [(ours[draw], twins[draw]) for draw in sorted(ours.keys() & twins.keys())]
-    added: dict[str, Any] = {}
+    finished = [(one, other) for one, other in pairs if "error" not in one and "error" not in other]
+    added: dict[str, Any] = {"pairs": len(finished)}
     for name in SCORES:
-        differences = [one[name] - other[name] for one, other in pairs]
+        differences = [one[name] - other[name] for one, other in finished]
         added[f"{name}_added"] = float(np.mean(differences)) if differences else None
-        added[f"{name}_added_ci"] = intervals.of_mean(differences)
+        added[f"{name}_added_ci"] = intervals.of_difference(differences)
     return {"test": test, "twin": {**_summarise(twins, counts), **added}}
 
 
 def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """`test` and `twin` of the victim itself, which is scored once: it depends on no defender."""
     scores = recorded.get(VICTIM)
-    return {"test": _summarise({0: scores}, counts) if scores else None, "twin": None}
+    return {**NOTHING, "test": _summarise({0: scores}, counts) if scores else None}
 
 
-def _by_draw(recorded: Mapping[str, Any], point: Point) -> dict[int, dict[str, float]]:
-    """Recorded scores of these settings; an erase that diverged has none."""
-    prefix = Run(point, 0).key.removesuffix("0")
-    return {
-        int(key.removeprefix(prefix)): scores
-        for key, scores in recorded.items()
-        if key.startswith(prefix) and "error" not in scores
-    }
+def _by_draw(recorded: Mapping[str, Any], point: Point) -> dict[int, dict[str, Any]]:
+    """What each draw's run of these settings recorded."""
+    prefix = _prefix(point)
+    return {int(key.removeprefix(prefix)): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
-def _summarise(scores: Mapping[int, Mapping[str, float]], counts: Counts) -> dict[str, Any]:
-    values = {name: [scores[draw][name] for draw in sorted(scores)] for name in SCORES}
-    return {
-        **{name: float(np.mean(values[name])) for name in SCORES},
-        **{f"{name}_ci": intervals.of_score(values[name], getattr(counts, name)) for name in SCORES},
-        "seeds": len(scores),
-    }
+def _summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
+    finished = [runs[draw] for draw in sorted(runs) if "error" not in runs[draw]]
+    summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
+    for name in SCORES:
+        values = [scores[name] for scores in finished]
+        summary[name] = float(np.mean(values)) if values else None
+        summary[f"{name}_ci"] = intervals.of_score(values, getattr(counts, name)) if values else None
+    return summary

@@ -43,7 +43,7 @@ class Workload:
     """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
     holdout_labels: Array
     clean_images: Array
-    """The validation exam; see nad.evaluation.Exam."""
+    """The exam that erased models sit: validation images in the search, test images in the confirmation."""
     clean_labels: Array
     triggered_images: Array
     triggered_labels: Array
@@ -61,7 +61,7 @@ class Workload:
         return _images(self.holdout_images[:count], self.holdout_labels[:count])
 
     def exam(self) -> Exam:
-        """What the objectives are measured on."""
+        """What erased models are scored on."""
         return Exam(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
@@ -80,17 +80,19 @@ def describe_point(point: Point) -> dict[str, Any]:
     return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
 
 
-def make_teacher_weights(clean_fraction: float, workload: Workload) -> Weights:
-    """The teacher of one clean fraction, which all trials with that fraction share.
+def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workload]) -> Weights:
+    """The teacher of one draw and clean fraction, which all erases by that defender share.
 
     Raises: EraseDiverged where its fine-tuning fails.
     """
+    draw, clean_fraction = which
+    workload = workloads[draw]
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
     teacher = workload.network(workload.victim, device)
-    which = (str(workload.draw),) if workload.draw else ()
-    draws = generator(workload.seed, "teacher", f"{clean_fraction:g}", *which)
-    make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=draws, device=device)
+    other_defender = (draw,) if draw else ()
+    batches = generator(workload.seed, "teacher", f"{clean_fraction:g}", *other_defender)
+    make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=batches, device=device)
     return as_arrays(teacher.state_dict())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -74,12 +74,12 @@ def prepare_victim(
     return victim
 
 
-def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, draw: int = 0) -> Workload:
-    """The block that every worker reads; its teachers are still to be made.
+def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam) -> Workload:
+    """The block that every worker reads, with the study's own defender; its teachers are still to be made.
 
-    exam: what erased models are scored on.  draw: which defender's images they are erased with.
+    exam: what erased models are scored on.
     """
-    largest = scenario.holdout(max(config.fractions), draw)
+    largest = scenario.holdout(max(config.fractions))
     return Workload(
         model=config.model,
         classes=scenario.dataset.classes,
@@ -96,45 +96,64 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
         victim=as_arrays(victim.state),
         teachers={},
         threads=config.cpus_per_trial,
-        draw=draw,
     )
 
 
-def with_teachers(
-    workload: Workload, config: StudyConfig, fractions: Sequence[float], images: str, cache: Path, display: Display
-) -> Workload:
-    """The same block with the teacher of each of these clean fractions, made in parallel or taken from the cache.
+def for_draw(workload: Workload, scenario: Scenario, clean_fraction: float, draw: int) -> Workload:
+    """The same block for another defender, who owns images up to this clean fraction; all else is shared memory."""
+    owned = scenario.holdout(clean_fraction, draw)
+    return replace(workload, holdout_images=owned.images.numpy(), holdout_labels=owned.labels.numpy(), draw=draw)
 
-    images: fingerprint of the data set, for the cache.
+
+def with_teachers(
+    workloads: Mapping[int, Workload],
+    wanted: Iterable[tuple[int, float]],
+    config: StudyConfig,
+    images: str,
+    cache: Path,
+    display: Display,
+) -> dict[int, Workload]:
+    """The same blocks with the wanted teachers, made in parallel or taken from the cache.
+
+    workloads: by draw.  wanted: draw and clean fraction of each teacher.  images: fingerprint of the data set, for the
+    cache.
     """
-    victim = state_digest({name: torch.from_numpy(values) for name, values in workload.victim.items()})
-    shared = {"victim": victim, "images": images, "seed": config.seed, "config": asdict(TEACHER), "flip": workload.flip}
-    shared["draw"] = workload.draw
-    paths = {
-        fraction: entry(cache / "models", "teacher", {**shared, "clean_fraction": fraction}) for fraction in fractions
+    one = next(iter(workloads.values()))
+    facts = {
+        "victim": state_digest({name: torch.from_numpy(values) for name, values in one.victim.items()}),
+        "images": images,
+        "seed": config.seed,
+        "config": asdict(TEACHER),
+        "flip": one.flip,
     }
-    found = {fraction: load_entry(path) for fraction, path in paths.items()}
-    teachers: dict[float, Weights] = {
-        fraction: as_arrays(checkpoint.state) for fraction, checkpoint in found.items() if checkpoint is not None
+    cards = {(draw, fraction): {**facts, "draw": draw, "clean_fraction": fraction} for draw, fraction in wanted}
+    paths = {which: entry(cache / "models", "teacher", card) for which, card in cards.items()}
+    found = {which: load_entry(path) for which, path in paths.items()}
+    teachers: dict[tuple[int, float], Weights] = {
+        which: as_arrays(checkpoint.state) for which, checkpoint in found.items() if checkpoint is not None
     }
     # The largest first: a long task that starts last would keep one worker waiting for the others.
-    missing = [fraction for fraction in sorted(fractions, reverse=True) if fraction not in teachers]
+    missing = sorted((which for which in cards if which not in teachers), key=lambda which: -which[1])
     if missing:
         with display.stage("teachers", "made") as step:
             step(len(teachers), len(paths))
 
             def keep(index: int, weights: Weights) -> None:
-                teachers[missing[index]] = weights
+                which = missing[index]
+                teachers[which] = weights
                 state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
-                save(paths[missing[index]], Checkpoint(state, {**shared, "clean_fraction": missing[index]}))
+                save(paths[which], Checkpoint(state, cards[which]))
                 step(len(teachers), len(paths))
 
             engine.run_tasks(
                 make_teacher_weights,
                 missing,
-                payload=workload,
+                payload=dict(workloads),
                 cpus=config.cpus_per_trial,
                 gpus=config.gpus_per_trial,
                 on_done=keep,
             )
-    return replace(workload, teachers=teachers)
+    return {
+        draw: replace(workload, teachers={which[1]: weights for which, weights in teachers.items() if which[0] == draw})
+        for draw, workload in workloads.items()
+    }

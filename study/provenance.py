@@ -11,6 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+import search_spaces
 from nad.attacks import describe
 from nad.data import fingerprint
 from nad.errors import ConfigError
@@ -18,7 +21,7 @@ from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.config import StudyConfig
 
-PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scikit-image")
+PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
 
 def versions() -> dict[str, str]:
@@ -55,6 +58,7 @@ def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig) -> d
         "seed": config.seed,
         "victim": asdict(victim),
         "space": config.space,
+        "space version": search_spaces.get(config.space).version,
         "clean fractions": config.fractions,
         "threads per trial": config.cpus_per_trial,
     }
@@ -75,6 +79,21 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
             f"the study {name!r} was made with {', '.join(differences)}; give the same settings to go on with it, or"
             " another --name to start a new one"
         )
+
+
+def require_same_victim(study: optuna.Study, digest: str) -> None:
+    """Raise ConfigError where a resumed study's victim was lost from the cache, trained again and came out otherwise.
+
+    Weights depend on the processor and on the number of threads. digest: of the victim's weights; kept in the record.
+    """
+    recorded = study.user_attrs.get("victim_sha256")
+    if recorded not in (None, digest):
+        raise ConfigError(
+            f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, which is no longer in the"
+            f" cache, and training it again gave {_brief(digest)}; choose another --name to start a new study"
+        )
+    if recorded is None:
+        study.set_user_attr("victim_sha256", digest)
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,12 +46,12 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-Confirmed = Callable[[FrozenTrial | None], Mapping[str, Any]]
+ConfirmationOf = Callable[[FrozenTrial | None], Mapping[str, Any]]
 """`test` and `twin` of a trial's settings, or of the victim (None); see `study.confirmation`."""
 
 
 def results(
-    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmed: Confirmed
+    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmed: ConfirmationOf
 ) -> dict[str, Any]:
     """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
 

@@ -36,7 +36,7 @@ from study.clock import Clock
 from study.config import StudyConfig
 from study.folder import open_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import driver_device, load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import driver_device, for_draw, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
@@ -91,10 +91,12 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
+        provenance.require_same_victim(study, state_digest(victim.state))
         clock = Clock(study, started)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
-        test_counts = confirmation.Counts(asr=len(scenario.test.triggered), acc=len(scenario.test.clean))
+        others = int((scenario.dataset.test.labels != scenario.attack.target).sum())
+        test_counts = confirmation.Counts(asr=others, acc=len(scenario.dataset.test))
 
         def write_records() -> None:
             records.write_table(folder.trials, records.trials_table(study))
@@ -107,15 +109,20 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         with engine.ray_session(cpus=config.cpus):
             with clock.stage("teachers"):
                 workload = make_workload(config, scenario, victim, scenario.validation)
-                workload = with_teachers(workload, config, config.fractions, images, cache, display)
+                wanted = [(workload.draw, fraction) for fraction in config.fractions]
+                workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
                 with clock.stage("trials"):
                     search(config, study, workload, victim.scores.acc, display, write_records)
-                if config.confirm:
-                    with clock.stage("confirmation"):
-                        confirm(config, study, scenario, victim, images, cache, display)
             finally:
                 write_records()
+            if config.confirm:
+                build(folder.path)  # what comes may take long: there is something to look at
+                try:
+                    with clock.stage("confirmation"):
+                        confirm(config, study, scenario, victim, images, cache, display)
+                finally:
+                    write_records()
         return build(folder.path)
 
 
@@ -179,25 +186,29 @@ def confirm(
     cache: Path,
     display: Display,
 ) -> None:
-    """Run the points that matter again, with fresh seeds and clean images, on the test images."""
+    """Run the points that matter again, with fresh seeds and other draws of clean images, on the test images."""
     trials = confirmation.chosen(study, victim.scores.acc, config.max_acc_drop)
-    points = [config.point_of(trial) for trial in trials]
-    fractions = sorted({point.clean_fraction for point in points})
-    draws = range(1, config.confirm + 1)
-    workloads = {draw: make_workload(config, scenario, victim, scenario.test, draw) for draw in draws}
-    for draw, workload in workloads.items():
-        workloads[draw] = with_teachers(workload, config, fractions, images, cache, display)
-    if confirmation.VICTIM not in study.user_attrs:
-        scores = score_victim(config.model, scenario, victim, driver_device())
-        study.set_user_attr(confirmation.VICTIM, scores._asdict())
+    planned = confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
+    runs = confirmation.missing(study, planned)
+    if not runs:
+        return
+    scores = score_victim(config.model, scenario, victim, driver_device())
+    study.set_user_attr(confirmation.VICTIM, scores._asdict())
+    teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
+    largest = max(fraction for _draw, fraction in teachers)
+    block = make_workload(config, scenario, victim, scenario.test)
+    blocks = {draw: for_draw(block, scenario, largest, draw) for draw in sorted({run.draw for run in runs})}
+    blocks = with_teachers(blocks, teachers, config, images, cache, display)
     with display.stage("confirmation", "runs") as step:
+        before = len(planned) - len(runs)
+        step(before, len(planned))
         confirmation.confirm(
             study,
-            confirmation.plan(points, config.confirm),
-            workloads,
+            runs,
+            blocks,
             cpus=config.cpus_per_trial,
             gpus=config.gpus_per_trial,
-            on_done=step,
+            on_done=lambda ended: step(before + ended, len(planned)),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -36,6 +36,7 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
     return model.to(memory_format=torch.channels_last)
 
 
+@cache
 def distillation_layers(name: str) -> tuple[str, ...]:
     """The named layers of a model that NAD can distil, shallow to deep.
 

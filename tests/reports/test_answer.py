@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
-from reports.study_folder import Confirmed, Point, Scores, Study, Twin, read_study
+from reports.study_folder import FreshScores, Point, Scores, Study, Twin, read_study
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
@@ -121,7 +121,7 @@ def test_an_unfinished_study_says_how_far_it_is(
 def _confirmed(study: Study, twin: Twin | None) -> str:
     """The answer's reasons where the recommended point has these test scores."""
     assert study.recommended is not None
-    test = Confirmed(asr=0.301, acc=0.745, asr_ci=(0.2, 0.4), acc_ci=(0.73, 0.76), seeds=3)
+    test = FreshScores(asr=0.301, acc=0.745, asr_ci=(0.2, 0.4), acc_ci=(0.73, 0.76), seeds=3, diverged=0)
     return " ".join(answer(replace(study, recommended=study.recommended._replace(test=test, twin=twin))).reasons)
 
 
@@ -137,13 +137,15 @@ def test_test_scores_are_said_with_their_intervals(study: Study) -> None:
         ((-0.7, -0.3), "Distillation lowers ASR here."),
         ((-0.7, 0.1), "these seeds do not show that distillation lowers ASR"),
         ((0.1, 0.3), "Distillation raises ASR here."),
-        (None, "One seed cannot tell this from chance."),
+        (None, "So few pairs of runs cannot tell this from chance."),
     ],
 )
 def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
     study: Study, bounds: tuple[float, float] | None, verdict: str
 ) -> None:
-    twin = Twin(asr=0.801, acc=0.75, asr_added=-0.5, acc_added=-0.005, asr_added_ci=bounds, acc_added_ci=bounds)
+    twin = Twin(
+        asr=0.801, acc=0.75, pairs=3, asr_added=-0.5, acc_added=-0.005, asr_added_ci=bounds, acc_added_ci=bounds
+    )
     text = _confirmed(study, twin)
     assert "end at 80.1% ASR and 75.0% ACC: distillation moved ASR by −50.0 points" in text
     assert verdict in text
@@ -152,6 +154,26 @@ def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
 def test_caveats_point_to_the_test_scores_where_there_are_some(study: Study) -> None:
     assert "expect the recommended setting to be worse" in caveats(study)[0]
     assert study.recommended is not None
-    test = Confirmed(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3)
+    test = FreshScores(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=2, diverged=1)
     confirmed = replace(study, recommended=study.recommended._replace(test=test))
-    assert "its test scores are what to expect" in caveats(confirmed)[0]
+    assert "the test scores of the recommended setting are what to expect" in caveats(confirmed)[0]
+    assert "1 of 3 runs diverged" in " ".join(answer(confirmed).reasons)
+
+
+def test_a_loss_on_the_test_images_that_is_not_allowed_is_said(study: Study) -> None:
+    assert study.recommended is not None
+    test = FreshScores(asr=0.3, acc=0.72, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3, diverged=0)
+    before = test._replace(asr=0.95, acc=0.78)
+    chosen, victim = study.recommended._replace(test=test), study.victim._replace(test=before)
+    text = " ".join(answer(replace(study, recommended=chosen, victim=victim)).reasons)
+    assert "loses 6.0 points of accuracy, more than the 3 that are allowed" in text
+    kept = replace(study, recommended=chosen._replace(test=test._replace(acc=0.75)), victim=victim)
+    assert "are allowed" not in " ".join(answer(kept).reasons)
+
+
+def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_caveats(study: Study) -> None:
+    test = FreshScores(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3, diverged=0)
+    controls = tuple(control._replace(test=test) for control in study.controls)
+    sentence = caveats(replace(study, recommended=None, controls=controls))[0]
+    assert sentence.startswith("Scores that are not called test scores were")
+    assert "recommended setting" not in sentence

@@ -37,3 +37,15 @@ def test_scores_of_one_seed_get_the_binomial_interval_and_others_stay_fractions(
     low, high = intervals.of_score([0.0, 0.02, 0.1], 200)
     assert low == 0.0
     assert 0.1 < high < 1.0
+
+
+def test_seeds_that_agree_know_a_score_no_better_than_the_images_allow() -> None:
+    assert intervals.of_score([1.0, 1.0, 1.0], 200) == pytest.approx(intervals.of_share(1.0, 200))
+
+
+def test_differences_stay_differences_of_shares_and_equal_ones_claim_nothing() -> None:
+    assert intervals.of_difference([-0.5, -0.1]) == (-1.0, 1.0)
+    assert intervals.of_difference([-0.5, -0.5, -0.5]) is None
+    assert intervals.of_difference([-0.5]) is None
+    low, high = intervals.of_difference([-0.5, -0.52, -0.48, -0.5]) or (0, 0)
+    assert -0.6 < low < -0.5 < high < -0.4

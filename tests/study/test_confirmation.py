@@ -61,7 +61,7 @@ def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_differenc
         Run(NAD, 1).key: scores(0.1, 0.80),
         Run(NAD, 2).key: scores(0.3, 0.70),
         Run(TUNING, 1).key: scores(0.6, 0.82),
-        Run(TUNING, 2).key: scores(0.8, 0.72),
+        Run(TUNING, 2).key: scores(0.78, 0.72),
     }
     found = results(recorded, NAD, COUNTS)
     assert found["test"]["asr"] == pytest.approx(0.2)
@@ -70,8 +70,9 @@ def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_differenc
     assert low < 0.7
     assert high > 0.8
     # the two draws differ a lot, but the pairs agree: that is what pairing is for
-    assert found["twin"]["asr_added"] == pytest.approx(-0.5)
-    assert found["twin"]["asr_added_ci"] == pytest.approx((-0.5, -0.5))
+    assert found["twin"]["asr_added"] == pytest.approx(-0.49)
+    low, high = found["twin"]["asr_added_ci"]
+    assert high - low == pytest.approx(2 * 12.706 * 0.01, rel=1e-3)  # Student's t with one degree of freedom
     assert found["twin"]["acc_added"] == pytest.approx(-0.02)
 
 
@@ -82,8 +83,13 @@ def test_only_draws_that_both_finished_are_paired() -> None:
         Run(TUNING, 2).key: scores(0.6, 0.8),
     }
     found = results(recorded, NAD, COUNTS)
-    assert found["test"]["seeds"] == 1
-    assert (found["twin"]["asr_added"], found["twin"]["asr_added_ci"]) == (None, None)
+    assert (found["test"]["seeds"], found["test"]["diverged"]) == (1, 1)
+    assert (found["twin"]["pairs"], found["twin"]["asr_added"], found["twin"]["asr_added_ci"]) == (0, None, None)
+
+
+def test_point_whose_runs_all_diverged_is_not_one_that_was_not_confirmed() -> None:
+    found = results({Run(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
+    assert found["test"] == {"seeds": 0, "diverged": 1, "asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
 
 
 def test_what_was_not_run_is_null() -> None:

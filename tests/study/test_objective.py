@@ -15,7 +15,7 @@ from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
 from study.config import StudyConfig
 from study.objective import describe_point, make_teacher_weights, measure, run_trial
-from study.preparation import make_workload
+from study.preparation import for_draw, make_workload
 
 CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
 QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
@@ -27,7 +27,7 @@ def workload(image_folder, cache):
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
     block = make_workload(CONFIG, scenario, victim, scenario.validation)
-    teachers = {fraction: make_teacher_weights(fraction, block) for fraction in (0.1, 0.2)}
+    teachers = {fraction: make_teacher_weights((0, fraction), {0: block}) for fraction in (0.1, 0.2)}
     return dataclasses.replace(block, teachers=teachers)
 
 
@@ -108,5 +108,5 @@ def test_another_draw_is_another_defender(workload, image_folder, cache):
     assert torch.equal(other.images, scenario.holdout(0.2, draw=1).images)
     assert torch.equal(other.images[: len(scenario.holdout(0.1))], scenario.holdout(0.1, draw=1).images)
     assert set(other.labels.bincount().tolist()) == {len(other) // 4}
-    teacher = make_teacher_weights(0.1, dataclasses.replace(workload, draw=1))
+    teacher = make_teacher_weights((1, 0.1), {1: for_draw(workload, scenario, 0.1, 1)})
     assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])

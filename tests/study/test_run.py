@@ -121,9 +121,19 @@ def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, fi
         assert (control["twin"] is not None) == control["name"].startswith("nad")
     assert found["seconds"]["confirmation"] > 0
     assert "test ASR" in (folder / "report.html").read_text()
+    assert all(point["test"]["seeds"] == 2 for point in (found["front"][0], found["front"][-1]))
     monkeypatch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     assert main(again) == 0
     assert summary(folder)["controls"] == found["controls"]
+
+
+def test_victim_that_was_lost_and_came_out_otherwise_is_refused(options, finished, tmp_path, capsys):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
+    study.set_user_attr("victim_sha256", "0" * 64)
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 2
+    assert "was made on the victim 000000000000..., which is no longer in the cache" in capsys.readouterr().err
 
 
 def test_front_and_recommendation_follow_from_the_trials(finished):
