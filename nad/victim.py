@@ -16,7 +16,7 @@ from nad.attacks import Attack, describe
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.errors import TrainingDiverged, WeakBackdoor
-from nad.evaluation import Scores, evaluate
+from nad.evaluation import Exam, Scores, evaluate
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.training import TrainConfig, train
@@ -72,17 +72,15 @@ def train_victim(
     Raises: TrainingDiverged where its loss is no longer finite.
     """
     made = _trained(scenario, model, config, scenario.attack, cache, device, progress)
-    student = models.make(model, scenario.dataset.classes)
-    student.load_state_dict(made.state)
-    scores = evaluate(student.to(device), scenario.validation, device=device)
+    scores = score_state(made.state, model, scenario, scenario.validation, device)
     return Victim(made.state, scores, float(str(made.card["seconds"])))
 
 
-def score_victim(model: str, scenario: Scenario, victim: Victim, device: torch.device | None = None) -> Scores:
-    """The victim's scores on the test images."""
+def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:
+    """The scores of a model with these weights."""
     network = models.make(model, scenario.dataset.classes)
-    network.load_state_dict(victim.state)
-    return evaluate(network.to(device), scenario.test, device=device)
+    network.load_state_dict(state)
+    return evaluate(network.to(device), exam, device=device)
 
 
 def reference_accuracy(
@@ -96,9 +94,7 @@ def reference_accuracy(
 ) -> float:
     """Validation accuracy of a clean model of the same recipe, cached like the victim."""
     made = _trained(scenario, model, config, None, cache, device, progress)
-    reference = models.make(model, scenario.dataset.classes)
-    reference.load_state_dict(made.state)
-    return evaluate(reference.to(device), scenario.validation, device=device).acc
+    return score_state(made.state, model, scenario, scenario.validation, device).acc
 
 
 def require_backdoor(victim: Victim, reference_acc: float | None = None) -> None:

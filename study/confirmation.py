@@ -1,9 +1,9 @@
-"""Running the points that matter again: fresh seeds, fresh clean images, the test images, and each point's twin.
+"""Running the points that matter again: fresh seeds, other draws of clean images, the test images, each point's twin.
 
 The search picks the best of many noisy runs, so its own scores flatter what it picked. Here the recommended point, the
-knee, the ends of the front and the controls are erased again by defenders who own other clean images, and scored on
-test images that nothing was tuned on. The twin of a point is the same erase with beta = 0, by the same defender in the
-same batches: what the two differ by is what distillation added.
+knee, the ends of the front and the controls are erased again by defenders who drew their clean images anew, and scored
+on test images that nothing was tuned on. The twin of a point is the same erase with beta = 0, by the same defender in
+the same batches: what the two differ by is what distillation added.
 
 The study's storage is the record here too: one attribute of the study for each run, so that a confirmation goes on
 where it was interrupted.
@@ -19,23 +19,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nad.errors import EraseDiverged
 from nad.seeds import derive
 from reports import intervals
-from reports.frontier import constrained_pick, front_order, knee
-from reports.objectives import OBJECTIVES, costs
+from reports.frontier import front_order, knee
+from reports.objectives import OBJECTIVES
 from search_spaces import Point
 from study import engine
 from study.objective import Workload, describe_point, measure
+from study.records import standing
 
 SCORES = tuple(objective.name for objective in OBJECTIVES)
 
-
 VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
-
 
 NOTHING: Mapping[str, Any] = {"test": None, "twin": None}
 """What summary.json says of a point that was not confirmed."""
@@ -69,13 +68,10 @@ class Counts:
 
 def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> list[FrozenTrial]:
     """The trials worth confirming, by number: the recommended one, the knee, the ends of the front, the controls."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete, cost, pick = standing(study, victim_acc, max_acc_drop)
     if not complete:
         return []
-    values = np.array([trial.values for trial in complete], dtype=float)
-    cost = costs(values)
     front = front_order(cost)
-    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim_acc, max_acc_drop=max_acc_drop)
     indices = {int(front[0]), int(front[-1]), pick, knee(cost)}
     indices |= {index for index, trial in enumerate(complete) if "control" in trial.user_attrs}
     return [complete[index] for index in sorted(index for index in indices if index is not None)]

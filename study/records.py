@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nad.errors import NadError
 from reports.frontier import constrained_pick, front_order, hypervolume
-from reports.objectives import OBJECTIVES, costs
+from reports.objectives import OBJECTIVES, Floats, costs
 
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 _COLUMNS = (
@@ -46,6 +46,24 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
+class Standing(NamedTuple):
+    """Where a study's search stands."""
+
+    complete: list[FrozenTrial]
+    costs: Floats
+    """(n, 2), of the complete trials; see reports.objectives."""
+    pick: int | None
+    """Index of the recommended one, if any keeps enough accuracy."""
+
+
+def standing(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Standing:
+    """The complete trials, their costs, and which one is recommended."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
+    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim_acc, max_acc_drop=max_acc_drop)
+    return Standing(complete, costs(values), pick)
+
+
 ConfirmationOf = Callable[[FrozenTrial | None], Mapping[str, Any]]
 """`test` and `twin` of a trial's settings, or of the victim (None); see `study.confirmation`."""
 
@@ -57,10 +75,7 @@ def results(
 
     victim: validation `acc` and `asr` before any defence.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
-    cost = costs(values)
-    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim["acc"], max_acc_drop=max_acc_drop)
+    complete, cost, pick = standing(study, victim["acc"], max_acc_drop)
     why = _why(pick, victim["acc"], max_acc_drop)
 
     def point(trial: FrozenTrial) -> dict[str, Any]:

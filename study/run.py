@@ -28,7 +28,7 @@ from nad.checkpoints import state_digest
 from nad.errors import NadError
 from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim, VictimConfig, score_victim
+from nad.victim import Victim, VictimConfig, score_state
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from study import confirmation, engine, provenance, records
@@ -192,7 +192,7 @@ def confirm(
     runs = confirmation.missing(study, planned)
     if not runs:
         return
-    scores = score_victim(config.model, scenario, victim, driver_device())
+    scores = score_state(victim.state, config.model, scenario, scenario.test, driver_device())
     study.set_user_attr(confirmation.VICTIM, scores._asdict())
     teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
     largest = max(fraction for _draw, fraction in teachers)
