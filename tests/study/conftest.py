@@ -9,6 +9,9 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from toys import DIRECTIONS
+
+from study.storage import open_study
 
 CLASSES = 4
 SIZE = 16
@@ -49,3 +52,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(tmp_path: Path, tables: Path) -> str:
     shutil.copy(tables, tmp_path / "study.db")
     return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def study(url: str) -> optuna.study.Study:
+    return open_study(url, "s", "random", 0, DIRECTIONS)
