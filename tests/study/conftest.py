@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
 
+from study import engine
 from study.storage import open_study
 
 CLASSES = 4
@@ -57,3 +61,13 @@ def url(tmp_path: Path, tables: Path) -> str:
 @pytest.fixture
 def study(url: str) -> optuna.study.Study:
     return open_study(url, "s", "random", 0, DIRECTIONS)
+
+
+@pytest.fixture(scope="module")
+def ray_started() -> Iterator[None]:
+    start = time.perf_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", IMPORTABLE)
+        with engine.ray_session(cpus=SLOTS):
+            print(f"\nRay started in {time.perf_counter() - start:.1f} s")
+            yield

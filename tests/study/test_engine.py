@@ -1,121 +1,35 @@
-"""The engine with real Ray and a real SQLite file. Everything that workers call is at this module's top level."""
+"""The engine with real Ray and a real SQLite file."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-import re
 import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from processes import wait_until
+from toy_engine import (
+    SLOTS,
+    die,
+    diverge,
+    meet,
+    open_toy,
+    searcher_of,
+    slow,
+    square,
+    states,
+    toy,
+)
 
 from nad.errors import ConfigError, EraseDiverged, NadError
 from study import engine
-from study.search import OptunaSearcher, TrialEvent, enqueue
-from study.storage import open_study
-
-METRICS = ("asr", "acc")
-DIRECTIONS = ("minimize", "maximize")
-SLOTS = 2
-IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers import this module, too
-
-
-# what runs in workers
-
-
-def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: engine.Report) -> None:
-    """Scores at once, or fails in the way that the payload plans for this trial number."""
-    plan = payload["plan"].get(config["number"], "score")
-    x = config["params"]["x"]
-    scores = {"asr": x, "acc": 1 - x * x}
-    if plan == "raise":
-        raise ValueError("this trial's own mistake")
-    if plan == "diverge":
-        raise EraseDiverged("the loss is no longer finite in epoch 2")
-    if plan == "die":
-        os._exit(1)
-    if plan == "return":
-        return
-    report({"epoch": 1, **scores})
-    if plan == "nan":
-        scores["acc"] = float("nan")
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    report({"final": True, **scores, "pid": os.getpid(), "threads": threads, "folder": os.getcwd()})
-
-
-def slow(config: Mapping[str, Any], payload: Any, report: engine.Report) -> None:
-    """The first ones score, the others take for ever."""
-    toy(config, {"plan": {}}, report) if config["number"] < payload else time.sleep(600)
-
-
-def meet(config: Mapping[str, Any], payload: Path, report: engine.Report) -> None:
-    """Ends when a second trial has come."""
-    (payload / str(config["number"])).touch()
-    while len(list(payload.iterdir())) < 2:
-        time.sleep(0.05)
-    toy(config, {"plan": {}}, report)
-
-
-def square(number: int, payload: Mapping[str, Any]) -> tuple[int, bool]:
-    time.sleep(0.2 if number == 0 else 0.0)  # the first ends last
-    return number**2 + int(payload["zeros"].sum()), payload["zeros"].flags.writeable
-
-
-def die(number: int, payload: Any) -> None:
-    os._exit(1)
-
-
-def diverge(number: int, payload: Any) -> None:
-    if number:
-        raise EraseDiverged(f"teacher {number} diverged")
-
-
-def space(trial: optuna.Trial) -> dict[str, Any]:
-    return {"x": trial.suggest_float("x", 0.0, 1.0)}
-
-
-# the driver
-
-
-def open_toy(folder: Path) -> optuna.study.Study:
-    return open_study(f"sqlite:///{folder}/study.db", "toy", "random", 0, DIRECTIONS)
-
-
-def searcher_of(study: optuna.study.Study, wanted: int, **settings: Any) -> OptunaSearcher:
-    return OptunaSearcher(study, settings.pop("space", space), METRICS, wanted, **{"seed": 0, **settings})
-
-
-def drive(folder: Path) -> None:
-    """A whole driver process: three trials score, the next two run until somebody ends this."""
-    study = open_toy(folder)
-    enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
-    with engine.ray_session(cpus=SLOTS):
-        engine.run_trials(slow, searcher_of(study, wanted=8), payload=3, slots=SLOTS)
-
-
-def states(study: optuna.study.Study) -> dict[str, int]:
-    return dict(Counter(trial.state.name for trial in study.trials))
-
-
-@pytest.fixture(scope="module")
-def ray_started() -> Iterator[None]:
-    start = time.perf_counter()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", IMPORTABLE)
-        with engine.ray_session(cpus=SLOTS):
-            print(f"\nRay started in {time.perf_counter() - start:.1f} s")
-            yield
+from study.search import TrialEvent
 
 
 class Ran:
@@ -271,143 +185,3 @@ def test_error_of_a_task_comes_home_as_it_was_raised(ray_started: None) -> None:
 def test_task_whose_process_dies_is_one_sentence(ray_started: None) -> None:
     with pytest.raises(NadError, match=r"^a worker process was lost \(WorkerCrashedError\)"):
         engine.run_tasks(die, [0])
-
-
-# the kernel's view
-
-
-def processes_below(pid: int) -> set[int]:
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def sockets_of(pid: int) -> set[str]:
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").glob("*"):
-        try:
-            found |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def listening_addresses(pids: set[int]) -> set[str]:
-    mine = set().union(*(sockets_of(pid) for pid in pids))
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in mine:
-                found.add(fields[1].partition(":")[0])
-    return found
-
-
-def test_embedded_ray_listens_on_the_loopback_only(ran: Ran) -> None:
-    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-    family = processes_below(os.getpid())
-    assert len(family) > 3
-    addresses = listening_addresses(family)
-    assert addresses
-    assert addresses <= loopback
-
-
-def test_token_is_asked_for_and_not_written_down(ray_started: None) -> None:
-    assert os.environ["RAY_AUTH_MODE"] == "token"
-    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
-    assert not (Path.home() / ".ray").exists()
-    commands = "".join(command_of(pid) for pid in processes_below(os.getpid()))
-    assert "gcs_server" in commands
-    assert os.environ["RAY_AUTH_TOKEN"] not in commands
-
-
-# the driver's end
-
-
-@pytest.fixture
-def short_tmp() -> Iterator[Path]:
-    """For a driver's temporary files; pytest's own path is too long for Ray's sockets."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        yield Path(folder)
-
-
-def start_driver(folder: Path, tmp: Path) -> subprocess.Popen[str]:
-    code = f"import test_engine, pathlib; test_engine.drive(pathlib.Path({str(folder)!r}))"
-    return subprocess.Popen(  # of its own session: Ctrl-C goes to a whole process group
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": IMPORTABLE, "TMPDIR": str(tmp)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_until_two_run(study: optuna.study.Study, process: subprocess.Popen[str]) -> None:
-    ready = {"COMPLETE": 3, "RUNNING": 2}
-    try:
-        wait_until(lambda: states(study) == ready or process.poll() is not None, seconds=120)
-    finally:
-        if states(study) != ready:
-            process.kill()
-            pytest.fail(process.communicate()[1])
-
-
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_path: Path, short_tmp: Path) -> None:
-    study = open_toy(tmp_path)
-    process = start_driver(tmp_path, short_tmp)
-    wait_until_two_run(study, process)
-    family = {
-        pid for pid in processes_below(process.pid) if "Agent" not in command_of(pid)
-    }  # Ray's take a minute to go
-    before = study.trials
-    process.kill()
-    output = process.communicate()
-    study = open_toy(tmp_path)
-    engine.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
-    assert output == ("", ""), "a driver is silent"
-    assert states(study) == {"COMPLETE": 8, "FAIL": 2}
-    after = study.trials
-    finished = [trial.number for trial in before if trial.state.name == "COMPLETE"]
-    assert [after[number] for number in finished] == [before[number] for number in finished]
-    in_flight = [trial.params for trial in before if trial.state.name == "RUNNING"]
-    assert [trial.params for trial in after[5:7]] == in_flight
-    assert [trial.user_attrs.get("control") for trial in after].count("fine-tuning") == 1
-    wait_until(lambda: not alive(family))
-
-
-def test_interrupted_driver_cleans_up_after_itself(tmp_path: Path, short_tmp: Path) -> None:
-    study = open_toy(tmp_path)
-    process = start_driver(tmp_path, short_tmp)
-    wait_until_two_run(study, process)
-    family = processes_below(process.pid)
-    assert {entry.stat().st_mode & 0o777 for entry in short_tmp.iterdir()} == {0o700}
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert out == ""
-    assert err.strip().endswith("KeyboardInterrupt")
-    assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
-    assert not list(short_tmp.iterdir())
-    assert not alive(family)

@@ -1,0 +1,116 @@
+"""The driver as others see it: what it opens to the network, and what it leaves when it is killed or interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from processes import alive, command_of, listening_addresses, processes_below, wait_until
+from toy_engine import (
+    IMPORTABLE,
+    SLOTS,
+    open_toy,
+    searcher_of,
+    square,
+    states,
+    toy,
+)
+
+from study import engine
+
+
+def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
+    engine.run_tasks(square, range(SLOTS), payload={"zeros": np.zeros(1)})  # so that workers run, too
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    family = processes_below(os.getpid())
+    assert len(family) > 3
+    addresses = listening_addresses(family)
+    assert addresses
+    assert addresses <= loopback
+
+
+def test_token_is_asked_for_and_not_written_down(ray_started: None) -> None:
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
+    assert not (Path.home() / ".ray").exists()
+    commands = "".join(command_of(pid) for pid in processes_below(os.getpid()))
+    assert "gcs_server" in commands
+    assert os.environ["RAY_AUTH_TOKEN"] not in commands
+
+
+# the driver's end
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """For a driver's temporary files; pytest's own path is too long for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def start_driver(folder: Path, tmp: Path) -> subprocess.Popen[str]:
+    code = f"import toy_engine, pathlib; toy_engine.drive(pathlib.Path({str(folder)!r}))"
+    return subprocess.Popen(  # of its own session: Ctrl-C goes to a whole process group
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": IMPORTABLE, "TMPDIR": str(tmp)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until_two_run(study: optuna.study.Study, process: subprocess.Popen[str]) -> None:
+    ready = {"COMPLETE": 3, "RUNNING": 2}
+    try:
+        wait_until(lambda: states(study) == ready or process.poll() is not None, seconds=120)
+    finally:
+        if states(study) != ready:
+            process.kill()
+            pytest.fail(process.communicate()[1])
+
+
+def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_path: Path, short_tmp: Path) -> None:
+    study = open_toy(tmp_path)
+    process = start_driver(tmp_path, short_tmp)
+    wait_until_two_run(study, process)
+    family = {
+        pid for pid in processes_below(process.pid) if "Agent" not in command_of(pid)
+    }  # Ray's take a minute to go
+    before = study.trials
+    process.kill()
+    output = process.communicate()
+    study = open_toy(tmp_path)
+    engine.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
+    assert output == ("", ""), "a driver is silent"
+    assert states(study) == {"COMPLETE": 8, "FAIL": 2}
+    after = study.trials
+    finished = [trial.number for trial in before if trial.state.name == "COMPLETE"]
+    assert [after[number] for number in finished] == [before[number] for number in finished]
+    in_flight = [trial.params for trial in before if trial.state.name == "RUNNING"]
+    assert [trial.params for trial in after[5:7]] == in_flight
+    assert [trial.user_attrs.get("control") for trial in after].count("fine-tuning") == 1
+    wait_until(lambda: not alive(family))
+
+
+def test_interrupted_driver_cleans_up_after_itself(tmp_path: Path, short_tmp: Path) -> None:
+    study = open_toy(tmp_path)
+    process = start_driver(tmp_path, short_tmp)
+    wait_until_two_run(study, process)
+    family = processes_below(process.pid)
+    assert {entry.stat().st_mode & 0o777 for entry in short_tmp.iterdir()} == {0o700}
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == ""
+    assert err.strip().endswith("KeyboardInterrupt")
+    assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
+    assert not list(short_tmp.iterdir())
+    assert not alive(family)

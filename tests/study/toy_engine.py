@@ -1,0 +1,97 @@
+"""What a driver and its workers run in the engine's tests: workers import this module."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nad.errors import EraseDiverged
+from study import engine
+from study.search import OptunaSearcher, enqueue
+from study.storage import open_study
+
+METRICS = ("asr", "acc")
+DIRECTIONS = ("minimize", "maximize")
+SLOTS = 2
+IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers import this module, too
+
+
+def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: engine.Report) -> None:
+    """Scores at once, or fails in the way that the payload plans for this trial number."""
+    plan = payload["plan"].get(config["number"], "score")
+    x = config["params"]["x"]
+    scores = {"asr": x, "acc": 1 - x * x}
+    if plan == "raise":
+        raise ValueError("this trial's own mistake")
+    if plan == "diverge":
+        raise EraseDiverged("the loss is no longer finite in epoch 2")
+    if plan == "die":
+        os._exit(1)
+    if plan == "return":
+        return
+    report({"epoch": 1, **scores})
+    if plan == "nan":
+        scores["acc"] = float("nan")
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    report({"final": True, **scores, "pid": os.getpid(), "threads": threads, "folder": os.getcwd()})
+
+
+def slow(config: Mapping[str, Any], payload: Any, report: engine.Report) -> None:
+    """The first ones score, the others take for ever."""
+    toy(config, {"plan": {}}, report) if config["number"] < payload else time.sleep(600)
+
+
+def meet(config: Mapping[str, Any], payload: Path, report: engine.Report) -> None:
+    """Ends when a second trial has come."""
+    (payload / str(config["number"])).touch()
+    while len(list(payload.iterdir())) < 2:
+        time.sleep(0.05)
+    toy(config, {"plan": {}}, report)
+
+
+def square(number: int, payload: Mapping[str, Any]) -> tuple[int, bool]:
+    time.sleep(0.2 if number == 0 else 0.0)  # the first ends last
+    return number**2 + int(payload["zeros"].sum()), payload["zeros"].flags.writeable
+
+
+def die(number: int, payload: Any) -> None:
+    os._exit(1)
+
+
+def diverge(number: int, payload: Any) -> None:
+    if number:
+        raise EraseDiverged(f"teacher {number} diverged")
+
+
+def space(trial: optuna.Trial) -> dict[str, Any]:
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+
+# the driver
+
+
+def open_toy(folder: Path) -> optuna.study.Study:
+    return open_study(f"sqlite:///{folder}/study.db", "toy", "random", 0, DIRECTIONS)
+
+
+def searcher_of(study: optuna.study.Study, wanted: int, **settings: Any) -> OptunaSearcher:
+    return OptunaSearcher(study, settings.pop("space", space), METRICS, wanted, **{"seed": 0, **settings})
+
+
+def drive(folder: Path) -> None:
+    """A whole driver process: three trials score, the next two run until somebody ends this."""
+    study = open_toy(folder)
+    enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
+    with engine.ray_session(cpus=SLOTS):
+        engine.run_trials(slow, searcher_of(study, wanted=8), payload=3, slots=SLOTS)
+
+
+def states(study: optuna.study.Study) -> dict[str, int]:
+    return dict(Counter(trial.state.name for trial in study.trials))
