@@ -162,6 +162,26 @@ def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: 
     assert "from 93.4% to 11.9% on the test images" in text
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "sentence"),
+    [
+        ("asr_ci", [0.2], "has no two bounds at 'controls[1].test.asr_ci'"),
+        ("asr_ci", [0.2, "high"], "has 'high' at 'controls[1].test.asr_ci'"),
+        ("acc", 1.5, "has 1.5 at 'controls[1].test.acc'"),
+        ("seeds", None, "has 'None' at 'controls[1].test.seeds'"),
+    ],
+)
+def test_a_test_score_that_cannot_be_is_named(
+    make_study: Make, confirm: Change, where: str, value: Any, sentence: str
+) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        confirm(rows, summary)
+        summary["controls"][1]["test"][where] = value
+
+    with pytest.raises(ReportError, match=re.escape(sentence)):
+        read_study(make_study(change=change))
+
+
 def test_a_test_score_that_is_cut_off_is_named(make_study: Make, confirm: Change) -> None:
     def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         confirm(rows, summary)

@@ -108,5 +108,7 @@ def test_another_draw_is_another_defender(workload, image_folder, cache):
     assert torch.equal(other.images, scenario.holdout(0.2, draw=1).images)
     assert torch.equal(other.images[: len(scenario.holdout(0.1))], scenario.holdout(0.1, draw=1).images)
     assert set(other.labels.bincount().tolist()) == {len(other) // 4}
-    teacher = make_teacher_weights((1, 0.1), {1: for_draw(workload, scenario, 0.1, 1)})
-    assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
+    same_images = dataclasses.replace(workload, draw=1)
+    for block in (for_draw(workload, scenario, 0.1, 1), same_images):
+        teacher = make_teacher_weights((1, 0.1), {1: block})
+        assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
