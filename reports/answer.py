@@ -59,7 +59,12 @@ def answer(study: Study) -> Answer:
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
         return Answer(_headline_without_pick(study), (why,), study.victim.scores, None, {}, rivals)
-    reasons = (why, *_confirmation(study, point), added_by_distillation(study.complete, point))
+    # A twin is the better witness: fine-tuning controls differ from the point in more than distillation.
+    reasons = (
+        why,
+        *_confirmation(study, point),
+        *([] if point.twin else [added_by_distillation(study.complete, point)]),
+    )
     before, after, where = study.victim.scores, point.scores, ""
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))

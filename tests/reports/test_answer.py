@@ -129,6 +129,7 @@ def test_test_scores_are_said_with_their_intervals(study: Study) -> None:
     text = _confirmed(study, None)
     assert "it has 30.1% ASR (95% interval 20.0% to 40.0%) and 74.5% ACC (73.0% to 76.0%), over 3 fresh seeds." in text
     assert "β = 0, same images" not in text
+    assert "Fine-tuning without distillation on" in text
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,7 @@ def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
     text = _confirmed(study, twin)
     assert "end at 80.1% ASR and 75.0% ACC: distillation moved ASR by −50.0 points" in text
     assert verdict in text
+    assert "Fine-tuning without distillation on" not in text, "the twin is the better witness"
 
 
 def test_caveats_point_to_the_test_scores_where_there_are_some(study: Study) -> None:
