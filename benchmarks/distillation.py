@@ -1,0 +1,139 @@
+"""`python -m benchmarks.distillation`: what distillation adds to fine-tuning, at fixed settings, over several victims.
+
+A study asks for the best setting of one victim. This asks of a few settings whether they do better than their twins
+(beta = 0, the same clean images, the same batches) on victim after victim: Refool on the embedded data, a tenth of its
+images clean, the released code's training cut to 4 and to 10 epochs. Each victim is erased by several defenders, who
+draw their clean images anew, and scored on the test images. The last line is the same as one JSON object.
+
+Runs that `--output` already holds are not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import platformdirs
+import tyro
+from rich.console import Console
+
+from nad.data import fingerprint
+from nad.erase import PRESETS, EraseConfig
+from nad.victim import VictimConfig
+from reports import intervals
+from search_spaces import Point
+from study import engine
+from study.config import StudyConfig
+from study.confirmation import Run, run_once
+from study.objective import describe_point
+from study.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
+from study.progress import Display
+
+CLEAN_FRACTION = 0.1
+
+TWIN = "fine-tuning"
+RELEASED = "released: 500, 1000, 1000"
+BETAS: dict[str, dict[str, float]] = {
+    TWIN: {},
+    RELEASED: PRESETS["code"].weights,
+    "group1 24000": {"group1": 24000.0},
+    "group2 6000": {"group2": 6000.0},
+    "group3 1000": {"group3": 1000.0},
+    "group3 1500": {"group3": 1500.0},
+    "group3 2000": {"group3": 2000.0},
+}
+SHORT, LONG = 4, 10
+SETTINGS = [(SHORT, name) for name in BETAS] + [(LONG, name) for name in (TWIN, RELEASED, "group3 1500")]
+"""Epochs, and the name of the betas."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What distillation adds to fine-tuning, at fixed settings, over several victims."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    """One victim each."""
+    draws: int = 3
+    """Defenders of each victim."""
+    output: Path = Path("runs/distillation.csv")
+    """The table of all runs; those that it holds already are kept."""
+
+
+def settings(epochs: int, name: str) -> EraseConfig:
+    """The released code's training for so many epochs, with these betas."""
+    betas = BETAS[name]
+    return replace(PRESETS["code"], epochs=epochs, layers=tuple(betas), betas=tuple(betas.values()))
+
+
+def main(arguments: Arguments) -> None:
+    """Make the runs that are missing, and print what they say."""
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    done = pd.read_csv(arguments.output) if arguments.output.exists() else pd.DataFrame()
+    display = Display(Console(stderr=True))
+    for seed in arguments.seeds:
+        done = _with_victim(done, seed, arguments, display)
+    found = table(done)
+    print(found.to_string())
+    print(json.dumps(found.reset_index().to_dict("records")))
+
+
+def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: Display) -> pd.DataFrame:
+    """The table with this victim's runs in it."""
+    known = set() if done.empty else set(zip(done["seed"], done["draw"], done["epochs"], done["betas"], strict=True))
+    todo = [
+        (draw, epochs, name)
+        for draw in range(1, arguments.draws + 1)
+        for epochs, name in SETTINGS
+        if (seed, draw, epochs, name) not in known
+    ]
+    if not todo:
+        return done
+    config = StudyConfig(attack="refool", clean_fractions=(CLEAN_FRACTION,), seed=seed)
+    cache = platformdirs.user_cache_path("nad-study")
+    scenario = load_scenario(config, cache, display)
+    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    block = make_workload(config, scenario, victim, scenario.test)
+    blocks = {draw: for_draw(block, scenario, CLEAN_FRACTION, draw) for draw in sorted({draw for draw, *_ in todo})}
+    with engine.ray_session(cpus=config.cpus):
+        teachers = [(draw, CLEAN_FRACTION) for draw in blocks]
+        blocks = with_teachers(blocks, teachers, config, fingerprint(scenario.dataset), cache, display)
+        with display.stage(f"erases of victim {seed}", "runs") as step:
+            rows: list[dict[str, object]] = []
+
+            def keep(index: int, scores: dict[str, object]) -> None:
+                draw, epochs, name = todo[index]
+                rows.append({"seed": seed, "draw": draw, "epochs": epochs, "betas": name, **scores})
+                pd.concat([done, pd.DataFrame(rows)]).to_csv(arguments.output, index=False)
+                step(len(rows), len(todo))
+
+            runs = [Run(Point(CLEAN_FRACTION, settings(epochs, name)), draw) for draw, epochs, name in todo]
+            engine.run_tasks(
+                run_once, [(run.draw, describe_point(run.point)) for run in runs], payload=blocks, on_done=keep
+            )
+    return pd.concat([done, pd.DataFrame(rows)])
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over victims and defenders, in points, and what each setting adds to its twin, with 95% intervals."""
+    rows = {}
+    keys = ["seed", "draw"]
+    for epochs, name in SETTINGS:
+        ours, twins = (
+            runs[(runs["epochs"] == epochs) & (runs["betas"] == which)].set_index(keys) for which in (name, TWIN)
+        )
+        row: dict[str, float | int | str] = {"runs": len(ours)}
+        for score in ("asr", "acc"):
+            row[score] = round(100 * ours[score].mean(), 1)
+            difference = 100 * (ours[score] - twins[score]).dropna()
+            row[f"{score} added"] = round(difference.mean(), 1)
+            interval = intervals.of_mean(list(difference))
+            row[f"{score} interval"] = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
+        row["lower asr than its twin"] = int((ours["asr"] < twins["asr"]).sum())
+        rows[epochs, name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["epochs", "betas"])
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
