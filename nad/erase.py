@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from nad.attention import CONVENTIONS, OPERATORS, Convention, Operator, attention_distance, attention_map
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
+from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
@@ -110,10 +112,13 @@ def erase(
     generator: torch.Generator,
     device: torch.device | None = None,
     watch: Watch | None = None,
+    memory: MapMemory | None = None,
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
-    The teacher stays in eval mode and is not changed. Each batch passes through the student once.
+    The teacher stays in eval mode and is not changed. Each batch passes through the student once, and through the
+    teacher once, or not at all where `memory` knows its maps.
+    memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout and state of the generator.
     Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
     Source: Li et al. 2021, section 3.
     """
@@ -123,8 +128,10 @@ def erase(
     teacher.eval().requires_grad_(False)
     losses: list[float] = []
     best, since_best = -math.inf, 0
-    with tap(student, tuple(weights)) as student_maps, tap(teacher, tuple(weights)) as teacher_maps:
-        loss = _distillation_loss(teacher, config, student_maps, teacher_maps) if weights else cross_entropy
+    attended = memory.layers if memory and weights else tuple(weights)
+    with tap(student, tuple(weights)) as student_features, tap(teacher, attended) as teacher_features:
+        attend = _teachers_attention(teacher, teacher_features, config, memory)
+        loss = _distillation_loss(attend, student_features, config) if weights else cross_entropy
         for end in train(student, holdout, config, flip=flip, generator=generator, loss=loss, device=device):
             _check_finite(end.loss, end.epoch, "the erase")
             losses.append(end.loss)
@@ -137,18 +144,38 @@ def erase(
     return EraseResult(len(losses), tuple(losses))
 
 
-def _distillation_loss(
-    teacher: nn.Module, config: EraseConfig, student_maps: dict[str, Tensor], teacher_maps: dict[str, Tensor]
-) -> Loss:
-    def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+Attend = Callable[[int, Tensor], Maps]
+"""(batch number from 0, inputs) to the teacher's attention maps."""
+
+
+def _teachers_attention(
+    teacher: nn.Module, features: Mapping[str, Tensor], config: EraseConfig, memory: MapMemory | None
+) -> Attend:
+    """features: what the taps of the teacher hold after each of its passes."""
+
+    def attend(inputs: Tensor) -> Maps:
         with torch.no_grad():
             teacher(inputs)
+            return {layer: attention_map(values, config.power, config.operator) for layer, values in features.items()}
+
+    def recall(batch: int, inputs: Tensor) -> Maps:
+        if memory is None:
+            return attend(inputs)
+        return memory.recall(batch, config.power, config.operator, lambda: attend(inputs))
+
+    return recall
+
+
+def _distillation_loss(attend: Attend, features: Mapping[str, Tensor], config: EraseConfig) -> Loss:
+    """features: what the taps of the student hold after each of its passes."""
+    batches = itertools.count()
+
+    def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        theirs = attend(next(batches), inputs)
         total = F.cross_entropy(student(inputs), labels)
         for layer, beta in config.weights.items():
-            ours, theirs = (
-                attention_map(maps[layer], config.power, config.operator) for maps in (student_maps, teacher_maps)
-            )
-            total = total + beta * attention_distance(ours, theirs, config.convention)
+            ours = attention_map(features[layer], config.power, config.operator)
+            total = total + beta * attention_distance(ours, theirs[layer], config.convention)
         return total
 
     return loss

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,6 +20,7 @@ from nad import models
 from nad.data.base import LabelledImages
 from nad.erase import EraseConfig, Watch, erase, make_teacher
 from nad.evaluation import Exam, evaluate
+from nad.map_memory import MapMemory
 from nad.seeds import generator
 from search_spaces import Point
 from study.engine import granted_device
@@ -122,16 +126,22 @@ def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Wat
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
     student = workload.network(workload.victim, device)
-    teacher = workload.network(workload.teachers[params["clean_fraction"]], device)
+    weights = workload.teachers[params["clean_fraction"]]
+    holdout, config = workload.holdout(params["clean_fraction"]), EraseConfig(**params["erase"])
     result = erase(
         student,
-        teacher,
-        workload.holdout(params["clean_fraction"]),
-        EraseConfig(**params["erase"]),
+        workload.network(weights, device),
+        holdout,
+        config,
         flip=workload.flip,
         generator=generator(seed, "erase"),
         device=device,
         watch=watch,
+        memory=_memory(
+            models.distillation_layers(workload.model),
+            _digest(*weights.values(), holdout.images.numpy()),
+            (seed, workload.flip, config.batch_size, config.cutout, device),
+        ),
     )
     scores = evaluate(student, workload.exam(), device=device)
     return {
@@ -140,6 +150,23 @@ def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Wat
         "loss": result.losses[-1],
         "compute_seconds": time.perf_counter() - started,
     }
+
+
+@lru_cache(maxsize=4)
+def _memory(layers: tuple[str, ...], _teacher_and_holdout: str, _batches: Hashable) -> MapMemory:
+    """This process's memory of a teacher's attention; trials differ in betas and layers more often than in these.
+
+    The number of memories and their size bound what a worker holds to 400 MB.
+    """
+    return MapMemory(layers, most_bytes=100_000_000)
+
+
+def _digest(*arrays: Array) -> str:
+    """The same for the same bytes."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> Weights:

@@ -8,6 +8,7 @@ from nad import models
 from nad.checkpoints import copy_state
 from nad.erase import PRESETS, EraseConfig, erase, make_teacher
 from nad.errors import ConfigError, EraseDiverged
+from nad.map_memory import MapMemory
 from nad.seeds import generator
 from nad.training import TrainConfig, train
 
@@ -84,6 +85,40 @@ def test_teacher_is_unchanged_by_distillation():
     after = teacher.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not teacher.training
+
+
+def teacher_passes(memory, *configs) -> int:
+    """How often a teacher runs in these erases; each has to end as it does without a memory."""
+    teacher, passes = model(1), []
+    teacher.register_forward_pre_hook(lambda _module, _inputs: passes.append(1))
+    for config in configs:
+        assert same(run(config, teacher=teacher, memory=memory)[0], run(config)[0])
+    return len(passes)
+
+
+def test_a_memory_spares_the_teacher_and_changes_nothing():
+    other_betas = dataclasses.replace(QUICK, layers=("group1", "group3"), betas=(90.0, 800.0))
+    longer = dataclasses.replace(QUICK, epochs=3)
+    memory = MapMemory(("group1", "group2", "group3"), most_bytes=10**9)
+    assert teacher_passes(memory, dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))) == 2 * 2
+    assert teacher_passes(memory, other_betas, QUICK, QUICK.twin()) == 0
+    assert teacher_passes(memory, longer) == 2
+
+
+def test_a_memory_keeps_each_way_to_measure_attention_apart():
+    memory = MapMemory(("group1", "group2", "group3"), most_bytes=10**9)
+    squares = dataclasses.replace(QUICK, power=4.0)
+    largest = dataclasses.replace(QUICK, operator="max")
+    assert teacher_passes(memory, QUICK, squares, largest) == 3 * 2 * 2
+    assert teacher_passes(memory, QUICK, squares, largest) == 0
+
+
+def test_a_full_memory_keeps_the_first_batches():
+    pixels = 16 * 16 + 8 * 8 + 4 * 4
+    memory = MapMemory(("group1", "group2", "group3"), most_bytes=3 * 32 * pixels * 4 + 1)
+    assert teacher_passes(memory, QUICK) == 4
+    assert memory.bytes == 3 * 32 * pixels * 4
+    assert teacher_passes(memory, QUICK) == 1
 
 
 def test_batchnorm_sees_each_batch_once():

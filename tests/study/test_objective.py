@@ -13,6 +13,7 @@ from nad.errors import EraseDiverged
 from nad.scenario import Scenario
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
+from study import objective
 from study.config import StudyConfig
 from study.objective import describe_point, make_teacher_weights, measure, run_trial
 from study.preparation import for_draw, make_workload
@@ -112,3 +113,36 @@ def test_another_draw_is_another_defender(workload, image_folder, cache):
     for block in (for_draw(workload, scenario, 0.1, 1), same_images):
         teacher = make_teacher_weights((1, 0.1), {1: block})
         assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"seed": 2},
+        {"cutout": 9},
+        {"batch_size": 16},
+        {"fraction": 0.2},
+        {"draw": 1},
+        {"flip": False},
+        {"teacher": 1},
+    ],
+    ids=str,
+)
+def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache, change):
+    """A worker's memory of the teacher's attention is for the very same batches: whatever alters them is asked anew."""
+    fraction, seed = change.get("fraction", 0.1), change.get("seed", 1)
+    erase = dataclasses.replace(QUICK, **{name: change[name] for name in ("cutout", "batch_size") if name in change})
+    block = dataclasses.replace(workload, flip=change.get("flip", workload.flip))
+    if "draw" in change:
+        images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
+        block = for_draw(block, Scenario(images, BadNets(poison_rate=0.3), seed=0), 0.2, change["draw"])
+    if "teacher" in change:
+        block = dataclasses.replace(block, teachers={0.1: workload.teachers[0.2]})
+    point = describe_point(Point(fraction, erase))
+    objective._memory.cache_clear()
+    alone = measure(point, seed, block)
+    objective._memory.cache_clear()
+    run(workload)
+    assert without_times([measure(point, seed, block)]) == without_times([alone])
+    assert objective._memory.cache_info().currsize == (2 if change else 1)
