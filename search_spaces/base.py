@@ -45,9 +45,7 @@ class SearchSpace:
     suggest: Callable[[BaseTrial, Domain], Point]
     """A trial's point, with every choice taken from the trial."""
     controls: Callable[[Domain], tuple[Control, ...]]
-    """The points that every study asks first."""
-    starts: Callable[[Domain], tuple[Params, ...]]
-    """The points that it asks next: where there is reason to expect a good one. From there the sampler takes over."""
+    """The points that every study asks first. From there the sampler takes over."""
     clean_fractions: tuple[float, ...]
     """The domain's clean fractions where the user names none."""
     version: int

@@ -14,8 +14,6 @@ space, and epochs are drawn by their logarithm.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from optuna.trial import BaseTrial
 
 from nad.erase import PRESETS, EraseConfig
@@ -29,8 +27,6 @@ PAPER_FRACTION = 0.05
 
 BETA_RANGE = (30.0, 3000.0)
 """Of the deepest layer; four times that for each layer above. The released code's 500, 1000 and 1000 lie inside."""
-START_BETA = 1500.0
-"""Of the deepest layer alone: strong enough to move attention, and short of where accuracy goes."""
 EPOCHS_RANGE = (2, 20)
 """From where the published schedules first divide the learning rate to as many as the released code runs."""
 
@@ -77,23 +73,6 @@ def controls(domain: Domain) -> tuple[Control, ...]:
     )
 
 
-def starts(domain: Domain) -> tuple[Params, ...]:
-    """The deepest layer alone, in the released code's schedule: long with the paper's Cutout, short with the code's.
-
-    At the largest clean fraction: a few images and a strong beta ruin the classifier before they reach the backdoor.
-    Source: trials by hand on the embedded data, on the victims of seeds 0 and 1 (docs/search.md).
-    """
-    layers, code, paper = domain.layers, PRESETS["code"], PRESETS["paper"]
-    deepest = {
-        **{f"distil_{layer}": layer == layers[-1] for layer in layers},
-        f"beta_{layers[-1]}": START_BETA,
-        "clean_fraction": max(domain.clean_fractions),
-    }
-    long = replace(code, cutout=paper.cutout, epochs=code.epochs // 2)
-    short = replace(code, epochs=code.epochs // 5)
-    return tuple({**deepest, **_training(preset)} for preset in (long, short))
-
-
 def usual_fraction(domain: Domain) -> float:
     """The study's clean fraction that is nearest to the paper's."""
     return min(domain.clean_fractions, key=lambda fraction: abs(fraction - PAPER_FRACTION))
@@ -124,4 +103,4 @@ def _training(preset: EraseConfig) -> Params:
     return {"schedule": preset.schedule, "cutout": preset.cutout, "epochs": preset.epochs}
 
 
-NAD = SearchSpace(suggest=suggest, controls=controls, starts=starts, clean_fractions=CLEAN_FRACTIONS, version=2)
+NAD = SearchSpace(suggest=suggest, controls=controls, clean_fractions=CLEAN_FRACTIONS, version=2)

@@ -31,11 +31,6 @@ def controls(domain: Domain) -> tuple[Control, ...]:
     return tuple(Control(name, _as_published(params, domain)) for name, params in nad.controls(domain))
 
 
-def starts(domain: Domain) -> tuple[Params, ...]:
-    """The starts of `nad`, likewise."""
-    return tuple(_as_published(params, domain) for params in nad.starts(domain))
-
-
 def _as_published(params: Params, domain: Domain) -> Params:
     published = EraseConfig()
     attention: Params = {"operator": published.operator, "power": published.power}
@@ -47,6 +42,4 @@ def distils(params: Params, layers: tuple[str, ...]) -> bool:
     return any(params[f"distil_{layer}"] for layer in layers)
 
 
-NAD_WIDE = SearchSpace(
-    suggest=suggest, controls=controls, starts=starts, clean_fractions=nad.CLEAN_FRACTIONS, version=2
-)
+NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, clean_fractions=nad.CLEAN_FRACTIONS, version=2)

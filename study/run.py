@@ -142,8 +142,6 @@ def search(
     domain = config.domain
     for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
-    for params in space.starts(domain):
-        enqueue(study, params, {})
     budget = config.budget_seconds
     board = TrialBoard.of(study)
     with display.stage("trials", "done", lambda: str(board)) as step:

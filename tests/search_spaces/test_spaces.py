@@ -8,7 +8,7 @@ from nad.erase import PRESETS, EraseConfig
 from nad.errors import ConfigError
 from nad.models.taps import tap
 from search_spaces import Domain
-from search_spaces.nad import EPOCHS_RANGE, beta_range
+from search_spaces.nad import beta_range
 
 DOMAIN = Domain(layers=("group1", "group2", "group3"), clean_fractions=(0.01, 0.05, 0.2))
 
@@ -50,17 +50,6 @@ def test_controls_are_points_of_the_space(space):
         assert point.clean_fraction in DOMAIN.clean_fractions
 
 
-def test_starts_distil_the_deepest_layer_at_the_largest_clean_fraction(space):
-    points = []
-    for params in space.starts(DOMAIN):
-        trial = optuna.trial.FixedTrial(params)
-        points.append(space.suggest(trial, DOMAIN))
-        assert trial.params == params
-    assert {point.clean_fraction for point in points} == {0.2}
-    assert {point.erase.layers for point in points} == {("group3",)}
-    assert len(set(points)) == len(points) == 2
-
-
 def test_beta_ranges_follow_the_pixels_of_the_maps():
     """One beta for all layers in the paper's sum is, as a mean over the map, that beta times the map's pixels."""
     network = models.make("wrn-10-1", 10)
@@ -69,14 +58,6 @@ def test_beta_ranges_follow_the_pixels_of_the_maps():
     counts = {layer: maps[layer].shape[2] * maps[layer].shape[3] for layer in DOMAIN.layers}
     for end in (0, 1):
         assert len({beta_range(layer, DOMAIN.layers)[end] / count for layer, count in counts.items()}) == 1
-
-
-def test_starts_lie_inside_their_ranges(space):
-    """Optuna draws anew for a value outside its range."""
-    for params in space.starts(DOMAIN):
-        low, high = beta_range("group3", DOMAIN.layers)
-        assert low <= params["beta_group3"] <= high
-        assert EPOCHS_RANGE[0] <= params["epochs"] <= EPOCHS_RANGE[1]
 
 
 def test_released_betas_lie_inside_their_ranges():

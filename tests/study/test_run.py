@@ -99,11 +99,11 @@ def test_record_says_which_trials_keep_enough_accuracy(finished):
         assert trial.constraints == {"acc_drop": pytest.approx(lost - found["max_acc_drop"])}
 
 
-def test_starts_are_asked_after_the_controls_and_before_the_sampler(finished):
+def test_controls_are_asked_before_the_sampler(finished):
     space = search_spaces.get("nad")
     domain = Domain(distillation_layers("wrn-10-1"), (0.1, 0.2))
     rows = table(finished).sort_values("number")
-    asked = [params for _name, params in space.controls(domain)] + list(space.starts(domain))
+    asked = [params for _name, params in space.controls(domain)]
     for params, (_, row) in zip(asked, rows.iterrows(), strict=False):
         assert {name: row[f"params_{name}"] for name in params} == params
 
