@@ -56,6 +56,20 @@ class StudyFolder:
         """The attack's picture of itself."""
         return self.path / "attack.png"
 
+    @property
+    def attention(self) -> Path:
+        """What victim, teacher and erased model look at."""
+        return self.path / "attention.png"
+
+    @property
+    def model(self) -> Path:
+        """The recommended setting's erased model."""
+        return self.path / "models" / "recommended.safetensors"
+
+    @property
+    def model_card(self) -> Path:
+        return self.model.with_suffix(".md")
+
     def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """Write config.json; a study that has begun must be the same as the one asked for.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 
 import torch
+from torch import Tensor
 
-from nad.errors import unknown_name
+from nad.errors import CheckpointError, unknown_name
 from nad.models.base import DistillableModel, initialise
 from nad.models.wide_resnet import WideResNet
 
@@ -34,6 +35,28 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
     if generator is not None:
         initialise(model, generator)
     return model.to(memory_format=torch.channels_last)
+
+
+def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
+    """The name of the model that these weights belong to, and its number of classes: by their names and shapes.
+
+    Raises: CheckpointError where they are no model's in MODELS.
+    """
+    shapes = _shapes(state)
+    for name in MODELS:
+        of_two_classes = _shapes(make(name, 2).state_dict())
+        if of_two_classes.keys() != shapes.keys():
+            continue
+        # Of vectors, such as a bias: their length is as much memory as the file holds, whatever it claims
+        lengths = {shape[0] for key, shape in shapes.items() if len(shape) == 1 and shape != of_two_classes[key]}
+        classes = lengths.pop() if len(lengths) == 1 else 2
+        if classes >= 2 and _shapes(make(name, classes).state_dict()) == shapes:
+            return name, classes
+    raise CheckpointError(f"its {len(shapes)} weights are not those of a model that is known: {', '.join(MODELS)}")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 @cache
