@@ -18,6 +18,7 @@ from nad import attention_picture, models
 from nad.attention_picture import Scene, look
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
+from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
 from search_spaces import Point
@@ -77,7 +78,8 @@ def make(
         display.say(model_card.differs(scores, recorded))
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
     _draw(config, scenario, workload, point, weights, folder)
-    save(folder.model, Checkpoint(state, {"facts": facts, "validation": scores}))
+    validation = {name: scores[name] for name in Scores._fields}
+    save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation}))
     display.say(f"model: {folder.model}")
 
 
