@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import platformdirs
 import tyro
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
@@ -35,7 +34,7 @@ from study import confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
-from study.folder import open_folder
+from study.folder import cache_folder, open_folder
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
@@ -77,7 +76,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
     """
     started = time.monotonic()
-    cache = (config.cache or platformdirs.user_cache_path("nad-study")).expanduser().resolve()
+    cache = cache_folder(config.cache)
     recipe = VictimConfig(epochs=config.victim_epochs)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)

@@ -38,25 +38,25 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
 
 
 def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
-    """The name of the model that these weights belong to, and its number of classes: by their names and shapes.
+    """The name of the model that these weights belong to, and its number of classes: by names, shapes and types.
 
     Raises: CheckpointError where they are no model's in MODELS.
     """
-    shapes = _shapes(state)
+    forms = _forms(state)
     for name in MODELS:
-        of_two_classes = _shapes(make(name, 2).state_dict())
-        if of_two_classes.keys() != shapes.keys():
+        of_two_classes = _forms(make(name, 2).state_dict())
+        if of_two_classes.keys() != forms.keys():
             continue
         # Of vectors, such as a bias: their length is as much memory as the file holds, whatever it claims
-        lengths = {shape[0] for key, shape in shapes.items() if len(shape) == 1 and shape != of_two_classes[key]}
+        lengths = {form[0][0] for key, form in forms.items() if len(form[0]) == 1 and form != of_two_classes[key]}
         classes = lengths.pop() if len(lengths) == 1 else 2
-        if classes >= 2 and _shapes(make(name, classes).state_dict()) == shapes:
+        if classes >= 2 and _forms(make(name, classes).state_dict()) == forms:
             return name, classes
-    raise CheckpointError(f"its {len(shapes)} weights are not those of a model that is known: {', '.join(MODELS)}")
+    raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items()}
+def _forms(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
 @cache
