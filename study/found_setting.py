@@ -13,7 +13,7 @@ from optuna.trial import FixedTrial
 import search_spaces
 from nad import models
 from nad.erase import EraseConfig
-from nad.errors import ConfigError, NadError
+from nad.errors import ConfigError
 from reports.files import read_json, require_keys
 from search_spaces import Domain
 
@@ -64,7 +64,7 @@ def read_setting(path: Path, trial: int | None) -> FoundSetting:
 
 
 def _point(summary: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
-    front = {point["number"]: point for point in summary["front"]}
+    front: dict[int, Mapping[str, Any]] = {point["number"]: point for point in summary["front"]}
     numbers = ", ".join(str(number) for number in sorted(front)) or "none"
     if trial is not None:
         if trial not in front:
@@ -86,20 +86,14 @@ def _erase(file: Path, summary: Mapping[str, Any], point: Mapping[str, Any]) -> 
     params, name = point["params"], summary["space"]
     domain = Domain(models.distillation_layers(summary["model"]), (params["clean_fraction"],))
     space, trial = search_spaces.get(name), FixedTrial(params)
+    mistake = f"trial {point['number']} of {file} is not a setting of the space {name!r}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna only warns of a value out of its range
             erase = space.suggest(trial, domain).erase
-    except NadError:
-        raise
     except (ValueError, TypeError, KeyError, Warning) as error:
-        raise ConfigError(
-            f"trial {point['number']} of {file} is not a setting of the space {name!r}: {error}"
-        ) from error
+        raise ConfigError(f"{mistake}: {error}") from error
     strange = sorted(params.keys() - trial.params.keys())
     if strange:
-        raise ConfigError(
-            f"trial {point['number']} of {file} is not a setting of the space {name!r}, which knows no"
-            f" {', '.join(strange)}"
-        )
+        raise ConfigError(f"{mistake}, which knows no {', '.join(strange)}")
     return erase
