@@ -77,6 +77,10 @@ Watch = Callable[[int, nn.Module], float]
 """Called after each epoch with (epochs done, student); returns the validation accuracy that `patience` looks at."""
 
 
+Progress = Callable[[int, int], None]
+"""(epochs done, all epochs)."""
+
+
 class EraseResult(NamedTuple):
     """How an erase went; the student itself was changed in place."""
 
@@ -93,6 +97,7 @@ def make_teacher(
     flip: bool,
     generator: torch.Generator,
     device: torch.device | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
 
@@ -100,6 +105,8 @@ def make_teacher(
     """
     for end in train(student, holdout, TEACHER, flip=flip, generator=generator, device=device):
         _check_finite(end.loss, end.epoch, "the teacher's fine-tuning")
+        if progress is not None:
+            progress(end.epoch, TEACHER.epochs)
 
 
 def erase(

@@ -67,6 +67,11 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
     return torch.cat(parts).cpu()
 
 
+def accuracy(model: nn.Module, data: LabelledImages, *, device: torch.device | None = None) -> float:
+    """Share of these images that are predicted right."""
+    return _share(predict(model, data.images, device=device) == data.labels)
+
+
 def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None) -> Scores:
     """Score a model."""
     right = predict(model, exam.clean.images, device=device) == exam.clean.labels

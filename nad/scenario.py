@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from nad.attacks.base import Attack, Poisoned, poison
 from nad.data.base import Dataset, LabelledImages
@@ -67,9 +66,9 @@ class Scenario:
         """What nothing is ever tuned on."""
         return make_exam(self.dataset.test, self.attack, generator(self.seed, "trigger", "test"))
 
-    def sample(self, count: int) -> Tensor:
-        """A few validation images for pictures, true class not the target: (count, 3, height, width) uint8."""
+    def sample(self, count: int) -> LabelledImages:
+        """A few validation images for pictures, true class not the target; a smaller sample begins a larger one."""
         others = self.dataset.train[self.splits.validation]
         chosen = torch.nonzero(others.labels != self.attack.target).squeeze(1)
         order = torch.randperm(len(chosen), generator=generator(self.seed, "sample"))
-        return others.images[chosen[order[:count]]]
+        return others[chosen[order[:count]]]

@@ -93,8 +93,24 @@ def reference_accuracy(
     progress: Progress | None = None,
 ) -> float:
     """Validation accuracy of a clean model of the same recipe, cached like the victim."""
-    made = _trained(scenario, model, config, None, cache, device, progress)
-    return score_state(made.state, model, scenario, scenario.validation, device).acc
+    state = train_reference(scenario, model, config, cache=cache, device=device, progress=progress)
+    return score_state(state, model, scenario, scenario.validation, device).acc
+
+
+def train_reference(
+    scenario: Scenario,
+    model: str,
+    config: VictimConfig,
+    *,
+    cache: Path,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> State:
+    """A clean model: the victim's recipe and images without the poison, from the cache where it was trained before.
+
+    Raises: TrainingDiverged where its loss is no longer finite.
+    """
+    return _trained(scenario, model, config, None, cache, device, progress).state
 
 
 def require_backdoor(victim: Victim, reference_acc: float | None = None) -> None:
@@ -137,7 +153,8 @@ def _trained(
         batches = generator(scenario.seed, "victim", "batches")
         for end in train(network, data, config, flip=scenario.dataset.flip, generator=batches, device=device):
             if not math.isfinite(end.loss):
-                raise TrainingDiverged(f"the victim's training diverged in epoch {end.epoch}; a lower lr may help")
+                what = "the clean model" if attack is None else "the victim"
+                raise TrainingDiverged(f"{what}'s training diverged in epoch {end.epoch}; a lower lr may help")
             if progress is not None:
                 progress(end.epoch, config.epochs)
         return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})

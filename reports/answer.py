@@ -63,6 +63,7 @@ def answer(study: Study) -> Answer:
     reasons = (
         why,
         *_confirmation(study, point),
+        *_clean_model(point),
         *([] if point.twin else [added_by_distillation(study.complete, point)]),
     )
     before, after, where = study.victim.scores, point.scores, ""
@@ -114,6 +115,18 @@ def _confirmation(study: Study, point: Point) -> tuple[str, ...]:
         f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
         f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
         f" by {_difference(twin.acc_added, twin.acc_added_ci)}. {_verdict(twin)}"
+    )
+
+
+def _clean_model(point: Point) -> tuple[str, ...]:
+    """One sentence on what the erase costs where there is no backdoor; none where that was not run."""
+    clean = point.clean_model
+    if clean is None:
+        return ()
+    return (
+        f"On a clean model of the same recipe, which has no backdoor to lose, the same erase takes test ACC from"
+        f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
+        f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
     )
 
 

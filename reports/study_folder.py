@@ -40,6 +40,12 @@ TWIN_KEYS: Mapping[str, Any] = {
     "asr_added_ci": MAYBE_INTERVAL,
     "acc_added_ci": MAYBE_INTERVAL,
 }
+CLEAN_MODEL_KEYS: Mapping[str, Any] = {
+    "before": TEST_KEYS,
+    "after": TEST_KEYS,
+    "acc_change": MAYBE_NUMBER,
+    "acc_change_ci": MAYBE_INTERVAL,
+}
 SUMMARY_KEYS: Mapping[str, Any] = {
     "study": str,
     "attack": str,
@@ -96,10 +102,22 @@ class Twin(NamedTuple):
     acc_added_ci: tuple[float, float] | None
 
 
+class CleanModel(NamedTuple):
+    """What the erase costs a model without a backdoor: its test accuracies, and their mean change with its 95%
+    interval, None where the runs are too few."""
+
+    before: float
+    after: float
+    seeds: int
+    acc_change: float
+    acc_change_ci: tuple[float, float] | None
+
+
 class Point(NamedTuple):
     """A named result of summary.json; number is None for the victim, which no trial made.
 
-    test, twin: None where the point was not confirmed or all of its runs diverged, and where it has no twin."""
+    test, twin, clean_model: None where the point was not confirmed or all of its runs diverged, where it has no twin,
+    and where it was not run on a clean model."""
 
     name: str
     number: int | None
@@ -107,6 +125,7 @@ class Point(NamedTuple):
     scores: Scores
     test: FreshScores | None = None
     twin: Twin | None = None
+    clean_model: CleanModel | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if summary["recommended"] is not None:
         require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
         _require_confirmation(path, summary["recommended"], "recommended")
+        _require_clean_model(path, summary["recommended"].get("clean_model"), "recommended.clean_model")
         scores["recommended.validation"] = summary["recommended"]["validation"]
     for where, pair in scores.items():
         if not all(0 <= pair[name] <= 1 for name in Scores._fields):
@@ -190,13 +210,26 @@ def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> N
         if content is None:
             continue
         require_keys(path, content, keys, f"{where}.{name}.")
-        for key, value in content.items():
-            low = -1 if "_added" in key else 0
-            for number in value if isinstance(value, list) else [value]:
-                if key.startswith(("asr", "acc")) and number is not None and not _is_within(number, low):
-                    raise damaged(path, f"has {number!r:.60} at {f'{where}.{name}.{key}'!r}")
-            if key.endswith("_ci") and value is not None and len(value) != 2:
-                raise damaged(path, f"has no two bounds at {f'{where}.{name}.{key}'!r}")
+        _require_scores(path, content, f"{where}.{name}")
+
+
+def _require_clean_model(path: Path, content: Any, where: str) -> None:
+    """The same of what the erase costs a clean model, where the study has that."""
+    if content is not None:
+        require_keys(path, content, CLEAN_MODEL_KEYS, f"{where}.")
+        for name, scores in {"before": content["before"], "after": content["after"]}.items():
+            _require_scores(path, scores, f"{where}.{name}")
+        _require_scores(path, {name: content[name] for name in ("acc_change", "acc_change_ci")}, where)
+
+
+def _require_scores(path: Path, content: Mapping[str, Any], where: str) -> None:
+    for key, value in content.items():
+        low = -1 if "_added" in key or "_change" in key else 0
+        for number in value if isinstance(value, list) else [value]:
+            if key.startswith(("asr", "acc")) and number is not None and not _is_within(number, low):
+                raise damaged(path, f"has {number!r:.60} at {f'{where}.{key}'!r}")
+        if key.endswith("_ci") and value is not None and len(value) != 2:
+            raise damaged(path, f"has no two bounds at {f'{where}.{key}'!r}")
 
 
 def _is_within(number: Any, low: float) -> bool:
@@ -213,6 +246,17 @@ def _point(name: str, content: Mapping[str, Any]) -> Point:
         scores,
         FreshScores(**_fields(FreshScores, test)) if test and test["seeds"] else None,
         Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
+        _clean_model(content.get("clean_model")),
+    )
+
+
+def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
+    if content is None or not content["after"]["seeds"]:
+        return None
+    bounds, after = content["acc_change_ci"], content["after"]
+    change = content["acc_change"]
+    return CleanModel(
+        content["before"]["acc"], after["acc"], after["seeds"], change, (bounds[0], bounds[1]) if bounds else None
     )
 
 

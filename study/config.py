@@ -29,7 +29,7 @@ class StudyConfig:
 
     Trains a backdoored model (or takes it from the cache), searches the settings of the erase, and writes a report on
     the frontier between attack success rate and accuracy. The same command goes on where it stopped; more --trials
-    extends a finished study.
+    extends a finished study. `nad-study apply --help` says how to use a setting found here on another model.
     """
 
     attack: str = "refool"
@@ -73,7 +73,8 @@ class StudyConfig:
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3
     """Fresh seeds with which the points that matter are run again, on test images, when the trials are done; the time
-    budget does not limit it. 0: none."""
+    budget does not limit it. Also trains a clean model, for as long as the victim's training takes, to say what the
+    recommended setting costs where there is no backdoor. 0: none."""
     seed: int = 0
     """Seeds everything: the split, the victim, the trials, the sampler."""
 

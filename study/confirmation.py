@@ -36,6 +36,9 @@ SCORES = tuple(objective.name for objective in OBJECTIVES)
 VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
 
+CLEAN_MODEL = "confirmation clean model"
+"""Attribute of the study: `sha256` of a clean model of the victim's recipe, and its scores on the test images."""
+
 NOTHING: Mapping[str, Any] = {"test": None, "twin": None}
 """What summary.json says of a point that was not confirmed."""
 
@@ -45,17 +48,20 @@ class Run(NamedTuple):
 
     point: Point
     draw: int
+    clean_model: str = ""
+    """sha256 of the clean model that is erased; empty for the victim."""
 
     @property
     def key(self) -> str:
         """Its attribute in the study's record."""
-        return f"{_prefix(self.point)}{self.draw}"
+        return f"{_prefix(self.point, self.clean_model)}{self.draw}"
 
 
-def _prefix(point: Point) -> str:
+def _prefix(point: Point, clean_model: str = "") -> str:
     """What the keys of all of a point's runs begin with; equal settings share them, whichever trial they confirm."""
     settings = json.dumps(describe_point(point), sort_keys=True)
-    return f"confirmation {hashlib.sha256(settings.encode()).hexdigest()[:16]} "
+    erased = f"clean {clean_model[:16]} " if clean_model else ""
+    return f"confirmation {erased}{hashlib.sha256(settings.encode()).hexdigest()[:16]} "
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,11 @@ def plan(points: Iterable[Point], draws: int) -> list[Run]:
     """Every run that confirms these points and their twins, each once, one draw after another."""
     distinct = dict.fromkeys(settings for point in points for settings in (point, twin(point)))
     return [Run(point, draw) for draw in range(1, draws + 1) for point in distinct]
+
+
+def clean_plan(point: Point, draws: int, clean_model: str) -> list[Run]:
+    """The runs that show what a point costs a model without a backdoor: by the same defenders as in `plan`."""
+    return [Run(point, draw, clean_model) for draw in range(1, draws + 1)]
 
 
 def missing(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
@@ -132,18 +143,24 @@ def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workl
         return {"error": str(error)}
 
 
-def reader(
-    study: optuna.Study, point_of: Callable[[FrozenTrial], Point], counts: Counts
-) -> Callable[[FrozenTrial | None], dict[str, Any]]:
-    """What the record says now, as a function of a trial, or of None for the victim."""
-    recorded = {key: value for key, value in study.user_attrs.items() if key.startswith("confirmation ")}
+@dataclass(frozen=True)
+class Reader:
+    """What a study's record says now of its confirmation, as summary.json has it."""
 
-    def read(trial: FrozenTrial | None) -> dict[str, Any]:
-        if not recorded:
-            return dict(NOTHING)
-        return victim_results(recorded, counts) if trial is None else results(recorded, point_of(trial), counts)
+    recorded: Mapping[str, Any]
+    """The study's attributes."""
+    point_of: Callable[[FrozenTrial], Point]
+    counts: Counts
 
-    return read
+    def confirmed(self, trial: FrozenTrial | None) -> dict[str, Any]:
+        """`test` and `twin` of a trial's settings, or of the victim (None)."""
+        if trial is None:
+            return victim_results(self.recorded, self.counts)
+        return results(self.recorded, self.point_of(trial), self.counts)
+
+    def clean_model(self, trial: FrozenTrial) -> dict[str, Any] | None:
+        """`clean_model` of a trial's settings: what they cost where there is no backdoor."""
+        return clean_results(self.recorded, self.point_of(trial), self.counts)
 
 
 def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any]:
@@ -173,9 +190,26 @@ def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any
     return {**NOTHING, "test": _summarise({0: scores}, counts) if scores else None}
 
 
-def _by_draw(recorded: Mapping[str, Any], point: Point) -> dict[int, dict[str, Any]]:
+def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any] | None:
+    """A clean model's test scores before and after a point's erase, and what it cost; None where it was not run."""
+    model = recorded.get(CLEAN_MODEL)
+    if model is None:
+        return None
+    runs = _by_draw(recorded, point, model["sha256"])
+    if not runs:
+        return None
+    changes = [runs[draw]["acc"] - model["acc"] for draw in sorted(runs) if "error" not in runs[draw]]
+    return {
+        "before": _summarise({0: model}, counts),
+        "after": _summarise(runs, counts),
+        "acc_change": float(np.mean(changes)) if changes else None,
+        "acc_change_ci": intervals.of_difference(changes),
+    }
+
+
+def _by_draw(recorded: Mapping[str, Any], point: Point, clean_model: str = "") -> dict[int, dict[str, Any]]:
     """What each draw's run of these settings recorded."""
-    prefix = _prefix(point)
+    prefix = _prefix(point, clean_model)
     return {int(key.removeprefix(prefix)): value for key, value in recorded.items() if key.startswith(prefix)}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
@@ -18,6 +19,11 @@ from study.records import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
 """A report takes 5 MB: with less free space than this a study is refused before it begins."""
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Where victims, teachers and decoded images are kept: this user's own cache unless another is chosen."""
+    return (chosen or platformdirs.user_cache_path("nad-study")).expanduser().resolve()
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,20 @@ class StudyFolder:
     def picture(self) -> Path:
         """The attack's picture of itself."""
         return self.path / "attack.png"
+
+    @property
+    def attention(self) -> Path:
+        """What victim, teacher and erased model look at."""
+        return self.path / "attention.png"
+
+    @property
+    def model(self) -> Path:
+        """The recommended setting's erased model."""
+        return self.path / "models" / "recommended.safetensors"
+
+    @property
+    def model_card(self) -> Path:
+        return self.model.with_suffix(".md")
 
     def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """Write config.json; a study that has begun must be the same as the one asked for.

@@ -7,7 +7,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from nad import models
 from nad.data.base import LabelledImages
 from nad.erase import EraseConfig, Watch, erase, make_teacher
-from nad.evaluation import Exam, evaluate
+from nad.errors import EraseDiverged
+from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.seeds import generator
 from search_spaces import Point
@@ -51,10 +52,15 @@ class Workload:
     clean_labels: Array
     triggered_images: Array
     triggered_labels: Array
+    watched_images: Array
+    """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
+    watched_labels: Array
     target: int
     victim: Weights
     teachers: Mapping[float, Weights]
     """The teacher of each clean fraction; empty while they are being made."""
+    lost_teachers: Mapping[float, str] = field(default_factory=dict, kw_only=True)
+    """Why a clean fraction has none: its fine-tuning diverged."""
     threads: int
     draw: int = 0
     """Which defender: see nad.scenario.Scenario.holdout."""
@@ -71,6 +77,17 @@ class Workload:
             _images(self.triggered_images, self.triggered_labels),
             self.target,
         )
+
+    def teacher(self, clean_fraction: float) -> Weights:
+        """The teacher for so many clean images.  Raises: EraseDiverged where its fine-tuning failed."""
+        if clean_fraction in self.lost_teachers:
+            raise EraseDiverged(self.lost_teachers[clean_fraction])
+        return self.teachers[clean_fraction]
+
+    def watch(self, device: torch.device) -> Watch:
+        """The validation accuracy that a setting's patience looks at."""
+        watched = _images(self.watched_images, self.watched_labels)
+        return lambda _epoch, model: accuracy(model, watched, device=device)
 
     def network(self, weights: Weights, device: torch.device) -> nn.Module:
         """A fresh model with these weights."""
@@ -100,6 +117,14 @@ def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workl
     return as_arrays(teacher.state_dict())
 
 
+def teacher_or_why(which: tuple[int, float], workloads: Mapping[int, Workload]) -> Weights | str:
+    """The same, with the reason in place of a teacher whose fine-tuning fails: that is a result, not a mistake."""
+    try:
+        return make_teacher_weights(which, workloads)
+    except EraseDiverged as error:
+        return str(error)
+
+
 def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
     """One trial, a complete erase: reports a glance at the scores after each epoch, and at the end all of `measure`.
 
@@ -117,17 +142,34 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
 
 
 def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None) -> dict[str, float]:
+    """Erase the victim once and score what is left of it on the workload's exam: see `erase_victim`."""
+    return erase_victim(params, seed, workload, watch)[1]
+
+
+def erase_again(argument: tuple[dict[str, Any], int], workload: Workload) -> tuple[Weights, dict[str, float]]:
+    """The student of a trial that is on record, from its parameters and its seed, and its scores."""
+    params, seed = argument
+    student, scores = erase_victim(params, seed, workload)
+    return as_arrays(student.state_dict()), scores
+
+
+def erase_victim(
+    params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None
+) -> tuple[nn.Module, dict[str, float]]:
     """Erase the victim once and score what is left of it on the workload's exam.
 
-    params: what `describe_point` made.  Returns the scores, `epochs_run`, `loss` and `compute_seconds`.
+    params: what `describe_point` made.  watch: without one, a setting's patience looks at the watched images.
+    Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
     Raises: EraseDiverged where the loss is no longer finite.
     """
     started = time.perf_counter()
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
+    config = EraseConfig(**params["erase"])
     student = workload.network(workload.victim, device)
-    weights = workload.teachers[params["clean_fraction"]]
-    holdout, config = workload.holdout(params["clean_fraction"]), EraseConfig(**params["erase"])
+    weights, holdout = workload.teacher(params["clean_fraction"]), workload.holdout(params["clean_fraction"])
+    if watch is None and config.patience is not None:
+        watch = workload.watch(device)
     result = erase(
         student,
         workload.network(weights, device),
@@ -144,7 +186,7 @@ def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Wat
         ),
     )
     scores = evaluate(student, workload.exam(), device=device)
-    return {
+    return student, {
         **scores._asdict(),
         "epochs_run": result.epochs,
         "loss": result.losses[-1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,8 +17,14 @@ from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
 from study import engine
 from study.config import StudyConfig
-from study.objective import Weights, Workload, as_arrays, make_teacher_weights
+from study.devices import driver_device
+from study.objective import GLANCE, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
+
+T = TypeVar("T")
+
+PICTURES = 8
+"""Images in the attack's picture of itself."""
 
 
 def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenario:
@@ -44,11 +51,6 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     for fraction in config.fractions:
         scenario.holdout(fraction)
     return scenario
-
-
-def driver_device() -> torch.device:
-    """Where the victim is trained: on this machine's GPU where it has one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def prepare_victim(
@@ -80,6 +82,7 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
     exam: what erased models are scored on.
     """
     largest = scenario.holdout(max(config.fractions))
+    watched = scenario.validation.subset(GLANCE).clean
     return Workload(
         model=config.model,
         classes=scenario.dataset.classes,
@@ -92,6 +95,8 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
         clean_labels=exam.clean.labels.numpy(),
         triggered_images=exam.triggered.images.numpy(),
         triggered_labels=exam.triggered.labels.numpy(),
+        watched_images=watched.images.numpy(),
+        watched_labels=watched.labels.numpy(),
         target=exam.target,
         victim=as_arrays(victim.state),
         teachers={},
@@ -116,7 +121,7 @@ def with_teachers(
     """The same blocks with the wanted teachers, made in parallel or taken from the cache.
 
     workloads: by draw.  wanted: draw and clean fraction of each teacher.  images: fingerprint of the data set, for the
-    cache.
+    cache.  A teacher whose fine-tuning diverges is missing, and the block says why: erases that need it fail with that.
     """
     one = next(iter(workloads.values()))
     facts = {
@@ -132,21 +137,26 @@ def with_teachers(
     teachers: dict[tuple[int, float], Weights] = {
         which: as_arrays(checkpoint.state) for which, checkpoint in found.items() if checkpoint is not None
     }
+    lost: dict[tuple[int, float], str] = {}
     # The largest first: a long task that starts last would keep one worker waiting for the others.
     missing = sorted((which for which in cards if which not in teachers), key=lambda which: -which[1])
     if missing:
         with display.stage("teachers", "made") as step:
             step(len(teachers), len(paths))
 
-            def keep(index: int, weights: Weights) -> None:
+            def keep(index: int, made: Weights | str) -> None:
                 which = missing[index]
-                teachers[which] = weights
-                state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
-                save(paths[which], Checkpoint(state, cards[which]))
-                step(len(teachers), len(paths))
+                if isinstance(made, str):
+                    lost[which] = made
+                    display.say(f"the teacher of {which[1]:.4g} clean data, draw {which[0]}, is lost: {made}")
+                else:
+                    teachers[which] = made
+                    state = {name: torch.from_numpy(values.copy()) for name, values in made.items()}
+                    save(paths[which], Checkpoint(state, cards[which]))
+                step(len(teachers) + len(lost), len(paths))
 
             engine.run_tasks(
-                make_teacher_weights,
+                teacher_or_why,
                 missing,
                 payload=dict(workloads),
                 cpus=config.cpus_per_trial,
@@ -154,6 +164,11 @@ def with_teachers(
                 on_done=keep,
             )
     return {
-        draw: replace(workload, teachers={which[1]: weights for which, weights in teachers.items() if which[0] == draw})
+        draw: replace(workload, teachers=_of_draw(teachers, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
+
+
+def _of_draw(by_draw: Mapping[tuple[int, float], T], draw: int) -> dict[float, T]:
+    """What belongs to this draw, by clean fraction."""
+    return {fraction: value for (of, fraction), value in by_draw.items() if of == draw}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -64,12 +64,15 @@ def standing(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Sta
     return Standing(complete, costs(values), pick)
 
 
-ConfirmationOf = Callable[[FrozenTrial | None], Mapping[str, Any]]
-"""`test` and `twin` of a trial's settings, or of the victim (None); see `study.confirmation`."""
+class Confirmation(Protocol):
+    """What is known of settings that were run again: `study.confirmation.Reader`."""
+
+    def confirmed(self, trial: FrozenTrial | None) -> Mapping[str, Any]: ...
+    def clean_model(self, trial: FrozenTrial) -> Mapping[str, Any] | None: ...
 
 
 def results(
-    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmed: ConfirmationOf
+    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmation: Confirmation
 ) -> dict[str, Any]:
     """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
 
@@ -79,7 +82,10 @@ def results(
     why = _why(pick, victim["acc"], max_acc_drop)
 
     def point(trial: FrozenTrial) -> dict[str, Any]:
-        return {**_point(trial), **confirmed(trial)}
+        return {**_point(trial), **confirmation.confirmed(trial)}
+
+    def recommended(trial: FrozenTrial) -> dict[str, Any]:
+        return {**point(trial), "clean_model": confirmation.clean_model(trial), "why": why}
 
     no_defence = {"name": "no-defence", "number": None, "params": {}, "validation": dict(victim)}
     return {
@@ -87,10 +93,10 @@ def results(
         "hypervolume": hypervolume(cost),
         "front": [point(complete[index]) for index in front_order(cost)],
         "controls": [
-            {**no_defence, **confirmed(None)},
+            {**no_defence, **confirmation.confirmed(None)},
             *({"name": t.user_attrs["control"], **point(t)} for t in complete if "control" in t.user_attrs),
         ],
-        "recommended": None if pick is None else {**point(complete[pick]), "why": why},
+        "recommended": None if pick is None else recommended(complete[pick]),
         "recommended_why": why,
     }
 
@@ -124,6 +130,11 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write beside, then rename; only the owner may read it."""
     _write(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, then rename; only the owner may read it."""
+    _write(path, text)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

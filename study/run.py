@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import platformdirs
 import tyro
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
@@ -28,21 +27,19 @@ from nad.checkpoints import state_digest
 from nad.errors import NadError
 from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim, VictimConfig, score_state
+from nad.victim import Victim, VictimConfig
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from study import confirmation, engine, provenance, records
+from study import confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
-from study.folder import open_folder
+from study.confirmation_runs import Confirmation
+from study.folder import cache_folder, open_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import driver_device, for_draw, load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
-
-PICTURES = 8
-"""Images in the attack's picture of itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,13 +76,13 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
     """
     started = time.monotonic()
-    cache = (config.cache or platformdirs.user_cache_path("nad-study")).expanduser().resolve()
+    cache = cache_folder(config.cache)
     recipe = VictimConfig(epochs=config.victim_epochs)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
         identity = provenance.identity(config, scenario, recipe)
         folder.claim({"command": command, "settings": asdict(config)}, identity)
-        sample = scenario.sample(PICTURES)
+        sample = scenario.sample(PICTURES).images
         save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
         victim = prepare_victim(config, scenario, recipe, cache, display)
         study = open_study(
@@ -98,12 +95,13 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         others = int((scenario.dataset.test.labels != scenario.attack.target).sum())
         test_counts = confirmation.Counts(asr=others, acc=len(scenario.dataset.test))
 
-        def write_records() -> None:
+        def write_records() -> dict[str, Any]:
             records.write_table(folder.trials, records.trials_table(study))
-            found = records.results(
-                study, known["victim"], config.max_acc_drop, confirmation.reader(study, config.point_of, test_counts)
-            )
-            records.write_json(folder.summary, {**known, "seconds": clock.read(), **found})
+            reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
+            found = records.results(study, known["victim"], config.max_acc_drop, reader)
+            summary = {**known, "seconds": clock.read(), **found}
+            records.write_json(folder.summary, summary)
+            return summary
 
         images = str(identity["images"])
         with engine.ray_session(cpus=config.cpus):
@@ -116,13 +114,16 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                     search(config, study, workload, victim.scores.acc, display, write_records)
             finally:
                 write_records()
+            product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
+            product.write_card(folder, write_records())
             if config.confirm:
                 build(folder.path)  # what comes may take long: there is something to look at
+                again = Confirmation(config, study, scenario, victim, images, cache, display)
                 try:
                     with clock.stage("confirmation"):
-                        confirm(config, study, scenario, victim, images, cache, display)
+                        again.run()
                 finally:
-                    write_records()
+                    product.write_card(folder, write_records())
         return build(folder.path)
 
 
@@ -132,7 +133,7 @@ def search(
     workload: Workload,
     victim_acc: float,
     display: Display,
-    write_records: Callable[[], None],
+    write_records: Callable[[], object],
 ) -> None:
     """Run trials until the wanted number is complete or the time budget is over; keep the files up to date.
 
@@ -172,41 +173,6 @@ def search(
             slots=config.slots,
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
-        )
-
-
-def confirm(
-    config: StudyConfig,
-    study: optuna.Study,
-    scenario: Scenario,
-    victim: Victim,
-    images: str,
-    cache: Path,
-    display: Display,
-) -> None:
-    """Run the points that matter again, with fresh seeds and other draws of clean images, on the test images."""
-    trials = confirmation.chosen(study, victim.scores.acc, config.max_acc_drop)
-    planned = confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
-    runs = confirmation.missing(study, planned)
-    if not runs:
-        return
-    scores = score_state(victim.state, config.model, scenario, scenario.test, driver_device())
-    study.set_user_attr(confirmation.VICTIM, scores._asdict())
-    teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
-    largest = max(fraction for _draw, fraction in teachers)
-    block = make_workload(config, scenario, victim, scenario.test)
-    blocks = {draw: for_draw(block, scenario, largest, draw) for draw in sorted({run.draw for run in runs})}
-    blocks = with_teachers(blocks, teachers, config, images, cache, display)
-    with display.stage("confirmation", "runs") as step:
-        before = len(planned) - len(runs)
-        step(before, len(planned))
-        confirmation.confirm(
-            study,
-            runs,
-            blocks,
-            cpus=config.cpus_per_trial,
-            gpus=config.gpus_per_trial,
-            on_done=lambda ended: step(before + ended, len(planned)),
         )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,16 +51,44 @@ def load_folder(
     passed over. Grey, palette and transparent images become RGB.
     Raises: DataError where the tree is not such a tree, or an image cannot be read.
     """
-    train, test = (list_part(root, part) for part in ("train", "test"))
+    parts = {part: list_part(root, part) for part in ("train", "test")}
+    train = parts["train"]
     if len(train.class_names) < 2:
         raise DataError(
             f"{root / 'train'} has only one class, {train.class_names[0]!r}; a classifier needs at least two"
         )
-    if train.class_names != test.class_names:
-        odd = sorted(set(train.class_names) ^ set(test.class_names))
-        raise DataError(f"train/ and test/ of {root} have different classes: {', '.join(odd)} only in one of them")
-    images = decode_cached({"train": train, "test": test}, root, cache_dir, image_size, progress)
+    _require_same_classes(root, parts)
+    images = decode_cached(parts, root, cache_dir, image_size, progress)
     return Dataset(name, images["train"], images["test"], class_names=train.class_names, flip=flip)
+
+
+class Owned(NamedTuple):
+    """A defender's own images."""
+
+    train: LabelledImages
+    test: LabelledImages | None
+    class_names: tuple[str, ...]
+
+
+def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: Progress | None = None) -> Owned:
+    """The images under root/train and, where that is there, root/test: read as load_folder does.
+
+    Raises: DataError likewise; a missing test/ is fine, and so is a single class.
+    """
+    parts = {part: list_part(root, part) for part in ("train", "test") if part == "train" or (root / part).is_dir()}
+    _require_same_classes(root, parts)
+    images = decode_cached(parts, root, cache_dir, image_size, progress)
+    return Owned(images["train"], images.get("test"), parts["train"].class_names)
+
+
+def _require_same_classes(root: Path, parts: Mapping[str, Listing]) -> None:
+    train = parts["train"]
+    for part, other in parts.items():
+        if other.class_names != train.class_names:
+            odd = sorted(set(train.class_names) ^ set(other.class_names))
+            raise DataError(
+                f"train/ and {part}/ of {root} have different classes: {', '.join(odd)} only in one of them"
+            )
 
 
 def is_tree(root: Path) -> bool:

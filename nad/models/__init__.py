@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 
 import torch
+from torch import Tensor
 
-from nad.errors import unknown_name
+from nad.errors import CheckpointError, unknown_name
 from nad.models.base import DistillableModel, initialise
 from nad.models.wide_resnet import WideResNet
 
@@ -34,6 +35,28 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
     if generator is not None:
         initialise(model, generator)
     return model.to(memory_format=torch.channels_last)
+
+
+def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
+    """The name of the model that these weights belong to, and its number of classes: by names, shapes and types.
+
+    Raises: CheckpointError where they are no model's in MODELS.
+    """
+    forms = _forms(state)
+    for name in MODELS:
+        of_two_classes = _forms(make(name, 2).state_dict())
+        if of_two_classes.keys() != forms.keys():
+            continue
+        # Of vectors, such as a bias: their length is as much memory as the file holds, whatever it claims
+        lengths = {form[0][0] for key, form in forms.items() if len(form[0]) == 1 and form != of_two_classes[key]}
+        classes = lengths.pop() if len(lengths) == 1 else 2
+        if classes >= 2 and _forms(make(name, classes).state_dict()) == forms:
+            return name, classes
+    raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
+
+
+def _forms(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
 @cache

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from nad.data import folder
-from nad.data.folder import load_folder
+from nad.data.folder import load_folder, load_owned
 from nad.errors import DataError
 
 COLOURS = {"ant": (200, 10, 10), "bee": (10, 200, 10)}
@@ -213,3 +213,23 @@ def test_a_dangling_link_is_named(tree: Path) -> None:
 def test_an_odd_image_is_named(tree: Path, size: tuple[int, int], mode: str) -> None:
     write_image(tree / "train" / "bee" / "odd.png", 0, size=size, mode=mode)
     assert f"odd.png is {size[0]}x{size[1]} pixels of type {mode}" in refused(tree)
+
+
+def test_a_defender_s_own_images_are_read_as_a_data_set_is_and_need_no_test_part(tree: Path) -> None:
+    whole, cache = load(tree), tree.parent / "cache"
+    owned = load_owned(tree, cache_dir=cache, image_size=8)
+    assert owned.class_names == whole.class_names
+    for mine, other in ((owned.train, whole.train), (owned.test, whole.test)):
+        assert mine is not None
+        assert torch.equal(mine.images, other.images)
+        assert torch.equal(mine.labels, other.labels)
+    (tree / "test").rename(tree / "elsewhere")
+    alone = load_owned(tree, cache_dir=cache, image_size=8)
+    assert alone.test is None
+    assert torch.equal(alone.train.images, whole.train.images)
+
+
+def test_a_defender_s_own_images_have_the_same_classes_in_both_parts(tree: Path) -> None:
+    (tree / "test" / "ant").rename(tree / "test" / "fly")
+    with pytest.raises(DataError, match="different classes: ant, fly only in one of them"):
+        load_owned(tree, cache_dir=tree.parent / "cache", image_size=8)

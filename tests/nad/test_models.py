@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nad import models
-from nad.errors import ConfigError
+from nad.errors import CheckpointError, ConfigError
 from nad.models.taps import tap
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import generator
@@ -64,3 +64,23 @@ def test_unknown_layer_and_model_are_named_with_a_suggestion():
 def test_impossible_depth_is_refused():
     with pytest.raises(ConfigError, match="6n \\+ 4"):
         WideResNet(18, 1, 10)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("classes", [2, 10, 64])
+def test_weights_are_recognised_by_their_forms(name, classes):
+    assert models.recognise(models.make(name, classes).state_dict()) == (name, classes)
+
+
+def test_other_weights_are_not_recognised():
+    state = models.make("wrn-10-1", 10).state_dict()
+    for other in (
+        {},
+        {"weight": torch.zeros(3)},
+        {**state, "more": torch.zeros(1)},
+        {**state, "fc.bias": torch.zeros(9)},
+        {**state, "fc.weight": torch.zeros(10**9, 0)},
+        {**state, "conv1.weight": state["conv1.weight"].half()},
+    ):
+        with pytest.raises(CheckpointError, match="not those of a model that is known: wrn-10-1"):
+            models.recognise(other)

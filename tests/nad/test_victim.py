@@ -111,6 +111,9 @@ def test_target_that_does_not_exist_is_refused(dataset):
 
 def test_sample_shows_no_target(scenario, dataset):
     sample = scenario.sample(6)
+    assert torch.equal(scenario.sample(3).images, sample.images[:3])
     labels = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(dataset.train).values(), strict=True)}
     assert len(sample) == 6
-    assert all(labels[image.numpy().tobytes()] != scenario.attack.target for image in sample)
+    shown = [labels[image.numpy().tobytes()] for image in sample.images]
+    assert shown == sample.labels.tolist()
+    assert scenario.attack.target not in shown

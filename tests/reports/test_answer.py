@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
-from reports.study_folder import FreshScores, Point, Scores, Study, Twin, read_study
+from reports.study_folder import CleanModel, FreshScores, Point, Scores, Study, Twin, read_study
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
@@ -179,3 +179,15 @@ def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_
     sentence = caveats(replace(study, recommended=None, controls=controls))[0]
     assert sentence.startswith("Scores that are not called test scores were")
     assert "recommended setting" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("bounds", "change"),
+    [((-0.021, -0.003), "−1.2 points (95% interval −2.1 to −0.3)."), (None, "−1.2 points.")],
+)
+def test_the_price_without_a_backdoor_is_said(study: Study, bounds: tuple[float, float] | None, change: str) -> None:
+    assert study.recommended is not None
+    clean = CleanModel(before=0.841, after=0.829, seeds=3, acc_change=-0.012, acc_change_ci=bounds)
+    text = " ".join(answer(replace(study, recommended=study.recommended._replace(clean_model=clean))).reasons)
+    assert "takes test ACC from 84.1% to 82.9%, over 3 fresh seeds: a change of " + change in text
+    assert "no backdoor to lose" not in " ".join(answer(study).reasons)

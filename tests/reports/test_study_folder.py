@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.files import ReportError
-from reports.study_folder import SUMMARY_KEYS, read_study
+from reports.study_folder import SUMMARY_KEYS, CleanModel, read_study
 
 Make = Callable[..., Path]
 
@@ -55,6 +55,43 @@ def test_a_wrong_value_of_the_summary_is_named(make_study: Make, path: str, valu
     with pytest.raises(ReportError) as caught:
         read_study(folder)
     assert sentence in str(caught.value)
+
+
+def _clean_model(seeds: int = 3) -> dict[str, Any]:
+    scores = {"asr": 0.02, "acc": 0.84, "asr_ci": [0.01, 0.04], "acc_ci": [0.82, 0.86], "seeds": 1, "diverged": 0}
+    nothing = dict.fromkeys(("asr", "acc", "asr_ci", "acc_ci"))
+    after = {**scores, "acc": 0.829, "seeds": seeds} if seeds else {**nothing, "seeds": 0, "diverged": 3}
+    change = (
+        {"acc_change": -0.011, "acc_change_ci": [-0.02, -0.002]}
+        if seeds
+        else dict.fromkeys(("acc_change", "acc_change_ci"))
+    )
+    return {"before": scores, "after": after, **change}
+
+
+def test_what_the_erase_costs_a_clean_model_is_read(make_study: Make) -> None:
+    study = read_study(make_study(change=_set("recommended.clean_model", _clean_model())))
+    assert study.recommended is not None
+    assert study.recommended.clean_model == CleanModel(0.84, 0.829, 3, -0.011, (-0.02, -0.002))
+
+
+@pytest.mark.parametrize("value", [None, _clean_model(seeds=0)])
+def test_clean_model_without_a_finished_run_is_none(make_study: Make, value: Any) -> None:
+    study = read_study(make_study(change=_set("recommended.clean_model", value)))
+    assert study.recommended is not None
+    assert study.recommended.clean_model is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("acc_change", -1.5), ("acc_change_ci", [0.1]), ("after.acc", "high"), ("before", None)]
+)
+def test_a_wrong_value_of_the_clean_model_is_named(make_study: Make, key: str, value: Any) -> None:
+    def change(rows: Any, summary: Any) -> None:
+        summary["recommended"]["clean_model"] = _clean_model()
+        _set(f"recommended.clean_model.{key}", value)(rows, summary)
+
+    with pytest.raises(ReportError, match=f"recommended.clean_model.{key}"):
+        read_study(make_study(change=change))
 
 
 @pytest.mark.parametrize("name", ["summary.json", "config.json"])

@@ -8,7 +8,7 @@ import pytest
 from nad.erase import PRESETS, EraseConfig
 from search_spaces import Point
 from study import confirmation
-from study.confirmation import Counts, Run, chosen, plan, results, twin
+from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
 
 COUNTS = Counts(asr=90, acc=100)
 NAD = Point(0.05, PRESETS["code"])
@@ -101,3 +101,51 @@ def test_fine_tuning_has_test_scores_and_no_twin() -> None:
     found = results({Run(TUNING, 1).key: scores(0.6, 0.8)}, TUNING, COUNTS)
     assert found["test"]["asr"] == 0.6
     assert found["twin"] is None
+
+
+CLEAN = {CLEAN_MODEL: {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85}}
+
+
+def test_erases_of_a_clean_model_have_keys_of_their_own() -> None:
+    keys = {run.key for runs in (plan([NAD], 2), *(clean_plan(NAD, 2, digest * 64) for digest in "ab")) for run in runs}
+    assert len(keys) == 2 * 2 + 2 + 2
+    assert [run.draw for run in clean_plan(NAD, 2, "a" * 64)] == [1, 2]
+
+
+def test_price_without_a_backdoor_is_the_mean_change_of_accuracy() -> None:
+    first, second, lost = clean_plan(NAD, 3, "a" * 64)
+    recorded = {
+        **CLEAN,
+        first.key: scores(0.03, 0.84),
+        second.key: scores(0.01, 0.80),
+        lost.key: {"error": "the teacher's fine-tuning diverged"},
+        Run(NAD, 1).key: scores(0.5, 0.5),
+    }
+    found = clean_results(recorded, NAD, COUNTS)
+    assert found is not None
+    assert (found["before"]["acc"], found["before"]["seeds"]) == (0.85, 1)
+    assert (found["after"]["acc"], found["after"]["asr"]) == (pytest.approx(0.82), pytest.approx(0.02))
+    assert (found["after"]["seeds"], found["after"]["diverged"]) == (2, 1)
+    assert found["acc_change"] == pytest.approx(-0.03)
+    low, high = found["acc_change_ci"]
+    assert (low, high) == (
+        pytest.approx(-0.03 - 12.706 * 0.02, rel=1e-3),
+        pytest.approx(-0.03 + 12.706 * 0.02, rel=1e-3),
+    )
+    assert results(recorded, NAD, COUNTS)["test"]["seeds"] == 1, "the victim's runs are not those of the clean model"
+
+
+def test_clean_model_that_was_trained_anew_and_came_out_otherwise_is_not_mixed_with_the_old_one() -> None:
+    old = clean_plan(NAD, 1, "b" * 64)[0].key
+    assert clean_results({**CLEAN, old: scores(0.0, 0.8)}, NAD, COUNTS) is None
+
+
+def test_record_without_a_clean_model_says_null() -> None:
+    assert clean_results({Run(NAD, 1).key: scores(0.1, 0.8)}, NAD, COUNTS) is None
+
+
+def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
+    recorded = {**CLEAN, clean_plan(NAD, 1, "a" * 64)[0].key: {"error": "the erase diverged"}}
+    found = clean_results(recorded, NAD, COUNTS)
+    assert found is not None
+    assert (found["acc_change"], found["acc_change_ci"], found["after"]["diverged"]) == (None, None, 1)

@@ -8,14 +8,16 @@ import torch
 
 from nad import data
 from nad.attacks import BadNets
-from nad.erase import PRESETS
+from nad.erase import PRESETS, EraseConfig
 from nad.errors import EraseDiverged
+from nad.evaluation import evaluate
 from nad.scenario import Scenario
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
 from study import objective
 from study.config import StudyConfig
-from study.objective import describe_point, make_teacher_weights, measure, run_trial
+from study.confirmation import run_once
+from study.objective import describe_point, erase_again, make_teacher_weights, measure, run_trial, teacher_or_why
 from study.preparation import for_draw, make_workload
 
 CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
@@ -146,3 +148,35 @@ def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache,
     run(workload)
     assert without_times([measure(point, seed, block)]) == without_times([alone])
     assert objective._memory.cache_info().currsize == (2 if change else 1)
+
+
+def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has_them(workload):
+    *_, final = run(workload, seed=4)
+    weights, scores = erase_again((describe_point(Point(0.1, QUICK)), 4), workload)
+    assert without_times([{**scores, "final": True}]) == without_times([final])
+    network = workload.network(weights, torch.device("cpu"))
+    assert evaluate(network, workload.exam())._asdict().items() <= scores.items()
+
+
+def test_patience_looks_at_validation_images_whatever_the_exam_is(workload):
+    """A confirmation sits the test: stopping by it would tune on it."""
+    patient = describe_point(Point(0.1, dataclasses.replace(QUICK, epochs=4, patience=1)))
+    assert np.array_equal(workload.watched_images, workload.clean_images[: len(workload.watched_images)])
+    never_right = np.full_like(workload.watched_labels, -1)
+    hopeless = dataclasses.replace(workload, watched_labels=never_right)
+    assert measure(patient, 1, hopeless)["epochs_run"] == 2
+    exam_elsewhere = dataclasses.replace(workload, clean_labels=np.full_like(workload.clean_labels, -1))
+    *epochs, _final = run(workload, EraseConfig(**patient["erase"]))
+    assert measure(patient, 1, exam_elsewhere)["epochs_run"] == len(epochs)
+    network = workload.network(workload.victim, torch.device("cpu"))
+    right = evaluate(network, workload.exam().subset(len(never_right))).acc
+    assert exam_elsewhere.watch(torch.device("cpu"))(1, network) == right > 0
+
+
+def test_teacher_that_diverges_is_an_error_of_the_runs_that_need_it(workload):
+    broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
+    why = teacher_or_why((0, 0.1), {0: dataclasses.replace(workload, victim=broken)})
+    assert why.startswith("the teacher's fine-tuning diverged")
+    block = dataclasses.replace(workload, teachers={0.2: workload.teachers[0.2]}, lost_teachers={0.1: why})
+    assert run_once((1, describe_point(Point(0.1, QUICK))), {1: block}) == {"error": why}
+    assert "error" not in run_once((1, describe_point(Point(0.2, QUICK))), {1: block})

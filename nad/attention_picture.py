@@ -1,0 +1,172 @@
+"""What networks look at: attention maps of several models on the same images, as one labelled picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from nad.attention import Operator, attention_map
+from nad.augment import to_input
+from nad.models.taps import tap
+
+TILE = 96
+"""Pixels a side of each image and map."""
+GAP = 4
+BETWEEN = 16
+"""Pixels between two models, and between two images with their triggered copies."""
+MARGIN = 14
+ROW_LABEL = 72
+LINE = 20
+"""Pixels a line of text takes."""
+OPACITY = 0.8
+"""Of a map over its grey image: enough to keep its colours in order, little enough to see what is looked at."""
+
+INK, QUIET, ALARM = (32, 36, 44), (96, 102, 112), (176, 48, 16)
+
+# Cividis (Nunez, Anderton & Renslow 2018): evenly rising lightness, the same to readers with colour-blind eyes.
+CIVIDIS = np.array(
+    [
+        *((0, 34, 78), (18, 53, 112), (59, 73, 108), (87, 93, 109), (112, 113, 115)),
+        *((138, 134, 120), (165, 156, 116), (195, 179, 105), (225, 204, 85), (254, 232, 56)),
+    ],
+    dtype=float,
+)
+
+Pixels = NDArray[np.uint8]
+
+
+class Look(NamedTuple):
+    """How one model looks at some images."""
+
+    name: str
+    maps: dict[str, Tensor]
+    """By layer: (count, height, width), what `attention_map` gives; sizes differ from layer to layer."""
+    predicted: Tensor
+    """(count,) int64: the class that the model gives each image."""
+
+
+class Scene(NamedTuple):
+    """Images in pairs, and what is known of them: each clean one, and the same one with the trigger."""
+
+    clean: Tensor
+    """(count, 3, height, width) uint8."""
+    triggered: Tensor
+    labels: Tensor
+    """(count,) int64: the true classes, none of them the target."""
+    target: int
+
+    @property
+    def rows(self) -> Tensor:
+        """All images from the top of the picture: each clean one above its triggered copy."""
+        return torch.stack([self.clean, self.triggered], dim=1).flatten(0, 1)
+
+
+def look(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str],
+    *,
+    power: float,
+    operator: Operator,
+    device: torch.device | None = None,
+) -> Look:
+    """What a model attends to in these images, and what it says they are. It is used in eval mode and left there.
+
+    images: (count, 3, height, width) uint8.
+    Raises: ConfigError for a layer that the model does not have.
+    """
+    model.eval()
+    with torch.inference_mode(), tap(model, layers) as features:
+        predicted = model(to_input(images, device or torch.device("cpu"))).argmax(dim=1).cpu()
+        maps = {layer: _unflattened(features[layer], power, operator).cpu() for layer in layers}
+    return Look(name, maps, predicted)
+
+
+def _unflattened(features: Tensor, power: float, operator: Operator) -> Tensor:
+    count, _channels, height, width = features.shape
+    return attention_map(features, power, operator).reshape(count, height, width)
+
+
+def heat(attention: Tensor) -> Tensor:
+    """Maps of one layer in [0, 1], with one scale for all models on the same image, so that a faint map looks faint.
+
+    attention: (models, count, height, width), not negative.  Returns the same shape.
+    """
+    brightest = attention.amax(dim=(0, 2, 3), keepdim=True)
+    return attention / brightest.clamp(min=torch.finfo(attention.dtype).tiny)
+
+
+def colours(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Cividis of values in [0, 1]: any shape to that shape and three channels in [0, 255]."""
+    steps = np.linspace(0.0, 1.0, len(CIVIDIS))
+    return np.stack([np.interp(values, steps, channel) for channel in CIVIDIS.T], axis=-1)
+
+
+def tile(image: Tensor) -> Image.Image:
+    """An image brought to TILE x TILE; its pixels stay sharp.  image: (3, height, width) uint8."""
+    return Image.fromarray(image.permute(1, 2, 0).numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
+
+
+def overlay(image: Image.Image, warmth: Tensor) -> Image.Image:
+    """A map, smoothly enlarged and coloured, over its image in grey.  warmth: (height, width) in [0, 1]."""
+    small = Image.fromarray(warmth.numpy().astype(np.float32))
+    enlarged = np.asarray(small.resize(image.size, Image.Resampling.BILINEAR))
+    grey = np.asarray(image.convert("L"), dtype=float)[..., None]
+    mixed = OPACITY * colours(enlarged) + (1 - OPACITY) * grey
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def verdict(predicted: int, label: int, target: int) -> str:
+    """What a prediction means to the attack."""
+    if predicted == target:
+        return "says: the target"
+    return "says: the true class" if predicted == label else "says: another class"
+
+
+def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
+    """One row an image (clean above triggered), one column a layer, grouped by model; labels are in the picture.
+
+    looks: of scene.rows, all with the same layers.  caption: one line at the bottom.
+    """
+    layers = list(looks[0].maps)
+    group = len(layers) * (TILE + GAP) - GAP
+    lefts = [MARGIN + ROW_LABEL + TILE + BETWEEN + index * (group + BETWEEN) for index in range(len(looks))]
+    head, row_height = MARGIN + 2 * LINE, TILE + LINE
+    tops = [head + index * row_height + index // 2 * BETWEEN for index in range(2 * len(scene.clean))]
+    size = (lefts[-1] + group + MARGIN, tops[-1] + row_height + LINE + MARGIN)
+    sheet = Image.new("RGB", size, "white")
+    pen, plain, large = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(16)
+    for left, shown in zip(lefts, looks, strict=True):
+        pen.text((left + group / 2, MARGIN + LINE / 2), shown.name, INK, large, "mm")
+        for column, layer in enumerate(layers):
+            middle = left + column * (TILE + GAP) + TILE / 2
+            pen.text((middle, MARGIN + LINE * 1.4), layer, QUIET, plain, "mm")
+    warmth = {layer: heat(torch.stack([shown.maps[layer] for shown in looks])) for layer in layers}
+    for row, (top, image) in enumerate(zip(tops, scene.rows, strict=True)):
+        picture = tile(image)
+        name = "triggered" if row % 2 else "clean"
+        pen.text((MARGIN, top + TILE / 2), name, INK, plain, "lm")
+        sheet.paste(picture, (MARGIN + ROW_LABEL, top))
+        for index, (left, shown) in enumerate(zip(lefts, looks, strict=True)):
+            for column, layer in enumerate(layers):
+                sheet.paste(overlay(picture, warmth[layer][index, row]), (left + column * (TILE + GAP), top))
+            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), scene.target)
+            colour = ALARM if says.endswith("target") else QUIET
+            pen.text((left, top + TILE + LINE / 2), says, colour, plain, "lm")
+    pen.text((MARGIN, size[1] - MARGIN), caption, QUIET, plain, "lb")
+    return sheet
+
+
+def save(path: Path, picture: Image.Image) -> None:
+    """Write as PNG, beside, then rename."""
+    beside = path.with_name(f".{path.name}.partial")
+    picture.save(beside, format="PNG", optimize=True)
+    beside.replace(path)

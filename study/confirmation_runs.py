@@ -1,0 +1,94 @@
+"""The confirmation, put together: who erases what with which teacher, on the victim and on a clean model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import optuna
+
+from nad.checkpoints import State, state_digest
+from nad.scenario import Scenario
+from nad.victim import Victim, VictimConfig, score_state, train_reference
+from search_spaces import Point
+from study import confirmation
+from study.config import StudyConfig
+from study.confirmation import CLEAN_MODEL, VICTIM, Run
+from study.devices import driver_device
+from study.objective import Workload, as_arrays
+from study.preparation import for_draw, make_workload, with_teachers
+from study.progress import Display
+from study.records import standing
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Runs the points that matter again, with fresh seeds and other draws of clean images, on the test images."""
+
+    config: StudyConfig
+    study: optuna.Study
+    scenario: Scenario
+    victim: Victim
+    images: str
+    """Fingerprint of the data set."""
+    cache: Path
+    display: Display
+
+    def run(self) -> None:
+        """What of it the record does not hold yet."""
+        self._on_the_victim()
+        trials = standing(self.study, self.victim.scores.acc, self.config.max_acc_drop)
+        if trials.pick is not None:
+            self._on_a_clean_model(self.config.point_of(trials.complete[trials.pick]))
+
+    def _on_the_victim(self) -> None:
+        trials = confirmation.chosen(self.study, self.victim.scores.acc, self.config.max_acc_drop)
+        planned = confirmation.plan((self.config.point_of(trial) for trial in trials), self.config.confirm)
+        if confirmation.missing(self.study, planned):
+            self.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
+            self._make("confirmation", planned, self._block())
+
+    def _on_a_clean_model(self, point: Point) -> None:
+        """The recommended point on a clean model of the victim's recipe: what the erase costs without a backdoor."""
+        known, draws = self.study.user_attrs.get(CLEAN_MODEL), self.config.confirm
+        if known and not confirmation.missing(self.study, confirmation.clean_plan(point, draws, known["sha256"])):
+            return
+        recipe = VictimConfig(epochs=self.config.victim_epochs)
+        with self.display.stage("clean model", "epochs") as step:
+            state = train_reference(
+                self.scenario, self.config.model, recipe, cache=self.cache, device=driver_device(), progress=step
+            )
+        digest = state_digest(state)
+        if known is None or known["sha256"] != digest:  # lost from the cache, and trained again on another machine
+            self.study.set_user_attr(CLEAN_MODEL, {"sha256": digest, **self._test_scores(state)})
+        planned = confirmation.clean_plan(point, draws, digest)
+        self._make("confirmation on a clean model", planned, replace(self._block(), victim=as_arrays(state)))
+
+    def _test_scores(self, state: State) -> dict[str, float]:
+        return score_state(state, self.config.model, self.scenario, self.scenario.test, driver_device())._asdict()
+
+    def _block(self) -> Workload:
+        return make_workload(self.config, self.scenario, self.victim, self.scenario.test)
+
+    def _make(self, stage: str, planned: Sequence[Run], block: Workload) -> None:
+        """Make those of the planned runs that are missing, each by its own defender."""
+        runs = confirmation.missing(self.study, planned)
+        blocks = self._with_defenders(runs, block)
+        with self.display.stage(stage, "runs") as step:
+            before = len(planned) - len(runs)
+            step(before, len(planned))
+            confirmation.confirm(
+                self.study,
+                runs,
+                blocks,
+                cpus=self.config.cpus_per_trial,
+                gpus=self.config.gpus_per_trial,
+                on_done=lambda ended: step(before + ended, len(planned)),
+            )
+
+    def _with_defenders(self, runs: Sequence[Run], block: Workload) -> Mapping[int, Workload]:
+        teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
+        largest = max(fraction for _draw, fraction in teachers)
+        blocks = {draw: for_draw(block, self.scenario, largest, draw) for draw in sorted({run.draw for run in runs})}
+        return with_teachers(blocks, teachers, self.config, self.images, self.cache, self.display)

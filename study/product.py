@@ -1,0 +1,140 @@
+"""What a study leaves to use: the recommended setting's erased model, its card, and a picture of what it looks at.
+
+Trials return numbers only, so the recommended one is run again with its own seed: on the machine that ran it, that
+gives the same model to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial
+
+from nad import attention_picture, models
+from nad.attention_picture import Scene, look
+from nad.checkpoints import Checkpoint, load_entry, save, state_digest
+from nad.errors import EraseDiverged
+from nad.evaluation import Scores
+from nad.scenario import Scenario
+from nad.seeds import generator
+from search_spaces import Point
+from study import engine, model_card
+from study.config import StudyConfig
+from study.devices import driver_device
+from study.folder import StudyFolder
+from study.objective import Weights, Workload, describe_point, erase_again
+from study.preparation import PICTURES
+from study.progress import Display
+from study.records import standing, write_text
+
+SHOWN = 3
+"""Images in the attention picture, each clean and triggered: the first of the attack's own picture."""
+
+
+def make(
+    config: StudyConfig,
+    study: optuna.Study,
+    scenario: Scenario,
+    victim_acc: float,
+    workload: Workload,
+    folder: StudyFolder,
+    display: Display,
+) -> None:
+    """Write the recommended setting's student and the picture, unless they are there; remove those of another one.
+
+    workload: what the study's trials ran on, with its teachers.
+    """
+    trials = standing(study, victim_acc, config.max_acc_drop)
+    if trials.pick is None:
+        _remove(folder)
+        return
+    trial = trials.complete[trials.pick]
+    facts = _facts(config, study, trial)
+    made = load_entry(folder.model)
+    if made is not None and made.card.get("facts") == facts and folder.attention.exists():
+        return
+    _remove(folder)
+    point = config.point_of(trial)
+    with display.stage("recommended model", "made") as step:
+        step(0, 1)
+        try:
+            [(weights, scores)] = engine.run_tasks(
+                erase_again,
+                [(describe_point(point), facts["seed"])],
+                payload=workload,
+                cpus=config.cpus_per_trial,
+                gpus=config.gpus_per_trial,
+            )
+        except EraseDiverged as error:
+            display.say(f"no model is kept: the recommended trial {trial.number} did not come out again: {error}")
+            return
+        step(1, 1)
+    recorded = dict(zip(("asr", "acc"), trial.values, strict=True))
+    if any(scores[name] != value for name, value in recorded.items()):
+        display.say(model_card.differs(scores, recorded))
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    _draw(config, scenario, workload, point, weights, folder)
+    validation = {name: scores[name] for name in Scores._fields}
+    save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation}))
+    display.say(f"model: {folder.model}")
+
+
+def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
+    """Write the model's card from what summary.json now says; nothing where no model is kept."""
+    made = load_entry(folder.model)
+    if made is None or summary["recommended"] is None:
+        return
+    card: Any = made.card
+    text = model_card.of_recommended(summary, card["validation"], card["facts"]["seed"], state_digest(made.state))
+    write_text(folder.model_card, text)
+
+
+def _facts(config: StudyConfig, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    """What the model follows from, as JSON values."""
+    facts = {
+        "model": config.model,
+        "study": config.study_name,
+        "victim": study.user_attrs["victim_sha256"],
+        "trial": trial.number,
+        "params": trial.params,
+        "seed": trial.user_attrs["seed"],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def _remove(folder: StudyFolder) -> None:
+    for path in (folder.model, folder.model_card, folder.attention):
+        path.unlink(missing_ok=True)
+
+
+def _draw(
+    config: StudyConfig, scenario: Scenario, workload: Workload, point: Point, erased: Weights, folder: StudyFolder
+) -> None:
+    sample = scenario.sample(PICTURES)
+    triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
+    scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], scenario.attack.target)
+    erase, device = point.erase, driver_device()
+    weights = {"victim": workload.victim, "teacher": workload.teacher(point.clean_fraction), "erased": erased}
+    looks = [
+        look(
+            name,
+            workload.network(values, device),
+            scene.rows,
+            models.distillation_layers(config.model),
+            power=erase.power,
+            operator=erase.operator,
+            device=device,
+        )
+        for name, values in weights.items()
+    ]
+    distilled = ", ".join(erase.weights) or "no layer"
+    caption = (
+        f"Attention ({erase.operator} of |activation|^{erase.power:g} over channels): brighter is more, on one scale"
+        f" for each layer of an image. Distilled here: {distilled}."
+    )
+    attention_picture.save(folder.attention, attention_picture.draw(scene, looks, caption))
