@@ -1,7 +1,7 @@
 """Docstrings as the site shows them: what stands on a line of its own in the source does so on the page.
 
-The project's docstrings are plain sentences. Lines such as `Raises: ...` or `images: ...` begin a new paragraph here, and
-what is laid out in columns or as a tree keeps its layout.
+The project's docstrings are plain sentences. Lines such as `Raises: ...` or `images: ...` begin a new paragraph here,
+and what is laid out in columns or as a tree keeps its layout.
 """
 
 from __future__ import annotations
