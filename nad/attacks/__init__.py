@@ -16,7 +16,11 @@ from nad.errors import ConfigError, unknown_name
 
 __all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "poison"]
 
-ATTACKS: Mapping[str, type[Any]] = {"badnets": BadNets, "blend": Blend, "refool": Refool}
+ATTACKS: Mapping[str, type[Any]] = {
+    "badnets": BadNets,
+    "blend": Blend,
+    "refool": Refool,
+}
 
 
 def make(name: str, **settings: Any) -> Attack:

@@ -1,0 +1,77 @@
+"""The project's pages as blocks of code: what a reader would copy, in the order of reading."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+RUN = "<!-- run -->"
+"""On the line before a console block: its commands are run, and not only checked."""
+
+_BLOCK = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`((?:python -m|nad-study|make) [^`]*)`")
+_TITLE = re.compile(r'title="([^"]+)"')
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    """Of its first line of text, from 1."""
+    language: str
+    title: str
+    """The file that the block is, or that it changes; empty for the others."""
+    text: str
+    run: bool
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+class Command(NamedTuple):
+    place: str
+    words: tuple[str, ...]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page that name a language."""
+    source = page.read_text(encoding="utf-8")
+    found = []
+    for match in _BLOCK.finditer(source):
+        language, _, rest = match["info"].partition(" ")
+        title = _TITLE.search(rest)
+        found.append(
+            Block(
+                page,
+                source.count("\n", 0, match.start("text")) + 1,
+                language,
+                title[1] if title else "",
+                re.sub(f"^{match['indent']}", "", match["text"], flags=re.MULTILINE),
+                source[: match.start()].rstrip().endswith(RUN),
+            )
+        )
+    return found
+
+
+def console_commands(block: Block) -> Iterator[Command]:
+    """The `$` commands of a console block; a backslash goes on in the next line, # begins a comment."""
+    joined = re.sub(r" *\\\n *", " ", block.text)
+    for line in joined.splitlines():
+        if line.startswith("$ "):
+            yield Command(block.place, tuple(shlex.split(line.removeprefix("$ "), comments=True)))
+
+
+def inline_commands(page: Path) -> Iterator[Command]:
+    """Commands with options in running text, such as `make report STUDY=runs/a`."""
+    source = page.read_text(encoding="utf-8")
+    for match in _INLINE.finditer(source):
+        words = shlex.split(match[1])
+        if words[0] == "make" or any(word.startswith("-") for word in words[3:]):
+            line = source.count("\n", 0, match.start()) + 1
+            yield Command(f"{page.relative_to(ROOT)}:{line}", tuple(words))
