@@ -40,6 +40,7 @@ TWIN_KEYS: Mapping[str, Any] = {
     "asr_added_ci": MAYBE_INTERVAL,
     "acc_added_ci": MAYBE_INTERVAL,
 }
+RUN_KEYS: Mapping[str, Any] = {"draw": int, "asr": NUMBER, "acc": NUMBER}
 SUMMARY_KEYS: Mapping[str, Any] = {
     "study": str,
     "attack": str,
@@ -52,6 +53,7 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "wanted_trials": int,
     "seconds": dict,
     "max_acc_drop": NUMBER,
+    "front": list,
     "controls": list,
     "recommended": (dict, type(None)),
     "recommended_why": str,
@@ -72,8 +74,18 @@ class Scores(NamedTuple):
     acc: float
 
 
+class FreshRun(NamedTuple):
+    """What one fresh seed gave on the test images; the points of a study share the draws of clean images."""
+
+    draw: int
+    asr: float
+    acc: float
+
+
 class FreshScores(NamedTuple):
-    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval."""
+    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval.
+
+    runs: those seeds one by one; none in a study that was confirmed before they were kept."""
 
     asr: float
     acc: float
@@ -81,6 +93,7 @@ class FreshScores(NamedTuple):
     acc_ci: tuple[float, float]
     seeds: int
     diverged: int
+    runs: tuple[FreshRun, ...] = ()
 
 
 class Twin(NamedTuple):
@@ -120,6 +133,17 @@ class Study:
     summary: dict[str, Any]
     config: dict[str, Any]
     picture: bytes | None
+    front: tuple[Point, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.summary["study"])
+
+    @property
+    def confirmed(self) -> dict[int, Point]:
+        """The trials that have test scores, by number."""
+        points = (*self.front, *self.controls, *([self.recommended] if self.recommended else []))
+        return {point.number: point for point in points if point.test and point.number is not None}
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -161,6 +185,7 @@ def read_study(directory: Path) -> Study:
         summary=summary,
         config=read_json(directory / "config.json"),
         picture=_read_picture(directory / "attack.png"),
+        front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
     )
 
 
@@ -169,6 +194,10 @@ def _read_summary(path: Path) -> dict[str, Any]:
     require_keys(path, summary, SUMMARY_KEYS)
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
     scores = {"victim": summary["victim"]}
+    for index, point in enumerate(summary["front"]):
+        require_keys(path, point, {**POINT_KEYS, "number": int}, f"front[{index}].")
+        _require_confirmation(path, point, f"front[{index}]")
+        scores[f"front[{index}].validation"] = point["validation"]
     for index, control in enumerate(summary["controls"]):
         require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
         _require_confirmation(path, control, f"controls[{index}]")
@@ -197,6 +226,17 @@ def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> N
                     raise damaged(path, f"has {number!r:.60} at {f'{where}.{name}.{key}'!r}")
             if key.endswith("_ci") and value is not None and len(value) != 2:
                 raise damaged(path, f"has no two bounds at {f'{where}.{name}.{key}'!r}")
+        for index, run in enumerate(_runs(path, content, f"{where}.{name}")):
+            require_keys(path, run, RUN_KEYS, f"{where}.{name}.runs[{index}].")
+            if not (_is_within(run["asr"], 0) and _is_within(run["acc"], 0)):
+                raise damaged(path, f"has a score at {f'{where}.{name}.runs[{index}]'!r} that is not a fraction")
+
+
+def _runs(path: Path, content: Mapping[str, Any], where: str) -> list[Any]:
+    runs = content.get("runs", [])
+    if not isinstance(runs, list):
+        raise damaged(path, f"has no list at {f'{where}.runs'!r}")
+    return runs
 
 
 def _is_within(number: Any, low: float) -> bool:
@@ -211,9 +251,14 @@ def _point(name: str, content: Mapping[str, Any]) -> Point:
         content["number"],
         content["params"],
         scores,
-        FreshScores(**_fields(FreshScores, test)) if test and test["seeds"] else None,
+        _fresh_scores(test) if test and test["seeds"] else None,
         Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
     )
+
+
+def _fresh_scores(test: Mapping[str, Any]) -> FreshScores:
+    runs = tuple(FreshRun(run["draw"], run["asr"], run["acc"]) for run in test.get("runs", []))
+    return FreshScores(**_fields(FreshScores, {**test, "runs": ()}))._replace(runs=runs)
 
 
 def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
