@@ -13,6 +13,7 @@ from reports.files import ReportError, damaged, read_bytes, read_json, require_k
 from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
+PICTURE_FILE = "attack.png"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NO_DEFENCE = "no-defence"
 
@@ -184,7 +185,7 @@ def read_study(directory: Path) -> Study:
         recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
         summary=summary,
         config=read_json(directory / "config.json"),
-        picture=_read_picture(directory / "attack.png"),
+        picture=_read_picture(directory / PICTURE_FILE),
         front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
     )
 
