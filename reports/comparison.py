@@ -127,13 +127,13 @@ def headline(studies: Sequence[Study]) -> str:
     counts = Counter(_verdict(study) for study in studies)
     found = [f"{verdict} in {counts[verdict]}" for verdict in _VERDICTS if counts[verdict]]
     return (
-        f"Does distillation lower the attack success rate beyond fine-tuning? Of {len(studies)} recommended settings:"
-        f" {'; '.join(found)}."
+        "Does distillation lower the attack success rate beyond what fine-tuning does?"
+        f" Of {len(studies)} studies: {'; '.join(found)}."
     )
 
 
-_LOWERS, _RAISES, _UNCLEAR = "shown by fresh seeds", "the opposite shown", "not shown by fresh seeds"
-_NO_TWIN, _NO_PICK = "no twin was run", "no setting kept enough accuracy"
+_LOWERS, _RAISES, _UNCLEAR = "shown by the twins", "the opposite shown by the twins", "not shown by the twins"
+_NO_TWIN, _NO_PICK = "no twins were run", "no setting kept enough accuracy"
 _VERDICTS = (_LOWERS, _RAISES, _UNCLEAR, _NO_TWIN, _NO_PICK)
 
 

@@ -88,7 +88,7 @@ def fronts_figure(info: FrontsInfo, *, all_trials: bool) -> go.Figure:
         _add_front(figure, front)
         _add_trials(figure, front, info.acc_range, on_front=True)
         _add_marks(figure, front, info.acc_range)
-    figure.update_layout(legend_title={"text": "study  ", "side": "left", "font": {"size": 13}})
+    figure.update_layout(legend=_legend("study"))
     figure.update_xaxes(title_text="attack success rate", range=[-2, 102], ticksuffix="%", dtick=20)
     figure.update_yaxes(title_text="clean accuracy", range=[100 * acc for acc in info.acc_range], ticksuffix="%")
     return figure
@@ -112,25 +112,27 @@ def volumes_figure(names: Sequence[str], found: Sequence[Volume]) -> go.Figure:
     """One row for each study: its search's hypervolume, and that of its confirmed points on the test images."""
     figure = go.Figure(layout=layout())
     places = list(range(len(names)))
-    style = {"size": 11, "line": {"width": 2}}
-    for name, symbol in (("search, validation images", "circle-open"), ("fresh draws, test images", "circle")):
+    style = {"size": 11}
+    for name, symbol in (("the search", "circle-open"), ("fresh draws", "circle")):
         figure.add_scatter(
             x=[None], y=[None], mode="markers", name=name, marker={**style, "symbol": symbol, "color": LIGHT.muted}
         )
     for place, name, look, volume in zip(places, names, looks(len(names)), found, strict=True):
         search = hover(name, {"search, validation images": f"{volume.search:.4f}", "trials": volume.trials})
-        marker = {**style, "color": look.colour, "symbol": f"{look.symbol}-open"}
+        marker = {**style, "color": look.colour, "symbol": f"{look.symbol}-open", "line": {"width": 2}}
         _add_volume(figure, volume.search, place, search, marker)
         if volume.fresh:
             mean, bounds, draws, points = volume.fresh
             lines = {"fresh draws, test images": f"{mean:.4f}", "points": points, "draws": draws}
             if bounds:
                 lines["95% interval over draws"] = f"{bounds[0]:.4f} to {bounds[1]:.4f}"
-            _add_volume(figure, mean, place, hover(name, lines), {**marker, "symbol": look.symbol}, bounds)
+            _add_volume(
+                figure, mean, place, hover(name, lines), {**style, "color": look.colour, "symbol": look.symbol}, bounds
+            )
     ticks = [escape(_short(name)) for name in names]
     figure.update_xaxes(title_text="hypervolume", tickformat=".2f")
     figure.update_yaxes(tickvals=places, ticktext=ticks, range=[len(names) - 0.4, -0.6], showgrid=False)
-    figure.update_layout(legend_title={"text": "of  ", "side": "left", "font": {"size": 13}})
+    figure.update_layout(legend=_legend("hypervolume of"))
     return figure
 
 
@@ -158,7 +160,7 @@ def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> g
             hoverinfo="text",
             showlegend=True,
         )
-    figure.update_layout(legend_title={"text": "study  ", "side": "left", "font": {"size": 13}})
+    figure.update_layout(legend=_legend("study"))
     figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero")
     figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
     return figure
@@ -168,6 +170,11 @@ def _look(index: int) -> Look:
     """Shapes move on by one whenever the colours begin again."""
     turn = (index + index // len(LIGHT_SERIES)) % len(SYMBOLS)
     return Look(index % len(LIGHT_SERIES), SYMBOLS[turn], GLYPHS[turn], DASHES[turn])
+
+
+def _legend(title: str) -> dict[str, Any]:
+    """Entries as thin as what they stand for, else dashes run together."""
+    return {"itemsizing": "trace", "title": {"text": f"{title}  ", "side": "left", "font": {"size": 13}}}
 
 
 def _short(name: str) -> str:

@@ -34,11 +34,12 @@ from reports.study_folder import Study
 
 
 class Entry(NamedTuple):
-    """One study on the page."""
+    """One study on the page.  measured_on: the images that the scores of its answer are from."""
 
     study: Study
     look: Look
     answer: Answer
+    measured_on: str
     unfinished: str | None
 
 
@@ -53,7 +54,7 @@ class Panel(NamedTuple):
 def render_comparison(studies: Sequence[Study]) -> str:
     """The page, as the text of one HTML file; the studies stand in the given order."""
     entries = tuple(
-        Entry(study, look, answer(study), unfinished(study))
+        Entry(study, look, answer(study), _measured_on(study), unfinished(study))
         for study, look in zip(studies, looks(len(studies)), strict=True)
     )
     info, found = fronts_info(studies), volumes(studies)
@@ -88,6 +89,12 @@ def comparison_figures(studies: Sequence[Study]) -> dict[str, go.Figure]:
     figures["hypervolumes"] = volumes_figure(names, volumes(studies))
     figures["growth"] = growth_figure(names, growth_info(studies))
     return figures
+
+
+def _measured_on(study: Study) -> str:
+    """As `reports.answer` chooses: test images where both the victim and the recommended setting were confirmed."""
+    tested = study.victim.test and study.recommended and study.recommended.test
+    return "test images" if tested else "validation images"
 
 
 def _panels(studies: Sequence[Study]) -> tuple[Panel, ...]:
