@@ -28,6 +28,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises: ReportError when it cannot be written.
     """
+    if path.is_dir():
+        raise ReportError(f"{str(path)!r} cannot be written: it is a folder; give a file's name")
+    if not path.parent.is_dir():
+        raise ReportError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}; make it first")
     try:
         _replace(path, content)
     except OSError as error:
