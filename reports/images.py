@@ -15,6 +15,8 @@ FORMATS = ("png", "svg")
 SIZE = {"width": 960, "height": 560}
 SCALE = 2.0
 """Pixels of a PNG for each of the figure's, so that print is sharp."""
+PATIENCE = 120.0
+"""Seconds for the browser to start, and again for each image."""
 NOWHERE = "http://127.0.0.1:9"
 """The browser's way to the network: nothing listens there. It needs none, and must not ask for any."""
 
@@ -60,11 +62,16 @@ def draw(figures: Mapping[str, go.Figure], formats: Sequence[str]) -> Images:
             }
 
     try:
-        return asyncio.run(drawn())
+        return asyncio.run(asyncio.wait_for(drawn(), PATIENCE * (1 + len(figures) * len(formats))))
     except ChromeNotFoundError as error:
         raise ReportError(
             "images need Chromium or Chrome, and none was found; install one (on Debian: apt install chromium),"
             " or name it in the environment variable BROWSER_PATH"
+        ) from error
+    except TimeoutError as error:
+        raise ReportError(
+            "the browser did not draw the images in time; try again when the machine is less busy, or name another"
+            " browser in the environment variable BROWSER_PATH"
         ) from error
     except (JavascriptError, KaleidoError, RuntimeError, OSError) as error:
         reason = str(error.args[0]).strip(". \n") if error.args else type(error).__name__

@@ -109,7 +109,7 @@ def test_a_study_without_a_complete_trial_has_no_hypervolume(make_study: Make) -
             row.update(state="FAIL", asr="", acc="")
 
     studies = read_studies([make_study(change=change), make_study(name="b")], also_unfinished=True)
-    assert [(volume.search, volume.even) for volume in volumes(studies)][0] == (0.0, 0.0)
+    assert next((volume.search, volume.even) for volume in volumes(studies)) == (0.0, 0.0)
 
 
 def test_fresh_hypervolume_is_the_mean_over_draws_with_students_interval(make_study: Make, confirm: Change) -> None:

@@ -38,9 +38,7 @@ def figure(name: str = "a") -> go.Figure:
 
 
 @pytest.mark.usefixtures("drawing")
-def test_each_figure_of_the_page_is_drawn_in_each_format(
-    make_study: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_figure_of_the_page_is_drawn_in_each_format(make_study: Make, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_study()
     assert main([str(folder), "--images", "png", "svg"]) == 0
     names = [f"{name}.{kind}" for name in ("frontier", "hypervolume") for kind in ("png", "svg")]
