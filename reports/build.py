@@ -1,63 +1,143 @@
-"""`python -m reports.build DIR`: the report of a study, made again from its folder, without torch."""
+"""`python -m reports.build DIR [DIR ...]`: the report of a study, or of several beside each other, without torch."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.files import ReportError
-from reports.page import render
-from reports.study_folder import read_study
+from reports import images
+from reports.comparison import read_studies
+from reports.comparison_page import comparison_figures, render_comparison
+from reports.files import ReportError, write_text
+from reports.page import render, study_figures
+from reports.study_folder import Study, read_study
+from reports.summary_text import summary_text
+from reports.watch import watch
 
 __all__ = ["ReportError", "build", "main"]
 
 REPORT_FILE = "report.html"
+SUMMARY_FILE = "summary.md"
+COMPARISON_FILE = Path("comparison.html")
+
+DESCRIPTION = """\
+Make the report of a study anew from its folder: report.html, and the same as Markdown, summary.md, both written into
+that folder. With several folders, make one page that compares these studies, comparison.html."""
+EXAMPLES = """\
+examples:
+  python -m reports.build runs/refool-fashion-m
+  python -m reports.build runs/refool-fashion-m --watch
+  python -m reports.build runs/refool-fashion-m --images png svg
+  python -m reports.build runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
+
+Nothing is trained and nothing is sent anywhere: a report is made from what the study wrote. It ends with exit code 2
+and one sentence where something is to be mended, with 130 on Ctrl-C."""
 
 
 def build(directory: Path) -> Path:
-    """Write the report into the study's folder and return its path; a report that was there is replaced at once.
+    """Write the report and its summary into the study's folder and return the report's path; old ones are replaced.
 
     Raises: ReportError, one sentence, when the folder is not that of a study with trials, or cannot be written.
     """
-    page = render(read_study(directory))
-    report = directory / REPORT_FILE
-    try:
-        # Lone surrogates, which JSON can carry but UTF-8 cannot, become question marks.
-        _replace(report, page.encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise ReportError(
-            f"{str(report)!r} cannot be written: {error.strerror}; free some space or change the folder's permissions"
-        ) from error
+    return write_report(read_study(directory), directory)
+
+
+def write_report(study: Study, directory: Path) -> Path:
+    """Write what `build` writes for a study that was read."""
+    report, page, summary = directory / REPORT_FILE, render(study), summary_text(study)
+    write_text(report, page)
+    write_text(directory / SUMMARY_FILE, summary)
     return report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, or 2 for a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m reports.build", description="Make a study's report again.")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the study's folder, such as runs/refool-fashion-m")
-    directory = parser.parse_args(arguments).directory
+    """The command line; returns the exit code: 0, 2 for a mistake of the user's, 130 for an interrupt."""
+    given = _parser().parse_args(arguments)
     try:
-        print(build(directory))
+        _run(given)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the report is as the last line says", file=sys.stderr)
+        return 130
     return 0
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never a part. Its mode is 0600."""
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+def _run(given: argparse.Namespace) -> None:
+    several = len(given.directories) > 1
+    _check(given, several=several)
+    if given.watch:
+        watch(given.directories[0], write_report, _say)
+        return
+    if several:
+        studies = read_studies(given.directories, also_unfinished=given.unfinished)
+        page = given.output or COMPARISON_FILE
+        write_text(page, render_comparison(studies))
+        _say(page)
+        figures = comparison_figures(studies) if given.images else {}
+    else:
+        directory = given.directories[0]
+        study = read_study(directory)
+        page = write_report(study, directory)
+        _say(page)
+        _say(directory / SUMMARY_FILE)
+        figures = study_figures(study) if given.images else {}
+    if given.images:
+        for path in images.write_images(figures, given.images, page.with_name(f"{page.stem}-figures")):
+            _say(path)
+
+
+def _check(given: argparse.Namespace, *, several: bool) -> None:
+    """Raise ReportError for options that do not go together."""
+    if several and given.watch:
+        raise ReportError("--watch takes one study's folder; compare studies when they have ended")
+    if given.watch and given.images:
+        raise ReportError("--watch makes no images; add --images when the study has ended")
+    if not several and given.output:
+        raise ReportError("--output is for comparing several studies; the report of one goes into its folder")
+    if not several and given.unfinished:
+        raise ReportError("--unfinished is for comparing several studies; the report of one says that it is unfinished")
+
+
+def _say(line: object) -> None:
+    """At once, also into a pipe: who watches wants to see it now."""
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.build",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "directories", type=Path, nargs="+", metavar="DIR", help="a study's folder, such as runs/refool-fashion-m"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help=f"where to write the comparison (default: {COMPARISON_FILE})"
+    )
+    parser.add_argument(
+        "--unfinished", action="store_true", help="compare studies that have not all their trials yet, too"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        choices=images.FORMATS,
+        metavar="FORMAT",
+        help="also write each figure as png, svg or both, into a folder beside the page; needs a Chromium and"
+        " pip install 'nad-study[images]'",
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="write the report whenever the files of the running study change; ends by itself when the study has its"
+        " wanted trials and no process runs it, or on Ctrl-C",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Reading what a study wrote: whole files or one sentence about what is wrong with them."""
+"""Reading what a study wrote, and writing beside it: whole files or one sentence about what is wrong with them."""
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,35 @@ class ReportError(Exception):
     """A report cannot be built: one sentence with the value and the remedy."""
 
 
+class NotBegunError(ReportError):
+    """The study has no trials yet, so there is nothing to report."""
+
+
 def damaged(path: Path, what: str) -> ReportError:
     """The error for a file that cannot be used; one remedy serves all, because the study's record is elsewhere."""
     return ReportError(f"{str(path)!r} {what}; run the study's command again to write it anew from its record")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file at once, or leave it as it was: a reader sees the old one or the new one. Its mode is 0600.
+
+    Raises: ReportError when it cannot be written.
+    """
+    if path.is_dir():
+        raise ReportError(f"{str(path)!r} cannot be written: it is a folder; give a file's name")
+    if not path.parent.is_dir():
+        raise ReportError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}; make it first")
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise ReportError(
+            f"{str(path)!r} cannot be written: {error.strerror}; free some space or change the folder's permissions"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for text; lone surrogates, which JSON can carry but UTF-8 cannot, become question marks."""
+    write_bytes(path, text.encode("utf-8", errors="replace"))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -58,3 +86,14 @@ def require_keys(path: Path, content: Any, keys: Mapping[str, Any], where: str =
             require_keys(path, content[key], kind, f"{where}{key}.")
         elif not isinstance(content[key], kind):
             raise damaged(path, f"has {str(content[key])!r:.60} at {where + key!r}")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise

@@ -64,7 +64,7 @@
 
   for (const button of document.querySelectorAll("table.sortable th button")) button.addEventListener("click", () => sortBy(button.parentElement));
   for (const button of document.querySelectorAll(".filters button")) button.addEventListener("click", () => show(button));
-  document.querySelector(".filters").hidden = false;
+  for (const filters of document.querySelectorAll(".filters")) filters.hidden = false;
   for (const query of [dark, narrow, matchMedia("print")]) query.addEventListener("change", draw);
   addEventListener("resize", draw);
   draw();

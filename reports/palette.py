@@ -40,6 +40,11 @@ DARK = Palette(
     ramp=("#2e6e8e", "#248b8c", "#29a982", "#53c367", "#9bd83c", "#eae527"),
 )
 
+LIGHT_SERIES = ("#0059b3", "#c05a00", "#00916e", "#a0307f", "#23272c")
+DARK_SERIES = ("#4d9ff0", "#ffb84d", "#1fa884", "#f08bd0", "#f4f6f8")
+"""Colours of things without an order, such as studies that are compared; a shape of its own goes with each, since
+readers with any colour vision tell them apart, but not all of them easily."""
+
 
 def ramp_colours(levels: int) -> list[str]:
     """Colours of the light theme for this many ordered levels, spread over the whole ramp.  levels: 1 to len(ramp)."""
@@ -49,6 +54,6 @@ def ramp_colours(levels: int) -> list[str]:
 
 def dark_colours() -> dict[str, str]:
     """For each colour of the light theme the one that takes its place in the dark theme."""
-    light = [*LIGHT[:-1], *LIGHT.ramp]
-    dark = [*DARK[:-1], *DARK.ramp]
+    light = [*LIGHT[:-1], *LIGHT.ramp, *LIGHT_SERIES]
+    dark = [*DARK[:-1], *DARK.ramp, *DARK_SERIES]
     return dict(zip(light, dark, strict=True))

@@ -13,6 +13,7 @@ from reports.files import ReportError, damaged, read_bytes, read_json, require_k
 from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
+PICTURE_FILE = "attack.png"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NO_DEFENCE = "no-defence"
 
@@ -40,6 +41,7 @@ TWIN_KEYS: Mapping[str, Any] = {
     "asr_added_ci": MAYBE_INTERVAL,
     "acc_added_ci": MAYBE_INTERVAL,
 }
+RUN_KEYS: Mapping[str, Any] = {"draw": int, "asr": NUMBER, "acc": NUMBER}
 CLEAN_MODEL_KEYS: Mapping[str, Any] = {
     "before": TEST_KEYS,
     "after": TEST_KEYS,
@@ -58,6 +60,7 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "wanted_trials": int,
     "seconds": dict,
     "max_acc_drop": NUMBER,
+    "front": list,
     "controls": list,
     "recommended": (dict, type(None)),
     "recommended_why": str,
@@ -78,8 +81,18 @@ class Scores(NamedTuple):
     acc: float
 
 
+class FreshRun(NamedTuple):
+    """What one fresh seed gave on the test images; the points of a study share the draws of clean images."""
+
+    draw: int
+    asr: float
+    acc: float
+
+
 class FreshScores(NamedTuple):
-    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval."""
+    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval.
+
+    runs: those seeds one by one; none in a study that was confirmed before they were kept."""
 
     asr: float
     acc: float
@@ -87,6 +100,7 @@ class FreshScores(NamedTuple):
     acc_ci: tuple[float, float]
     seeds: int
     diverged: int
+    runs: tuple[FreshRun, ...] = ()
 
 
 class Twin(NamedTuple):
@@ -139,6 +153,17 @@ class Study:
     summary: dict[str, Any]
     config: dict[str, Any]
     picture: bytes | None
+    front: tuple[Point, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.summary["study"])
+
+    @property
+    def confirmed(self) -> dict[int, Point]:
+        """The trials that have test scores, by number."""
+        points = (*self.front, *self.controls, *([self.recommended] if self.recommended else []))
+        return {point.number: point for point in points if point.test and point.number is not None}
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -179,7 +204,8 @@ def read_study(directory: Path) -> Study:
         recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
         summary=summary,
         config=read_json(directory / "config.json"),
-        picture=_read_picture(directory / "attack.png"),
+        picture=_read_picture(directory / PICTURE_FILE),
+        front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
     )
 
 
@@ -188,6 +214,10 @@ def _read_summary(path: Path) -> dict[str, Any]:
     require_keys(path, summary, SUMMARY_KEYS)
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
     scores = {"victim": summary["victim"]}
+    for index, point in enumerate(summary["front"]):
+        require_keys(path, point, {**POINT_KEYS, "number": int}, f"front[{index}].")
+        _require_confirmation(path, point, f"front[{index}]")
+        scores[f"front[{index}].validation"] = point["validation"]
     for index, control in enumerate(summary["controls"]):
         require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
         _require_confirmation(path, control, f"controls[{index}]")
@@ -211,6 +241,17 @@ def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> N
             continue
         require_keys(path, content, keys, f"{where}.{name}.")
         _require_scores(path, content, f"{where}.{name}")
+        for index, run in enumerate(_runs(path, content, f"{where}.{name}")):
+            require_keys(path, run, RUN_KEYS, f"{where}.{name}.runs[{index}].")
+            if not (_is_within(run["asr"], 0) and _is_within(run["acc"], 0)):
+                raise damaged(path, f"has a score at {f'{where}.{name}.runs[{index}]'!r} that is not a fraction")
+
+
+def _runs(path: Path, content: Mapping[str, Any], where: str) -> list[Any]:
+    runs = content.get("runs", [])
+    if not isinstance(runs, list):
+        raise damaged(path, f"has no list at {f'{where}.runs'!r}")
+    return runs
 
 
 def _require_clean_model(path: Path, content: Any, where: str) -> None:
@@ -244,7 +285,7 @@ def _point(name: str, content: Mapping[str, Any]) -> Point:
         content["number"],
         content["params"],
         scores,
-        FreshScores(**_fields(FreshScores, test)) if test and test["seeds"] else None,
+        _fresh_scores(test) if test and test["seeds"] else None,
         Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
         _clean_model(content.get("clean_model")),
     )
@@ -258,6 +299,11 @@ def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
     return CleanModel(
         content["before"]["acc"], after["acc"], after["seeds"], change, (bounds[0], bounds[1]) if bounds else None
     )
+
+
+def _fresh_scores(test: Mapping[str, Any]) -> FreshScores:
+    runs = tuple(FreshRun(run["draw"], run["asr"], run["acc"]) for run in test.get("runs", []))
+    return FreshScores(**_fields(FreshScores, {**test, "runs": ()}))._replace(runs=runs)
 
 
 def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:

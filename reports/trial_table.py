@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.files import ReportError, damaged, read_text
+from reports.files import NotBegunError, damaged, read_text
 from reports.objectives import OBJECTIVES, Floats, costs
 
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
@@ -22,14 +22,15 @@ def read_trials(path: Path) -> pd.DataFrame:
     """One row per trial, by number: the columns of NUMBERS as floats (`number` as int), those of TEXTS, and `params`.
 
     `params` holds the columns `params_<name>` as one dict per trial, without what the trial did not have. `started` is
-    a time in UTC.  Raises: ReportError when the table is cut off or not what docs/summary.md says, or has no row.
+    a time in UTC.  Raises: ReportError when the table is cut off or not what docs/summary.md says;
+    NotBegunError when it has no row.
     """
     header, rows = _read_rows(path)
     for name in (*NUMBERS, *TEXTS):
         if name not in header:
             raise damaged(path, f"has no column {name!r}")
     if not rows:
-        raise ReportError(
+        raise NotBegunError(
             f"the study in {str(path.parent)!r} has no trials yet; wait for its first one or start it again"
         )
     table = pd.DataFrame(rows, columns=header, dtype=object)

@@ -214,10 +214,11 @@ def _by_draw(recorded: Mapping[str, Any], point: Point, clean_model: str = "") -
 
 
 def _summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
-    finished = [runs[draw] for draw in sorted(runs) if "error" not in runs[draw]]
+    finished = {draw: runs[draw] for draw in sorted(runs) if "error" not in runs[draw]}
     summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
+    summary["runs"] = [{"draw": draw, **{name: run[name] for name in SCORES}} for draw, run in finished.items()]
     for name in SCORES:
-        values = [scores[name] for scores in finished]
+        values = [scores[name] for scores in finished.values()]
         summary[name] = float(np.mean(values)) if values else None
         summary[f"{name}_ci"] = intervals.of_score(values, getattr(counts, name)) if values else None
     return summary

@@ -58,6 +58,11 @@ class StudyFolder:
         return self.path / "trials.csv"
 
     @property
+    def parquet(self) -> Path:
+        """The same table as `trials`."""
+        return self.path / "trials.parquet"
+
+    @property
     def picture(self) -> Path:
         """The attack's picture of itself."""
         return self.path / "attack.png"

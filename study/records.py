@@ -1,4 +1,4 @@
-"""The record for other programs: the trials as one table, and summary.json. docs/summary.md describes both."""
+"""The record for other programs: the trials as one table, twice, and summary.json. docs/summary.md describes them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import optuna
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
 from nad.errors import NadError
@@ -22,6 +24,10 @@ _COLUMNS = (
     *("number", "state", "control", *SCORES, "replicate", "seed", "started", "seconds", "compute_seconds"),
     *("host", "error", "traceback", "curve"),
 )
+_TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromkeys(
+    (*SCORES, "seconds", "compute_seconds"), pa.float64()
+)
+"""What a column of the Parquet table holds, where that is not text."""
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
@@ -129,24 +135,43 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write beside, then rename; only the owner may read it."""
-    _write(path, json.dumps(content, indent=2, default=str) + "\n")
+    _write(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename; only the owner may read it."""
-    _write(path, text)
+    _write(path, text.encode())
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, beside, then rename; only the owner may read it."""
-    _write(path, table.to_csv(index=False))
+    _write(path, table.to_csv(index=False).encode())
 
 
-def _write(path: Path, text: str) -> None:
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write the same table as Parquet, in the same way: each column has its type there, also where it is empty."""
+    columns = {name: _typed(name, table[name]) for name in table.columns}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    _write(path, sink.getvalue().to_pybytes())
+
+
+def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
+    """The column as Arrow has it; a hyperparameter whose values are of several kinds becomes text, as in the CSV."""
+    values = [None if pd.isna(value) else value for value in column.tolist()]
+    if not name.startswith("params_"):
+        return pa.array(values, _TYPES.get(name, pa.string()))
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
+
+
+def _write(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.partial")
     try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
         beside.replace(path)
     except OSError as error:
         raise NadError(

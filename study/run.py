@@ -96,7 +96,9 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         test_counts = confirmation.Counts(asr=others, acc=len(scenario.dataset.test))
 
         def write_records() -> dict[str, Any]:
-            records.write_table(folder.trials, records.trials_table(study))
+            table = records.trials_table(study)
+            records.write_table(folder.trials, table)
+            records.write_parquet(folder.parquet, table)
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
             summary = {**known, "seconds": clock.read(), **found}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reports.build import build
+from reports.build import build, main
 from reports.figures import frontier_info
 from reports.study_folder import read_study
 
@@ -42,7 +42,7 @@ def browser() -> Iterator[Any]:
 class Opened:
     """A page of a report, and all that it complained about or asked for."""
 
-    def __init__(self, browser: Any, report: Path, **context: Any) -> None:
+    def __init__(self, browser: Any, report: Path, first: str = "frontier", **context: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | context)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
@@ -55,7 +55,7 @@ class Opened:
             "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))"
         )
         self.page.goto(report.as_uri())
-        self.page.wait_for_selector("#plot-frontier .scatterlayer .point")
+        self.page.wait_for_selector(f"#plot-{first} .scatterlayer .point")
 
     def assert_quiet(self) -> None:
         assert self.complaints == []
@@ -166,3 +166,46 @@ def test_hostile_names_are_harmless_in_the_browser(opened: Callable[..., Opened]
     assert "<img src=https" in view.page.locator("#plot-frontier .hoverlayer").inner_html().replace("&lt;", "<")
     assert view.page.locator("#plot-frontier .hoverlayer img").count() == 0
     view.assert_quiet()
+
+
+@pytest.fixture
+def compared(make_study: Make, tmp_path: Path) -> Path:
+    """The comparison of three studies, two of them of one attack; their names are hostile."""
+    names = ["</script><script>alert(1)</script>", "<img src=https://example.org onerror=alert(2)>", "& שלום 😀"]
+
+    def change(name: str, attack: str) -> Any:
+        return lambda _rows, summary: summary.update(study=name, attack=attack)
+
+    folders = [
+        make_study(name=f"study{index}", seed=5 + index, change=change(name, attack))
+        for index, (name, attack) in enumerate(zip(names, ("refool", "badnets", "refool"), strict=True))
+    ]
+    assert main([*map(str, folders), "--output", str(tmp_path / "comparison.html")]) == 0
+    return tmp_path / "comparison.html"
+
+
+def test_every_panel_of_a_comparison_is_drawn_without_a_complaint(browser: Any, compared: Path) -> None:
+    view = Opened(browser, compared, "fronts", color_scheme="dark")
+    plots = view.page.locator(".plot").evaluate_all("plots => plots.map((plot) => plot.id)")
+    assert plots == ["plot-fronts", "plot-panel-1", "plot-panel-2", "plot-hypervolumes", "plot-growth"]
+    for plot in plots:
+        assert view.page.locator(f"#{plot} .scatterlayer .point").count() > 0
+    for panel, studies in (("fronts", 3), ("panel-1", 2), ("panel-2", 1), ("growth", 3)):
+        assert len(view.texts(f"#plot-{panel} .legendtext")) == studies
+    assert view.page.locator("#plot-panel-2 .scatterlayer .point").count() == 22 + 2
+    assert view.page.locator("img").count() == 0
+    glyph = "getComputedStyle(document.querySelector('.glyph.series-1')).color"
+    line = "getComputedStyle(document.querySelector('#plot-panel-2 .js-line')).stroke"
+    dark = view.page.evaluate(line)
+    assert dark == view.page.evaluate(glyph) == "rgb(255, 184, 77)"
+    view.page.emulate_media(color_scheme="light")
+    assert view.after_change(line, dark) == view.page.evaluate(glyph) == "rgb(192, 90, 0)"
+    view.assert_quiet()
+    view.context.close()
+
+
+def test_a_comparison_fits_a_phone(browser: Any, compared: Path) -> None:
+    view = Opened(browser, compared, "fronts", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert view.page.evaluate("document.documentElement.scrollWidth") == 390
+    view.assert_quiet()
+    view.context.close()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +26,10 @@ def test_the_report_is_written_into_the_folder_for_its_owner_only(make_study: Ma
         "config.json",
         "report.html",
         "summary.json",
+        "summary.md",
         "trials.csv",
     ]
+    assert stat.S_IMODE((folder / "summary.md").stat().st_mode) == 0o600
 
 
 def test_the_same_folder_gives_the_same_page(make_study: Make) -> None:
@@ -93,11 +97,107 @@ def test_a_study_without_any_trial_is_refused(make_study: Make, capsys: pytest.C
     assert "has no trials yet" in capsys.readouterr().err
 
 
-def test_several_folders_are_refused(make_study: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def renamed(name: str, **facts: Any) -> Callable[[Any, dict[str, Any]], None]:
+    return lambda _rows, summary: summary.update(study=name, **facts)
+
+
+@pytest.fixture
+def two(make_study: Make) -> list[str]:
+    return [str(make_study(name=name, change=renamed(name))) for name in ("first", "second")]
+
+
+def test_several_folders_make_one_page_in_the_working_directory(
+    two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(two) == 0
+    assert capsys.readouterr().out == "comparison.html\n"
+    assert stat.S_IMODE((tmp_path / "comparison.html").stat().st_mode) == 0o600
+    assert not [path for folder in two for path in Path(folder).iterdir() if path.suffix in {".html", ".md"}]
+    assert main([*two, "--output", "other.html"]) == 0
+    assert (tmp_path / "other.html").read_bytes() == (tmp_path / "comparison.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), "there is no folder"),
+        (lambda folder: (folder / "summary.json").unlink(), "is not the folder of a study"),
+        (lambda folder: (folder / "trials.csv").write_text("".join(_first_line(folder))), "has no trials yet"),
+        (lambda folder: _set(folder, wanted_trials=99), "is not finished (22 of 99 wanted trials are complete"),
+        (lambda folder: _set(folder, study="first"), "two of these studies are called 'first'"),
+    ],
+    ids=["no folder", "not a study", "empty", "unfinished", "same name"],
+)
+def test_a_study_that_cannot_be_compared_is_one_sentence_and_no_page(
+    two: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    sentence: str,
+) -> None:
+    spoil(Path(two[1]))
+    output = tmp_path / "page.html"
+    assert main([*two, "--output", str(output)]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert sentence in printed.err
+    assert not output.exists()
+
+
+def _first_line(folder: Path) -> list[str]:
+    return (folder / "trials.csv").read_text().splitlines(keepends=True)[:1]
+
+
+def _set(folder: Path, **facts: Any) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, **facts}))
+
+
+def test_an_unfinished_study_is_compared_on_request_and_marked(two: list[str], tmp_path: Path) -> None:
+    _set(Path(two[1]), wanted_trials=99)
+    output = tmp_path / "page.html"
+    assert main([*two, "--unfinished", "--output", str(output)]) == 0
+    assert output.read_text().count('class="banner"') == 1
+
+
+@pytest.mark.parametrize(("where", "reason"), [("nowhere/page.html", "there is no folder"), (".", "it is a folder")])
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    two: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, reason: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert main([*two, "--output", str(tmp_path / where)]) == 2
+    printed = capsys.readouterr().err
+    assert f"cannot be written: {reason}" in printed
+    assert printed.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("folders", "options", "sentence"),
+    [
+        (1, ["--output", "x.html"], "--output is for comparing several studies"),
+        (1, ["--unfinished"], "--unfinished is for comparing several studies"),
+        (2, ["--watch"], "--watch takes one study's folder"),
+        (1, ["--watch", "--images", "png"], "--watch makes no images"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_sentence(
+    two: list[str], capsys: pytest.CaptureFixture[str], folders: int, options: list[str], sentence: str
+) -> None:
+    assert main([*two[:folders], *options]) == 2
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
+
+
+def test_help_says_what_each_option_does_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([str(make_study()), str(make_study(name="other"))])
-    assert stopped.value.code == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for part in ("--output FILE", "--unfinished", "--images FORMAT", "--watch", "examples:", "exit code 2"):
+        assert part in text
 
 
 def test_the_command_prints_the_path_and_imports_no_torch(make_study: Make) -> None:
@@ -117,4 +217,4 @@ def test_the_command_prints_the_path_and_imports_no_torch(make_study: Make) -> N
     )
     assert done.stderr == ""
     assert done.returncode == 0
-    assert done.stdout == f"{folder / 'report.html'}\n"
+    assert done.stdout == f"{folder / 'report.html'}\n{folder / 'summary.md'}\n"

@@ -14,7 +14,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from reports.files import ReportError
-from reports.page import figure_data, render
+from reports.frame import figure_data
+from reports.page import render
 from reports.study_folder import read_study
 
 Make = Callable[..., Path]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,28 @@ def test_documented_keys_are_those_that_are_read() -> None:
     text = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
     missing = [key for key in SUMMARY_KEYS if f"`{key}`" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        ({}, "has no list at 'controls[1].test.runs'"),
+        ([{"draw": 1, "asr": 0.5}], "has no 'controls[1].test.runs[0].acc'"),
+        ([{"draw": 1, "asr": 0.5, "acc": 1.5}], "has a score at 'controls[1].test.runs[0]' that is not a fraction"),
+    ],
+)
+def test_single_runs_that_cannot_be_are_named(make_study: Make, confirm: Any, runs: Any, sentence: str) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        confirm(rows, summary)
+        summary["controls"][1]["test"]["runs"] = runs
+
+    with pytest.raises(ReportError, match=re.escape(sentence)):
+        read_study(make_study(change=change))
+
+
+def test_points_of_the_front_are_checked_too(make_study: Make) -> None:
+    def change(_rows: Any, summary: dict[str, Any]) -> None:
+        summary["front"] = [{"number": 3, "params": {}, "validation": {"asr": 0.5, "acc": 7}}]
+
+    with pytest.raises(ReportError, match=re.escape("has a score at 'front[0].validation' that is not a fraction")):
+        read_study(make_study(change=change))

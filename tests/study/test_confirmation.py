@@ -66,6 +66,7 @@ def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_differenc
     found = results(recorded, NAD, COUNTS)
     assert found["test"]["asr"] == pytest.approx(0.2)
     assert found["test"]["seeds"] == 2
+    assert found["test"]["runs"] == [{"draw": 1, "asr": 0.1, "acc": 0.80}, {"draw": 2, "asr": 0.3, "acc": 0.70}]
     low, high = found["test"]["acc_ci"]
     assert low < 0.7
     assert high > 0.8
@@ -84,12 +85,14 @@ def test_only_draws_that_both_finished_are_paired() -> None:
     }
     found = results(recorded, NAD, COUNTS)
     assert (found["test"]["seeds"], found["test"]["diverged"]) == (1, 1)
+    assert [run["draw"] for run in found["test"]["runs"]] == [1]
     assert (found["twin"]["pairs"], found["twin"]["asr_added"], found["twin"]["asr_added_ci"]) == (0, None, None)
 
 
 def test_point_whose_runs_all_diverged_is_not_one_that_was_not_confirmed() -> None:
     found = results({Run(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
-    assert found["test"] == {"seeds": 0, "diverged": 1, "asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
+    nothing = {"asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
+    assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], **nothing}
 
 
 def test_what_was_not_run_is_null() -> None:

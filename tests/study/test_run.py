@@ -68,7 +68,16 @@ def scores(folder: Path) -> dict[str, tuple[float, ...]]:
 
 def test_study_leaves_its_report_and_its_records(finished):
     assert {path.name for path in finished.iterdir()} >= {
-        *("study.db", "config.json", "trials.csv", "summary.json", "report.html", "attack.png")
+        *(
+            "study.db",
+            "config.json",
+            "trials.csv",
+            "trials.parquet",
+            "summary.json",
+            "report.html",
+            "summary.md",
+            "attack.png",
+        )
     }
     assert (finished.stat().st_mode & 0o077, (finished / "study.db").stat().st_mode & 0o077) == (0, 0)
 

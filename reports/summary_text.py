@@ -1,0 +1,100 @@
+"""A study's report in Markdown, summary.md: to paste into an issue, or into a paper's appendix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reports.answer import answer, caveats, unfinished
+from reports.frontier import hypervolume
+from reports.markdown import bullets, code_block, escaped, table
+from reports.study_folder import FreshScores, Study
+from reports.tables import STATE_LABELS, front_rows
+from reports.trial_table import trial_costs
+from reports.wording import NONE, duration, interval, label, percent, setting, signed
+
+TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
+
+
+def summary_text(study: Study) -> str:
+    """The whole file."""
+    return "\n\n".join(_parts(study)) + "\n"
+
+
+def _parts(study: Study) -> Iterator[str]:
+    summary, found = study.summary, answer(study)
+    yield f"# NAD study {escaped(study.name)}"
+    states = (f"{study.count(state)} {name}" for state, name in STATE_LABELS.items() if study.count(state))
+    yield escaped(
+        f"{summary['attack']} attack on {summary['dataset']}, {summary['model']}, seed {summary['seed']};"
+        f" trials: {', '.join(states)}."
+    )
+    warning = unfinished(study)
+    if warning:
+        yield f"**{escaped(warning)}**"
+    yield "## The answer"
+    yield escaped(found.headline)
+    yield from (escaped(reason) for reason in found.reasons)
+    if found.params:
+        yield table(("setting", "value"), found.params.items())
+    yield "## Against no defence and the controls"
+    yield _controls(study)
+    yield "ΔACC: points above or below the victim’s." + (f" {TESTED}" if study.confirmed else "")
+    if len(study.complete):
+        yield "## The front"
+        yield _front(study)
+        volume = hypervolume(trial_costs(study.complete))
+        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC that these trials dominate."
+    yield "## How far to trust this"
+    yield bullets(caveats(study))
+    yield "## How to reproduce it"
+    yield code_block(summary["command"], "console")
+    yield bullets(_provenance(study))
+
+
+def _controls(study: Study) -> str:
+    rows = [
+        (
+            rival.label,
+            NONE if rival.number is None else str(rival.number),
+            rival.clean_fraction,
+            *_scores(rival.scores.asr, rival.scores.acc, rival.acc_change, rival.test),
+        )
+        for rival in answer(study).rivals
+    ]
+    return table(("what", "trial", "clean data", *_SCORE_HEADS), rows, numeric=range(1, 8))
+
+
+def _front(study: Study) -> str:
+    rows = []
+    for row in front_rows(study):
+        point = study.confirmed.get(row.number)
+        texts = [f"{name}: {text}" for name, text in row.setting.items()]
+        notes = f" ({', '.join(row.notes)})" if row.notes else ""
+        scores = _scores(row.scores.asr, row.scores.acc, row.acc_change, point.test if point else None)
+        rows.append((f"{row.number}{notes}", *scores, "; ".join(texts)))
+    return table(("trial", *_SCORE_HEADS, "setting"), rows, numeric=range(1, 6))
+
+
+_SCORE_HEADS = ("ASR", "ACC", "ΔACC", "test ASR", "test ACC")
+
+
+def _scores(asr: float, acc: float, change: float, test: FreshScores | None) -> tuple[str, ...]:
+    validation = (percent(asr), percent(acc), signed(change))
+    if test is None:
+        return (*validation, NONE, NONE)
+    return (
+        *validation,
+        f"{percent(test.asr)} ({interval(test.asr_ci)})",
+        f"{percent(test.acc)} ({interval(test.acc_ci)})",
+    )
+
+
+def _provenance(study: Study) -> Iterator[str]:
+    """What a rerun must share; not the machine's name, which is nobody else's business."""
+    summary = study.summary
+    yield f"revision {summary['git'] or 'not known'}, {summary['created']}"
+    yield f"victim: SHA-256 {summary['victim_sha256']}"
+    settings = ((name, value) for name, value in summary["attack_settings"].items() if name != "name")
+    yield f"{summary['attack']}: " + ", ".join(f"{label(name)} {setting(name, value)}" for name, value in settings)
+    yield "time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in summary["seconds"].items())
+    yield "versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items())

@@ -1,0 +1,102 @@
+"""The report of a study that runs, built again whenever its files change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reports.answer import unfinished
+from reports.files import NotBegunError, ReportError
+from reports.study_folder import PICTURE_FILE, REQUIRED_FILES, Study, read_study
+
+POLL_SECONDS = 2.0
+CONFIG_FILE, *RECORDS = REQUIRED_FILES
+"""A study writes the first when it starts, the others with its first trial."""
+LOCK_FILE = "study.lock"
+
+Marks = tuple[tuple[int, int] | None, ...]
+"""When each of a study's files was changed, in ns, and its size; None for one that is not there."""
+
+
+def watch(
+    directory: Path,
+    write: Callable[[Study, Path], Path],
+    say: Callable[[str], None],
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write the report whenever the study's files change, until it has its wanted trials and no process runs it.
+
+    say: takes one line for each report; a study that has no trial yet is waited for.
+    Raises: ReportError when the folder is not that of a study, or the report cannot be written.
+    """
+    study, seen, waiting = None, None, False
+    while True:
+        # Asked before the files are looked at: what a study wrote before it ended is then seen, whenever it ended.
+        ended = study is not None and unfinished(study) is None and not is_running(directory)
+        marks = file_marks(directory)
+        if marks != seen:
+            seen = marks
+            study = _read(directory)
+            if study is not None:
+                report = write(study, directory)
+                say(f"{datetime.now():%H:%M:%S} {report}: {progress(study)}")
+            elif not waiting:
+                waiting = True
+                say(f"{datetime.now():%H:%M:%S} {directory} has no trial yet; waiting for its first")
+        elif ended:
+            return
+        wait(POLL_SECONDS)
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a process holds the study's lock.
+
+    To ask is to hold it for an instant, which a study that starts right then would take for another driver. Hence
+    `watch` asks only of studies that have all their trials, and asks no more once nobody holds it.
+    """
+    lock = directory / LOCK_FILE
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # not ours to lock, so not ours to wait for
+        return False
+
+
+def file_marks(directory: Path) -> Marks:
+    """What changes whenever a study writes."""
+    return tuple(_mark(directory / name) for name in (*REQUIRED_FILES, PICTURE_FILE))
+
+
+def progress(study: Study) -> str:
+    """Such as '12 of 40 trials complete, 2 running, 1 failed'."""
+    counted = [(study.count(state), word) for state, word in (("RUNNING", "running"), ("FAIL", "failed"))]
+    others = "".join(f", {count} {word}" for count, word in counted if count)
+    return f"{len(study.complete)} of {study.summary['wanted_trials']} trials complete{others}"
+
+
+def _read(directory: Path) -> Study | None:
+    """The study, or None while it has no trial."""
+    if (directory / CONFIG_FILE).is_file() and not all((directory / name).is_file() for name in RECORDS):
+        return None
+    try:
+        return read_study(directory)
+    except NotBegunError:
+        return None
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReportError(f"{str(path)!r} cannot be read ({error.strerror}); check its permissions") from error
+    return status.st_mtime_ns, status.st_size
