@@ -6,22 +6,22 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from reports.answer import answer, caveats, unfinished
-from reports.figures import frontier_figure, frontier_info, hypervolume_figure, hypervolume_info
+from reports.figures import exhibits
 from reports.frontier import hypervolume
 from reports.palette import DARK, LIGHT, dark_colours
 from reports.study_folder import Study
-from reports.tables import STATE_LABELS, failures, front_rows, mean_overhead, trials_table
+from reports.tables import failures, front_rows, mean_overhead, trials_table
 from reports.trial_table import trial_costs
-from reports.wording import control_label, duration, interval, label, percent, points, setting, signed
+from reports.wording import STATE_LABELS, control_label, duration, interval, label, percent, points, setting, signed
 
 HERE = Path(__file__).parent
 
@@ -36,11 +36,9 @@ class Picture(NamedTuple):
 
 def render(study: Study) -> str:
     """The page, as the text of one HTML file."""
-    found = answer(study)
-    frontier = frontier_info(study)
-    figures = {"frontier": frontier_figure(frontier)}
-    if len(study.complete) > 1:
-        figures["hypervolume"] = hypervolume_figure(hypervolume_info(study))
+    found, shown = answer(study), exhibits(study)
+    drawings = {place(name, i): panel.drawing for name, one in shown.items() for i, panel in enumerate(one.panels)}
+    tables = {name: one.data for name, one in shown.items() if one.panels}
     plotly_script, page_script = get_plotlyjs(), _asset("page.js")
     return _template().render(
         policy=content_policy((plotly_script, page_script)),
@@ -56,18 +54,27 @@ def render(study: Study) -> str:
         answer=found,
         allowed=f"{100 * study.summary['max_acc_drop']:g}",
         caveats=caveats(study),
-        frontier=frontier,
+        exhibits=shown,
+        place=place,
         front=front_rows(study),
         hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",
         picture=_picture(study.picture),
+        attention=_picture(study.attention),
         table=trials_table(study),
         failures=failures(study.trials),
         confirmed=any(rival.test for rival in found.rivals),
         overhead=mean_overhead(study.complete),
         config=json.dumps(study.config, indent=2, ensure_ascii=False),
-        figures=figure_data(figures),
-        figure_names=tuple(figures),
+        hashes=_hashes(study),
+        seeds=_seeds(study),
+        trial_seconds=float(study.trials["seconds"].sum()),
+        figures=figure_data(drawings, tables),
     )
+
+
+def place(name: str, panel: int) -> str:
+    """The name of a panel's place in the page: that of its figure, numbered from the second on."""
+    return f"{name}-{panel}" if panel else name
 
 
 def content_policy(scripts: Iterable[str]) -> str:
@@ -89,11 +96,35 @@ def content_policy(scripts: Iterable[str]) -> str:
     )
 
 
-def figure_data(figures: Mapping[str, go.Figure]) -> str:
-    """The figures and the dark theme's colours as JSON that may stand inside a script element."""
+def figure_data(figures: Mapping[str, go.Figure], tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
+    """The figures, their data and the dark theme's colours as JSON that may stand inside a script element.
+
+    Several figures show the same trials: each text of a hover box is held once, in `texts`, and figures hold its index.
+    tables: by figure, columns by name.
+    """
     drawings = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
-    text = json.dumps({"figures": drawings, "dark": dark_colours()}, separators=(",", ":"))
+    texts: dict[str, int] = {}
+    for drawing in drawings.values():
+        for trace in drawing["data"]:
+            if isinstance(trace.get("hovertext"), list):
+                trace["hovertext"] = [texts.setdefault(text, len(texts)) for text in trace["hovertext"]]
+    content = {"figures": drawings, "texts": list(texts), "tables": tables, "dark": dark_colours()}
+    text = json.dumps(content, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hashes(study: Study) -> list[tuple[str, str]]:
+    """SHA-256 of what the study started from, as far as its folder says."""
+    identity = study.config.get("identity")
+    images = identity.get("images") if isinstance(identity, dict) else None
+    return [("victim", study.summary["victim_sha256"]), *([("images", str(images))] if images else [])]
+
+
+def _seeds(study: Study) -> list[tuple[str, str]]:
+    """The study's seed, and that of its trials where they share one."""
+    distinct = study.trials["seed"].dropna().unique()
+    shared = f"{distinct[0]:.0f}" if len(distinct) == 1 else "one each, in trials.csv"
+    return [("seed", str(study.summary["seed"])), ("seed of the trials", shared)]
 
 
 def _picture(png: bytes | None) -> Picture | None:

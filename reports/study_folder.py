@@ -111,15 +111,18 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; picture: a PNG file."""
+    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; front: the points of the
+    front as the summary has them, none in older folders; picture, attention: PNG files."""
 
     trials: pd.DataFrame
     victim: Point
     controls: tuple[Point, ...]
+    front: tuple[Point, ...]
     recommended: Point | None
     summary: dict[str, Any]
     config: dict[str, Any]
     picture: bytes | None
+    attention: bytes | None
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -157,10 +160,12 @@ def read_study(directory: Path) -> Study:
             _point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
         ),
         controls=tuple(point for point in points if point.name != NO_DEFENCE),
+        front=tuple(_point("front", point) for point in summary.get("front", [])),
         recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
         summary=summary,
         config=read_json(directory / "config.json"),
         picture=_read_picture(directory / "attack.png"),
+        attention=_read_picture(directory / "attention.png"),
     )
 
 
@@ -173,6 +178,11 @@ def _read_summary(path: Path) -> dict[str, Any]:
         require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
         _require_confirmation(path, control, f"controls[{index}]")
         scores[f"controls[{index}].validation"] = control["validation"]
+    require_keys(path, {"front": summary.get("front", [])}, {"front": list})
+    for index, point in enumerate(summary.get("front", [])):
+        require_keys(path, point, POINT_KEYS, f"front[{index}].")
+        _require_confirmation(path, point, f"front[{index}]")
+        scores[f"front[{index}].validation"] = point["validation"]
     if summary["recommended"] is not None:
         require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
         _require_confirmation(path, summary["recommended"], "recommended")
@@ -221,7 +231,7 @@ def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_picture(path: Path) -> bytes | None:
-    """The attack's picture, if the study drew one."""
+    """A picture that the study drew, if it did."""
     if not path.is_file():
         return None
     picture = read_bytes(path)

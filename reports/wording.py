@@ -19,6 +19,13 @@ CONTROL_LABELS = {
     "nad-code": "NAD (code)",
 }
 
+STATE_LABELS = {
+    "COMPLETE": "complete",
+    "RUNNING": "running",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.934 -> '93.4%'."""

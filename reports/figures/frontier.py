@@ -1,12 +1,9 @@
-"""The page's figures, each in two steps: what it shows (info: plain data, tested), then the drawing (Plotly).
-
-Figures are drawn in the light theme's colours; the page swaps those for the dark theme's. Scores become percents here.
-"""
+"""The frontier: every complete trial by ASR and accuracy, the front, and what it is measured against."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +11,18 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.drawing import escape, hover, layout, shorten
-from reports.frontier import Mask, front_order, hypervolume, step_line
+from reports.figures.confirmation import Confirmed, confirmation_info
+from reports.figures.exhibit import Exhibit, Panel
+from reports.figures.groups import clean_fraction_groups, point_hover, shares, trial_hover
+from reports.frontier import front_order, knee, step_line
 from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
 from reports.objectives import Floats
-from reports.palette import LIGHT, ramp_colours
-from reports.study_folder import Point, Scores, Study
+from reports.palette import LIGHT
+from reports.study_folder import FreshScores, Point, Scores, Study
 from reports.trial_table import trial_costs
-from reports.wording import control_label, percent, readable_params, setting
+from reports.wording import control_label, interval, percent, readable_params, seeds, setting
 
+NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
 SPAN_TO_SCALE = 0.25
 """The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest."""
@@ -50,8 +51,9 @@ class Mark(NamedTuple):
 
 
 class FrontierInfo(NamedTuple):
-    """line: (m, 2) vertices of the front as (ASR, ACC).  acc_range: what the vertical axis shows; points under it are
-    drawn at its lower edge.  below: how many trials those are."""
+    """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None where the recommended point is the knee.
+    acc_range: what the vertical axis shows; points under it are drawn at its lower edge.  below: how many trials those
+    are."""
 
     groups: tuple[TrialGroup, ...]
     front: tuple[int, ...]
@@ -59,16 +61,11 @@ class FrontierInfo(NamedTuple):
     victim: Mark
     controls: tuple[Mark, ...]
     recommended: Mark | None
+    knee: Mark | None
+    confirmed: tuple[Confirmed, ...]
     least_acc: float
     acc_range: tuple[float, float]
     below: int
-
-
-class HypervolumeInfo(NamedTuple):
-    """values[i]: hypervolume of the first i + 1 complete trials, as they finished; numbers[i]: the last of them."""
-
-    numbers: tuple[int, ...]
-    values: Floats
 
 
 def frontier_info(study: Study) -> FrontierInfo:
@@ -77,6 +74,8 @@ def frontier_info(study: Study) -> FrontierInfo:
     acc = complete["acc"].to_numpy()
     acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
     costs = trial_costs(complete)
+    bend, chosen = knee(costs), study.recommended
+    bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
     steps = step_line(costs)
     return FrontierInfo(
         groups=tuple(_group(complete[mask], label, colour) for label, colour, mask in clean_fraction_groups(complete)),
@@ -84,29 +83,13 @@ def frontier_info(study: Study) -> FrontierInfo:
         line=np.column_stack((steps[:, 0], 1 - steps[:, 1])),
         victim=_mark(control_label(study.victim.name), "circle-x-open", study.victim),
         controls=controls,
-        recommended=_mark("recommended", "circle-open", study.recommended) if study.recommended else None,
+        recommended=_mark("recommended", "circle-open", chosen) if chosen else None,
+        knee=_mark("knee", "circle-open", bent) if bent and not (chosen and bent.number == chosen.number) else None,
+        confirmed=confirmation_info(study),
         least_acc=study.least_acc,
         acc_range=acc_range,
         below=int((acc < acc_range[0]).sum()),
     )
-
-
-def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]:
-    """Label, colour and rows of the trials of each clean fraction, from little to much clean data.
-
-    More distinct fractions than colours become that many ranges. Trials without a clean fraction come last, in grey.
-    """
-    stated = [params.get("clean_fraction") for params in complete["params"]]
-    fractions = np.array([value if isinstance(value, float | int) else np.nan for value in stated], dtype=float)
-    levels = np.unique(fractions[~np.isnan(fractions)])
-    chunks = [chunk for chunk in np.array_split(levels, min(len(levels), len(LIGHT.ramp)) or 1) if len(chunk)]
-    groups = []
-    for chunk, colour in zip(chunks, ramp_colours(len(chunks)), strict=True):
-        ends = dict.fromkeys(setting("clean_fraction", float(end)) for end in (chunk[0], chunk[-1]))
-        groups.append((" to ".join(ends), colour, (fractions >= chunk[0]) & (fractions <= chunk[-1])))
-    if np.isnan(fractions).any():
-        groups.append(("not stated", LIGHT.muted, np.isnan(fractions)))
-    return groups
 
 
 def frontier_figure(info: FrontierInfo) -> go.Figure:
@@ -125,6 +108,9 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
     )
     for group in info.groups:
         _add_group(figure, group, info.acc_range)
+    _add_confirmed(figure, info)
+    if info.knee:
+        _add_mark(figure, info.knee, info.acc_range, {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}})
     for mark in (info.victim, *info.controls):
         _add_mark(figure, mark, info.acc_range, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
     if info.recommended:
@@ -137,46 +123,70 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
     return figure
 
 
-def hypervolume_info(study: Study) -> HypervolumeInfo:
-    """How the front grew while trials finished; by time of finishing, because workers run side by side."""
+def frontier_exhibit(study: Study) -> Exhibit:
+    """The figure for the page, which draws it also where no trial is complete."""
+    info = frontier_info(study)
     complete = study.complete
-    finished = complete["started"] + pd.to_timedelta(complete["seconds"], unit="s")
-    ordered = complete.assign(finished=finished).sort_values(["finished", "number"])
-    front, values = np.empty((0, 2)), []
-    for cost in trial_costs(ordered):
-        front = np.vstack((front, cost))
-        front = front[front_order(front)]
-        values.append(hypervolume(front))
-    return HypervolumeInfo(tuple(ordered["number"]), np.array(values))
-
-
-def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
-    """A curve that has been flat for long says that more trials of this space would add little."""
-    figure = go.Figure(layout=layout())
-    figure.add_scatter(
-        x=np.arange(1, len(info.values) + 1),
-        y=info.values,
-        mode="lines+markers",
-        line={"color": LIGHT.ramp[3], "width": 2, "shape": "hv"},
-        marker={"size": 5},
-        hovertext=[hover(f"{v:.4f}", {"after trial": n}) for n, v in zip(info.numbers, info.values, strict=True)],
-        hoverinfo="text",
+    fractions = [params.get("clean_fraction", "") for params in complete["params"]]
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(study, info),
+        _note(info),
+        (Panel(frontier_figure(info), "Frontier of attack success rate and clean accuracy. The front’s trials follow as a table."),),
+        {
+            "trial": list(complete["number"]),
+            "asr": shares(complete["asr"]),
+            "acc": shares(complete["acc"]),
+            "clean fraction": fractions,
+            "control": list(complete["control"]),
+            "on the front": [number in info.front for number in complete["number"]],
+        },
     )
-    whole = 1 if len(info.values) < 10 else None
-    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero", dtick=whole)
-    figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
-    return figure
+
+
+def sentence(study: Study, info: FrontierInfo) -> str:
+    """Where the front runs from and to, and where it bends."""
+    if not info.front:
+        return "No trial is complete yet; the victim stands alone."
+    ends = study.complete.set_index("number").loc[[info.front[0], info.front[-1]]]
+    (asr, acc), (last_asr, last_acc) = ends[["asr", "acc"]].to_numpy(dtype=float)
+    if len(info.front) == 1:
+        text = f"One trial beats all others in both scores: {percent(asr)} ASR at {percent(acc)} accuracy."
+    else:
+        text = (
+            f"The front’s {len(info.front)} trials run from {percent(asr)} ASR at {percent(acc)} accuracy to"
+            f" {percent(last_asr)} at {percent(last_acc)}."
+        )
+    if info.knee:
+        text += f" It bends at the knee, {percent(info.knee.scores.asr)} ASR at {percent(info.knee.scores.acc)}."
+    return text
+
+
+def _note(info: FrontierInfo) -> str:
+    """How to read the figure."""
+    text = (
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no other"
+        " trial beats in both scores."
+    )
+    if info.below:
+        trials = "1 trial" if info.below == 1 else f"{info.below} trials"
+        text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {'is' if info.below == 1 else 'are'} drawn as ▼ at the lower edge."
+    if info.confirmed:
+        text += (
+            " Crosses: where confirmed trials stand on the test images, on average over fresh seeds; the next figure has"
+            " their intervals."
+        )
+    return text
+
+
+def _trial_point(name: str, row: dict[Any, Any]) -> Point:
+    return Point(name, row["number"], row["params"], Scores(row["asr"], row["acc"]))
 
 
 def _group(rows: pd.DataFrame, label: str, colour: str) -> TrialGroup:
-    texts = tuple(_trial_hover(row) for row in rows.to_dict("records"))
+    texts = tuple(trial_hover(row) for row in rows.to_dict("records"))
     return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), texts)
-
-
-def _trial_hover(row: dict[Any, Any]) -> str:
-    control = {"control": control_label(row["control"])} if row["control"] else {}
-    scores = Scores(row["asr"], row["acc"])
-    return _point_hover(f"Trial {row['number']}", scores, control | readable_params(row["params"]))
 
 
 def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
@@ -193,11 +203,7 @@ def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
 
 def _mark(label: str, symbol: str, point: Point) -> Mark:
     trial = {} if point.number is None else {"trial": str(point.number)}
-    return Mark(label, symbol, point.scores, _point_hover(label, point.scores, trial | readable_params(point.params)))
-
-
-def _point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
-    return hover(title, {"ASR": percent(scores.asr), "ACC": percent(scores.acc)} | lines)
+    return Mark(label, symbol, point.scores, point_hover(label, point.scores, trial | readable_params(point.params)))
 
 
 def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tuple[float, float]:
@@ -209,7 +215,7 @@ def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tup
     return float(low - margin), float(drawn.max() + margin)
 
 
-def _drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
+def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
     """Where accuracies are drawn: one under the axis just above its lower edge.  acc: any shape, as is the result."""
     low, high = acc_range
     return np.where(acc < low, low + 0.02 * (high - low), acc)
@@ -219,7 +225,7 @@ def _add_group(figure: go.Figure, group: TrialGroup, acc_range: tuple[float, flo
     symbols = np.where(group.acc < acc_range[0], "triangle-down", "circle").tolist()
     figure.add_scatter(
         x=100 * group.asr,
-        y=100 * _drawn_acc(group.acc, acc_range),
+        y=100 * drawn_acc(group.acc, acc_range),
         mode="markers",
         name=group.label,
         marker={"color": group.colour, "size": 9, "symbol": symbols},
@@ -233,7 +239,7 @@ def _add_mark(figure: go.Figure, mark: Mark, acc_range: tuple[float, float], mar
     """`meta` tells the page to list the mark in the legend where there is no room for its name beside it."""
     figure.add_scatter(
         x=[100 * mark.scores.asr],
-        y=[100 * float(_drawn_acc(np.array(mark.scores.acc), acc_range))],
+        y=[100 * float(drawn_acc(np.array(mark.scores.acc), acc_range))],
         mode="markers",
         name=escape(mark.label),
         marker=marker | {"symbol": mark.symbol},
@@ -243,6 +249,61 @@ def _add_mark(figure: go.Figure, mark: Mark, acc_range: tuple[float, float], mar
         showlegend=False,
         meta="mark",
     )
+
+
+def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
+    """Crosses where the confirmed trials stand on the test images, and lines from where they stood in the search.
+
+    The recommended one has its intervals; those of all would cover the figure.
+    """
+    for points, colour in (
+        ([point for point in info.confirmed if not point.recommended], LIGHT.muted),
+        ([point for point in info.confirmed if point.recommended], LIGHT.accent),
+    ):
+        if not points:
+            continue
+        start, end = (
+            np.array([[100 * at.asr, 100 * float(drawn_acc(np.array(at.acc), info.acc_range))] for at in scores])
+            for scores in ([point.scores for point in points], [point.test for point in points])
+        )
+        gap = np.full_like(start, np.nan)
+        figure.add_scatter(
+            x=np.column_stack((start[:, 0], end[:, 0], gap[:, 0])).ravel(),
+            y=np.column_stack((start[:, 1], end[:, 1], gap[:, 1])).ravel(),
+            mode="lines",
+            line={"color": colour, "width": 1, "dash": "dot"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        bars = _error_bars(points[0].test, colour) if points[0].recommended else {}
+        figure.add_scatter(
+            x=end[:, 0],
+            y=end[:, 1],
+            mode="markers",
+            name="recommended, test images" if points[0].recommended else "confirmed, test images",
+            marker={"symbol": "x-thin", "size": 9, "line": {"color": colour, "width": 2}},
+            hovertext=[_test_hover(point) for point in points],
+            hoverinfo="text",
+            **bars,
+        )
+
+
+def _error_bars(test: FreshScores, colour: str) -> dict[str, Any]:
+    def bar(mean: float, ends: tuple[float, float]) -> dict[str, Any]:
+        reach = {"array": [100 * (ends[1] - mean)], "arrayminus": [100 * (mean - ends[0])]}
+        return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 4, **reach}
+
+    return {"error_x": bar(test.asr, test.asr_ci), "error_y": bar(test.acc, test.acc_ci)}
+
+
+def _test_hover(point: Confirmed) -> str:
+    test = point.test
+    lines = {
+        "ASR": f"{percent(test.asr)} ({interval(test.asr_ci)})",
+        "ACC": f"{percent(test.acc)} ({interval(test.acc_ci)})",
+        "measured": seeds(test.seeds),
+    }
+    return hover(f"Trial {point.number} on the test images", lines)
 
 
 def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
@@ -255,14 +316,17 @@ def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
     top = line_y - LINE_HEIGHT if above else line_y
     taken = Box(width - CHARACTER_WIDTH * len(limit), top, width, top + LINE_HEIGHT)
 
-    marks = [info.victim, *info.controls, *([info.recommended] if info.recommended else [])]
+    marks = [info.victim, *info.controls, *(mark for mark in (info.knee, info.recommended) if mark)]
     anchors = _pixels(info, np.array([mark.scores for mark in marks]))
     trials = [_pixels(info, np.column_stack((group.asr, group.acc))) for group in info.groups]
     names = [shorten(mark.label) for mark in marks]
     lines = [along(_pixels(info, info.line)), along(np.array([[0.0, line_y], [width, line_y]]))]
+    for point in info.confirmed:
+        ends = [point.scores, Scores(point.test.asr, point.test.acc)]
+        lines.append(along(_pixels(info, np.array(ends))))
     offsets = place_labels(names, anchors, np.vstack((anchors, *trials, *lines)), PLOT_SIZE, [taken])
     for mark, (right, down) in zip(marks, offsets, strict=True):
-        acc = float(_drawn_acc(np.array(mark.scores.acc), info.acc_range))
+        acc = float(drawn_acc(np.array(mark.scores.acc), info.acc_range))
         _add_name(figure, mark, acc, right, down, chosen=mark is info.recommended)
 
 
@@ -286,5 +350,5 @@ def _add_name(figure: go.Figure, mark: Mark, acc: float, right: float, down: flo
 def _pixels(info: FrontierInfo, scores: Floats) -> Floats:
     """Where (ASR, ACC) points stand in a plot of PLOT_SIZE.  scores: (n, 2).  Returns (n, 2) from the top left."""
     low, high = info.acc_range
-    down = (high - _drawn_acc(scores[:, 1], info.acc_range)) / (high - low)
+    down = (high - drawn_acc(scores[:, 1], info.acc_range)) / (high - low)
     return np.column_stack((PLOT_SIZE[0] * (scores[:, 0] + 0.02) / 1.04, PLOT_SIZE[1] * down))
