@@ -94,7 +94,9 @@ def axis(one: Hyperparameter) -> Axis:
 def _hyperparameter(name: str, text: str, values: Sequence[Any]) -> Hyperparameter:
     """Values that are not all numbers become text, as a reader sees them."""
     given = [value for value in values if value is not None]
-    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value) for value in given)
+    numeric = all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value) for value in given
+    )
     if numeric:
         return Hyperparameter(name, text, tuple(None if value is None else float(value) for value in values))
     return Hyperparameter(name, text, tuple(None if value is None else setting(name, value) for value in values))

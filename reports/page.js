@@ -1,9 +1,9 @@
 "use strict";
 (() => {
-  const content = JSON.parse(document.getElementById("figure-data").textContent);
+  let content; // the figures, as reports.page.figure_data wrote them
   const dark = matchMedia("screen and (prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 700px)");
-  const touch = matchMedia("(pointer: coarse)");
+  const touch = matchMedia("(pointer: coarse), (hover: none)");
   const print = matchMedia("print");
   const places = [...document.querySelectorAll(".plot")];
   const drawn = new Set();
@@ -26,7 +26,7 @@
   // Where names have no room beside their marks, the legend lists the marks instead.
   function fitted(figure) {
     for (const trace of figure.data) if (trace.meta === "mark") trace.showlegend = narrow.matches;
-    for (const note of figure.layout.annotations ?? []) if (note.name === "mark") note.visible = !narrow.matches;
+    for (const note of figure.layout.annotations ?? []) if (note.name) note.visible = !narrow.matches;
     if (narrow.matches && figure.data.some((trace) => trace.meta === "mark")) {
       Object.assign(figure.layout.legend, { y: -0.22, yanchor: "top", entrywidth: 0.46, entrywidthmode: "fraction" });
       figure.layout.legend.title.side = "top";
@@ -42,7 +42,7 @@
     if (figure.layout.meta?.axes) brushed(figure);
     const options = {
       displaylogo: false,
-      displayModeBar: touch.matches ? false : "hover",
+      displayModeBar: touch.matches || narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg", filename: name },
     };
@@ -117,7 +117,7 @@
     draw(document.getElementById("plot-parallel"));
   }
 
-  if (brushBar) {
+  function offerBrushes() {
     const axis = brushBar.querySelector(".brush-axis");
     const part = brushBar.querySelector(".brush-part");
     axis.append(...content.figures.parallel.layout.meta.axes.map((name, index) => new Option(name, index)));
@@ -139,16 +139,12 @@
   }
 
   function download(name) {
+    const columns = Object.fromEntries(Object.entries(content.tables[name]).map(([head, index]) => [head, content.columns[index]]));
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv(content.tables[name])], { type: "text/csv" }));
+    link.href = URL.createObjectURL(new Blob([csv(columns)], { type: "text/csv" }));
     link.download = `${name}.csv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  }
-
-  for (const button of document.querySelectorAll("button.csv")) {
-    button.addEventListener("click", () => download(button.dataset.table));
-    button.hidden = false;
   }
 
   // Empty values come last in either direction.
@@ -191,8 +187,23 @@
   for (const button of filters.querySelectorAll("button")) button.addEventListener("click", () => show(button));
   find.addEventListener("input", filter);
   filters.hidden = false;
-  for (const query of [dark, narrow, print]) query.addEventListener("change", redraw);
-  addEventListener("resize", redraw);
-  draw(places[0]);
-  for (const place of places.slice(1)) near.observe(place);
+
+  async function read(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
+  }
+
+  async function start() {
+    content = await read(document.getElementById("figure-data").textContent);
+    draw(places[0]);
+    for (const place of places.slice(1)) near.observe(place);
+    for (const query of [dark, narrow, print]) query.addEventListener("change", redraw);
+    addEventListener("resize", redraw);
+    for (const button of document.querySelectorAll("button.csv")) {
+      button.addEventListener("click", () => download(button.dataset.table));
+      button.hidden = false;
+    }
+    if (brushBar) offerBrushes();
+  }
+  start();
 })();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import struct
@@ -97,10 +98,10 @@ def content_policy(scripts: Iterable[str]) -> str:
 
 
 def figure_data(figures: Mapping[str, go.Figure], tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
-    """The figures, their data and the dark theme's colours as JSON that may stand inside a script element.
+    """The figures, their data and the dark theme's colours: JSON, compressed, in base64.
 
-    Several figures show the same trials: each text of a hover box is held once, in `texts`, and figures hold its index.
-    tables: by figure, columns by name.
+    Several figures show the same trials: each text of a hover box is held once, in `texts`, and each column of a table
+    in `columns`; figures and tables hold indices.  tables: by figure, columns by name.
     """
     drawings = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     texts: dict[str, int] = {}
@@ -108,9 +109,20 @@ def figure_data(figures: Mapping[str, go.Figure], tables: Mapping[str, Mapping[s
         for trace in drawing["data"]:
             if isinstance(trace.get("hovertext"), list):
                 trace["hovertext"] = [texts.setdefault(text, len(texts)) for text in trace["hovertext"]]
-    content = {"figures": drawings, "texts": list(texts), "tables": tables, "dark": dark_colours()}
-    text = json.dumps(content, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    columns: dict[str, int] = {}
+    indices = {
+        name: {head: columns.setdefault(json.dumps(list(column)), len(columns)) for head, column in table.items()}
+        for name, table in tables.items()
+    }
+    content = {
+        "figures": drawings,
+        "texts": list(texts),
+        "tables": indices,
+        "columns": [json.loads(column) for column in columns],
+        "dark": dark_colours(),
+    }
+    compact = json.dumps(content, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(compact, compresslevel=6, mtime=0)).decode()
 
 
 def _hashes(study: Study) -> list[tuple[str, str]]:

@@ -109,7 +109,7 @@ class Point(NamedTuple):
     twin: Twin | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; front: the points of the
     front as the summary has them, none in older folders; picture, attention: PNG files."""

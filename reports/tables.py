@@ -26,6 +26,7 @@ from reports.wording import (
     setting,
 )
 
+
 class FrontRow(NamedTuple):
     number: int
     scores: Scores

@@ -87,6 +87,8 @@ def setting(name: str, value: Any) -> str:
     if isinstance(value, (int, float)) and math.isfinite(value):
         share = name.endswith("_fraction") or name == "poison_rate"
         return f"{100 * value:.4g}%" if share else quantity(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label(key)}: {setting(key, entry)}" for key, entry in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(setting(name, entry) for entry in value)
     return str(value)

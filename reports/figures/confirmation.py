@@ -52,14 +52,18 @@ def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go
     before = [100 * getattr(one.scores, name) for one in info]
     for row, ((low, high), colour) in enumerate(zip(bounds, colours, strict=True)):
         line = {"color": colour, "width": 1.5}
-        figure.add_scatter(x=[100 * low, 100 * high], y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False)
+        figure.add_scatter(
+            x=[100 * low, 100 * high], y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False
+        )
     figure.add_scatter(
         x=before,
         y=rows,
         mode="markers",
         name="in the search",
         marker={"symbol": "circle-open", "size": 10, "color": colours, "line": {"width": 2}},
-        hovertext=[hover(one.label, {"in the search": f"{value:.1f}%"}) for one, value in zip(info, before, strict=True)],
+        hovertext=[
+            hover(one.label, {"in the search": f"{value:.1f}%"}) for one, value in zip(info, before, strict=True)
+        ],
         hoverinfo="text",
         cliponaxis=False,
     )
@@ -70,7 +74,13 @@ def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go
         name="on the test images",
         marker={"symbol": "x-thin", "size": 10, "color": colours, "line": {"width": 2.5, "color": colours}},
         hovertext=[
-            hover(one.label, {f"test {name.upper()}": f"{percent(mean / 100)} ({interval(ends)})", "measured": seeds(one.test.seeds)})
+            hover(
+                one.label,
+                {
+                    f"test {name.upper()}": f"{percent(mean / 100)} ({interval(ends)})",
+                    "measured": seeds(one.test.seeds),
+                },
+            )
             for one, mean, ends in zip(info, means, bounds, strict=True)
         ],
         hoverinfo="text",
@@ -87,7 +97,11 @@ def confirmation_exhibit(study: Study) -> Exhibit:
     """The figure for the page: a panel for each objective."""
     info = confirmation_info(study)
     if not info:
-        return too_little(NAME, TITLE, "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.")
+        return too_little(
+            NAME,
+            TITLE,
+            "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.",
+        )
     columns = {"trial": [one.number for one in info], "seeds": [one.test.seeds for one in info]}
     scores: dict[str, list[float]] = {}
     for name in (objective.name for objective in OBJECTIVES):
@@ -114,7 +128,10 @@ def sentence(info: tuple[Confirmed, ...]) -> str:
     worse = sum(one.test.asr > one.scores.asr for one in info)
     outside = sum(not one.test.asr_ci[0] <= one.scores.asr <= one.test.asr_ci[1] for one in info)
     wide = sum(one.test.asr_ci[1] - one.test.asr_ci[0] > 0.5 for one in info)
-    text = f"Of {len(info)} confirmed trials {worse} have a higher ASR on the test images than in the search, and of {outside} the search’s ASR lies outside the interval."
+    text = (
+        f"{worse} of {len(info)} confirmed trials have a higher ASR on the test images than in the search;"
+        f" {outside or 'none'} had an ASR in the search outside its test interval."
+    )
     if wide:
         text += f" {wide} intervals are more than half the scale wide: so few seeds cannot rank these."
     return text

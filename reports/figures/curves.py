@@ -105,7 +105,11 @@ def curves_exhibit(study: Study) -> Exhibit:
         TITLE,
         sentence(info),
         "Measured after each epoch on a small subset of the validation images, so single steps are noisy."
-        + (f" Drawn: {len(info.drawn)} of {len(info.curves)}, spread over the front." if len(info.drawn) < len(info.curves) else ""),
+        + (
+            f" Drawn: {len(info.drawn)} of {len(info.curves)}, spread over the front."
+            if len(info.drawn) < len(info.curves)
+            else ""
+        ),
         (Panel(curves_figure(info), f"ASR and accuracy over epochs of {len(info.drawn)} trials on the front."),),
         dict(zip(("trial", "epoch", "asr", "acc"), map(list, zip(*rows, strict=True)), strict=True)),
         29.0,
@@ -115,7 +119,9 @@ def curves_exhibit(study: Study) -> Exhibit:
 def sentence(info: CurvesInfo) -> str:
     """In how many of the front's trials the backdoor came back, and what became of the recommended one."""
     returned, count = sum(curve.returned for curve in info.curves), len(info.curves)
-    trials = f"{returned} of the {count} trials on the front" if count > 1 else ("The front’s trial" if returned else "")
+    trials = (
+        f"{returned} of the {count} trials on the front" if count > 1 else ("The front’s trial" if returned else "")
+    )
     ends = f"more than {100 * RETURN:g} points above the lowest that it had on the way"
     text = f"In {trials or 'none'} ASR ends {ends}." if count > 1 else f"{trials or 'No trial'} ends {ends}."
     for curve in info.curves:

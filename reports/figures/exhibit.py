@@ -20,7 +20,8 @@ class Exhibit(NamedTuple):
     """One figure of the page.
 
     sentence: what to see, or why there is nothing to see; note: how to read it; panels: none where there is too little
-    to draw; data: by column, for the button; height: of a panel, in rem.
+    to draw; data: by column, for the button; height, width: of a panel, in rem; one that needs more width than there
+    is scrolls sideways.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Exhibit(NamedTuple):
     panels: tuple[Panel, ...] = ()
     data: Mapping[str, Sequence[Any]] = {}
     height: float = 33.0
+    width: float = 0.0
 
 
 def too_little(name: str, title: str, sentence: str) -> Exhibit:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from reports.drawing import escape, hover, layout, shorten
 from reports.figures.confirmation import Confirmed, confirmation_info
 from reports.figures.exhibit import Exhibit, Panel
-from reports.figures.groups import clean_fraction_groups, point_hover, shares, trial_hover
+from reports.figures.groups import Texts, clean_fraction_groups, point_hover, shares, trial_hovers
 from reports.frontier import front_order, knee, step_line
 from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
 from reports.objectives import Floats
@@ -38,7 +38,7 @@ class TrialGroup(NamedTuple):
     numbers: tuple[int, ...]
     asr: Floats
     acc: Floats
-    hover: tuple[str, ...]
+    hover: Texts
 
 
 class Mark(NamedTuple):
@@ -70,7 +70,7 @@ class FrontierInfo(NamedTuple):
 
 def frontier_info(study: Study) -> FrontierInfo:
     """All complete trials, their front, and what they are measured against."""
-    complete, controls = study.complete, _control_marks(study.controls)
+    complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
     acc = complete["acc"].to_numpy()
     acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
     costs = trial_costs(complete)
@@ -78,7 +78,10 @@ def frontier_info(study: Study) -> FrontierInfo:
     bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
     steps = step_line(costs)
     return FrontierInfo(
-        groups=tuple(_group(complete[mask], label, colour) for label, colour, mask in clean_fraction_groups(complete)),
+        groups=tuple(
+            _group(complete[mask], label, colour, hovers[mask])
+            for label, colour, mask in clean_fraction_groups(complete)
+        ),
         front=tuple(complete["number"].iloc[front_order(costs)]),
         line=np.column_stack((steps[:, 0], 1 - steps[:, 1])),
         victim=_mark(control_label(study.victim.name), "circle-x-open", study.victim),
@@ -133,7 +136,12 @@ def frontier_exhibit(study: Study) -> Exhibit:
         TITLE,
         sentence(study, info),
         _note(info),
-        (Panel(frontier_figure(info), "Frontier of attack success rate and clean accuracy. The front’s trials follow as a table."),),
+        (
+            Panel(
+                frontier_figure(info),
+                "Frontier of attack success rate and clean accuracy. The front’s trials follow as a table.",
+            ),
+        ),
         {
             "trial": list(complete["number"]),
             "asr": shares(complete["asr"]),
@@ -167,7 +175,7 @@ def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
         "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no other"
-        " trial beats in both scores."
+        " trial beats in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
         trials = "1 trial" if info.below == 1 else f"{info.below} trials"
@@ -184,9 +192,8 @@ def _trial_point(name: str, row: dict[Any, Any]) -> Point:
     return Point(name, row["number"], row["params"], Scores(row["asr"], row["acc"]))
 
 
-def _group(rows: pd.DataFrame, label: str, colour: str) -> TrialGroup:
-    texts = tuple(trial_hover(row) for row in rows.to_dict("records"))
-    return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), texts)
+def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialGroup:
+    return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), hovers)
 
 
 def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
@@ -280,7 +287,8 @@ def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
             x=end[:, 0],
             y=end[:, 1],
             mode="markers",
-            name="recommended, test images" if points[0].recommended else "confirmed, test images",
+            name="on the test images",
+            showlegend=not any(trace.name == "on the test images" for trace in figure.data),
             marker={"symbol": "x-thin", "size": 9, "line": {"color": colour, "width": 2}},
             hovertext=[_test_hover(point) for point in points],
             hoverinfo="text",
@@ -308,30 +316,50 @@ def _test_hover(point: Confirmed) -> str:
 
 def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
     """The marks' names beside them, and what the dashed line says."""
-    limit = f"least accuracy allowed: {percent(info.least_acc)}"
-    above = len(info.line) > 0 and info.line[-1, 1] < info.least_acc  # the front's last step would run through the text
-    style = {"xref": "paper", "xanchor": "right", "yanchor": "bottom" if above else "top", "showarrow": False}
-    figure.add_annotation(text=limit, x=1, y=100 * info.least_acc, font={"color": LIGHT.muted, "size": 12}, **style)
-    width, line_y = PLOT_SIZE[0], _pixels(info, np.array([[1.0, info.least_acc]]))[0, 1]
-    top = line_y - LINE_HEIGHT if above else line_y
-    taken = Box(width - CHARACTER_WIDTH * len(limit), top, width, top + LINE_HEIGHT)
-
     marks = [info.victim, *info.controls, *(mark for mark in (info.knee, info.recommended) if mark)]
     anchors = _pixels(info, np.array([mark.scores for mark in marks]))
     trials = [_pixels(info, np.column_stack((group.asr, group.acc))) for group in info.groups]
     names = [shorten(mark.label) for mark in marks]
-    lines = [along(_pixels(info, info.line)), along(np.array([[0.0, line_y], [width, line_y]]))]
+    lines = [along(_pixels(info, info.line))]
     for point in info.confirmed:
         ends = [point.scores, Scores(point.test.asr, point.test.acc)]
         lines.append(along(_pixels(info, np.array(ends))))
-    offsets = place_labels(names, anchors, np.vstack((anchors, *trials, *lines)), PLOT_SIZE, [taken])
+    points = np.vstack((anchors, *trials, *lines))
+    taken, limit = _add_limit(figure, info, points)
+    offsets = place_labels(names, anchors, np.vstack((points, along(limit))), PLOT_SIZE, [taken])
     for mark, (right, down) in zip(marks, offsets, strict=True):
         acc = float(drawn_acc(np.array(mark.scores.acc), info.acc_range))
         _add_name(figure, mark, acc, right, down, chosen=mark is info.recommended)
 
 
+def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[Box, Floats]:
+    """What the dashed line says, at the end and on the side where it covers least.
+
+    points: (n, 2) in pixels.  Returns the text's box, and the line's ends.
+    """
+    text, width = f"least accuracy allowed: {percent(info.least_acc)}", PLOT_SIZE[0]
+    height, long = float(_pixels(info, np.array([[1.0, info.least_acc]]))[0, 1]), CHARACTER_WIDTH * len(text)
+    places = {}
+    for side, left in (("right", width - long), ("left", 0.0)):
+        for edge, top in (("top", height), ("bottom", height - LINE_HEIGHT)):
+            places[side, edge] = Box(left, top, left + long, top + LINE_HEIGHT)
+    side, edge = min(places, key=lambda place: places[place].holds(points))
+    figure.add_annotation(
+        name="limit",
+        text=text,
+        x=1 if side == "right" else 0,
+        y=100 * info.least_acc,
+        xref="paper",
+        xanchor=side,
+        yanchor=edge,
+        showarrow=False,
+        font={"color": LIGHT.muted, "size": 12},
+    )
+    return places[side, edge], np.array([[0.0, height], [width, height]])
+
+
 def _add_name(figure: go.Figure, mark: Mark, acc: float, right: float, down: float, *, chosen: bool) -> None:
-    """`name` tells the page which annotations to leave out where there is no room for them."""
+    """`name` tells the page's script which annotations to leave out where there is no room for them."""
     figure.add_annotation(
         name="mark",
         text=f"<b>{escape(mark.label)}</b>" if chosen else escape(mark.label),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from reports.drawing import hover
 from reports.frontier import Mask
 from reports.palette import LIGHT, ramp_colours
-from reports.study_folder import Scores
+from reports.study_folder import Scores, Study
 from reports.wording import control_label, percent, readable_params, setting
+
+Texts = NDArray[np.object_]
 
 
 def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]:
@@ -42,17 +46,10 @@ def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
     return hover(title, {"ASR": percent(scores.asr), "ACC": percent(scores.acc)} | lines)
 
 
-def trial_hovers(trials: pd.DataFrame) -> tuple[str, ...]:
-    """The hover box of each of these complete trials."""
-    return tuple(trial_hover(row) for row in trials.to_dict("records"))
-
-
-def colours(complete: pd.DataFrame) -> tuple[str, ...]:
-    """The colour of each complete trial: that of its clean fraction."""
-    found = np.full(len(complete), LIGHT.muted, dtype=object)
-    for _, colour, mask in clean_fraction_groups(complete):
-        found[mask] = colour
-    return tuple(found)
+@lru_cache(maxsize=1)
+def trial_hovers(study: Study) -> Texts:
+    """The hover box of each complete trial; made once for all figures.  Returns (n,), of str."""
+    return np.array([trial_hover(row) for row in study.complete.to_dict("records")], dtype=object)
 
 
 def shares(scores: Any) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.drawing import hover, layout
+from reports.drawing import layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.figures.groups import shares
 from reports.frontier import expected_hypervolume, front_order, hypervolume
@@ -125,8 +125,12 @@ def sentence(info: HypervolumeInfo) -> str:
     if abs(ahead) < FLAT * last:
         order = "about what the same trials give in a random order"
     else:
-        order = f"{'more' if ahead > 0 else 'less'} than the {info.expected[half]:.4f} of the same trials in a random order"
-    return f"Of a hypervolume of {last:.4f}, {verdict} After {quantity(half + 1)} it was {info.values[half]:.4f}, {order}."
+        order = (
+            f"{'more' if ahead > 0 else 'less'} than the {info.expected[half]:.4f} of the same trials in a random order"
+        )
+    return (
+        f"Of a hypervolume of {last:.4f}, {verdict} After {quantity(half + 1)} it was {info.values[half]:.4f}, {order}."
+    )
 
 
 def _drawing(info: HypervolumeInfo, x: Floats) -> go.Figure:
@@ -138,8 +142,8 @@ def _drawing(info: HypervolumeInfo, x: Floats) -> go.Figure:
         name="this search",
         line={"color": LIGHT.ramp[3], "width": 2, "shape": "hv"},
         marker={"size": 5},
-        hovertext=[hover(f"{v:.4f}", {"after trial": n}) for n, v in zip(info.numbers, info.values, strict=True)],
-        hoverinfo="text",
+        customdata=np.array(info.numbers),
+        hovertemplate="<b>%{y:.4f}</b><br>after trial: %{customdata}<extra></extra>",
     )
     figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
     return figure

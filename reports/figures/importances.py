@@ -110,9 +110,7 @@ def importances_exhibit(study: Study) -> Exhibit:
         {
             "setting": list(info.objectives[0].names),
             **{one.objective.name: [round(float(value), 4) for value in one.values] for one in info.objectives},
-            **{
-                f"{one.objective.name}, chance": [round(one.chance, 4)] * len(one.names) for one in info.objectives
-            },
+            **{f"{one.objective.name}, chance": [round(one.chance, 4)] * len(one.names) for one in info.objectives},
         },
         5.0 + 1.7 * len(info.objectives[0].names),
     )

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import escape, layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.figures.groups import clean_fraction_groups, shares, trial_hovers
+from reports.figures.groups import Texts, clean_fraction_groups, shares
 from reports.figures.slices import Slice, slices_info
 from reports.objectives import Floats
 from reports.palette import LIGHT
@@ -30,7 +30,7 @@ class LandscapeInfo(NamedTuple):
 
     numbers: tuple[int, ...]
     asr: Floats
-    hover: tuple[str, ...]
+    hover: Texts
     fractions: tuple[str, ...]
     column: Floats
     aside: Floats
@@ -49,7 +49,7 @@ def landscape_info(study: Study) -> LandscapeInfo:
     return LandscapeInfo(
         sliced.numbers,
         sliced.asr,
-        trial_hovers(complete),
+        sliced.hover,
         tuple(label for label, _, _ in groups),
         column,
         aside,

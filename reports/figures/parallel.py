@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import escape, layout, shorten
 from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.figures.groups import shares, trial_hovers
+from reports.figures.groups import Texts, shares, trial_hovers
 from reports.frontier import Mask
 from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.objectives import Floats
@@ -40,7 +40,7 @@ class ParallelInfo(NamedTuple):
     numbers: tuple[int, ...]
     axes: tuple[Line, ...]
     bands: tuple[tuple[str, str, Mask], ...]
-    hover: tuple[str, ...]
+    hover: Texts
     data: dict[str, list[object]]
 
     @property
@@ -66,7 +66,7 @@ def parallel_info(study: Study) -> ParallelInfo:
         tuple(complete["number"]),
         (*settings, Line("ASR", _scores(asr)), Line("ACC", _scores(acc))),
         tuple(band for band in reversed(bands) if band[2].any()),
-        trial_hovers(complete),
+        trial_hovers(study),
         data,
     )
 
@@ -77,31 +77,23 @@ def parallel_figure(info: ParallelInfo) -> go.Figure:
     count, positions = len(info.axes), info.positions
     for label, colour, mask in info.bands:
         rows = np.column_stack((positions[mask], np.full(int(mask.sum()), np.nan)))
-        texts = [text for text, inside in zip(info.hover, mask, strict=True) if inside for _ in range(count + 1)]
         figure.add_scatter(
             x=[*range(count), None] * len(rows),
             y=rows.ravel().round(4).tolist(),  # the page's script reads these, so no packed array
             mode="lines",
             name=label,
             line={"color": colour, "width": 1.5 if len(info.numbers) <= 200 else 0.7},
-            hovertext=texts,
+            hovertext=np.repeat(info.hover[mask], count + 1),
             hoverinfo="text",
         )
-    for place, line in enumerate(info.axes):
-        figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": LIGHT.muted, "width": 1}, layer="below")
-        for height, text in line.axis.ticks:
-            figure.add_annotation(
-                x=place,
-                y=height,
-                text=escape(text),
-                showarrow=False,
-                xanchor="left" if place < count - 1 else "right",
-                xshift=3 if place < count - 1 else -3,
-                font={"size": 11, "color": LIGHT.muted},
-                bgcolor=LIGHT.paper,
-                opacity=0.85,
-            )
+    axis_line = {"type": "line", "y0": 0, "y1": 1, "line": {"color": LIGHT.muted, "width": 1}, "layer": "below"}
     figure.update_layout(
+        shapes=[{**axis_line, "x0": place, "x1": place} for place in range(count)],
+        annotations=[
+            _tick(place, height, text, last=place == count - 1)
+            for place, line in enumerate(info.axes)
+            for height, text in line.axis.ticks
+        ],
         meta={"axes": [shorten(line.label) for line in info.axes]},
         legend_title={"text": "ASR  ", "side": "left", "font": {"size": 13}},
         dragmode="select",
@@ -118,6 +110,21 @@ def parallel_figure(info: ParallelInfo) -> go.Figure:
     return figure
 
 
+def _tick(place: int, height: float, text: str, *, last: bool) -> dict[str, object]:
+    """A value beside its axis: to the right, but for the last one."""
+    return {
+        "x": place,
+        "y": height,
+        "text": escape(text),
+        "showarrow": False,
+        "xanchor": "right" if last else "left",
+        "xshift": -3 if last else 3,
+        "font": {"size": 11, "color": LIGHT.muted},
+        "bgcolor": LIGHT.paper,
+        "opacity": 0.85,
+    }
+
+
 def parallel_exhibit(study: Study) -> Exhibit:
     """The figure for the page."""
     if len(study.complete) < LEAST_TRIALS or not hyperparameters(study.complete):
@@ -132,7 +139,8 @@ def parallel_exhibit(study: Study) -> Exhibit:
         " on several axes add up. The two lists below do the same from the keyboard.",
         (Panel(parallel_figure(info), f"Parallel coordinates of {len(info.numbers)} trials over {names}."),),
         info.data,
-        27.0,
+        height=27.0,
+        width=5.0 * len(info.axes),
     )
 
 
@@ -151,4 +159,6 @@ def _scores(scores: Floats) -> Axis:
     """Fractions on the axis of what occurs, with its ends and middle named."""
     low, high = float(np.floor(20 * scores.min()) / 20), float(np.ceil(20 * scores.max()) / 20)
     high = max(high, low + 0.05)
-    return Axis((scores - low) / (high - low), tuple((at, percent(low + at * (high - low), 0)) for at in (0.0, 0.5, 1.0)))
+    return Axis(
+        (scores - low) / (high - low), tuple((at, percent(low + at * (high - low), 0)) for at in (0.0, 0.5, 1.0))
+    )

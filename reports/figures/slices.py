@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 
 from reports.drawing import escape, stacked
 from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.figures.groups import colours, shares, trial_hovers
+from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_hovers
 from reports.frontier import Mask
 from reports.hyperparameters import Axis, Hyperparameter, axis, betas
 from reports.objectives import Floats
@@ -30,13 +31,13 @@ class Slice(NamedTuple):
 
 
 class SlicesInfo(NamedTuple):
-    """asr, acc: (n,) fractions of all complete trials; colours: those of their clean fractions."""
+    """asr, acc: (n,) fractions of all complete trials; groups: colour and trials of each clean fraction."""
 
     numbers: tuple[int, ...]
     asr: Floats
     acc: Floats
-    colours: tuple[str, ...]
-    hover: tuple[str, ...]
+    groups: tuple[tuple[str, Mask], ...]
+    hover: Texts
     slices: tuple[Slice, ...]
 
 
@@ -47,8 +48,8 @@ def slices_info(study: Study) -> SlicesInfo:
         tuple(complete["number"]),
         complete["asr"].to_numpy(dtype=float),
         complete["acc"].to_numpy(dtype=float),
-        colours(complete),
-        trial_hovers(complete),
+        tuple((colour, mask) for _, colour, mask in clean_fraction_groups(complete)),
+        trial_hovers(study),
         tuple(Slice(beta, axis(beta)) for beta in betas(complete) if _says_something(beta)),
     )
 
@@ -57,14 +58,14 @@ def slice_figure(info: SlicesInfo, index: int) -> go.Figure:
     """ASR above, accuracy below, of one layer; trials without it stand at the left."""
     one = info.slices[index]
     figure = stacked("ASR", "ACC")
-    for scores, place in ((info.asr, "y"), (info.acc, "y2")):
+    for (scores, place), (colour, mask) in product(((info.asr, "y"), (info.acc, "y2")), info.groups):
         figure.add_scatter(
-            x=one.axis.positions,
-            y=100 * scores,
+            x=one.axis.positions[mask],
+            y=100 * scores[mask],
             yaxis=place,
             mode="markers",
-            marker={"color": list(info.colours), "size": 7},
-            hovertext=info.hover,
+            marker={"color": colour, "size": 7},
+            hovertext=info.hover[mask],
             hoverinfo="text",
             cliponaxis=False,
             showlegend=False,

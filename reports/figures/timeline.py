@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.drawing import escape, hover, layout
+from reports.drawing import escape, layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.palette import LIGHT
 from reports.study_folder import Study
-from reports.wording import STATE_LABELS, control_label, duration, percent
+from reports.wording import STATE_LABELS, duration, percent
 
 NAME, TITLE = "timeline", "Who ran what, when"
 SLACK = 1.5
@@ -35,7 +35,6 @@ class Run(NamedTuple):
     lane: int
     start: float
     seconds: float
-    control: str
 
 
 class TimelineInfo(NamedTuple):
@@ -71,7 +70,7 @@ def timeline_info(study: Study) -> TimelineInfo:
         rows = known[known["host"] == host].to_dict("records")
         places, count = _lanes(rows)
         runs += [
-            Run(row["number"], row["state"], len(lanes) + place, row["start"], row["span"], row["control"])
+            Run(row["number"], row["state"], len(lanes) + place, row["start"], row["span"])
             for row, place in zip(rows, places, strict=True)
         ]
         lanes += [f"{host or 'host not known'} · {index + 1}" for index in range(count)]
@@ -99,8 +98,8 @@ def timeline_figure(info: TimelineInfo) -> go.Figure:
                 "line": {"color": LIGHT.paper, "width": 1 if len(info.runs) <= 300 else 0},
                 "pattern": {"shape": pattern, "fgcolor": LIGHT.paper, "size": 6},
             },
-            hovertext=[_hover(run) for run in runs],
-            hoverinfo="text",
+            customdata=[[run.number, duration(run.seconds)] for run in runs],
+            hovertemplate=f"<b>Trial %{{customdata[0]}}</b><br>{STATE_LABELS[state]} in %{{customdata[1]}}<extra></extra>",
             showlegend=True,
         )
     figure.update_layout(barmode="overlay")
@@ -154,9 +153,3 @@ def _lanes(rows: Sequence[dict[Any, Any]]) -> tuple[list[int], int]:
         free[place] = row["start"] + row["span"]
         places.append(place)
     return places, len(free)
-
-
-def _hover(run: Run) -> str:
-    control = {"control": control_label(run.control)} if run.control else {}
-    lines = {"state": STATE_LABELS[run.state], "started after": duration(run.start), "took": duration(run.seconds)}
-    return hover(f"Trial {run.number}", lines | control)

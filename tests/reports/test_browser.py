@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reports.build import build
-from reports.figures import frontier_info
+from reports.figures.frontier import frontier_info
 from reports.study_folder import read_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

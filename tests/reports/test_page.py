@@ -110,7 +110,16 @@ def test_figure_data_cannot_end_its_script_element() -> None:
 
 def test_sections_come_in_the_order_of_a_readers_questions(make_study: Make) -> None:
     sections = [section["id"] for section in Parts(render(read_study(make_study()))).all("section")]
-    assert sections == ["answer", "frontier-section", "studied", "pictures", "trials", "failures", "reproduce"]
+    assert sections == [
+        "answer",
+        "frontier-section",
+        "attack",
+        "matters",
+        "search",
+        "trials",
+        "failures",
+        "reproduce",
+    ]
 
 
 def test_every_table_has_a_caption_and_scoped_heads(make_study: Make) -> None:
