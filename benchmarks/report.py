@@ -1,8 +1,8 @@
-"""`python -m benchmarks.report`: how large the report is, how long it takes to build, and how soon its first figure is drawn.
+"""`python -m benchmarks.report`: the report’s size, the time to build it, and until it shows its first figure.
 
-Writes the folders of made-up studies with 200 and 2,000 trials, builds each report in a process of its own, and opens it
-in a headless Chromium, where there is one. A figure is drawn when its points are in the page; the time counts from the
-start of the navigation. Medians of three. The last line is the same as one JSON object.
+Writes the folders of made-up studies with 200 and 2,000 trials, builds each report in a process of its own, and opens
+it in a headless Chromium, where there is one. A figure is drawn when its points are in the page; the time counts from
+the start of the navigation. Medians of three. The last line is the same as one JSON object.
 """
 
 from __future__ import annotations

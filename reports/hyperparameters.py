@@ -127,8 +127,8 @@ def _round_values(low: float, high: float, *, log: bool) -> Floats:
             ticks = np.sort(np.outer(decades, steps).ravel())
             ticks = ticks[(ticks >= low) & (ticks <= high)]
             if len(ticks) <= MOST_TICKS:
-                return ticks
-        return ticks[:: len(ticks) // MOST_TICKS + 1]
+                return np.asarray(ticks)
+        return np.asarray(ticks[:: len(ticks) // MOST_TICKS + 1])
     step = 10.0 ** np.floor(np.log10((high - low) / 2))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= MOST_TICKS - 1)
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step

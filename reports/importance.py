@@ -1,7 +1,7 @@
 """How much of a score's differences goes with one hyperparameter alone, and how much chance alone would give.
 
-Trials are put into the hyperparameter's categories, or into equally full bins of its numbers, and scores into ranks; the
-importance is Kruskal and Wallis' effect size (1952) with Kelley's correction, which a hyperparameter without effect
+Trials are put into the hyperparameter's categories, or into equally full bins of its numbers, and scores into ranks;
+the importance is Kruskal and Wallis' effect size (1952) with Kelley's correction, which a hyperparameter without effect
 brings to 0 on average. It needs no model of the scores, which a few dozen trials could not support, and chance can be
 told from shuffled scores. It sees no interactions, and it takes no account of the sampler's preferences.
 """

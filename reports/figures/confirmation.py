@@ -102,7 +102,7 @@ def confirmation_exhibit(study: Study) -> Exhibit:
             TITLE,
             "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.",
         )
-    columns = {"trial": [one.number for one in info], "seeds": [one.test.seeds for one in info]}
+    columns: dict[str, list[float]] = {"trial": [one.number for one in info], "seeds": [one.test.seeds for one in info]}
     scores: dict[str, list[float]] = {}
     for name in (objective.name for objective in OBJECTIVES):
         scores[f"search {name}"] = [round(getattr(one.scores, name), 6) for one in info]
@@ -118,7 +118,8 @@ def confirmation_exhibit(study: Study) -> Exhibit:
     )
     note = (
         "Circle: the one run that the search saw. Cross: the mean over fresh seeds on images that nothing was tuned on,"
-        " with its 95% interval. The summary holds means and intervals, not single seeds, so there is no attainment band."
+        " with its 95% interval. The summary holds means and intervals, not single seeds, so there"
+        " is no attainment band."
     )
     return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 

@@ -129,7 +129,8 @@ def sentence(info: CurvesInfo) -> str:
             lowest = int(curve.scores[:, 0].argmin())
             text += (
                 f" The recommended trial {curve.number} was at its lowest, {percent(curve.scores[lowest, 0])} at"
-                f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of {len(curve.scores)}, and ends at"
+                f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of"
+                f" {len(curve.scores)}, and ends at"
                 f" {percent(curve.scores[-1, 0])}."
             )
     return text

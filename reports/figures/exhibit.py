@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 
 class Panel(NamedTuple):
-    """One drawing.  label: what it shows in words, for those who do not see it; title: over it, where there are several."""
+    """One drawing.  label: what it shows, for those who do not see it; title: over it, where there are several."""
 
     drawing: go.Figure
     label: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,15 +174,18 @@ def sentence(study: Study, info: FrontierInfo) -> str:
 def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
-        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no other"
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the"
+        " trials that no other"
         " trial beats in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
         trials = "1 trial" if info.below == 1 else f"{info.below} trials"
-        text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {'is' if info.below == 1 else 'are'} drawn as ▼ at the lower edge."
+        are = "is" if info.below == 1 else "are"
+        text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
     if info.confirmed:
         text += (
-            " Crosses: where confirmed trials stand on the test images, on average over fresh seeds; the next figure has"
+            " Crosses: where confirmed trials stand on the test images, on average over fresh seeds;"
+            " the next figure has"
             " their intervals."
         )
     return text

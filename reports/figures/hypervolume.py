@@ -55,7 +55,7 @@ def hypervolume_info(study: Study) -> HypervolumeInfo:
 
 def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
     """A curve that has been flat for long says that more trials of this space would add little."""
-    figure = _drawing(info, np.arange(1, len(info.values) + 1))
+    figure = _drawing(info, np.arange(1.0, len(info.values) + 1))
     figure.add_scatter(
         x=np.arange(1, len(info.values) + 1),
         y=info.expected,
@@ -91,8 +91,10 @@ def hypervolume_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(info),
-        "Hypervolume: the share of the square of ASR and ACC that the front dominates. Dotted: what to expect of as many"
-        " of the same trials in a random order. It is no random search: its trials are the sampler’s own, so it shows only"
+        "Hypervolume: the share of the square of ASR and ACC that the front dominates. Dotted: what"
+        " to expect of as many"
+        " of the same trials in a random order. It is no random search: its trials are the sampler’s"
+        " own, so it shows only"
         " whether the good ones came early.",
         tuple(panels),
         {

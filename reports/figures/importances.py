@@ -102,8 +102,10 @@ def importances_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(info),
-        "How much of the trials’ ranks in a score goes with one setting alone: Kruskal–Wallis effect size over its values"
-        " or up to four ranges of them, corrected for their number. Dashed: what even the largest bar stays under in 19 of"
+        "How much of the trials’ ranks in a score goes with one setting alone: Kruskal–Wallis effect"
+        " size over its values"
+        " or up to four ranges of them, corrected for their number. Dashed: what even the largest"
+        " bar stays under in 19 of"
         " 20 shuffles of the scores. Settings that act only together stay short, and since the sampler prefers some"
         " settings, one may borrow from another: a hint, not a cause.",
         panels,

@@ -45,7 +45,7 @@ def landscape_info(study: Study) -> LandscapeInfo:
     for index, (_, _, mask) in enumerate(groups):
         column[mask] = index
     # Steps of the golden ratio spread any number of trials evenly, and draw the same page every time.
-    aside = SPREAD * (2 * ((np.arange(len(complete)) * 0.6180339887) % 1) - 1)
+    aside = np.asarray(SPREAD * (2 * ((np.arange(len(complete)) * 0.6180339887) % 1) - 1), dtype=float)
     return LandscapeInfo(
         sliced.numbers,
         sliced.asr,
@@ -113,7 +113,8 @@ def landscape_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial; where it stands within its column means nothing. No contour is drawn: nothing"
+        "Each point is one complete trial; where it stands within its column means nothing. No"
+        " contour is drawn: nothing"
         " was measured between the columns.",
         panels,
         {"trial": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},

@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 class ParallelInfo(NamedTuple):
-    """axes: settings first, then the scores.  bands: label and trials of each range of ASR that has some, high first."""
+    """axes: settings first, then the scores.  bands: label, colour and trials of each range of ASR, high first."""
 
     numbers: tuple[int, ...]
     axes: tuple[Line, ...]
@@ -135,7 +135,8 @@ def parallel_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(study),
-        "Each line is one complete trial. Drag over a part of an axis to keep only the trials that cross it there; parts"
+        "Each line is one complete trial. Drag over a part of an axis to keep only the trials that"
+        " cross it there; parts"
         " on several axes add up. The two lists below do the same from the keyboard.",
         (Panel(parallel_figure(info), f"Parallel coordinates of {len(info.numbers)} trials over {names}."),),
         info.data,
@@ -149,9 +150,11 @@ def sentence(study: Study) -> str:
     complete = study.complete
     kept = complete["acc"].to_numpy() >= study.least_acc - 1e-9
     low = complete["asr"].to_numpy() <= np.quantile(complete["asr"], 0.25)
+    highest = float(complete["asr"].to_numpy()[low].max())
     return (
         f"{int((kept & low).sum())} of {len(complete)} trials are both in the quarter with the lowest ASR"
-        f" (up to {percent(float(complete['asr'].to_numpy()[low].max()))}) and keep at least {percent(study.least_acc)} accuracy."
+        f" (up to {percent(highest)}) and keep at least"
+        f" {percent(study.least_acc)} accuracy."
     )
 
 

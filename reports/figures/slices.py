@@ -15,7 +15,6 @@ from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_h
 from reports.frontier import Mask
 from reports.hyperparameters import Axis, Hyperparameter, axis, betas
 from reports.objectives import Floats
-from reports.palette import LIGHT
 from reports.study_folder import Study
 
 NAME, TITLE = "slices", "Scores against beta, layer by layer"
@@ -99,7 +98,8 @@ def slices_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial, in its clean fraction’s colour of the frontier. The other settings differ too.",
+        "Each point is one complete trial, in its clean fraction’s colour of the frontier. The other"
+        " settings differ too.",
         panels,
         {"trial": list(info.numbers), "asr": shares(info.asr), "acc": shares(info.acc), **values},
         21.0,

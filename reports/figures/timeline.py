@@ -98,8 +98,8 @@ def timeline_figure(info: TimelineInfo) -> go.Figure:
                 "line": {"color": LIGHT.paper, "width": 1 if len(info.runs) <= 300 else 0},
                 "pattern": {"shape": pattern, "fgcolor": LIGHT.paper, "size": 6},
             },
-            customdata=[[run.number, duration(run.seconds)] for run in runs],
-            hovertemplate=f"<b>Trial %{{customdata[0]}}</b><br>{STATE_LABELS[state]} in %{{customdata[1]}}<extra></extra>",
+            customdata=[[run.number, f"{STATE_LABELS[state]}, {duration(run.seconds)}"] for run in runs],
+            hovertemplate="<b>Trial %{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
             showlegend=True,
         )
     figure.update_layout(barmode="overlay")

@@ -9,7 +9,7 @@ import pytest
 
 from reports.figures.frontier import frontier_figure, frontier_info
 from reports.figures.groups import clean_fraction_groups
-from reports.frontier import front_order, knee
+from reports.frontier import front_order
 from reports.palette import LIGHT
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
