@@ -144,9 +144,9 @@ def test_a_setting_that_decides_the_scores_is_named_and_noise_is_not(make_study:
 
 
 def test_importances_of_a_dozen_trials_are_refused(make_study: Make) -> None:
-    shown = importances_exhibit(read_study(make_study(count=12, failing=2)))
+    shown = importances_exhibit(read_study(make_study(count=13, failing=2)))
     assert shown.panels == ()
-    assert "cannot be told from 10 complete trials" in shown.sentence
+    assert "cannot be told from 11 complete trials" in shown.sentence
 
 
 def test_slices_hold_every_complete_trial_and_say_where_a_layer_is_off(study: Study) -> None:
