@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reports.answer import Answer, Rival, answer, unfinished
-from reports.figures import hypervolume_info
+from reports.figures.hypervolume import hypervolume_info
 from reports.files import ReportError
 from reports.frontier import hypervolume
 from reports.intervals import Interval, of_mean

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from reports.comparison import Volume
 from reports.drawing import escape, hover, layout, shorten
-from reports.figures import FrontierInfo, HypervolumeInfo, frontier_info, hypervolume_info
+from reports.figures.frontier import FrontierInfo, frontier_info
+from reports.figures.hypervolume import HypervolumeInfo, hypervolume_info
 from reports.objectives import Floats
 from reports.palette import LIGHT, LIGHT_SERIES
 from reports.study_folder import Study

@@ -63,6 +63,7 @@ def render_comparison(studies: Sequence[Study]) -> str:
         "comparison.html",
         ["page.css", "comparison.css"],
         comparison_figures(studies),
+        {},
         entries=entries,
         headline=headline(studies),
         caveats=tuple(caveats(studies)),

@@ -14,10 +14,9 @@ FONT = "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, 'Noto Sans', 'Lib
 LONGEST_TEXT = 60
 
 
-def layout() -> go.Layout:
-    """An empty figure in the light theme; the page's own colour shows through."""
-    text = {"family": FONT, "color": LIGHT.ink}
-    axis = {
+def axis_style() -> dict[str, Any]:
+    """What every axis of every figure has."""
+    return {
         "gridcolor": LIGHT.line,
         "linecolor": LIGHT.line,
         "zeroline": False,
@@ -25,6 +24,12 @@ def layout() -> go.Layout:
         "title": {"font": {"size": 13}, "standoff": 8},
         "automargin": True,
     }
+
+
+def layout() -> go.Layout:
+    """An empty figure in the light theme; the page's own colour shows through."""
+    text = {"family": FONT, "color": LIGHT.ink}
+    axis = axis_style()
     return go.Layout(
         template="none",
         font={**text, "size": 13},
@@ -42,6 +47,17 @@ def layout() -> go.Layout:
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
     )
+
+
+def stacked(upper: str, lower: str) -> go.Figure:
+    """Two plots above each other, y over y2, with one horizontal axis.  upper, lower: titles of their vertical axes."""
+    figure = go.Figure(layout=layout())
+    figure.update_layout(
+        yaxis={"domain": [0.55, 1], "title": {"text": upper}},
+        yaxis2={**axis_style(), "domain": [0, 0.45], "anchor": "x", "title": {**axis_style()["title"], "text": lower}},
+        xaxis={"anchor": "y2"},
+    )
+    return figure
 
 
 def hover(title: str, lines: Mapping[str, Any]) -> str:

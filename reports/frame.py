@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from reports.wording import control_label, duration, interval, label, percent, p
 
 HERE = Path(__file__).parent
 
+Tables = Mapping[str, Mapping[str, Sequence[Any]]]
+"""Of a figure's name: its data, columns by name."""
 
-def whole_page(template: str, styles: Iterable[str], figures: Mapping[str, go.Figure], **content: Any) -> str:
+
+def whole_page(
+    template: str, styles: Iterable[str], figures: Mapping[str, go.Figure], tables: Tables, **content: Any
+) -> str:
     """One HTML file that needs no other: the template with its content, each figure drawn at `plot-<name>`.
 
-    template, styles: files beside this one.
+    template, styles: files beside this one.  tables: for the buttons that offer a figure's data.
     """
     plotly_script, page_script = get_plotlyjs(), _asset("page.js")
     return _template(template).render(
@@ -32,8 +38,7 @@ def whole_page(template: str, styles: Iterable[str], figures: Mapping[str, go.Fi
         css="".join(_asset(style) for style in styles),
         light=LIGHT,
         dark=DARK,
-        figures=figure_data(figures),
-        figure_names=tuple(figures),
+        figures=figure_data(figures, tables),
         **content,
     )
 
@@ -57,11 +62,32 @@ def content_policy(scripts: Iterable[str]) -> str:
     )
 
 
-def figure_data(figures: Mapping[str, go.Figure]) -> str:
-    """The figures and the dark theme's colours as JSON that may stand inside a script element."""
+def figure_data(figures: Mapping[str, go.Figure], tables: Tables) -> str:
+    """The figures, their data and the dark theme's colours: JSON, compressed, in base64.
+
+    Several figures show the same trials: each text of a hover box is held once, in `texts`, and each column of a table
+    in `columns`; figures and tables hold indices.
+    """
     drawings = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
-    text = json.dumps({"figures": drawings, "dark": dark_colours()}, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    texts: dict[str, int] = {}
+    for drawing in drawings.values():
+        for trace in drawing["data"]:
+            if isinstance(trace.get("hovertext"), list):
+                trace["hovertext"] = [texts.setdefault(text, len(texts)) for text in trace["hovertext"]]
+    columns: dict[str, int] = {}
+    indices = {
+        name: {head: columns.setdefault(json.dumps(list(column)), len(columns)) for head, column in table.items()}
+        for name, table in tables.items()
+    }
+    content = {
+        "figures": drawings,
+        "texts": list(texts),
+        "tables": indices,
+        "columns": [json.loads(column) for column in columns],
+        "dark": dark_colours(),
+    }
+    compact = json.dumps(content, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(compact, compresslevel=6, mtime=0)).decode()
 
 
 def _asset(name: str) -> str:

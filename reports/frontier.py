@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from reports.objectives import Floats
 
@@ -46,6 +47,24 @@ def hypervolume(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> f
     front = inside[front_order(inside)]
     widths = np.diff(np.append(front[:, 0], reference[0]))
     return float(widths @ (reference[1] - front[:, 1]))
+
+
+def expected_hypervolume(costs: Floats) -> Floats:
+    """The hypervolume, up to (1, 1), to expect of the first k points when all come in a random order, for k = 1 to n.
+
+    Exact: a spot that m of the n points dominate is still free after k of them with probability C(n - m, k) / C(n, k).
+    costs: (n, 2) in [0, 1].  Returns (n,).  Time and memory: O(n^2).
+    """
+    size = len(costs)
+    edges = [np.append(np.unique(costs[:, column]), 1.0) for column in (0, 1)]
+    counts = np.zeros((len(edges[0]) - 1, len(edges[1]) - 1))
+    np.add.at(counts, tuple(np.searchsorted(edges[column], costs[:, column]) for column in (0, 1)), 1)
+    dominating = counts.cumsum(axis=0).cumsum(axis=1).astype(int)
+    area = np.bincount(dominating.ravel(), np.outer(*map(np.diff, edges)).ravel(), minlength=size + 1)
+    others, taken = size - np.arange(size + 1)[:, None], np.arange(1, size + 1)[None]
+    ways = gammaln(others + 1) - gammaln(np.maximum(others - taken, 0) + 1)
+    free = np.where(taken <= others, np.exp(ways - gammaln(size + 1) + gammaln(size - taken + 1)), 0.0)
+    return np.asarray(area @ (1 - free))
 
 
 def step_line(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> Floats:

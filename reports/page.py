@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from reports.answer import answer, caveats, unfinished
-from reports.figures import frontier_figure, frontier_info, hypervolume_figure, hypervolume_info
+from reports.figures import Exhibit, exhibits
 from reports.frame import whole_page
 from reports.frontier import hypervolume
 from reports.study_folder import Study
-from reports.tables import STATE_LABELS, failures, front_rows, mean_overhead, trials_table
+from reports.tables import failures, front_rows, mean_overhead, trials_table
 from reports.trial_table import trial_costs
+from reports.wording import STATE_LABELS
 
 
 class Picture(NamedTuple):
@@ -28,11 +30,12 @@ class Picture(NamedTuple):
 
 def render(study: Study) -> str:
     """The page, as the text of one HTML file."""
-    found = answer(study)
+    found, shown = answer(study), exhibits(study)
     return whole_page(
         "page.html",
         ["page.css"],
-        study_figures(study),
+        _drawings(shown),
+        {name: one.data for name, one in shown.items() if one.panels},
         summary=study.summary,
         victim=study.victim.scores,
         states=[(state, name, study.count(state)) for state, name in STATE_LABELS.items() if study.count(state)],
@@ -40,24 +43,49 @@ def render(study: Study) -> str:
         answer=found,
         allowed=f"{100 * study.summary['max_acc_drop']:g}",
         caveats=caveats(study),
-        frontier=frontier_info(study),
+        exhibits=shown,
+        place=place,
         front=front_rows(study),
         hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",
         picture=_picture(study.picture),
+        attention=_picture(study.attention),
         table=trials_table(study),
         failures=failures(study.trials),
         confirmed=any(rival.test for rival in found.rivals),
         overhead=mean_overhead(study.complete),
         config=json.dumps(study.config, indent=2, ensure_ascii=False),
+        hashes=_hashes(study),
+        seeds=_seeds(study),
+        trial_seconds=float(study.trials["seconds"].sum()),
     )
 
 
 def study_figures(study: Study) -> dict[str, go.Figure]:
-    """The page's figures by name, in its order."""
-    figures = {"frontier": frontier_figure(frontier_info(study))}
-    if len(study.complete) > 1:
-        figures["hypervolume"] = hypervolume_figure(hypervolume_info(study))
-    return figures
+    """The page's drawings by the name of their place, in its order."""
+    return _drawings(exhibits(study))
+
+
+def _drawings(shown: Mapping[str, Exhibit]) -> dict[str, go.Figure]:
+    return {place(name, i): panel.drawing for name, one in shown.items() for i, panel in enumerate(one.panels)}
+
+
+def place(name: str, panel: int) -> str:
+    """The name of a panel's place in the page: that of its figure, numbered from the second on."""
+    return f"{name}-{panel}" if panel else name
+
+
+def _hashes(study: Study) -> list[tuple[str, str]]:
+    """SHA-256 of what the study started from, as far as its folder says."""
+    identity = study.config.get("identity")
+    images = identity.get("images") if isinstance(identity, dict) else None
+    return [("victim", study.summary["victim_sha256"]), *([("images", str(images))] if images else [])]
+
+
+def _seeds(study: Study) -> list[tuple[str, str]]:
+    """The study's seed, and that of its trials where they share one."""
+    distinct = study.trials["seed"].dropna().unique()
+    shared = f"{distinct[0]:.0f}" if len(distinct) == 1 else "one each, in trials.csv"
+    return [("seed", str(study.summary["seed"])), ("seed of the trials", shared)]
 
 
 def _picture(png: bytes | None) -> Picture | None:

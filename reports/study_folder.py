@@ -14,6 +14,7 @@ from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
 PICTURE_FILE = "attack.png"
+ATTENTION_FILE = "attention.png"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NO_DEFENCE = "no-defence"
 
@@ -142,18 +143,20 @@ class Point(NamedTuple):
     clean_model: CleanModel | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
-    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; picture: a PNG file."""
+    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; front: the points of the
+    front as the summary has them; picture, attention: PNG files."""
 
     trials: pd.DataFrame
     victim: Point
     controls: tuple[Point, ...]
+    front: tuple[Point, ...]
     recommended: Point | None
     summary: dict[str, Any]
     config: dict[str, Any]
     picture: bytes | None
-    front: tuple[Point, ...] = ()
+    attention: bytes | None
 
     @property
     def name(self) -> str:
@@ -201,11 +204,12 @@ def read_study(directory: Path) -> Study:
             _point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
         ),
         controls=tuple(point for point in points if point.name != NO_DEFENCE),
+        front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
         recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
         summary=summary,
         config=read_json(directory / "config.json"),
         picture=_read_picture(directory / PICTURE_FILE),
-        front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
+        attention=_read_picture(directory / ATTENTION_FILE),
     )
 
 
@@ -311,7 +315,7 @@ def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_picture(path: Path) -> bytes | None:
-    """The attack's picture, if the study drew one."""
+    """A picture that the study drew, if it did."""
     if not path.is_file():
         return None
     picture = read_bytes(path)

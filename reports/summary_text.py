@@ -8,9 +8,9 @@ from reports.answer import answer, caveats, unfinished
 from reports.frontier import hypervolume
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
-from reports.tables import STATE_LABELS, front_rows
+from reports.tables import front_rows
 from reports.trial_table import trial_costs
-from reports.wording import NONE, duration, interval, label, percent, setting, signed
+from reports.wording import NONE, STATE_LABELS, duration, interval, label, percent, setting, signed
 
 TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
 

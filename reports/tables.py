@@ -14,6 +14,7 @@ from reports.trial_table import trial_costs
 from reports.wording import (
     LAYER_PREFIXES,
     NONE,
+    STATE_LABELS,
     control_label,
     distilled,
     duration,
@@ -24,13 +25,6 @@ from reports.wording import (
     readable_params,
     setting,
 )
-
-STATE_LABELS = {
-    "COMPLETE": "complete",
-    "RUNNING": "running",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-}
 
 
 class FrontRow(NamedTuple):

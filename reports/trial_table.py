@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.files import NotBegunError, damaged, read_text
@@ -39,12 +41,26 @@ def read_trials(path: Path) -> pd.DataFrame:
     trials["params"] = pd.Series(_params(table), dtype=object)
     _check_identity(path, trials)
     _check_scores(path, trials)
+    _check_curves(path, trials)
     return trials.astype({"number": int}).sort_values("number", ignore_index=True)
 
 
 def trial_costs(complete: pd.DataFrame) -> Floats:
     """Costs of complete trials, as `reports.frontier` takes them.  Returns (n, 2)."""
     return costs(complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float))
+
+
+def read_curve(text: str) -> Floats:
+    """The column `curve` of one trial: ASR and accuracy after each epoch.  Returns (epochs, 2), (0, 2) for none.
+
+    Raises: ValueError when the text is not such a list of fractions.
+    """
+    curve = np.array(json.loads(text) if text else [], dtype=float)
+    if curve.size == 0:
+        return np.empty((0, 2))
+    if curve.ndim != 2 or curve.shape[1] != 2 or not ((curve >= 0) & (curve <= 1)).all():
+        raise ValueError(f"not a curve: {text!r:.60}")
+    return curve
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -115,3 +131,11 @@ def _check_scores(path: Path, trials: pd.DataFrame) -> None:
         if len(wrong):
             value, number = wrong[score].iloc[0], wrong["number"].iloc[0]
             raise damaged(path, f"has {value:g} as {score} of trial {number:.0f}, not a fraction")
+
+
+def _check_curves(path: Path, trials: pd.DataFrame) -> None:
+    for number, text in zip(trials["number"], trials["curve"], strict=True):
+        try:
+            read_curve(text)
+        except (TypeError, ValueError) as error:
+            raise damaged(path, f"has {text!r:.60} as curve of trial {number:.0f}, not a list of scores") from error

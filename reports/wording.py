@@ -19,6 +19,13 @@ CONTROL_LABELS = {
     "nad-code": "NAD (code)",
 }
 
+STATE_LABELS = {
+    "COMPLETE": "complete",
+    "RUNNING": "running",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.934 -> '93.4%'."""
@@ -80,6 +87,8 @@ def setting(name: str, value: Any) -> str:
     if isinstance(value, (int, float)) and math.isfinite(value):
         share = name.endswith("_fraction") or name == "poison_rate"
         return f"{100 * value:.4g}%" if share else quantity(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label(key)}: {setting(key, entry)}" for key, entry in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(setting(name, entry) for entry in value)
     return str(value)

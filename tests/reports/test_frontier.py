@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
-from reports.frontier import constrained_pick, front_order, hypervolume, knee, non_dominated, step_line
+from reports.frontier import (
+    constrained_pick,
+    expected_hypervolume,
+    front_order,
+    hypervolume,
+    knee,
+    non_dominated,
+    step_line,
+)
 from reports.objectives import Floats
 
 # A coarse grid beside all fractions, so that ties, duplicates and the edges come up often.
@@ -131,3 +140,16 @@ def test_the_pick_is_the_lowest_asr_that_keeps_enough_accuracy(scores: Floats, v
 def test_a_drop_of_exactly_the_limit_is_allowed() -> None:
     assert 0.54 - 0.05 > 0.49
     assert constrained_pick(np.array([0.1]), np.array([0.49]), victim_acc=0.54, max_acc_drop=0.05) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6])
+def test_the_expected_hypervolume_is_the_mean_over_all_orders(size: int) -> None:
+    costs = np.random.default_rng(size).random((size, 2)).round(1)  # with ties
+    orders = list(itertools.permutations(range(size)))
+    brute = [np.mean([hypervolume(costs[list(order[:k])]) for order in orders]) for k in range(1, size + 1)]
+    np.testing.assert_allclose(expected_hypervolume(costs), brute, atol=1e-12)
+
+
+def test_the_expected_hypervolume_of_no_points_is_empty_and_of_worthless_ones_zero() -> None:
+    assert expected_hypervolume(np.empty((0, 2))).shape == (0,)
+    np.testing.assert_allclose(expected_hypervolume(np.ones((3, 2))), 0)

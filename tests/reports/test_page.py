@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +15,7 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
+from reports.figures import exhibits
 from reports.files import ReportError
 from reports.frame import figure_data
 from reports.page import render
@@ -69,7 +72,7 @@ def test_plotly_is_embedded_once_and_only_the_hashed_scripts_may_run(make_study:
     page = render(read_study(make_study()))
     assert page.count(plotly_script) == 1
     parts = Parts(page)
-    assert [script.get("type") for script in parts.all("script")] == ["application/json", None, None]
+    assert [script.get("type") for script in parts.all("script")] == ["text/plain", None, None]
     policy = next(meta["content"] for meta in parts.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in parts.scripts[1:]}
     assert policy is not None
@@ -103,15 +106,63 @@ def test_hostile_names_are_shown_as_text(make_study: Make) -> None:
     assert sum(HOSTILE in text for text in hostile.text) > 50
 
 
-def test_figure_data_cannot_end_its_script_element() -> None:
-    text = figure_data({"a": go.Figure(layout={"title": {"text": HOSTILE}, "template": "none"})})
-    assert not re.search("[<>&]", text)
-    assert json.loads(text)["figures"]["a"]["layout"]["title"]["text"] == HOSTILE
+def test_figure_data_cannot_end_its_script_element_and_holds_each_text_and_column_once() -> None:
+    trace = {"type": "scatter", "hovertext": [HOSTILE, "plain", HOSTILE]}
+    drawing = go.Figure([trace], layout={"title": {"text": HOSTILE}, "template": "none"})
+    text = figure_data({"a": drawing, "b": drawing}, {"a": {HOSTILE: [1, 2], "y": [3, 4]}, "b": {"x": [1, 2]}})
+    assert re.fullmatch("[A-Za-z0-9+/=]+", text)
+    content = json.loads(gzip.decompress(base64.b64decode(text)))
+    assert content["figures"]["a"]["layout"]["title"]["text"] == HOSTILE
+    assert content["texts"] == [HOSTILE, "plain"]
+    assert content["figures"]["b"]["data"][0]["hovertext"] == [0, 1, 0]
+    assert content["columns"] == [[1, 2], [3, 4]]
+    assert content["tables"] == {"a": {HOSTILE: 0, "y": 1}, "b": {"x": 0}}
+
+
+def test_every_figure_says_what_to_see_and_has_a_button_for_its_data(make_study: Make) -> None:
+    study = read_study(make_study())
+    parts = Parts(render(study))
+    text, shown = " ".join(parts.text), exhibits(study)
+    for one in shown.values():
+        assert one.title in text
+        assert one.sentence in text
+    drawn = [name for name, one in shown.items() if one.panels]
+    assert [button["data-table"] for button in parts.all("button") if button.get("class") == "csv"] == drawn
+    plots = [div for div in parts.all("div") if div.get("class") == "plot"]
+    assert len(plots) == sum(len(one.panels) for one in shown.values())
+    assert all(plot["aria-label"] for plot in plots)
+
+
+def test_attention_maps_have_a_section_where_the_study_drew_them(make_study: Make) -> None:
+    folder = make_study()
+    shutil.copy(folder / "attack.png", folder / "attention.png")
+    parts = Parts(render(read_study(folder)))
+    assert "attention" in [section["id"] for section in parts.all("section")]
+    assert "#attention" in [link["href"] for link in parts.all("a")]
+    assert "teacher" in str(parts.all("img")[1]["alt"])
+
+
+def test_seeds_and_hashes_are_on_the_page(make_study: Make) -> None:
+    folder = make_study()
+    (folder / "config.json").write_text(json.dumps({"identity": {"images": "1fbbb6fe"}}))
+    text = " ".join(Parts(render(read_study(folder))).text)
+    assert "9b74c9897bac770ffc029102a200c5de3f1b1d2f6c6a2c3b6e9e8d7c6b5a4f30" in text
+    assert "1fbbb6fe" in text
+    assert "one each, in trials.csv" in text
 
 
 def test_sections_come_in_the_order_of_a_readers_questions(make_study: Make) -> None:
     sections = [section["id"] for section in Parts(render(read_study(make_study()))).all("section")]
-    assert sections == ["answer", "frontier-section", "studied", "pictures", "trials", "failures", "reproduce"]
+    assert sections == [
+        "answer",
+        "frontier-section",
+        "attack",
+        "matters",
+        "search",
+        "trials",
+        "failures",
+        "reproduce",
+    ]
 
 
 def test_every_table_has_a_caption_and_scoped_heads(make_study: Make) -> None:

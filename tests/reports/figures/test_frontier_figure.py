@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.figures import (
-    clean_fraction_groups,
-    frontier_figure,
-    frontier_info,
-    hypervolume_figure,
-    hypervolume_info,
-)
-from reports.frontier import front_order, hypervolume
+from reports.figures.frontier import frontier_figure, frontier_info
+from reports.figures.groups import clean_fraction_groups
+from reports.frontier import front_order
 from reports.palette import LIGHT
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
@@ -172,20 +167,6 @@ def test_trials_without_a_number_as_clean_fraction_are_grey(make_study: Make) ->
     ((label, colour, mask),) = clean_fraction_groups(_with(make_study, change).complete)
     assert (label, colour) == ("not stated", LIGHT.muted)
     assert mask.all()
-
-
-def test_hypervolume_grows_in_the_order_in_which_trials_finished(make_study: Make) -> None:
-    def change(rows: list[dict[str, Any]], _summary: object) -> None:
-        rows[0]["seconds"] = 10_000
-
-    study = _with(make_study, change)
-    info = hypervolume_info(study)
-    assert info.numbers[-1] == 0
-    assert (np.diff(info.values) >= 0).all()
-    assert info.values[-1] == pytest.approx(hypervolume(trial_costs(study.complete)))
-    first = trial_costs(study.complete)[study.complete["number"].to_numpy() == info.numbers[0]]
-    assert info.values[0] == pytest.approx(hypervolume(first))
-    np.testing.assert_array_equal(hypervolume_figure(info).data[0].y, info.values)
 
 
 def test_the_front_is_that_of_the_pure_function(study: Study) -> None:

@@ -1,0 +1,138 @@
+"""What became of the confirmed trials: scores in the search, and on the test images with fresh seeds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from reports.drawing import escape, hover, layout
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.objectives import OBJECTIVES, Objective
+from reports.palette import LIGHT
+from reports.study_folder import FreshScores, Scores, Study
+from reports.wording import control_label, interval, percent, seeds, setting
+
+NAME, TITLE = "confirmation", "The search against fresh seeds"
+
+
+class Confirmed(NamedTuple):
+    """A trial that was run again: its scores in the search, and on the test images."""
+
+    number: int
+    label: str
+    recommended: bool
+    scores: Scores
+    test: FreshScores
+
+
+def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
+    """Each confirmed trial once, by rising test ASR; a control under its name."""
+    chosen = study.recommended.number if study.recommended else None
+    found = {}
+    for point in (*study.front, *([study.recommended] if study.recommended else []), *study.controls):
+        if point.test is None or point.number is None:
+            continue
+        share = setting("clean_fraction", point.params.get("clean_fraction"))
+        named = point in study.controls
+        label = f"{control_label(point.name)}, {share}" if named else f"trial {point.number}"
+        recommended = point.number == chosen
+        label += ", recommended" if recommended else ""
+        found[point.number] = Confirmed(point.number, label, recommended, point.scores, point.test)
+    return tuple(sorted(found.values(), key=lambda one: (one.test.asr, one.number)))
+
+
+def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go.Figure:
+    """One row for each trial: an open circle for the search, a cross with its interval for the test images."""
+    figure = go.Figure(layout=layout())
+    name, rows = objective.name, list(range(len(info)))
+    means = [100 * getattr(one.test, name) for one in info]
+    bounds = [getattr(one.test, f"{name}_ci") for one in info]
+    colours = [LIGHT.accent if one.recommended else LIGHT.ink for one in info]
+    before = [100 * getattr(one.scores, name) for one in info]
+    for row, ((low, high), colour) in enumerate(zip(bounds, colours, strict=True)):
+        line = {"color": colour, "width": 1.5}
+        figure.add_scatter(
+            x=[100 * low, 100 * high], y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False
+        )
+    figure.add_scatter(
+        x=before,
+        y=rows,
+        mode="markers",
+        name="in the search",
+        marker={"symbol": "circle-open", "size": 10, "color": colours, "line": {"width": 2}},
+        hovertext=[
+            hover(one.label, {"in the search": f"{value:.1f}%"}) for one, value in zip(info, before, strict=True)
+        ],
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+    figure.add_scatter(
+        x=means,
+        y=rows,
+        mode="markers",
+        name="on the test images",
+        marker={"symbol": "x-thin", "size": 10, "color": colours, "line": {"width": 2.5, "color": colours}},
+        hovertext=[
+            hover(
+                one.label,
+                {
+                    f"test {name.upper()}": f"{percent(mean / 100)} ({interval(ends)})",
+                    "measured": seeds(one.test.seeds),
+                },
+            )
+            for one, mean, ends in zip(info, means, bounds, strict=True)
+        ],
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+    figure.update_xaxes(title_text=objective.label, range=[-2, 102], ticksuffix="%", dtick=25)
+    figure.update_yaxes(
+        tickvals=rows, ticktext=[escape(one.label) for one in info], range=[len(info) - 0.4, -0.6], showgrid=False
+    )
+    return figure
+
+
+def confirmation_exhibit(study: Study) -> Exhibit:
+    """The figure for the page: a panel for each objective."""
+    info = confirmation_info(study)
+    if not info:
+        return too_little(
+            NAME,
+            TITLE,
+            "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.",
+        )
+    columns: dict[str, list[float]] = {"trial": [one.number for one in info], "seeds": [one.test.seeds for one in info]}
+    scores: dict[str, list[float]] = {}
+    for name in (objective.name for objective in OBJECTIVES):
+        scores[f"search {name}"] = [round(getattr(one.scores, name), 6) for one in info]
+        scores[f"test {name}"] = [round(getattr(one.test, name), 6) for one in info]
+        for end, which in enumerate(("low", "high")):
+            scores[f"test {name} {which}"] = [round(getattr(one.test, f"{name}_ci")[end], 6) for one in info]
+    panels = tuple(
+        Panel(
+            confirmation_figure(info, objective),
+            f"{objective.label.capitalize()} in the search and on the test images of {len(info)} trials.",
+        )
+        for objective in OBJECTIVES
+    )
+    note = (
+        "Circle: the one run that the search saw. Cross: the mean over fresh seeds on images that nothing was tuned on,"
+        " with its 95% interval. The summary holds means and intervals, not single seeds, so there"
+        " is no attainment band."
+    )
+    return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
+
+
+def sentence(info: tuple[Confirmed, ...]) -> str:
+    """How many of the confirmed trials were as good again, and how wide the intervals are."""
+    worse = sum(one.test.asr > one.scores.asr for one in info)
+    outside = sum(not one.test.asr_ci[0] <= one.scores.asr <= one.test.asr_ci[1] for one in info)
+    wide = sum(one.test.asr_ci[1] - one.test.asr_ci[0] > 0.5 for one in info)
+    text = (
+        f"{worse} of {len(info)} confirmed trials have a higher ASR on the test images than in the search;"
+        f" {outside or 'none'} had an ASR in the search outside its test interval."
+    )
+    if wide:
+        text += f" {wide} intervals are more than half the scale wide: so few seeds cannot rank these."
+    return text

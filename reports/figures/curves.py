@@ -1,0 +1,136 @@
+"""ASR and accuracy over the epochs of the front's trials: whether the backdoor came back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports.drawing import hover, stacked
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.frontier import front_order
+from reports.objectives import Floats
+from reports.palette import LIGHT, ramp_colours
+from reports.study_folder import Study
+from reports.trial_table import read_curve, trial_costs
+from reports.wording import percent
+
+NAME, TITLE = "curves", "The front’s trials, epoch by epoch"
+MOST_CURVES = len(LIGHT.ramp)
+"""As many as there are colours to tell them apart, beside the recommended one."""
+RETURN = 0.05
+"""A backdoor came back where ASR ends this much above the lowest that it had after some epoch."""
+
+
+class Curve(NamedTuple):
+    """scores: (epochs, 2), ASR and accuracy after each epoch, on a subset of the validation images."""
+
+    number: int
+    recommended: bool
+    scores: Floats
+
+    @property
+    def returned(self) -> bool:
+        """Whether the backdoor came back after its lowest epoch."""
+        return bool(self.scores[-1, 0] - self.scores[:, 0].min() > RETURN)
+
+
+class CurvesInfo(NamedTuple):
+    """curves: of the front's trials that have one, by rising ASR; drawn: indices of those that are drawn."""
+
+    front: int
+    curves: tuple[Curve, ...]
+    drawn: tuple[int, ...]
+
+
+def curves_info(study: Study) -> CurvesInfo:
+    """The recommended trial and others spread evenly over the front; a curve takes at least two epochs."""
+    complete = study.complete
+    order = front_order(trial_costs(complete))
+    chosen = study.recommended.number if study.recommended else None
+    curves = []
+    for number, text in zip(complete["number"].iloc[order], complete["curve"].iloc[order], strict=True):
+        scores = read_curve(text)
+        if len(scores) > 1:
+            curves.append(Curve(number, number == chosen, scores))
+    others = [index for index, curve in enumerate(curves) if not curve.recommended]
+    spread = np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_CURVES)).round().astype(int))
+    drawn = {others[index] for index in spread} | {index for index, curve in enumerate(curves) if curve.recommended}
+    return CurvesInfo(len(order), tuple(curves), tuple(sorted(drawn)))
+
+
+def curves_figure(info: CurvesInfo) -> go.Figure:
+    """ASR above, accuracy below; the recommended trial stands out."""
+    figure = stacked("ASR", "ACC")
+    drawn = [info.curves[index] for index in info.drawn]
+    colours = iter(reversed(ramp_colours(max(sum(not curve.recommended for curve in drawn), 1))))
+    for curve in drawn:
+        line = {"color": LIGHT.accent, "width": 3} if curve.recommended else {"color": next(colours), "width": 1.5}
+        title = f"trial {curve.number}" + (" (recommended)" if curve.recommended else "")
+        for column, (place, score) in enumerate((("y", "ASR"), ("y2", "ACC"))):
+            values = curve.scores[:, column]
+            figure.add_scatter(
+                x=np.arange(1, len(values) + 1),
+                y=100 * values,
+                yaxis=place,
+                mode="lines+markers",
+                line=line,
+                marker={"size": 4},
+                name=title,
+                legendgroup=title,
+                showlegend=column == 0,
+                hovertext=[hover(title, {"epoch": at, score: percent(v)}) for at, v in enumerate(values, start=1)],
+                hoverinfo="text",
+            )
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_layout(
+        yaxis={"range": [-4, 104], "ticksuffix": "%", "dtick": 25}, yaxis2={"ticksuffix": "%", "nticks": 6}
+    )
+    return figure
+
+
+def curves_exhibit(study: Study) -> Exhibit:
+    """The figure for the page."""
+    info = curves_info(study)
+    if not info.curves:
+        return too_little(NAME, TITLE, "No trial on the front has scores of two epochs or more.")
+    rows = [
+        (curve.number, epoch, round(float(asr), 6), round(float(acc), 6))
+        for curve in info.curves
+        for epoch, (asr, acc) in enumerate(curve.scores, start=1)
+    ]
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(info),
+        "Measured after each epoch on a small subset of the validation images, so single steps are noisy."
+        + (
+            f" Drawn: {len(info.drawn)} of {len(info.curves)}, spread over the front."
+            if len(info.drawn) < len(info.curves)
+            else ""
+        ),
+        (Panel(curves_figure(info), f"ASR and accuracy over epochs of {len(info.drawn)} trials on the front."),),
+        dict(zip(("trial", "epoch", "asr", "acc"), map(list, zip(*rows, strict=True)), strict=True)),
+        29.0,
+    )
+
+
+def sentence(info: CurvesInfo) -> str:
+    """In how many of the front's trials the backdoor came back, and what became of the recommended one."""
+    returned, count = sum(curve.returned for curve in info.curves), len(info.curves)
+    trials = (
+        f"{returned} of the {count} trials on the front" if count > 1 else ("The front’s trial" if returned else "")
+    )
+    ends = f"more than {100 * RETURN:g} points above the lowest that it had on the way"
+    text = f"In {trials or 'none'} ASR ends {ends}." if count > 1 else f"{trials or 'No trial'} ends {ends}."
+    for curve in info.curves:
+        if curve.recommended:
+            lowest = int(curve.scores[:, 0].argmin())
+            text += (
+                f" The recommended trial {curve.number} was at its lowest, {percent(curve.scores[lowest, 0])} at"
+                f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of"
+                f" {len(curve.scores)}, and ends at"
+                f" {percent(curve.scores[-1, 0])}."
+            )
+    return text

@@ -1,0 +1,129 @@
+"""The frontier of each clean fraction on its own: what more clean data buys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports.drawing import layout
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
+from reports.frontier import front_order, hypervolume, step_line
+from reports.objectives import Floats, costs
+from reports.palette import LIGHT
+from reports.study_folder import Study
+from reports.wording import percent
+
+NAME, TITLE = "fractions", "The frontier of each clean fraction"
+
+
+class FractionFront(NamedTuple):
+    """One clean fraction.  front: numbers of its trials that none of its own beats; line: as in FrontierInfo.
+
+    best: lowest ASR of its trials that keep enough accuracy, or None."""
+
+    group: TrialGroup
+    front: tuple[int, ...]
+    line: Floats
+    hypervolume: float
+    best: float | None
+
+
+class FractionsInfo(NamedTuple):
+    frontier: FrontierInfo
+    fronts: tuple[FractionFront, ...]
+
+
+def fractions_info(study: Study) -> FractionsInfo:
+    """A front for each group of the frontier's legend."""
+    whole = frontier_info(study)
+    return FractionsInfo(whole, tuple(_front(group, whole.least_acc) for group in whole.groups))
+
+
+def fraction_figure(info: FractionsInfo, index: int) -> go.Figure:
+    """The trials of one clean fraction with their own front, and the front of all trials behind it."""
+    own, whole = info.fronts[index], info.frontier
+    figure = go.Figure(layout=layout())
+    figure.add_hline(y=100 * whole.least_acc, line={"color": LIGHT.muted, "width": 1.5, "dash": "dash"}, layer="below")
+    lines = ((whole.line, LIGHT.muted, "dot"), (own.line, own.group.colour, "solid"))
+    for line, colour, dash in lines:
+        figure.add_scatter(
+            x=100 * line[:, 0],
+            y=100 * line[:, 1],
+            mode="lines",
+            line={"color": colour, "width": 1.5, "dash": dash},
+            hoverinfo="skip",
+        )
+    figure.add_scatter(
+        x=100 * own.group.asr,
+        y=100 * drawn_acc(own.group.acc, whole.acc_range),
+        mode="markers",
+        marker={"color": own.group.colour, "size": 8},
+        hovertext=own.group.hover,
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(title_text="ASR", range=[-3, 103], ticksuffix="%", dtick=50)
+    figure.update_yaxes(title_text="ACC", range=[100 * acc for acc in whole.acc_range], ticksuffix="%")
+    return figure
+
+
+def fractions_exhibit(study: Study) -> Exhibit:
+    """The figure for the page: a panel for each clean fraction."""
+    info = fractions_info(study)
+    if len(info.fronts) < 2:
+        return too_little(NAME, TITLE, "All complete trials have the same share of clean data: see the frontier above.")
+    panels = tuple(
+        Panel(
+            fraction_figure(info, index),
+            f"ASR and accuracy of the {len(one.group.numbers)} trials with {one.group.label} clean data.",
+            f"{one.group.label} clean data",
+        )
+        for index, one in enumerate(info.fronts)
+    )
+    rows = [
+        (one.group.label, number, asr, acc, number in one.front)
+        for one in info.fronts
+        for number, asr, acc in zip(one.group.numbers, one.group.asr, one.group.acc, strict=True)
+    ]
+    heads = ("clean data", "trial", "asr", "acc", "on this fraction's front")
+    columns = zip(*((a, n, round(float(x), 6), round(float(y), 6), on) for a, n, x, y, on in rows), strict=True)
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(info),
+        "Solid: the front of these trials alone. Dotted: the front of all trials. Dashed: the least accuracy allowed."
+        " Trials below the axis are drawn at its lower edge.",
+        panels,
+        dict(zip(heads, map(list, columns), strict=True)),
+        17.0,
+    )
+
+
+def sentence(info: FractionsInfo) -> str:
+    """Lowest ASR at enough accuracy for each fraction, with the number of trials that it was the lowest of."""
+    parts = []
+    for one in info.fronts:
+        trials = f"{len(one.group.numbers)} trial" + ("" if len(one.group.numbers) == 1 else "s")
+        reached = "none that keeps enough accuracy" if one.best is None else percent(one.best)
+        parts.append(f"{one.group.label}: {reached} (of {trials})")
+    return (
+        f"Lowest ASR that keeps enough accuracy, by clean data – {'; '.join(parts)}."
+        " A fraction with more trials had more chances."
+    )
+
+
+def _front(group: TrialGroup, least_acc: float) -> FractionFront:
+    cost = costs(np.column_stack((group.asr, group.acc)))
+    steps = step_line(cost)
+    kept = group.asr[group.acc >= least_acc - 1e-9]
+    return FractionFront(
+        group,
+        tuple(group.numbers[index] for index in front_order(cost)),
+        np.column_stack((steps[:, 0], 1 - steps[:, 1])),
+        hypervolume(cost),
+        float(kept.min()) if len(kept) else None,
+    )

@@ -1,0 +1,385 @@
+"""The frontier: every complete trial by ASR and accuracy, the front, and what it is measured against."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.drawing import escape, hover, layout, shorten
+from reports.figures.confirmation import Confirmed, confirmation_info
+from reports.figures.exhibit import Exhibit, Panel
+from reports.figures.groups import Texts, clean_fraction_groups, point_hover, shares, trial_hovers
+from reports.frontier import front_order, knee, step_line
+from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
+from reports.objectives import Floats
+from reports.palette import LIGHT
+from reports.study_folder import FreshScores, Point, Scores, Study
+from reports.trial_table import trial_costs
+from reports.wording import control_label, interval, percent, readable_params, seeds, setting
+
+NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
+CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
+SPAN_TO_SCALE = 0.25
+"""The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest."""
+PLOT_SIZE = (860.0, 440.0)
+"""Width and height in pixels that names are placed for; narrow screens show them in the legend instead."""
+
+
+class TrialGroup(NamedTuple):
+    """Trials that share a colour.  asr, acc: (n,) fractions."""
+
+    label: str
+    colour: str
+    numbers: tuple[int, ...]
+    asr: Floats
+    acc: Floats
+    hover: Texts
+
+
+class Mark(NamedTuple):
+    """A named point: a control, the victim, or the recommended setting. One symbol for each name."""
+
+    label: str
+    symbol: str
+    scores: Scores
+    hover: str
+
+
+class FrontierInfo(NamedTuple):
+    """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None where the recommended point is the knee.
+    acc_range: what the vertical axis shows; points under it are drawn at its lower edge.  below: how many trials those
+    are."""
+
+    groups: tuple[TrialGroup, ...]
+    front: tuple[int, ...]
+    line: Floats
+    victim: Mark
+    controls: tuple[Mark, ...]
+    recommended: Mark | None
+    knee: Mark | None
+    confirmed: tuple[Confirmed, ...]
+    least_acc: float
+    acc_range: tuple[float, float]
+    below: int
+
+
+def frontier_info(study: Study) -> FrontierInfo:
+    """All complete trials, their front, and what they are measured against."""
+    complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
+    acc = complete["acc"].to_numpy()
+    acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
+    costs = trial_costs(complete)
+    bend, chosen = knee(costs), study.recommended
+    bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
+    steps = step_line(costs)
+    return FrontierInfo(
+        groups=tuple(
+            _group(complete[mask], label, colour, hovers[mask])
+            for label, colour, mask in clean_fraction_groups(complete)
+        ),
+        front=tuple(complete["number"].iloc[front_order(costs)]),
+        line=np.column_stack((steps[:, 0], 1 - steps[:, 1])),
+        victim=_mark(control_label(study.victim.name), "circle-x-open", study.victim),
+        controls=controls,
+        recommended=_mark("recommended", "circle-open", chosen) if chosen else None,
+        knee=_mark("knee", "circle-open", bent) if bent and not (chosen and bent.number == chosen.number) else None,
+        confirmed=confirmation_info(study),
+        least_acc=study.least_acc,
+        acc_range=acc_range,
+        below=int((acc < acc_range[0]).sum()),
+    )
+
+
+def frontier_figure(info: FrontierInfo) -> go.Figure:
+    """ASR to the right, accuracy upwards: the better trials are at the top left."""
+    figure = go.Figure(layout=layout())
+    figure.add_hline(y=100 * info.least_acc, line={"color": LIGHT.muted, "width": 1.5, "dash": "dash"}, layer="below")
+    line = {"color": LIGHT.ink, "width": 1.5}
+    figure.add_scatter(
+        x=100 * info.line[:, 0],
+        y=100 * info.line[:, 1],
+        mode="lines",
+        name="front",
+        line=line,
+        hoverinfo="skip",
+        legendrank=2000,
+    )
+    for group in info.groups:
+        _add_group(figure, group, info.acc_range)
+    _add_confirmed(figure, info)
+    if info.knee:
+        _add_mark(figure, info.knee, info.acc_range, {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}})
+    for mark in (info.victim, *info.controls):
+        _add_mark(figure, mark, info.acc_range, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
+    if info.recommended:
+        ring = {"size": 20, "color": LIGHT.accent, "line": {"width": 3}}
+        _add_mark(figure, info.recommended, info.acc_range, ring)
+    _add_names(figure, info)
+    figure.update_layout(legend_title={"text": "clean data  ", "side": "left", "font": {"size": 13}})
+    figure.update_xaxes(title_text="attack success rate", range=[-2, 102], ticksuffix="%", dtick=20)
+    figure.update_yaxes(title_text="clean accuracy", range=[100 * acc for acc in info.acc_range], ticksuffix="%")
+    return figure
+
+
+def frontier_exhibit(study: Study) -> Exhibit:
+    """The figure for the page, which draws it also where no trial is complete."""
+    info = frontier_info(study)
+    complete = study.complete
+    fractions = [params.get("clean_fraction", "") for params in complete["params"]]
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(study, info),
+        _note(info),
+        (
+            Panel(
+                frontier_figure(info),
+                "Frontier of attack success rate and clean accuracy. The front’s trials follow as a table.",
+            ),
+        ),
+        {
+            "trial": list(complete["number"]),
+            "asr": shares(complete["asr"]),
+            "acc": shares(complete["acc"]),
+            "clean fraction": fractions,
+            "control": list(complete["control"]),
+            "on the front": [number in info.front for number in complete["number"]],
+        },
+    )
+
+
+def sentence(study: Study, info: FrontierInfo) -> str:
+    """Where the front runs from and to, and where it bends."""
+    if not info.front:
+        return "No trial is complete yet; the victim stands alone."
+    ends = study.complete.set_index("number").loc[[info.front[0], info.front[-1]]]
+    (asr, acc), (last_asr, last_acc) = ends[["asr", "acc"]].to_numpy(dtype=float)
+    if len(info.front) == 1:
+        text = f"One trial beats all others in both scores: {percent(asr)} ASR at {percent(acc)} accuracy."
+    else:
+        text = (
+            f"The front’s {len(info.front)} trials run from {percent(asr)} ASR at {percent(acc)} accuracy to"
+            f" {percent(last_asr)} at {percent(last_acc)}."
+        )
+    if info.knee:
+        text += f" It bends at the knee, {percent(info.knee.scores.asr)} ASR at {percent(info.knee.scores.acc)}."
+    return text
+
+
+def _note(info: FrontierInfo) -> str:
+    """How to read the figure."""
+    text = (
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the"
+        " trials that no other"
+        " trial beats in both scores. Dashed: the least accuracy allowed."
+    )
+    if info.below:
+        trials = "1 trial" if info.below == 1 else f"{info.below} trials"
+        are = "is" if info.below == 1 else "are"
+        text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
+    if info.confirmed:
+        text += (
+            " Crosses: where confirmed trials stand on the test images, on average over fresh seeds;"
+            " the next figure has"
+            " their intervals."
+        )
+    return text
+
+
+def _trial_point(name: str, row: dict[Any, Any]) -> Point:
+    return Point(name, row["number"], row["params"], Scores(row["asr"], row["acc"]))
+
+
+def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialGroup:
+    return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), hovers)
+
+
+def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
+    """One mark for each control; controls that share a name are told apart by their clean data."""
+    names = [control.name for control in controls]
+    symbols = dict(zip(dict.fromkeys(names), itertools.cycle(CONTROL_SYMBOLS), strict=False))
+    marks = []
+    for control in controls:
+        share = setting("clean_fraction", control.params.get("clean_fraction"))
+        label = control_label(control.name) + (f", {share}" if names.count(control.name) > 1 else "")
+        marks.append(_mark(label, symbols[control.name], control))
+    return tuple(marks)
+
+
+def _mark(label: str, symbol: str, point: Point) -> Mark:
+    trial = {} if point.number is None else {"trial": str(point.number)}
+    return Mark(label, symbol, point.scores, point_hover(label, point.scores, trial | readable_params(point.params)))
+
+
+def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tuple[float, float]:
+    """The vertical axis: everything, unless a minority of points lies so deep that it would flatten the rest."""
+    drawn = np.array([*acc, victim_acc, least_acc])
+    floor = min(victim_acc - SPAN_TO_SCALE, 2 * least_acc - victim_acc)
+    low = max(drawn.min(), floor) if np.median(drawn) >= floor else drawn.min()
+    margin = 0.06 * max(drawn.max() - low, 0.01)
+    return float(low - margin), float(drawn.max() + margin)
+
+
+def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
+    """Where accuracies are drawn: one under the axis just above its lower edge.  acc: any shape, as is the result."""
+    low, high = acc_range
+    return np.where(acc < low, low + 0.02 * (high - low), acc)
+
+
+def _add_group(figure: go.Figure, group: TrialGroup, acc_range: tuple[float, float]) -> None:
+    symbols = np.where(group.acc < acc_range[0], "triangle-down", "circle").tolist()
+    figure.add_scatter(
+        x=100 * group.asr,
+        y=100 * drawn_acc(group.acc, acc_range),
+        mode="markers",
+        name=group.label,
+        marker={"color": group.colour, "size": 9, "symbol": symbols},
+        hovertext=group.hover,
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+
+
+def _add_mark(figure: go.Figure, mark: Mark, acc_range: tuple[float, float], marker: dict[str, Any]) -> None:
+    """`meta` tells the page to list the mark in the legend where there is no room for its name beside it."""
+    figure.add_scatter(
+        x=[100 * mark.scores.asr],
+        y=[100 * float(drawn_acc(np.array(mark.scores.acc), acc_range))],
+        mode="markers",
+        name=escape(mark.label),
+        marker=marker | {"symbol": mark.symbol},
+        hovertext=[mark.hover],
+        hoverinfo="text",
+        cliponaxis=False,
+        showlegend=False,
+        meta="mark",
+    )
+
+
+def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
+    """Crosses where the confirmed trials stand on the test images, and lines from where they stood in the search.
+
+    The recommended one has its intervals; those of all would cover the figure.
+    """
+    for points, colour in (
+        ([point for point in info.confirmed if not point.recommended], LIGHT.muted),
+        ([point for point in info.confirmed if point.recommended], LIGHT.accent),
+    ):
+        if not points:
+            continue
+        start, end = (
+            np.array([[100 * at.asr, 100 * float(drawn_acc(np.array(at.acc), info.acc_range))] for at in scores])
+            for scores in ([point.scores for point in points], [point.test for point in points])
+        )
+        gap = np.full_like(start, np.nan)
+        figure.add_scatter(
+            x=np.column_stack((start[:, 0], end[:, 0], gap[:, 0])).ravel(),
+            y=np.column_stack((start[:, 1], end[:, 1], gap[:, 1])).ravel(),
+            mode="lines",
+            line={"color": colour, "width": 1, "dash": "dot"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        bars = _error_bars(points[0].test, colour) if points[0].recommended else {}
+        figure.add_scatter(
+            x=end[:, 0],
+            y=end[:, 1],
+            mode="markers",
+            name="on the test images",
+            showlegend=not any(trace.name == "on the test images" for trace in figure.data),
+            marker={"symbol": "x-thin", "size": 9, "line": {"color": colour, "width": 2}},
+            hovertext=[_test_hover(point) for point in points],
+            hoverinfo="text",
+            **bars,
+        )
+
+
+def _error_bars(test: FreshScores, colour: str) -> dict[str, Any]:
+    def bar(mean: float, ends: tuple[float, float]) -> dict[str, Any]:
+        reach = {"array": [100 * (ends[1] - mean)], "arrayminus": [100 * (mean - ends[0])]}
+        return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 4, **reach}
+
+    return {"error_x": bar(test.asr, test.asr_ci), "error_y": bar(test.acc, test.acc_ci)}
+
+
+def _test_hover(point: Confirmed) -> str:
+    test = point.test
+    lines = {
+        "ASR": f"{percent(test.asr)} ({interval(test.asr_ci)})",
+        "ACC": f"{percent(test.acc)} ({interval(test.acc_ci)})",
+        "measured": seeds(test.seeds),
+    }
+    return hover(f"Trial {point.number} on the test images", lines)
+
+
+def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
+    """The marks' names beside them, and what the dashed line says."""
+    marks = [info.victim, *info.controls, *(mark for mark in (info.knee, info.recommended) if mark)]
+    anchors = _pixels(info, np.array([mark.scores for mark in marks]))
+    trials = [_pixels(info, np.column_stack((group.asr, group.acc))) for group in info.groups]
+    names = [shorten(mark.label) for mark in marks]
+    lines = [along(_pixels(info, info.line))]
+    for point in info.confirmed:
+        ends = [point.scores, Scores(point.test.asr, point.test.acc)]
+        lines.append(along(_pixels(info, np.array(ends))))
+    points = np.vstack((anchors, *trials, *lines))
+    taken, limit = _add_limit(figure, info, points)
+    offsets = place_labels(names, anchors, np.vstack((points, along(limit))), PLOT_SIZE, [taken])
+    for mark, (right, down) in zip(marks, offsets, strict=True):
+        acc = float(drawn_acc(np.array(mark.scores.acc), info.acc_range))
+        _add_name(figure, mark, acc, right, down, chosen=mark is info.recommended)
+
+
+def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[Box, Floats]:
+    """What the dashed line says, at the end and on the side where it covers least.
+
+    points: (n, 2) in pixels.  Returns the text's box, and the line's ends.
+    """
+    text, width = f"least accuracy allowed: {percent(info.least_acc)}", PLOT_SIZE[0]
+    height, long = float(_pixels(info, np.array([[1.0, info.least_acc]]))[0, 1]), CHARACTER_WIDTH * len(text)
+    places = {}
+    for side, left in (("right", width - long), ("left", 0.0)):
+        for edge, top in (("top", height), ("bottom", height - LINE_HEIGHT)):
+            places[side, edge] = Box(left, top, left + long, top + LINE_HEIGHT)
+    side, edge = min(places, key=lambda place: places[place].holds(points))
+    figure.add_annotation(
+        name="limit",
+        text=text,
+        x=1 if side == "right" else 0,
+        y=100 * info.least_acc,
+        xref="paper",
+        xanchor=side,
+        yanchor=edge,
+        showarrow=False,
+        font={"color": LIGHT.muted, "size": 12},
+    )
+    return places[side, edge], np.array([[0.0, height], [width, height]])
+
+
+def _add_name(figure: go.Figure, mark: Mark, acc: float, right: float, down: float, *, chosen: bool) -> None:
+    """`name` tells the page's script which annotations to leave out where there is no room for them."""
+    figure.add_annotation(
+        name="mark",
+        text=f"<b>{escape(mark.label)}</b>" if chosen else escape(mark.label),
+        x=100 * mark.scores.asr,
+        y=100 * acc,
+        ax=right,
+        ay=down,
+        standoff=8,
+        arrowcolor=LIGHT.muted,
+        arrowwidth=1,
+        arrowhead=0,
+        font={"color": LIGHT.accent if chosen else LIGHT.ink},
+    )
+
+
+def _pixels(info: FrontierInfo, scores: Floats) -> Floats:
+    """Where (ASR, ACC) points stand in a plot of PLOT_SIZE.  scores: (n, 2).  Returns (n, 2) from the top left."""
+    low, high = info.acc_range
+    down = (high - drawn_acc(scores[:, 1], info.acc_range)) / (high - low)
+    return np.column_stack((PLOT_SIZE[0] * (scores[:, 0] + 0.02) / 1.04, PLOT_SIZE[1] * down))

@@ -1,0 +1,57 @@
+"""What several figures share: the colours of clean fractions, and what a hover box says of a trial."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reports.drawing import hover
+from reports.frontier import Mask
+from reports.palette import LIGHT, ramp_colours
+from reports.study_folder import Scores, Study
+from reports.wording import control_label, percent, readable_params, setting
+
+Texts = NDArray[np.object_]
+
+
+def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]:
+    """Label, colour and rows of the trials of each clean fraction, from little to much clean data.
+
+    More distinct fractions than colours become that many ranges. Trials without a clean fraction come last, in grey.
+    """
+    stated = [params.get("clean_fraction") for params in complete["params"]]
+    fractions = np.array([value if isinstance(value, float | int) else np.nan for value in stated], dtype=float)
+    levels = np.unique(fractions[~np.isnan(fractions)])
+    chunks = [chunk for chunk in np.array_split(levels, min(len(levels), len(LIGHT.ramp)) or 1) if len(chunk)]
+    groups = []
+    for chunk, colour in zip(chunks, ramp_colours(len(chunks)), strict=True):
+        ends = dict.fromkeys(setting("clean_fraction", float(end)) for end in (chunk[0], chunk[-1]))
+        groups.append((" to ".join(ends), colour, (fractions >= chunk[0]) & (fractions <= chunk[-1])))
+    if np.isnan(fractions).any():
+        groups.append(("not stated", LIGHT.muted, np.isnan(fractions)))
+    return groups
+
+
+def trial_hover(row: dict[Any, Any]) -> str:
+    control = {"control": control_label(row["control"])} if row["control"] else {}
+    scores = Scores(row["asr"], row["acc"])
+    return point_hover(f"Trial {row['number']}", scores, control | readable_params(row["params"]))
+
+
+def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
+    return hover(title, {"ASR": percent(scores.asr), "ACC": percent(scores.acc)} | lines)
+
+
+@lru_cache(maxsize=1)
+def trial_hovers(study: Study) -> Texts:
+    """The hover box of each complete trial; made once for all figures.  Returns (n,), of str."""
+    return np.array([trial_hover(row) for row in study.complete.to_dict("records")], dtype=object)
+
+
+def shares(scores: Any) -> list[float]:
+    """Fractions as the figures' data has them: short, and fine enough for any number of images."""
+    return [round(float(score), 6) for score in scores]

@@ -1,0 +1,155 @@
+"""How the front grew, by trials and by time, against the same trials in a random order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from reports.drawing import layout
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.figures.groups import shares
+from reports.frontier import expected_hypervolume, front_order, hypervolume
+from reports.objectives import Floats
+from reports.palette import LIGHT
+from reports.study_folder import Study
+from reports.trial_table import trial_costs
+from reports.wording import quantity
+
+NAME, TITLE = "hypervolume", "Was the search long enough?"
+FLAT = 0.01
+"""A search whose last third added less than this share of the hypervolume has run flat."""
+
+
+class HypervolumeInfo(NamedTuple):
+    """values[i]: hypervolume of the first i + 1 complete trials, as they finished; numbers[i]: the last of them.
+
+    minutes: when each finished, since the first trial started; NaN where that is not known.
+    expected: what the first i + 1 would have on average, had all come in a random order.
+    """
+
+    numbers: tuple[int, ...]
+    values: Floats
+    minutes: Floats
+    expected: Floats
+
+
+def hypervolume_info(study: Study) -> HypervolumeInfo:
+    """How the front grew while trials finished; by time of finishing, because workers run side by side."""
+    complete = study.complete
+    finished = complete["started"] + pd.to_timedelta(complete["seconds"], unit="s")
+    ordered = complete.assign(finished=finished).sort_values(["finished", "number"])
+    front, values = np.empty((0, 2)), []
+    costs = trial_costs(ordered)
+    for cost in costs:
+        front = np.vstack((front, cost))
+        front = front[front_order(front)]
+        values.append(hypervolume(front))
+    minutes = (ordered["finished"] - study.trials["started"].min()).dt.total_seconds() / 60
+    return HypervolumeInfo(
+        tuple(ordered["number"]), np.array(values), minutes.to_numpy(dtype=float), expected_hypervolume(costs)
+    )
+
+
+def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
+    """A curve that has been flat for long says that more trials of this space would add little."""
+    figure = _drawing(info, np.arange(1.0, len(info.values) + 1))
+    figure.add_scatter(
+        x=np.arange(1, len(info.values) + 1),
+        y=info.expected,
+        mode="lines",
+        name="same trials, random order",
+        line={"color": LIGHT.muted, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+    )
+    whole = 1 if len(info.values) < 10 else None
+    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero", dtick=whole)
+    return figure
+
+
+def hypervolume_time_figure(info: HypervolumeInfo) -> go.Figure:
+    """The same against the clock: a long pause of an interrupted study is part of it."""
+    figure = _drawing(info, info.minutes)
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(title_text="minutes since the first trial started", rangemode="tozero")
+    return figure
+
+
+def hypervolume_exhibit(study: Study) -> Exhibit:
+    """The figure for the page."""
+    count = len(study.complete)
+    if count < 2:
+        return too_little(NAME, TITLE, f"How the front grew takes at least two complete trials; there {_are(count)}.")
+    info = hypervolume_info(study)
+    words = f"it ends at {info.values[-1]:.4f}"
+    panels = [Panel(hypervolume_figure(info), f"Hypervolume against the number of complete trials; {words}.")]
+    if np.isfinite(info.minutes).all():
+        panels.append(Panel(hypervolume_time_figure(info), f"Hypervolume against minutes; {words}."))
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(info),
+        "Hypervolume: the share of the square of ASR and ACC that the front dominates. Dotted: what"
+        " to expect of as many"
+        " of the same trials in a random order. It is no random search: its trials are the sampler’s"
+        " own, so it shows only"
+        " whether the good ones came early.",
+        tuple(panels),
+        {
+            "complete trials": list(range(1, count + 1)),
+            "trial": list(info.numbers),
+            "minutes": [round(float(value), 3) for value in info.minutes],
+            "hypervolume": shares(info.values),
+            "same trials in random order": shares(info.expected),
+        },
+        20.0,
+    )
+
+
+def sentence(info: HypervolumeInfo) -> str:
+    """What the curve says about going on, and about the order of the trials."""
+    count, last = len(info.values), info.values[-1]
+    third = max(count // 3, 1)
+    added = last - info.values[-third - 1]
+    recent = f"the last trial added {added:.4f}" if third == 1 else f"the last {third} trials added {added:.4f}"
+    if last == 0:
+        return "No trial dominates anything yet: the hypervolume is 0."
+    if count < 9:
+        verdict = f"{recent}; {count} trials are too few to say whether more would help."
+    elif added < FLAT * last:
+        verdict = f"{recent}, so more trials of the same space would probably add little."
+    else:
+        verdict = f"{recent}, so it was still growing, and more trials may find better ones."
+    half = count // 2 - 1
+    ahead = info.values[half] - info.expected[half]
+    if abs(ahead) < FLAT * last:
+        order = "about what the same trials give in a random order"
+    else:
+        order = (
+            f"{'more' if ahead > 0 else 'less'} than the {info.expected[half]:.4f} of the same trials in a random order"
+        )
+    return (
+        f"Of a hypervolume of {last:.4f}, {verdict} After {quantity(half + 1)} it was {info.values[half]:.4f}, {order}."
+    )
+
+
+def _drawing(info: HypervolumeInfo, x: Floats) -> go.Figure:
+    figure = go.Figure(layout=layout())
+    figure.add_scatter(
+        x=x,
+        y=info.values,
+        mode="lines+markers",
+        name="this search",
+        line={"color": LIGHT.ramp[3], "width": 2, "shape": "hv"},
+        marker={"size": 5},
+        customdata=np.array(info.numbers),
+        hovertemplate="<b>%{y:.4f}</b><br>after trial: %{customdata}<extra></extra>",
+    )
+    figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
+    return figure
+
+
+def _are(count: int) -> str:
+    return "is one" if count == 1 else "is none" if count == 0 else f"are {count}"

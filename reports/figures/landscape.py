@@ -1,0 +1,132 @@
+"""ASR over beta and clean fraction together.
+
+The clean fraction takes a handful of values, so a contour would draw scores between them that nothing measured: every
+trial is drawn as a point in the colour of its ASR instead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports.drawing import escape, layout
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.figures.groups import Texts, clean_fraction_groups, shares
+from reports.figures.slices import Slice, slices_info
+from reports.objectives import Floats
+from reports.palette import LIGHT
+from reports.study_folder import Study
+from reports.wording import percent
+
+NAME, TITLE = "landscape", "Beta and clean data together"
+SPREAD = 0.32
+"""How far trials of one clean fraction are spread to the side, so that they do not hide each other."""
+
+
+class LandscapeInfo(NamedTuple):
+    """column: of each trial, which of the fractions it has; aside: how far it is drawn to the side of its column."""
+
+    numbers: tuple[int, ...]
+    asr: Floats
+    hover: Texts
+    fractions: tuple[str, ...]
+    column: Floats
+    aside: Floats
+    slices: tuple[Slice, ...]
+
+
+def landscape_info(study: Study) -> LandscapeInfo:
+    """All complete trials by clean fraction, and the betas that `slices` shows."""
+    complete, sliced = study.complete, slices_info(study)
+    groups = clean_fraction_groups(complete)
+    column = np.zeros(len(complete))
+    for index, (_, _, mask) in enumerate(groups):
+        column[mask] = index
+    # Steps of the golden ratio spread any number of trials evenly, and draw the same page every time.
+    aside = np.asarray(SPREAD * (2 * ((np.arange(len(complete)) * 0.6180339887) % 1) - 1), dtype=float)
+    return LandscapeInfo(
+        sliced.numbers,
+        sliced.asr,
+        sliced.hover,
+        tuple(label for label, _, _ in groups),
+        column,
+        aside,
+        sliced.slices,
+    )
+
+
+def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
+    """Clean fractions to the right, one layer's beta upwards, ASR as colour."""
+    one, last = info.slices[index], len(LIGHT.ramp) - 1
+    figure = go.Figure(layout=layout())
+    figure.add_scatter(
+        x=info.column + info.aside,
+        y=one.axis.positions,
+        mode="markers",
+        marker={
+            "color": 100 * info.asr,
+            "cmin": 0,
+            "cmax": 100,
+            "colorscale": [[step / last, colour] for step, colour in enumerate(reversed(LIGHT.ramp))],
+            "size": 10,
+            "colorbar": {
+                "title": {"text": "ASR", "side": "top", "font": {"size": 13}},
+                "ticksuffix": "%",
+                "thickness": 10,
+                "outlinewidth": 0,
+                "dtick": 50,
+                "tickfont": {"color": LIGHT.muted},
+            },
+        },
+        hovertext=info.hover,
+        hoverinfo="text",
+        cliponaxis=False,
+    )
+    names = [escape(name) for name in info.fractions]
+    figure.update_xaxes(
+        title_text="clean data", tickvals=list(range(len(names))), ticktext=names, range=[-0.5, len(names) - 0.5]
+    )
+    figure.update_yaxes(
+        title_text=escape(one.beta.label),
+        tickvals=[place for place, _ in one.axis.ticks],
+        ticktext=[escape(text) for _, text in one.axis.ticks],
+        range=[-0.06, 1.06],
+    )
+    return figure
+
+
+def landscape_exhibit(study: Study) -> Exhibit:
+    """The figure for the page: a panel for each layer."""
+    info = landscape_info(study)
+    if not info.slices or len(info.fractions) < 2:
+        what = "only one clean fraction" if info.slices else "no layer’s beta enough"
+        return too_little(NAME, TITLE, f"The complete trials vary {what}, so there is nothing to lay out.")
+    panels = tuple(
+        Panel(landscape_figure(info, index), f"ASR by clean data and {one.beta.label}.")
+        for index, one in enumerate(info.slices)
+    )
+    values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
+    fractions = [info.fractions[int(column)] for column in info.column]
+    return Exhibit(
+        NAME,
+        TITLE,
+        sentence(info),
+        "Each point is one complete trial; where it stands within its column means nothing. No"
+        " contour is drawn: nothing"
+        " was measured between the columns.",
+        panels,
+        {"trial": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},
+        20.0,
+    )
+
+
+def sentence(info: LandscapeInfo) -> str:
+    """The middle and the lowest ASR of each clean fraction, with its number of trials."""
+    parts = []
+    for index, name in enumerate(info.fractions):
+        asr = info.asr[info.column == index]
+        trials = f"{len(asr)} trial" + ("" if len(asr) == 1 else "s")
+        parts.append(f"{percent(float(np.median(asr)))} with {name} (lowest {percent(float(asr.min()))}, {trials})")
+    return f"Median ASR is {'; '.join(parts)}."
