@@ -43,6 +43,8 @@ BETAS: dict[str, dict[str, float]] = {
     "group3 1000": {"group3": 1000.0},
     "group3 1500": {"group3": 1500.0},
     "group3 2000": {"group3": 2000.0},
+    "group1 2000, group3 1500": {"group1": 2000.0, "group3": 1500.0},
+    "group2 4000, group3 1000": {"group2": 4000.0, "group3": 1000.0},
 }
 SHORT, LONG = 4, 10
 SETTINGS = [(SHORT, name) for name in BETAS] + [(LONG, name) for name in (TWIN, RELEASED, "group3 1500")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import pytest
 from pages import ROOT
 
 import reports.build
+import study.apply
 import study.run
 
 Words = Sequence[str]
@@ -23,8 +25,12 @@ def check(words: Words) -> None:
     """Raise Refused for a command that a reader could not run as it stands."""
     if words[0] == "make":
         _make(words)
+    elif words[:2] == ("nad-study", "apply"):
+        _apply(words[2:])
     elif words[0] == "nad-study":
         _study(words[1:])
+    elif words[:2] == ("python", "-m") and words[2].startswith("benchmarks."):
+        _benchmark(words[2])
     elif words[:2] == ("python", "-m") and words[2] in MODULES:
         MODULES[words[2]](words[3:])
     else:
@@ -33,26 +39,36 @@ def check(words: Words) -> None:
 
 def _study(options: Words) -> None:
     """Read by tyro and by StudyConfig; a study would start now."""
-    umask = os.umask(0o077)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.run, "run", lambda config, **_others: config.directory)
-            _accepts(study.run.main, options)
-    finally:
-        os.umask(umask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.run, "run", lambda config, **_others: config.directory)
+        _accepts(study.run.main, options)
+
+
+def _apply(options: Words) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.apply, "apply", lambda _config, _display: None)
+        _accepts(study.apply.main, options)
 
 
 def _report(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports.build, "build", lambda directory: directory)
+        patch.setattr(reports.build, "_run", lambda given: reports.build._check(given, several=given.directories[1:]))
         _accepts(reports.build.main, options)
 
 
+def _benchmark(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise Refused(f"there is no {name}")
+
+
 def _accepts(main: Callable[[list[str]], int], options: Words) -> None:
+    umask = os.umask(0o077)
     try:
         code = main(list(options))
     except SystemExit as leaving:
         code = leaving.code
+    finally:
+        os.umask(umask)
     if code not in (0, None):
         raise Refused(f"exit code {code}")
 
