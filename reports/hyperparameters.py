@@ -131,4 +131,4 @@ def _round_values(low: float, high: float, *, log: bool) -> Floats:
         return np.asarray(ticks[:: len(ticks) // MOST_TICKS + 1])
     step = 10.0 ** np.floor(np.log10((high - low) / 2))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= MOST_TICKS - 1)
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    return np.asarray(np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step)
