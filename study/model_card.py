@@ -166,7 +166,7 @@ def _clean_sentences(clean: Mapping[str, Any] | None) -> list[str]:
     before, after = clean["before"], clean["after"]
     return [
         f"On a clean model of the same recipe the same erase takes test ACC from {percent(before['acc'])} to"
-        f" {percent(after['acc'])} ({seeds(after['seeds'])}): that is its price where there is no backdoor."
+        f" {percent(after['acc'])} ({seeds(after['seeds'])}): that is what it does where there is no backdoor."
     ]
 
 
@@ -174,7 +174,7 @@ def _licence(dataset: str) -> str:
     where = (
         "Fashion-MNIST is under the MIT licence of Zalando SE; the photographs come from scikit-image."
         if dataset == "fashion-m"
-        else "Look there before you pass this file on."
+        else "Read their terms before you pass this file on."
     )
     return (
         "The tool is under Apache-2.0. It sets no terms for this model; what the images it was trained on allow"
