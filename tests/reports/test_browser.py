@@ -292,7 +292,8 @@ def test_every_panel_of_a_comparison_is_drawn_without_a_complaint(browser: Any, 
     plots = view.page.locator(".plot").evaluate_all("plots => plots.map((plot) => plot.id)")
     assert plots == ["plot-fronts", "plot-panel-1", "plot-panel-2", "plot-hypervolumes", "plot-growth"]
     for plot in plots:
-        assert view.page.locator(f"#{plot} .scatterlayer .point").count() > 0
+        view.page.locator(f"#{plot}").scroll_into_view_if_needed()
+        view.page.locator(f"#{plot} .scatterlayer .point").first.wait_for(state="attached")
     for panel, studies in (("fronts", 3), ("panel-1", 2), ("panel-2", 1), ("growth", 3)):
         assert len(view.texts(f"#plot-{panel} .legendtext")) == studies
     assert view.page.locator("#plot-panel-2 .scatterlayer .point").count() == 22 + 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reports.palette import DARK, LIGHT, Palette, dark_colours, ramp_colours
+from reports.palette import DARK, LIGHT, LIGHT_SERIES, Palette, dark_colours, ramp_colours
 from reports.wording import distilled, duration, percent, points, quantity, readable_params, setting
 
 
@@ -94,7 +94,9 @@ def test_colours_stand_out_enough(palette: Palette) -> None:
 
 
 def test_every_light_colour_has_a_dark_one_of_its_own() -> None:
-    assert len(dark_colours()) == len(set(dark_colours().values())) == len(LIGHT) - 1 + len(LIGHT.ramp)
+    assert (
+        len(dark_colours()) == len(set(dark_colours().values())) == len(LIGHT) - 1 + len(LIGHT.ramp) + len(LIGHT_SERIES)
+    )
 
 
 @pytest.mark.parametrize("levels", range(1, len(LIGHT.ramp) + 1))
