@@ -6,6 +6,8 @@ another when it is no worse in both costs and better in one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
@@ -79,6 +81,18 @@ def step_line(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> Flo
     first = np.repeat(front[:, 0], 2)
     second = np.repeat(front[:, 1], 2)
     return np.column_stack((np.append(first, reference[0]), np.concatenate(([reference[1]], second))))
+
+
+def attainment(sets: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """What k of several sets of points reach, for k = 1 to all of them (Fonseca & Fleming 1996).
+
+    sets: each (points, 2), not empty.
+    Returns (m,), the first costs at which any set's edge has a step, ascending; and (sets, m): row k - 1 has the second
+    cost that the best k of the sets reach at no more than that first cost, infinite where fewer than k get there.
+    """
+    firsts = np.unique(np.concatenate([costs[:, 0] for costs in sets]))
+    within = [np.where(costs[None, :, 0] <= firsts[:, None], costs[None, :, 1], np.inf) for costs in sets]
+    return firsts, np.sort(np.array([each.min(axis=1) for each in within]), axis=0)
 
 
 def knee(costs: Floats) -> int | None:

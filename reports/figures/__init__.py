@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reports.figures.attainment import attainment_exhibit
 from reports.figures.confirmation import confirmation_exhibit
 from reports.figures.curves import curves_exhibit
 from reports.figures.exhibit import Exhibit
@@ -25,6 +26,7 @@ __all__ = ["EXHIBITS", "Exhibit", "exhibits"]
 EXHIBITS: tuple[Callable[[Study], Exhibit], ...] = (
     frontier_exhibit,
     confirmation_exhibit,
+    attainment_exhibit,
     fractions_exhibit,
     importances_exhibit,
     slices_exhibit,

@@ -118,8 +118,7 @@ def confirmation_exhibit(study: Study) -> Exhibit:
     )
     note = (
         "Circle: the one run that the search saw. Cross: the mean over fresh seeds on images that nothing was tuned on,"
-        " with its 95% interval. The summary holds means and intervals, not single seeds, so there"
-        " is no attainment band."
+        " with its 95% interval."
     )
     return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 

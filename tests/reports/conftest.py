@@ -194,7 +194,9 @@ def _confirm(_rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     for point in [*summary["controls"], summary["recommended"]]:
         asr, acc = point["validation"]["asr"], point["validation"]["acc"]
         near = {"asr_ci": [max(asr - 0.06, 0), min(asr + 0.11, 1)], "acc_ci": [acc - 0.013, acc + 0.004]}
-        point["test"] = {"asr": asr, "acc": acc, **near, "seeds": 3 if point["params"] else 1, "diverged": 0}
+        steps = (-0.02, 0.0, 0.02) if point["params"] else (0.0,)
+        runs = [{"draw": draw, "asr": min(max(asr + step, 0), 1), "acc": acc} for draw, step in enumerate(steps, 1)]
+        point["test"] = {"asr": asr, "acc": acc, **near, "seeds": len(runs), "diverged": 0, "runs": runs}
         if any(name.startswith("beta_") for name in point["params"]):
             added = {"asr_added": asr - 0.74, "acc_added": acc - 0.76}
             bounds = {"asr_added_ci": [asr - 0.8, asr - 0.68], "acc_added_ci": [acc - 0.77, acc - 0.75]}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
 from reports.frontier import (
+    attainment,
     constrained_pick,
     expected_hypervolume,
     front_order,
@@ -153,3 +154,15 @@ def test_the_expected_hypervolume_is_the_mean_over_all_orders(size: int) -> None
 def test_the_expected_hypervolume_of_no_points_is_empty_and_of_worthless_ones_zero() -> None:
     assert expected_hypervolume(np.empty((0, 2))).shape == (0,)
     np.testing.assert_allclose(expected_hypervolume(np.ones((3, 2))), 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_attainment_counts_the_sets_that_dominate_each_spot(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sets = [rng.integers(0, 6, (rng.integers(1, 5), 2)) / 5 for _ in range(rng.integers(1, 5))]
+    firsts, seconds = attainment(sets)
+    assert (np.diff(firsts) > 0).all()
+    for spot in rng.random((200, 2)) * 1.2:
+        reached = sum((points <= spot).all(axis=1).any() for points in sets)
+        step = np.searchsorted(firsts, spot[0], side="right") - 1
+        assert reached == (0 if step < 0 else int((seconds[:, step] <= spot[1]).sum()))

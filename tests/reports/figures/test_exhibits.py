@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from reports.figures import EXHIBITS, Exhibit, exhibits
+from reports.figures.attainment import attainment_exhibit, attainment_info
+from reports.figures.attainment import sentence as attainment_sentence
 from reports.figures.confirmation import confirmation_info
 from reports.figures.curves import Curve, CurvesInfo, curves_info
 from reports.figures.curves import sentence as curves_sentence
@@ -256,3 +258,28 @@ def test_a_damaged_point_of_the_front_is_named(make_study: Make) -> None:
 
     with pytest.raises(ReportError, match=r"has no 'front\[0\]\.validation'"):
         read_study(make_study(change=change))
+
+
+def _runs(*pairs: tuple[float, float]) -> list[dict[str, Any]]:
+    return [{"draw": draw, "asr": asr, "acc": acc} for draw, (asr, acc) in enumerate(pairs, start=1)]
+
+
+def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Make) -> None:
+    def change(_rows: Rows, summary: dict[str, Any]) -> None:
+        tests = [_runs((0.1, 0.7), (0.3, 0.75)), _runs((0.2, 0.8), (0.6, 0.8)), _runs((0.0, 0.9))]
+        for point, runs in zip(summary["controls"][1:4], tests, strict=True):
+            ends = {f"{name}_ci": [0.0, 1.0] for name in ("asr", "acc")}
+            point["test"] = {"asr": 0.2, "acc": 0.8, "seeds": len(runs), "diverged": 0, "runs": runs, **ends}
+
+    info = attainment_info(read_study(make_study(change=change)))
+    assert info is not None
+    assert (info.trials, info.draws) == (2, 2)
+    assert info.asr.tolist() == [0.1, 0.2, 0.3, 0.6]
+    assert info.acc[0] == pytest.approx([0.7, 0.8, 0.8, 0.8])
+    assert info.acc[1] == pytest.approx([-np.inf, -np.inf, 0.75, 0.8])
+    assert attainment_sentence(info).endswith("gets down to 10.0% ASR, and all draws to 30.0%.")
+
+
+def test_attainment_needs_two_draws(study: Study) -> None:
+    assert attainment_info(study) is None
+    assert attainment_exhibit(study).panels == ()

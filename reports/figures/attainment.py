@@ -1,0 +1,105 @@
+"""How far the front moves from draw to draw: attainment of the confirmed trials on the test images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports.drawing import layout
+from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.frontier import attainment
+from reports.objectives import Floats, costs
+from reports.palette import LIGHT
+from reports.study_folder import Study
+from reports.wording import percent
+
+NAME, TITLE = "attainment", "The front of each draw"
+
+
+class AttainmentInfo(NamedTuple):
+    """What the confirmed trials reach together in some, in half, and in all draws of clean images.
+
+    asr: (m,), ascending; acc: (draws, m), row k - 1 has the highest ACC that k draws reach at no more than this ASR,
+    -inf where fewer do.  trials: those that finished in every draw, so that each draw's front is of the same trials.
+    """
+
+    asr: Floats
+    acc: Floats
+    trials: int
+
+    @property
+    def draws(self) -> int:
+        return len(self.acc)
+
+
+def attainment_info(study: Study) -> AttainmentInfo | None:
+    """None for fewer than two draws with a trial in common."""
+    confirmed = [point.test.runs for point in study.confirmed.values() if point.test]
+    draws = sorted({run.draw for runs in confirmed for run in runs})
+    whole = [runs for runs in confirmed if len(runs) == len(draws)]
+    if len(draws) < 2 or not whole:
+        return None
+    by_draw = [{run.draw: run for run in runs} for runs in whole]
+    sets = [costs(np.array([(runs[draw].asr, runs[draw].acc) for runs in by_draw])) for draw in draws]
+    asr, errors = attainment(sets)
+    return AttainmentInfo(asr, 1 - errors, len(whole))
+
+
+def attainment_figure(info: AttainmentInfo) -> go.Figure:
+    """A band from what all draws reach to what one does, and what half of them do as a line."""
+    figure = go.Figure(layout=layout())
+    edges = ((info.draws - 1, "all draws", "dot"), (0, "one draw", "dash"), (info.draws // 2, "half of them", "solid"))
+    for row, name, dash in edges:
+        x, y = _steps(info.asr, info.acc[row])
+        figure.add_scatter(
+            x=100 * x,
+            y=100 * y,
+            mode="lines",
+            name=name,
+            line={"color": LIGHT.accent if dash == "solid" else LIGHT.muted, "width": 2, "dash": dash},
+            fill="tonexty" if row == 0 else None,
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(title_text="attack success rate", range=[-2, 102], ticksuffix="%", dtick=20)
+    figure.update_yaxes(title_text="clean accuracy", ticksuffix="%")
+    return figure
+
+
+def _steps(asr: Floats, acc: Floats) -> tuple[Floats, Floats]:
+    """The edge as a step line, from where it begins to ASR 1."""
+    there = np.isfinite(acc)
+    x, y = np.append(asr[there], 1.0), acc[there]
+    return np.repeat(x, 2)[1:-1], np.repeat(y, 2)
+
+
+def attainment_exhibit(study: Study) -> Exhibit:
+    """The figure for the page."""
+    info = attainment_info(study)
+    if info is None:
+        return too_little(
+            NAME,
+            TITLE,
+            "A band takes at least two draws of clean images, from --confirm, with a trial that ended in each.",
+        )
+    columns = {"asr": [round(value, 6) for value in info.asr.tolist()]}
+    for count, row in enumerate(info.acc.tolist(), start=1):
+        columns[f"acc in {count} of {info.draws} draws"] = [
+            round(value, 6) if np.isfinite(value) else "" for value in row
+        ]
+    label = f"Clean accuracy against attack success rate that {info.trials} trials reach in one, half and all draws."
+    note = (
+        "On the test images. A draw is another defender's clean images, with seeds of its own; its front is that of the"
+        f" {info.trials} confirmed trials that finished in every draw."
+    )
+    return Exhibit(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
+
+
+def sentence(info: AttainmentInfo) -> str:
+    """How far apart the best and the worst draw are in their lowest ASR."""
+    begins = [float(info.asr[np.isfinite(row)].min()) for row in info.acc]
+    return (
+        f"With one and the same {info.trials} trials, the luckiest of {info.draws} draws gets down to"
+        f" {percent(begins[0])} ASR, and all draws to {percent(begins[-1])}."
+    )
