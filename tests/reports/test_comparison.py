@@ -141,8 +141,14 @@ def test_no_interval_where_nothing_supports_one(
     assert (None if found is None else (pytest.approx(found.mean), *found[1:])) == expected
 
 
-def test_a_summary_without_single_runs_has_no_fresh_hypervolume_and_says_so(pair: list[Path]) -> None:
-    studies = read_studies(pair)
+def test_a_summary_without_single_runs_has_no_fresh_hypervolume_and_says_so(make_study: Make, confirm: Change) -> None:
+    def before_they_were_kept(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        confirm(rows, summary)
+        for point in [*summary["controls"], summary["recommended"]]:
+            del point["test"]["runs"]
+
+    folders = [make_study(name="a", change=before_they_were_kept), make_study(name="b", change=named("second"))]
+    studies = read_studies(folders)
     assert studies[0].confirmed
     assert fresh_volume(studies[0]) is None
     assert any("lacks the scores of its single fresh runs" in caveat for caveat in caveats(studies))
