@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import platformdirs
 import tyro
 from rich.console import Console
 
@@ -27,6 +26,7 @@ from search_spaces import Point
 from study import engine
 from study.config import StudyConfig
 from study.confirmation import Run, run_once
+from study.folder import cache_folder
 from study.objective import describe_point
 from study.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display
@@ -93,7 +93,7 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
     if not todo:
         return done
     config = StudyConfig(attack="refool", clean_fractions=(CLEAN_FRACTION,), seed=seed)
-    cache = platformdirs.user_cache_path("nad-study")
+    cache = cache_folder(None)
     scenario = load_scenario(config, cache, display)
     victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
     block = make_workload(config, scenario, victim, scenario.test)
