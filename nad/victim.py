@@ -83,20 +83,6 @@ def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device
     return evaluate(network.to(device), exam, device=device)
 
 
-def reference_accuracy(
-    scenario: Scenario,
-    model: str,
-    config: VictimConfig,
-    *,
-    cache: Path,
-    device: torch.device | None = None,
-    progress: Progress | None = None,
-) -> float:
-    """Validation accuracy of a clean model of the same recipe, cached like the victim."""
-    state = train_reference(scenario, model, config, cache=cache, device=device, progress=progress)
-    return score_state(state, model, scenario, scenario.validation, device).acc
-
-
 def train_reference(
     scenario: Scenario,
     model: str,

@@ -14,7 +14,7 @@ from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erase import TEACHER
 from nad.evaluation import Exam
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
+from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
 from study.config import StudyConfig
 from study.devices import driver_device
@@ -67,9 +67,8 @@ def prepare_victim(
     reference_acc = None
     if config.reference:
         with display.stage("clean reference", "epochs") as step:
-            reference_acc = reference_accuracy(
-                scenario, config.model, recipe, cache=cache, device=device, progress=step
-            )
+            clean = train_reference(scenario, config.model, recipe, cache=cache, device=device, progress=step)
+        reference_acc = score_state(clean, config.model, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
         require_backdoor(victim, reference_acc)

@@ -7,7 +7,7 @@ from nad.attacks import BadNets
 from nad.errors import ConfigError, WeakBackdoor
 from nad.evaluation import Scores
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, reference_accuracy, require_backdoor, train_victim
+from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 
 RECIPE = VictimConfig(epochs=10, batch_size=32)
 
@@ -60,7 +60,8 @@ def test_training_again_gives_the_same_weights(scenario, tmp_path, victim):
 
 
 def test_reference_is_trained_on_clean_images(scenario, cache, victim):
-    assert reference_accuracy(scenario, "wrn-10-1", RECIPE, cache=cache) > 0.9
+    state = train_reference(scenario, "wrn-10-1", RECIPE, cache=cache)
+    assert score_state(state, "wrn-10-1", scenario, scenario.validation).acc > 0.9
     assert len(list((cache / "models").glob("reference-*.safetensors"))) == 1
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reports.figures import EXHIBITS, Exhibit, exhibits
-from reports.figures.attainment import attainment_exhibit, attainment_info
+from reports.figures.attainment import attainment_exhibit, attainment_figure, attainment_info
 from reports.figures.attainment import sentence as attainment_sentence
 from reports.figures.confirmation import confirmation_info
 from reports.figures.curves import Curve, CurvesInfo, curves_info
@@ -278,6 +278,10 @@ def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Mak
     assert info.acc[0] == pytest.approx([0.7, 0.8, 0.8, 0.8])
     assert info.acc[1] == pytest.approx([-np.inf, -np.inf, 0.75, 0.8])
     assert attainment_sentence(info).endswith("gets down to 10.0% ASR, and all draws to 30.0%.")
+    for edge, begins in zip(attainment_figure(info).data, (0.3, 0.1, 0.3), strict=True):
+        x, y = np.array(edge.x), np.array(edge.y)
+        assert (x[0], x[-1]) == pytest.approx((100 * begins, 100))
+        assert ((np.diff(x) == 0) | (np.diff(y) == 0)).all()  # a slope would promise what no draw reached
 
 
 def test_attainment_needs_two_draws(study: Study) -> None:
