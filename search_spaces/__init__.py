@@ -5,12 +5,14 @@ from __future__ import annotations
 from nad.errors import unknown_name
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 from search_spaces.nad import NAD
+from search_spaces.nad_steps import NAD_STEPS
 from search_spaces.nad_wide import NAD_WIDE
 
 __all__ = ["SPACES", "Control", "Domain", "Params", "Point", "SearchSpace", "get"]
 
 SPACES: dict[str, SearchSpace] = {
     "nad": NAD,
+    "nad-steps": NAD_STEPS,
     "nad-wide": NAD_WIDE,
 }
 

@@ -29,10 +29,12 @@ BETA_RANGE = (30.0, 3000.0)
 """Of the deepest layer; four times that for each layer above. The released code's 500, 1000 and 1000 lie inside."""
 EPOCHS_RANGE = (2, 20)
 """From where the published schedules first divide the learning rate to as many as the released code runs."""
+SCHEDULES = tuple(preset.schedule for preset in PRESETS.values())
+"""The published ones."""
 
 
-def suggest(trial: BaseTrial, domain: Domain) -> Point:
-    """A subset of the layers, a beta for each chosen one, schedule and Cutout of a preset, epochs, clean data."""
+def suggest(trial: BaseTrial, domain: Domain, schedules: tuple[str, ...] = SCHEDULES) -> Point:
+    """A subset of the layers, a beta for each chosen one, a schedule, Cutout of a preset, epochs, clean data."""
     betas = {
         layer: trial.suggest_float(f"beta_{layer}", *beta_range(layer, domain.layers), log=True)
         for layer in domain.layers
@@ -43,7 +45,7 @@ def suggest(trial: BaseTrial, domain: Domain) -> Point:
         erase=EraseConfig(
             layers=tuple(betas),
             betas=tuple(betas.values()),
-            schedule=trial.suggest_categorical("schedule", [preset.schedule for preset in PRESETS.values()]),
+            schedule=trial.suggest_categorical("schedule", schedules),
             cutout=trial.suggest_categorical("cutout", [preset.cutout for preset in PRESETS.values()]),
             epochs=trial.suggest_int("epochs", *EPOCHS_RANGE, log=True),
         ),

@@ -1,4 +1,4 @@
-"""The space `nad`, and beside it how attention is measured and how fast the student learns."""
+"""The space `nad-steps`, and beside it how attention is measured and how fast the student learns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from optuna.trial import BaseTrial
 
 from nad.attention import OPERATORS, Operator
 from nad.erase import EraseConfig
-from search_spaces import nad
+from search_spaces import nad, nad_steps
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 LR_RANGE = (0.01, 0.3)
@@ -17,8 +17,8 @@ POWERS = (1.0, 2.0, 4.0)
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
-    """As in `nad`; always the learning rate, and where a layer is distilled the map's operator and power too."""
-    point = nad.suggest(trial, domain)
+    """As in `nad-steps`; always the learning rate, and where a layer is distilled the map's operator and power too."""
+    point = nad_steps.suggest(trial, domain)
     erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))
     if erase.layers:
         operator = cast(Operator, trial.suggest_categorical("operator", OPERATORS))
@@ -27,8 +27,8 @@ def suggest(trial: BaseTrial, domain: Domain) -> Point:
 
 
 def controls(domain: Domain) -> tuple[Control, ...]:
-    """The controls of `nad`, at the published learning rate, operator and power."""
-    return tuple(Control(name, _as_published(params, domain)) for name, params in nad.controls(domain))
+    """The controls of `nad-steps`, at the published learning rate, operator and power."""
+    return tuple(Control(name, _as_published(params, domain)) for name, params in nad_steps.controls(domain))
 
 
 def _as_published(params: Params, domain: Domain) -> Params:
@@ -42,4 +42,4 @@ def distils(params: Params, layers: tuple[str, ...]) -> bool:
     return any(params[f"distil_{layer}"] for layer in layers)
 
 
-NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, clean_fractions=nad.CLEAN_FRACTIONS, version=2)
+NAD_WIDE = SearchSpace(suggest=suggest, controls=controls, clean_fractions=nad.CLEAN_FRACTIONS, version=3)

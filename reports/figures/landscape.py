@@ -1,7 +1,7 @@
-"""ASR over beta and clean fraction together.
+"""ASR over beta and clean fraction together: a contour, and over it the trials that it was drawn from.
 
-The clean fraction takes a handful of values, so a contour would draw scores between them that nothing measured: every
-trial is drawn as a point in the colour of its ASR instead.
+The clean fraction takes a handful of values. Within each, ASR is smoothed over beta; between two of them the contour
+is a straight line, and where no trial is near there is none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ from reports.wording import percent
 NAME, TITLE = "landscape", "Beta and clean data together"
 SPREAD = 0.32
 """How far trials of one clean fraction are spread to the side, so that they do not hide each other."""
+STEPS = 41
+BANDWIDTH = 0.07
+"""Standard deviation of the smoothing, as a share of the beta axis: half a decade of a range of two is 0.2 of it."""
+LEAST_WEIGHT = 0.6
+"""As much as one trial at a distance of one bandwidth; less, and the place stays empty."""
+LEAST_DISTILLED = 20
+"""Trials of a layer; with fewer the contour would be islands of one trial each."""
+LEVELS = 10
+"""Points of ASR between two lines of the contour."""
 
 
 class LandscapeInfo(NamedTuple):
@@ -35,6 +44,19 @@ class LandscapeInfo(NamedTuple):
     column: Floats
     aside: Floats
     slices: tuple[Slice, ...]
+
+    def contour(self, index: int) -> tuple[Floats, Floats] | None:
+        """One layer's smoothed ASR: places on the beta axis (steps,) and ASR (steps, fractions), with NaN.
+
+        None where too few trials distil the layer.
+        """
+        one = self.slices[index]
+        on = ~one.beta.absent
+        if on.sum() < LEAST_DISTILLED:
+            return None
+        places = np.linspace(one.axis.positions[on].min(), 1.0, STEPS)
+        columns = [on & (self.column == which) for which in range(len(self.fractions))]
+        return places, np.column_stack([smoothed(one.axis.positions[mask], self.asr[mask], places) for mask in columns])
 
 
 def landscape_info(study: Study) -> LandscapeInfo:
@@ -57,10 +79,36 @@ def landscape_info(study: Study) -> LandscapeInfo:
     )
 
 
+def smoothed(positions: Floats, scores: Floats, places: Floats) -> Floats:
+    """Mean of the scores near each place, weighted by a Gaussian of the distance; NaN where too little is near.
+
+    positions, scores: (n,); places: (m,).  Returns (m,). Source: Nadaraya 1964; Watson 1964.
+    """
+    weights = np.exp(-0.5 * ((places[:, None] - positions) / BANDWIDTH) ** 2)
+    total = weights.sum(axis=1)
+    return np.where(total >= LEAST_WEIGHT, weights @ scores / np.maximum(total, LEAST_WEIGHT), np.nan)
+
+
 def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
     """Clean fractions to the right, one layer's beta upwards, ASR as colour."""
     one, last = info.slices[index], len(LIGHT.ramp) - 1
     figure = go.Figure(layout=layout())
+    colours = [[step / last, colour] for step, colour in enumerate(reversed(LIGHT.ramp))]
+    if (contour := info.contour(index)) is not None:
+        places, asr = contour
+        figure.add_contour(
+            x=list(range(len(info.fractions))),
+            y=places.round(4),
+            z=[[None if np.isnan(value) else value for value in row] for row in (100 * asr).round(1)],
+            colorscale=colours,
+            zmin=0,
+            zmax=100,
+            contours={"start": LEVELS, "end": 100 - LEVELS, "size": LEVELS},
+            line={"width": 0},
+            opacity=0.35,
+            showscale=False,
+            hoverinfo="skip",
+        )
     figure.add_scatter(
         x=info.column + info.aside,
         y=one.axis.positions,
@@ -69,7 +117,7 @@ def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
             "color": 100 * info.asr,
             "cmin": 0,
             "cmax": 100,
-            "colorscale": [[step / last, colour] for step, colour in enumerate(reversed(LIGHT.ramp))],
+            "colorscale": colours,
             "size": 10,
             "colorbar": {
                 "title": {"text": "ASR", "side": "top", "font": {"size": 13}},
@@ -109,13 +157,17 @@ def landscape_exhibit(study: Study) -> Exhibit:
     )
     values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
     fractions = [info.fractions[int(column)] for column in info.column]
+    shading = (
+        " The shading is the mean ASR of the column’s trials with a beta near by, and a straight line between columns,"
+        " where nothing was measured."
+    )
+    drawn = any(info.contour(index) is not None for index in range(len(info.slices)))
     return Exhibit(
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial; where it stands within its column means nothing. No"
-        " contour is drawn: nothing"
-        " was measured between the columns.",
+        "Each point is one complete trial; where it stands within its column means nothing."
+        + (shading if drawn else ""),
         panels,
         {"trial": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},
         20.0,

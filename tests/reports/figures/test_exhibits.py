@@ -21,7 +21,7 @@ from reports.figures.fractions import fractions_info
 from reports.figures.hypervolume import HypervolumeInfo, hypervolume_figure, hypervolume_info
 from reports.figures.hypervolume import sentence as hypervolume_sentence
 from reports.figures.importances import importances_exhibit, importances_info
-from reports.figures.landscape import landscape_info
+from reports.figures.landscape import BANDWIDTH, landscape_figure, landscape_info, smoothed
 from reports.figures.parallel import parallel_figure, parallel_info
 from reports.figures.slices import slices_exhibit, slices_info
 from reports.figures.timeline import timeline_exhibit, timeline_info
@@ -176,6 +176,38 @@ def test_the_landscape_keeps_trials_within_their_column(study: Study) -> None:
     for share, column in zip(study.complete["params"], info.column, strict=True):
         assert info.fractions[int(column)] == f"{100 * share['clean_fraction']:g}%"
     assert np.abs(info.aside).max() < 0.5
+
+
+def test_the_contour_is_the_mean_of_what_is_near_and_empty_where_nothing_is() -> None:
+    positions, scores = np.array([0.2, 0.2, 0.8]), np.array([0.1, 0.5, 0.9])
+    found = smoothed(positions, scores, np.array([0.2, 0.2 + BANDWIDTH, 0.5, 0.8]))
+    near = np.exp(-0.5 * ((0.2 + BANDWIDTH - positions) / BANDWIDTH) ** 2)
+    np.testing.assert_allclose(found, [0.3, np.average(scores, weights=near), np.nan, 0.9], atol=1e-6)
+
+
+def test_the_contour_lies_under_the_trials_that_distil_the_layer(make_study: Make) -> None:
+    info = landscape_info(read_study(make_study(count=120)))
+    for index, one in enumerate(info.slices):
+        contour = info.contour(index)
+        assert contour is not None
+        places, asr = contour
+        assert asr.shape == (len(places), len(info.fractions))
+        on = ~one.beta.absent
+        nearest = np.abs(places[:, None] - one.axis.positions[on]).argmin(axis=0)
+        columns = info.column[on].astype(int)
+        assert np.isfinite(asr[nearest, columns]).mean() > 0.8, "next to a trial there is nearly always something"
+        for column in set(columns):
+            drawn = asr[:, column][np.isfinite(asr[:, column])]
+            own = info.asr[on][columns == column]
+            assert ((drawn >= own.min() - 1e-9) & (drawn <= own.max() + 1e-9)).all()
+        assert landscape_figure(info, index).data[0].type == "contour"
+
+
+def test_a_dozen_trials_have_no_contour(make_study: Make) -> None:
+    info = landscape_info(read_study(make_study(count=12)))
+    assert info.slices
+    assert {info.contour(index) for index in range(len(info.slices))} == {None}
+    assert {trace.type for trace in landscape_figure(info, 0).data} == {"scatter"}
 
 
 def test_parallel_lines_cross_every_axis_where_the_trial_stands(study: Study) -> None:
