@@ -1,0 +1,156 @@
+"""`python -m benchmarks.erase`: erases per hour of a study, against a loop as it is usually written.
+
+The same victim, teacher, clean images, settings and test images on both sides: the released code's betas, ten epochs.
+The usual loop (`benchmarks.usual_loop`) runs alone with one thread per core; the study runs one erase per core, with a
+look at the scores after each epoch and an evaluation at the end. In a study all trials see the same batches, so that a
+worker knows the teacher's attention after its first erase: `ours` makes every erase with a seed of its own, `study`
+repeats one. The last line is the same as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+
+from benchmarks.usual_loop import erase_as_usual
+from nad.data import fingerprint
+from nad.erase import PRESETS
+from nad.victim import VictimConfig
+from search_spaces import Point
+from study import engine
+from study.config import StudyConfig
+from study.folder import cache_folder
+from study.objective import Workload, describe_point, run_trial
+from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.progress import Display
+
+EPOCHS = 10
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Erases per hour of a study, against a loop as it is usually written."""
+
+    dataset: str = "fashion-m"
+    data_dir: Path | None = None
+    attack: str = "badnets"
+    clean_fraction: float = 0.05
+    seeds: int = 6
+    """Erases on either side."""
+
+
+def main(arguments: Arguments) -> None:
+    """Run both sides, and print their ratio."""
+    fraction = arguments.clean_fraction
+    config = StudyConfig(
+        attack=arguments.attack,
+        dataset=arguments.dataset,
+        data_dir=arguments.data_dir,
+        clean_fractions=(fraction,),
+        allow_weak_backdoor=True,
+    )
+    cache, display = cache_folder(None), Display(Console(stderr=True))
+    scenario = load_scenario(config, cache, display)
+    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    block = make_workload(config, scenario, victim, scenario.test)
+    point = Point(fraction, replace(PRESETS["code"], epochs=EPOCHS))
+    with engine.ray_session(cpus=CORES):
+        images = fingerprint(scenario.dataset)
+        workload = with_teachers({0: block}, [(0, fraction)], config, images, cache, display)[0]
+        seeds = list(range(arguments.seeds))
+        usual = []
+        with display.stage("usual loop", "erases") as step:
+            for seed in seeds:
+                usual.append(usual_erase(seed, workload, point))
+                step(len(usual), len(seeds))
+        described = describe_point(point)
+        ours = _in_parallel([(seed, described) for seed in seeds], workload, "ours", display)
+        # The first erase of each worker makes the teacher's maps; those after it find them.
+        known = _in_parallel([(0, described)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
+    sides = {"usual": Side(usual, 1), "ours": Side(ours, CORES), "study": Side(known, CORES)}
+    for name, side in sides.items():
+        ratio = side.per_hour / sides["usual"].per_hour
+        asr, acc = (f"{side.mean(score):.3f} ± {side.error(score):.3f}" for score in ("asr", "acc"))
+        print(f"{name:>5}: {ratio:.2f} times the erases per hour of the usual loop, ASR {asr}, ACC {acc}")
+    print(json.dumps({name: side.figures() for name, side in sides.items()}))
+
+
+Erased = dict[str, float]
+"""asr, acc: fractions; seconds: of the whole erase."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side did."""
+
+    erases: list[Erased]
+    at_once: int
+    """Erases that run beside each other."""
+
+    def mean(self, name: str) -> float:
+        return float(np.mean([erase[name] for erase in self.erases]))
+
+    def error(self, name: str) -> float:
+        """Standard error of the mean."""
+        return float(np.std([erase[name] for erase in self.erases], ddof=1) / np.sqrt(len(self.erases)))
+
+    @property
+    def per_hour(self) -> float:
+        return 3600 * self.at_once / self.mean("seconds")
+
+    def figures(self) -> dict[str, float]:
+        """For other programs."""
+        means = {name: self.mean(name) for name in ("asr", "acc")}
+        errors = {f"{name}_standard_error": self.error(name) for name in ("asr", "acc")}
+        return {name: round(value, 4) for name, value in {"per_hour": self.per_hour, **means, **errors}.items()}
+
+
+def usual_erase(seed: int, workload: Workload, point: Point) -> Erased:
+    """One erase as usual, alone on the machine."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(CORES)
+    device = torch.device("cpu")
+    student, teacher = (
+        workload.network(weights, device) for weights in (workload.victim, workload.teacher(point.clean_fraction))
+    )
+    started = time.perf_counter()
+    holdout, exam = workload.holdout(point.clean_fraction), workload.exam()
+    asr, acc = erase_as_usual(student, teacher, holdout, exam, point.erase, flip=workload.flip)
+    return {"asr": asr, "acc": acc, "seconds": time.perf_counter() - started}
+
+
+def our_erase(argument: tuple[int, dict[str, Any]], workload: Workload) -> Erased:
+    """One trial of a study."""
+    seed, described = argument
+    reports: list[dict[str, Any]] = []
+    started = time.perf_counter()
+    run_trial({"params": described, "seed": seed}, workload, lambda report: reports.append(dict(report)))
+    return {"asr": reports[-1]["asr"], "acc": reports[-1]["acc"], "seconds": time.perf_counter() - started}
+
+
+def _in_parallel(
+    arguments: list[tuple[int, dict[str, Any]]], workload: Workload, name: str, display: Display
+) -> list[Erased]:
+    """Our erases, one per core, in their order."""
+    with display.stage(name, "erases") as step:
+        done: list[int] = []
+
+        def count(index: int, _erased: Erased) -> None:
+            done.append(index)
+            step(len(done), len(arguments))
+
+        return engine.run_tasks(our_erase, arguments, payload=workload, on_done=count)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,109 @@
+"""`python -m benchmarks.memory`: memory of a worker over many erases.
+
+One worker process makes erase after erase with settings drawn from the space `nad`, but short ones, and says after each
+how much memory it holds. Counted is what belongs to it alone (Linux: RssAnon) and its whole resident set, in which the
+shared object store and the libraries' files are counted too. The last line is the same as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import tyro
+from rich.console import Console
+
+import search_spaces
+from nad.data import fingerprint
+from nad.victim import VictimConfig
+from search_spaces import Point
+from study import engine
+from study.config import StudyConfig
+from study.folder import cache_folder
+from study.objective import Workload, describe_point, run_trial
+from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.progress import Display
+
+EPOCHS = 2
+WARM_UP = 20
+"""Erases until a worker has met every clean fraction and Cutout; what it holds then is its size, not growth."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Memory of a worker over many erases."""
+
+    dataset: str = "fashion-m"
+    data_dir: Path | None = None
+    attack: str = "badnets"
+    clean_fractions: tuple[float, ...] = (0.01, 0.05)
+    victim_epochs: int = 16
+    erases: int = 200
+
+
+def main(arguments: Arguments) -> None:
+    """Run the erases, and print what the worker held."""
+    config = StudyConfig(
+        attack=arguments.attack,
+        dataset=arguments.dataset,
+        data_dir=arguments.data_dir,
+        clean_fractions=arguments.clean_fractions,
+        victim_epochs=arguments.victim_epochs,
+        allow_weak_backdoor=True,
+    )
+    cache, display = cache_folder(None), Display(Console(stderr=True))
+    scenario = load_scenario(config, cache, display)
+    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    block = make_workload(config, scenario, victim, scenario.validation)
+    held: list[dict[str, float]] = []
+    with engine.ray_session(cpus=1):
+        teachers = [(0, fraction) for fraction in config.fractions]
+        workload = with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]
+        with display.stage("erases", "erases") as step:
+
+            def keep(_index: int, memory: dict[str, float]) -> None:
+                held.append(memory)
+                step(len(held), arguments.erases)
+
+            points = [describe_point(point) for point in short_points(config, arguments.erases)]
+            engine.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
+    if len({memory["process"] for memory in held}) > 1:
+        raise SystemExit("the erases ran in more than one process: nothing to compare")
+    own = [memory["own"] for memory in held]
+    result = {
+        "erases": len(held),
+        "own_megabytes": round(max(own)),
+        "resident_megabytes": round(max(memory["resident"] for memory in held)),
+        "growth_megabytes": round(own[-1] - max(own[:WARM_UP])),
+    }
+    print(
+        f"a worker holds {result['own_megabytes']} MB of its own, {result['resident_megabytes']} MB with shared pages;"
+    )
+    print(f"{result['growth_megabytes']} MB more after erase {len(held)} than at most in the first {WARM_UP}")
+    print(json.dumps(result))
+
+
+def short_points(config: StudyConfig, count: int) -> list[Point]:
+    """Random points of the space, cut to a few epochs."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = search_spaces.get(config.space)
+    points = [space.suggest(study.ask(), config.domain) for _ in range(count)]
+    return [Point(fraction, replace(erase, epochs=EPOCHS)) for fraction, erase in points]
+
+
+def erase_and_weigh(described: dict[str, Any], workload: Workload) -> dict[str, float]:
+    """One trial of a study.  Returns the memory of this process in MB, and the process."""
+    run_trial({"params": described, "seed": 0}, workload, lambda _report: None)
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    kilobytes = {
+        name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value
+    }
+    return {"own": kilobytes["RssAnon"] / 1000, "resident": kilobytes["VmRSS"] / 1000, "process": float(os.getpid())}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
