@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 .PHONY: study test check lint types layers docs report slow lock
 
 study: $(READY)
-	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 28 --time-budget 5m --confirm 0
+	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
 
 test: $(READY)
 	$(BIN)/python -m pytest
