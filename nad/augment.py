@@ -27,17 +27,24 @@ class Augment:
         require_range("cutout", self.cutout, 0, 32)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """images: (batch, channel, height, width) uint8.  Returns the same shape and type, channels-last in memory."""
+        """images: (batch, channel, height, width) uint8.  Returns the same shape and type, channels-last in memory.
+
+        Drawn on the CPU from its generator, so that every device sees the same images; done where the images are.
+        """
         count, _, height, width = images.shape
+        device = images.device
         padded = F.pad(images, (self.pad,) * 4)
         rows = _offsets(count, 2 * self.pad + 1, generator) + torch.arange(height)
         columns = _offsets(count, 2 * self.pad + 1, generator) + torch.arange(width)
         if self.flip:
             mirrored = torch.rand(count, 1, generator=generator) < 0.5
             columns = torch.where(mirrored, columns.flip(1), columns)
-        picked = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        rows, columns = (places.to(device, non_blocking=True) for places in (rows, columns))
+        which = torch.arange(count, device=device)
+        picked = padded[which[:, None, None], :, rows[:, :, None], columns[:, None, :]]
         if self.cutout:
-            picked.masked_fill_(self._hole(count, height, width, generator)[..., None], 0)
+            hole = self._hole(count, height, width, generator).to(device, non_blocking=True)
+            picked.masked_fill_(hole[..., None], 0)
         return picked.permute(0, 3, 1, 2)
 
     def _hole(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:

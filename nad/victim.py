@@ -137,7 +137,8 @@ def _trained(
         network = models.make(model, scenario.dataset.classes, generator(scenario.seed, "victim", "weights")).to(device)
         started = time.perf_counter()
         batches = generator(scenario.seed, "victim", "batches")
-        for end in train(network, data, config, flip=scenario.dataset.flip, generator=batches, device=device):
+        flip = scenario.dataset.flip
+        for end in train(network, data, config, flip=flip, generator=batches, device=device, mixed_precision=True):
             if not math.isfinite(end.loss):
                 what = "the clean model" if attack is None else "the victim"
                 raise TrainingDiverged(f"{what}'s training diverged in epoch {end.epoch}; a lower lr may help")

@@ -138,7 +138,10 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
         report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc})
         return scores.acc
 
-    report({"final": True, **measure(config["params"], config["seed"], workload, watch)})
+    scores = measure(config["params"], config["seed"], workload, watch)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # this process stays for the next trial, and others may share the GPU
+    report({"final": True, **scores})
 
 
 def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None) -> dict[str, float]:
