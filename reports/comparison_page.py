@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from reports.answer import Answer, answer, unfinished
 from reports.comparison import (
+    FreshVolume,
     caveats,
     control_rows,
     facts_rows,
@@ -28,9 +30,12 @@ from reports.comparison_figures import (
     only,
     volumes_figure,
 )
+from reports.figures.groups import shares
 from reports.frame import whole_page
+from reports.frontier import front_order
 from reports.palette import DARK_SERIES, LIGHT_SERIES
 from reports.study_folder import Study
+from reports.trial_table import trial_costs
 
 
 class Entry(NamedTuple):
@@ -63,7 +68,7 @@ def render_comparison(studies: Sequence[Study]) -> str:
         "comparison.html",
         ["page.css", "comparison.css"],
         comparison_figures(studies),
-        {},
+        comparison_tables(studies),
         entries=entries,
         headline=headline(studies),
         caveats=tuple(caveats(studies)),
@@ -90,6 +95,55 @@ def comparison_figures(studies: Sequence[Study]) -> dict[str, go.Figure]:
     figures["hypervolumes"] = volumes_figure(names, volumes(studies))
     figures["growth"] = growth_figure(names, growth_info(studies))
     return figures
+
+
+def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]]]:
+    """What the figures show, as columns: every complete trial, each study's hypervolumes, and how they grew."""
+    trials = pd.concat(
+        [study.complete[["number", "asr", "acc"]].assign(study=study.name, front=False) for study in studies],
+        ignore_index=True,
+    )
+    start = 0
+    for study in studies:
+        trials.loc[[start + index for index in front_order(trial_costs(study.complete))], "front"] = True
+        start += len(study.complete)
+    rows = [
+        {
+            "study": study.name,
+            "complete trials": volume.trials,
+            "search": volume.search,
+            "search, as many trials as the shortest": volume.even,
+            **_fresh_columns(volume.fresh),
+        }
+        for study, volume in zip(studies, volumes(studies), strict=True)
+    ]
+    grown = [
+        (study.name, count, value)
+        for study, growth in zip(studies, growth_info(studies), strict=True)
+        for count, value in enumerate(growth.values, start=1)
+    ]
+    return {
+        "fronts": {
+            "study": list(trials["study"]),
+            "trial": [int(number) for number in trials["number"]],
+            "asr": shares(trials["asr"]),
+            "acc": shares(trials["acc"]),
+            "on the front": [bool(on) for on in trials["front"]],
+        },
+        "hypervolumes": {head: [row[head] for row in rows] for head in rows[0]},
+        "growth": {
+            "study": [name for name, _, _ in grown],
+            "complete trials": [count for _, count, _ in grown],
+            "hypervolume": shares(value for _, _, value in grown),
+        },
+    }
+
+
+def _fresh_columns(fresh: FreshVolume | None) -> dict[str, Any]:
+    """Hypervolume of the confirmed points on the test images; empty where there is none."""
+    low, high = fresh.bounds if fresh and fresh.bounds else ("", "")
+    mean, points, draws = (fresh.mean, fresh.points, fresh.draws) if fresh else ("", "", "")
+    return {"fresh draws, test": mean, "low": low, "high": high, "points": points, "draws": draws}
 
 
 def _measured_on(study: Study) -> str:

@@ -300,6 +300,10 @@ def test_every_panel_of_a_comparison_is_drawn_without_a_complaint(browser: Any, 
         assert len(view.texts(f"#plot-{panel} .legendtext")) == studies
     assert view.page.locator("#plot-panel-2 .scatterlayer .point").count() == 22 + 2
     assert view.page.locator("img").count() == 0
+    for name in ("fronts", "hypervolumes", "growth"):
+        with view.page.expect_download() as download:
+            view.page.locator(f"button[data-table={name}]").click()
+        assert download.value.suggested_filename == f"{name}.csv"
     glyph = "getComputedStyle(document.querySelector('.glyph.series-1')).color"
     line = "getComputedStyle(document.querySelector('#plot-panel-2 .js-line')).stroke"
     dark = view.page.evaluate(line)

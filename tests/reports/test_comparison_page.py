@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from test_page import HOSTILE, Parts, _hostile
 
 from reports.comparison import read_studies
-from reports.comparison_page import comparison_figures, render_comparison
+from reports.comparison_page import comparison_figures, comparison_tables, render_comparison
 from reports.study_folder import Study
 
 Make = Callable[..., Path]
@@ -70,6 +70,21 @@ def test_each_figure_has_its_place_and_each_place_its_figure(studies: tuple[Stud
     places = [attributes["id"] for _, attributes in parts.elements if "plot" in (attributes.get("class") or "").split()]
     assert places == [f"plot-{name}" for name in comparison_figures(studies)]
     assert len([place for place in places if "panel" in str(place)]) == 3
+
+
+def test_each_button_has_its_table_with_the_numbers_of_the_figure(studies: tuple[Study, ...]) -> None:
+    tables = comparison_tables(studies)
+    assert re.findall(r'data-table="([^"]+)"', render_comparison(studies)) == list(tables)
+    fronts = tables["fronts"]
+    assert len(fronts["trial"]) == sum(len(study.complete) for study in studies)
+    rows = zip(fronts["study"], fronts["asr"], fronts["acc"], fronts["on the front"], strict=True)
+    for name, asr, acc, on_front in list(rows):
+        same = [row for row in zip(fronts["study"], fronts["asr"], fronts["acc"], strict=True) if row[0] == name]
+        beaten = any(a <= asr and c >= acc and (a, c) != (asr, acc) for _, a, c in same)
+        assert not (on_front and beaten)
+    assert tables["hypervolumes"]["complete trials"] == [len(study.complete) for study in studies]
+    last = dict(zip(tables["growth"]["study"], tables["growth"]["hypervolume"], strict=True))
+    assert list(last.values()) == pytest.approx(tables["hypervolumes"]["search"], abs=1e-5)
 
 
 def test_studies_of_one_attack_and_data_set_need_no_panels(make_study: Make) -> None:
