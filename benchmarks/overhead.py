@@ -1,37 +1,78 @@
-"""`python -m benchmarks.overhead DIR`: seconds of each trial of a study that were neither training nor evaluating.
+"""`python -m benchmarks.overhead [DIR]`: what a study costs beside training and evaluating.
 
-Wall time of a trial in Optuna's record, from being asked to being told, less what its worker spent in training and
-evaluation. The first trial of each worker includes its start. The last line is the same as one JSON object.
+Overhead of a trial: its wall time in Optuna's record, from being asked to being told, less what its worker spent in
+training and evaluation. The first trial of each worker includes its start.
+
+With the folder of a finished study, its trials are looked at. Without one, a small study is run for it: first once, so
+that images, victim and teachers are in the cache, then once more under another name; of that one the start-up is given
+too, from the launch of the command to the first trial (in whole seconds, as the record has them). The last line is the
+same as one JSON object.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+import tyro
+
+STUDY = "--attack badnets --victim-epochs 2 --allow-weak-backdoor --clean-fractions 0.01 --confirm 0"
 
 
-def overheads(trials: pd.DataFrame) -> pd.Series[float]:
-    """Seconds per complete trial, in order of their start."""
+@dataclass(frozen=True)
+class Arguments:
+    """What a study costs beside training and evaluating."""
+
+    directory: Annotated[Path | None, tyro.conf.Positional] = None
+    """The folder of a finished study; without one, a small study is run."""
+    trials: int = 40
+    """Of the study that is run."""
+
+
+def main(arguments: Arguments) -> None:
+    """Measure, and print."""
+    if arguments.directory is not None:
+        result = overhead(pd.read_csv(arguments.directory / "trials.csv"))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _study(folder, "first", 1)
+            launched = time.time()
+            trials = _study(folder, "second", arguments.trials)
+        started = datetime.fromisoformat(trials["started"].min()).timestamp()
+        result = overhead(trials) | {"start_up": max(round(started - launched), 0)}
+    print(f"overhead of {result['trials']} trials: median {result['median']} s, largest {result['max']} s,")
+    print(f"largest but for the two that started a worker {result['max_after_start']} s")
+    if "start_up" in result:
+        print(f"the first trial started {result['start_up']} s after the launch")
+    print(json.dumps(result))
+
+
+def overhead(trials: pd.DataFrame) -> dict[str, float]:
+    """Seconds per complete trial that were neither training nor evaluating."""
     complete = trials[trials["state"] == "COMPLETE"].sort_values("started")
-    return complete["seconds"] - complete["compute_seconds"]
-
-
-def main(directory: Path) -> None:
-    """Print the overhead of a study's trials."""
-    seconds = overheads(pd.read_csv(directory / "trials.csv"))
-    result = {
+    seconds = complete["seconds"] - complete["compute_seconds"]
+    return {
         "trials": len(seconds),
         "median": round(float(seconds.median()), 3),
         "max": round(float(seconds.max()), 3),
         "max_after_start": round(float(seconds.sort_values().iloc[:-2].max()), 3),
     }
-    print(f"overhead of {result['trials']} trials: median {result['median']} s, largest {result['max']} s,")
-    print(f"largest but for the two that started a worker {result['max_after_start']} s")
-    print(json.dumps(result))
+
+
+def _study(folder: str, name: str, trials: int) -> pd.DataFrame:
+    """Run a study in a process of its own.  Returns its trials."""
+    options = [*STUDY.split(), "--output", folder, "--name", name, "--trials", str(trials)]
+    subprocess.run([sys.executable, "-m", "study.run", *options], check=True, stdout=subprocess.DEVNULL)
+    return pd.read_csv(Path(folder, name, "trials.csv"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(tyro.cli(Arguments))

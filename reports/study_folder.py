@@ -60,6 +60,7 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "victim": {"asr": NUMBER, "acc": NUMBER},
     "wanted_trials": int,
     "seconds": dict,
+    "energy_kwh": (*NUMBER, type(None)),
     "max_acc_drop": NUMBER,
     "front": list,
     "controls": list,
@@ -214,7 +215,7 @@ def read_study(directory: Path) -> Study:
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
-    summary = read_json(path)
+    summary = {"energy_kwh": None, **read_json(path)}  # older folders do not have it
     require_keys(path, summary, SUMMARY_KEYS)
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
     scores = {"victim": summary["victim"]}

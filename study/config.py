@@ -60,7 +60,7 @@ class StudyConfig:
     """Study a victim whose backdoor did not take all the same."""
 
     space: str = "nad"
-    """What may vary: nad (layers, betas, schedule, epochs, clean data); nad-steps adds the batch size, nad-wide more."""
+    """What may vary: nad (layers, betas, schedule, epochs, clean data); nad-steps adds batch size, nad-wide more."""
     clean_fractions: tuple[float, ...] | None = None
     """Shares of the training set that the defender may own. Default: the space's (0.01 0.05 0.1 0.2)."""
     sampler: str = "tpe"

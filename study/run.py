@@ -34,6 +34,7 @@ from study import confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
+from study.energy import EnergyMeter
 from study.folder import cache_folder, open_folder
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
@@ -89,7 +90,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
         provenance.require_same_victim(study, state_digest(victim.state))
-        clock = Clock(study, started)
+        clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
         others = int((scenario.dataset.test.labels != scenario.attack.target).sum())
@@ -101,7 +102,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             records.write_parquet(folder.parquet, table)
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
-            summary = {**known, "seconds": clock.read(), **found}
+            summary = {**known, "seconds": clock.read(), "energy_kwh": meter.read(), **found}
             records.write_json(folder.summary, summary)
             return summary
 

@@ -180,6 +180,15 @@ def test_every_link_within_the_page_has_its_target(make_study: Make) -> None:
     assert labelled <= set(ids)
 
 
+@pytest.mark.parametrize(("energy", "words"), [(0.01234, "0.0123 kWh, processors only"), (None, "not known")])
+def test_energy_is_told_where_it_is_known(make_study: Make, energy: float | None, words: str) -> None:
+    def change(_rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary["energy_kwh"] = energy
+
+    text = Parts(render(read_study(make_study(change=change)))).text
+    assert words in text[text.index("energy") :]
+
+
 def test_the_picture_has_its_size_and_a_text_for_those_who_do_not_see_it(make_study: Make) -> None:
     (image,) = Parts(render(read_study(make_study()))).all("img")
     assert (image["width"], image["height"]) == ("768", "288")

@@ -1,0 +1,51 @@
+"""Energy of a study over all its runs, kept in its record, where the kernel counts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+COUNTERS = Path("/sys/class/powercap")
+"""One folder per processor package on Linux, Intel's and AMD's alike; most systems let only root read them."""
+_ATTRIBUTE = "joules"
+_JOULES_PER_KWH = 3.6e6
+
+
+class EnergyMeter:
+    """Adds what this machine's processors use during this run, for whatever runs on them, to that of earlier runs.
+
+    Memory, GPUs and other machines are not counted. Where the counters cannot be read in one of the runs, the study's
+    energy is not known.
+    """
+
+    def __init__(self, study: optuna.Study, counters: Path = COUNTERS) -> None:
+        self._study = study
+        self._packages = sorted(counters.glob("intel-rapl:[0-9]"))
+        self._last = self._counts()
+        known = study.user_attrs.get(_ATTRIBUTE, 0.0)
+        self._joules = None if known is None or self._last is None else float(known)
+
+    def read(self) -> float | None:
+        """kWh so far, recorded, or None; to be called often enough: a counter starts again every 20 minutes or more."""
+        counts = self._counts()
+        if self._joules is not None and self._last is not None and counts is not None:
+            used = ((now - before) % span for (now, span), (before, _) in zip(counts, self._last, strict=True))
+            self._joules += sum(used) / 1e6
+        else:
+            self._joules = None
+        self._last = counts
+        self._study.set_user_attr(_ATTRIBUTE, self._joules)
+        return None if self._joules is None else round(self._joules / _JOULES_PER_KWH, 6)
+
+    def _counts(self) -> list[tuple[int, int]] | None:
+        """Of each package the microjoules on its counter, and where that starts again; None where they are hidden."""
+        try:
+            found = [(_number(one / "energy_uj"), _number(one / "max_energy_range_uj") + 1) for one in self._packages]
+        except (OSError, ValueError):
+            return None
+        return found or None
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text(encoding="ascii"))
