@@ -64,7 +64,7 @@ class StudyConfig:
     clean_fractions: tuple[float, ...] | None = None
     """Shares of the training set that the defender may own. Default: the space's (0.01 0.05 0.1 0.2)."""
     sampler: str = "tpe"
-    """Optuna's sampler: tpe, nsga2 or random."""
+    """How settings are proposed: tpe, gp, nsga2, quasi-random or random."""
     trials: int = 24
     """The wanted number of complete trials, controls included."""
     time_budget: str | None = None
