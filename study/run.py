@@ -101,7 +101,8 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             records.write_parquet(folder.parquet, table)
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
-            summary = {**known, "seconds": clock.read(), **found}
+            stopped = records.stopped(study, config.trials) if config.until_converged else None
+            summary = {**known, "seconds": clock.read(), **found, "stopped": stopped}
             records.write_json(folder.summary, summary)
             return summary
 
@@ -137,7 +138,8 @@ def search(
     display: Display,
     write_records: Callable[[], object],
 ) -> None:
-    """Run trials until the wanted number is complete or the time budget is over; keep the files up to date.
+    """Run trials until the wanted number is complete, the time budget is over, or, where that is asked for, the front
+    has stopped growing; keep the files up to date.
 
     The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
     """
@@ -165,6 +167,7 @@ def search(
             config.trials,
             seed=config.seed,
             constraints=lambda scores: {"acc_drop": victim_acc - scores["acc"] - config.max_acc_drop},
+            enough=(lambda: records.converged(study) is not None) if config.until_converged else None,
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )
@@ -176,6 +179,8 @@ def search(
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
         )
+    if config.until_converged and (why := records.stopped(study, config.trials)):
+        display.say(why)
 
 
 def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:

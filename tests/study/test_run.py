@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 import search_spaces
 from nad.evaluation import Scores
 from nad.models import distillation_layers
+from reports import convergence
 from search_spaces import Domain
 from study import engine
 from study.run import main
@@ -188,6 +189,30 @@ def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path
     assert 0 < found["trials"]["complete"] < 500
     assert found["trials"]["running"] == 0
     assert "unfinished" in (tmp_path / "badnets-folder" / "report.html").read_text()
+
+
+def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
+    options, finished, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
+    monkeypatch.setattr(convergence, "LEAST_RECENT", 3)
+    shutil.copytree(finished, tmp_path / "s")
+    again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([*again, "--until-converged"]) == 0
+        found = summary(tmp_path / "s")
+        done = found["trials"]["complete"]
+        assert 8 <= done < 90
+        assert f"stopped by itself after {done} complete trials" in found["stopped"]
+        assert found["stopped"] in capsys.readouterr().out
+        for file in ("report.html", "summary.md"):
+            text = (tmp_path / "s" / file).read_text()
+            assert found["stopped"] in text
+            assert "unfinished" not in text
+    assert main([*again[:-6], "--trials", str(done + 1), *again[-4:]]) == 0
+    assert summary(tmp_path / "s")["trials"]["complete"] == done + 1
+    assert summary(tmp_path / "s")["stopped"] is None
 
 
 def test_two_commands_of_the_readme_exist():
