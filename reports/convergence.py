@@ -1,4 +1,4 @@
-"""When a search has run flat: one rule for the study that stops by itself, one share for what the report says of any."""
+"""When a search has run flat: the rule by which a study stops by itself, and the share that the report goes by."""
 
 from __future__ import annotations
 

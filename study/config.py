@@ -70,8 +70,10 @@ class StudyConfig:
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
     until_converged: bool = False
-    """Stop before --trials when the front has stopped growing: when, of at least 20 complete trials, the last third (ten
-    at least) added less than 1% to its hypervolume. The same command then starts no more; without this it goes on."""
+    """Stop before --trials when the front has stopped growing: when, of at least 20 complete trials, the last third
+    (ten at least) added less than 1% to its hypervolume. The same command then starts no more trials."""
+    warm_start: tuple[Path, ...] = ()
+    """Folders of earlier studies, whose ten best settings are asked right after the controls; scores are not copied."""
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3

@@ -22,8 +22,8 @@ from reports.objectives import OBJECTIVES, Floats, costs
 
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 _COLUMNS = (
-    *("number", "state", "control", *SCORES, "replicate", "seed", "started", "seconds", "compute_seconds"),
-    *("host", "error", "traceback", "curve"),
+    *("number", "state", "control", "warm_start", *SCORES, "replicate", "seed", "started", "seconds"),
+    *("compute_seconds", "host", "error", "traceback", "curve"),
 )
 _TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromkeys(
     (*SCORES, "seconds", "compute_seconds"), pa.float64()

@@ -40,6 +40,7 @@ from study.preparation import PICTURES, load_scenario, make_workload, prepare_vi
 from study.progress import Display, TrialBoard
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
+from study.warm_start import EarlierPoint, warm_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +79,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     started = time.monotonic()
     cache = cache_folder(config.cache)
     recipe = VictimConfig(epochs=config.victim_epochs)
+    earlier = earlier_points(config, display)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
         identity = provenance.identity(config, scenario, recipe)
@@ -101,8 +103,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             records.write_parquet(folder.parquet, table)
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
-            stopped = records.stopped(study, config.trials) if config.until_converged else None
-            summary = {**known, "seconds": clock.read(), **found, "stopped": stopped}
+            summary = {**known, "seconds": clock.read(), **found, "stopped": stopped(config, study)}
             records.write_json(folder.summary, summary)
             return summary
 
@@ -114,7 +115,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
                 with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, display, write_records)
+                    search(config, study, workload, victim.scores.acc, earlier, display, write_records)
             finally:
                 write_records()
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
@@ -135,6 +136,7 @@ def search(
     study: optuna.Study,
     workload: Workload,
     victim_acc: float,
+    earlier: Sequence[EarlierPoint],
     display: Display,
     write_records: Callable[[], object],
 ) -> None:
@@ -147,6 +149,8 @@ def search(
     domain = config.domain
     for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
+    for point in earlier:
+        enqueue(study, point.params, {"warm_start": point.study})
     budget = config.budget_seconds
     board = TrialBoard.of(study)
     with display.stage("trials", "done", lambda: str(board)) as step:
@@ -179,8 +183,25 @@ def search(
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
         )
-    if config.until_converged and (why := records.stopped(study, config.trials)):
+    if why := stopped(config, study):
         display.say(why)
+
+
+def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoint]:
+    """The settings that --warm-start brings, after a line about them.
+
+    Raises: ConfigError for a folder that holds no study.
+    """
+    if not config.warm_start:
+        return ()
+    found = warm_start(config.warm_start, config.directory, search_spaces.get(config.space), config.domain)
+    display.say(str(found))
+    return found.points
+
+
+def stopped(config: StudyConfig, study: optuna.Study) -> str | None:
+    """One sentence where --until-converged has ended the search."""
+    return records.stopped(study, config.trials) if config.until_converged else None
 
 
 def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:

@@ -215,6 +215,30 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
     assert summary(tmp_path / "s")["stopped"] is None
 
 
+def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(options, finished, tmp_path, capsys):
+    again = [*options, "--output", str(tmp_path), "--name", "next", "--warm-start", str(finished)]
+    best = [point["params"] for point in summary(finished)["front"]]
+    for trials in ("6", "7"):
+        assert main([*again, "--trials", trials]) == 0
+        assert "warm start: settings of earlier studies that are asked once" in capsys.readouterr().out
+    rows = table(tmp_path / "next").sort_values("number")
+    controls = int(rows["control"].notna().sum())
+    assert list(rows["warm_start"].dropna().unique()) == ["s"]
+    warm = rows[rows["warm_start"].notna()]
+    assert list(warm["number"]) == list(range(controls, controls + len(warm)))
+    params = [name for name in rows if name.startswith("params_")]
+    assert not warm.duplicated(params).any()
+    control_points = [control["params"] for control in summary(finished)["controls"]]
+    for setting in (setting for setting in best if setting not in control_points):
+        assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
+
+
+def test_warm_start_from_a_folder_without_a_study_is_refused_before_anything_is_made(options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--output", str(tmp_path), "--warm-start", str(tmp_path / "none"))
+    assert f"--warm-start: there is no folder '{tmp_path}/none'" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_commands_of_the_readme_exist():
     for module in ("study.run", "reports.build"):
         done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
