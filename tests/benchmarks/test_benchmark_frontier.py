@@ -16,7 +16,7 @@ from optuna.trial import FixedTrial, TrialState
 
 import search_spaces
 from benchmarks import frontier
-from benchmarks.frontier import Arguments, Table, distances, growth, place, reached, read_table, replay
+from benchmarks.frontier import Arguments, Table, distances, growth, place, reached, read_table, recommended, replay
 from nad.models import distillation_layers
 from reports.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
@@ -160,14 +160,25 @@ def test_target_is_timed_by_the_first_trial_that_reaches_it() -> None:
     assert [reached(curve, target) for target in (0.1, 0.4, 0.5, 0.7)] == [1, 2, 4, math.inf]
 
 
+def test_recommended_trial_is_the_lowest_asr_that_keeps_enough_accuracy(table: Table) -> None:
+    rows = replay(table, make_sampler("random", 2), len(table.params)).rows
+    lowest = recommended(table, rows)
+    allowed = [asr for asr, acc in table.scores if acc >= VICTIM_ACC - MAX_ACC_DROP]
+    assert 0 < len(allowed) < len(rows)
+    assert lowest[-1] == min(allowed)
+    first = next(at for at, row in enumerate(rows) if table.scores[row, 1] >= VICTIM_ACC - MAX_ACC_DROP)
+    assert np.isinf(lowest[:first]).all()
+    assert lowest[first] == table.scores[rows[first], 0]
+
+
 def test_last_line_is_the_same_as_json(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert frontier.main(Arguments(table=path, seeds=3, trials=12, samplers=("tpe",))) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     found = json.loads(last)
-    assert list(found["samplers"]) == ["random", "tpe"]
+    assert list(found["samplers"]) == ["random", "tpe", "tpe, no floor"]
     assert found["samplers"]["tpe"]["hypervolume"].keys() == {"10"}
     for name, figures in found["samplers"].items():
-        row = next(line for line in lines if line.startswith(name))
+        row = next(line for line in lines if line.startswith(f"{name}  "))
         assert all(f"{value:.4f}" in row for value in figures["hypervolume"]["10"])
 
 
