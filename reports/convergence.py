@@ -9,9 +9,8 @@ from reports.objectives import Floats
 
 FLAT = 0.01
 """A search whose last trials added less than this share of the hypervolume has run flat."""
-LEAST_TRIALS = 20
-"""Complete trials before which no search is called flat: the controls are among them, and a sampler's first draws."""
-LEAST_RECENT = 10
+LEAST_TRIALS = 30
+"""Complete trials before which no search stops by itself: the controls are among them, and a sampler's first draws."""
 
 
 class Plateau(NamedTuple):
@@ -30,12 +29,13 @@ class Plateau(NamedTuple):
 
 
 def plateau(costs: Floats) -> Plateau | None:
-    """Whether the last third of the trials, ten at least, added less than 1% of the hypervolume; None where it did not.
+    """Whether the last half of the trials added less than 1% of the hypervolume; None where it added more.
 
-    costs: (n, 2) of complete trials, in the order they finished.  Never with fewer than 20, or at a hypervolume of 0.
+    A third of them is too few: a sampler that works on one end of the front lets the hypervolume rest for ten trials.
+    costs: (n, 2) of complete trials, in the order they finished.  Never with fewer than 30, or at a hypervolume of 0.
     """
     count = len(costs)
-    recent = max(LEAST_RECENT, count // 3)
+    recent = count // 2
     if count < LEAST_TRIALS:
         return None
     last = hypervolume(costs)

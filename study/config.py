@@ -16,6 +16,7 @@ from nad import models
 from nad.attacks import ATTACKS
 from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
+from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study.storage import SAMPLERS
 
@@ -70,8 +71,8 @@ class StudyConfig:
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
     until_converged: bool = False
-    """Stop before --trials when the front has stopped growing: when, of at least 20 complete trials, the last third
-    (ten at least) added less than 1% to its hypervolume. The same command then starts no more trials."""
+    """Stop before --trials when the front has stopped growing: when, of at least 30 complete trials, the last half
+    added less than 1% to its hypervolume. The same command then starts no more trials."""
     warm_start: tuple[Path, ...] = ()
     """Folders of earlier studies, whose ten best settings are asked right after the controls; scores are not copied."""
     max_acc_drop: float = 0.03
@@ -124,6 +125,11 @@ class StudyConfig:
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"--name {self.name!r} must be letters, digits, dots, dashes and underscores, at most 100"
+            )
+        if self.until_converged and self.trials <= LEAST_TRIALS:
+            raise ConfigError(
+                f"--until-converged cannot stop a study before {LEAST_TRIALS} trials are complete, and --trials"
+                f" {self.trials} ends it by then; give a higher limit, such as --trials 200"
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
 

@@ -21,18 +21,15 @@ def flat_after(rising: int, count: int) -> Floats:
 @pytest.mark.parametrize(
     ("rising", "count", "recent"),
     [
-        (10, 19, None),  # too few to say
-        (10, 20, 10),
-        (11, 20, None),  # the eleventh is among the last ten
-        (11, 21, 10),
-        (20, 30, 10),
-        (40, 59, 19),
-        (41, 59, None),
-        (41, 60, None),
-        (40, 60, 20),
+        (10, 29, None),  # too few to say
+        (15, 30, 15),
+        (16, 30, None),  # the sixteenth is among the last fifteen
+        (16, 31, 15),
+        (30, 60, 30),
+        (31, 60, None),
     ],
 )
-def test_search_is_flat_when_its_last_third_or_ten_added_nothing(rising: int, count: int, recent: int | None) -> None:
+def test_search_is_flat_when_its_last_half_added_nothing(rising: int, count: int, recent: int | None) -> None:
     found = plateau(flat_after(rising, count))
     assert (found and found.recent) == recent
     if found:
@@ -41,13 +38,13 @@ def test_search_is_flat_when_its_last_third_or_ten_added_nothing(rising: int, co
 
 @pytest.mark.parametrize(("before", "is_flat"), [(0.4949, False), (0.4951, True)])
 def test_one_percent_of_the_hypervolume_is_what_counts(before: float, is_flat: bool) -> None:
-    costs = reaching(*[before] * 10, *[0.1] * 9, 0.5)
+    costs = reaching(*[before] * 15, *[0.1] * 14, 0.5)
     assert (plateau(costs) is not None) == is_flat
 
 
 def test_order_of_the_trials_counts() -> None:
-    assert plateau(flat_after(10, 20)) is not None
-    assert plateau(flat_after(10, 20)[::-1]) is None
+    assert plateau(flat_after(15, 30)) is not None
+    assert plateau(flat_after(15, 30)[::-1]) is None
 
 
 def test_nothing_dominated_is_not_flat() -> None:
@@ -55,7 +52,7 @@ def test_nothing_dominated_is_not_flat() -> None:
 
 
 def test_sentence_says_when_and_why() -> None:
-    assert str(plateau(reaching(*[0.497] * 14, *[0.5] * 10))) == (
-        "The study stopped by itself after 24 complete trials, because the last 10 added 0.0030 to a hypervolume of"
+    assert str(plateau(reaching(*[0.497] * 20, *[0.5] * 20))) == (
+        "The study stopped by itself after 40 complete trials, because the last 20 added 0.0030 to a hypervolume of"
         " 0.5000, less than 1%."
     )

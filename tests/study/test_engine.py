@@ -200,7 +200,7 @@ def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: 
         return converged(study) is not None
 
     first = run(200, enough=enough)
-    assert 20 <= first < 200
+    assert 30 <= first < 200
     assert converged(study).trials == first
     assert states(study) == {"COMPLETE": first}
     assert run(200, enough=enough) == first

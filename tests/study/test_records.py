@@ -91,14 +91,14 @@ def study_of(finished_after: list[int], best: int) -> optuna.Study:
 
 
 def test_search_is_judged_by_the_order_in_which_its_trials_finished():
-    backwards = list(range(24, 0, -1))
-    assert converged(study_of(backwards, best=2)).trials == 24
-    assert converged(study_of(backwards, best=23)) is None
+    backwards = list(range(34, 0, -1))
+    assert converged(study_of(backwards, best=2)).trials == 34
+    assert converged(study_of(backwards, best=33)) is None
 
 
 def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself():
-    study = study_of(list(range(24)), best=2)
-    assert "after 24 complete trials" in stopped(study, wanted=60)
-    assert stopped(study, wanted=24) is None
+    study = study_of(list(range(34)), best=2)
+    assert "after 34 complete trials" in stopped(study, wanted=60)
+    assert stopped(study, wanted=34) is None
     study.ask()
     assert stopped(study, wanted=60) is None

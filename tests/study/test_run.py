@@ -195,7 +195,6 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
     options, finished, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
-    monkeypatch.setattr(convergence, "LEAST_RECENT", 3)
     shutil.copytree(finished, tmp_path / "s")
     again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
     for _ in range(2):
