@@ -168,7 +168,7 @@ def unfinished(study: Study) -> str | None:
     """One sentence about a study that still has trials to run, or None for a finished one."""
     done, wanted = len(study.complete), study.summary["wanted_trials"]
     running = study.count("RUNNING")
-    if done >= wanted and running == 0:
+    if running == 0 and (done >= wanted or study.stopped):
         return None
     still = f", {running} running" if running else ""
     return (

@@ -164,6 +164,12 @@ class Study:
         return str(self.summary["study"])
 
     @property
+    def stopped(self) -> str | None:
+        """One sentence about a search that stopped by itself before it had all wanted trials."""
+        why: str | None = self.summary.get("stopped")
+        return why
+
+    @property
     def confirmed(self) -> dict[int, Point]:
         """The trials that have test scores, by number."""
         points = (*self.front, *self.controls, *([self.recommended] if self.recommended else []))
@@ -217,6 +223,8 @@ def read_study(directory: Path) -> Study:
 def _read_summary(path: Path) -> dict[str, Any]:
     summary = {"energy_kwh": None, **read_json(path)}  # older folders do not have it
     require_keys(path, summary, SUMMARY_KEYS)
+    if "stopped" in summary:  # studies from before it have none
+        require_keys(path, summary, {"stopped": (str, type(None))})
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
     scores = {"victim": summary["victim"]}
     for index, point in enumerate(summary["front"]):

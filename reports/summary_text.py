@@ -31,6 +31,8 @@ def _parts(study: Study) -> Iterator[str]:
     warning = unfinished(study)
     if warning:
         yield f"**{escaped(warning)}**"
+    if study.stopped:
+        yield escaped(study.stopped)
     yield "## The answer"
     yield escaped(found.headline)
     yield from (escaped(reason) for reason in found.reasons)

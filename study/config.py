@@ -16,6 +16,7 @@ from nad import models
 from nad.attacks import ATTACKS
 from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
+from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study.storage import SAMPLERS
 
@@ -64,11 +65,16 @@ class StudyConfig:
     clean_fractions: tuple[float, ...] | None = None
     """Shares of the training set that the defender may own. Default: the space's (0.01 0.05 0.1 0.2)."""
     sampler: str = "tpe"
-    """Optuna's sampler: tpe, nsga2 or random."""
+    """How settings are proposed: tpe, gp, nsga2, quasi-random or random."""
     trials: int = 24
     """The wanted number of complete trials, controls included."""
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
+    until_converged: bool = False
+    """Stop before --trials when the front has stopped growing: when, of at least 30 complete trials, the last half
+    added less than 1% to its hypervolume. The same command then starts no more trials."""
+    warm_start: tuple[Path, ...] = ()
+    """Folders of earlier studies, whose ten best settings are asked right after the controls; scores are not copied."""
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3
@@ -119,6 +125,11 @@ class StudyConfig:
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"--name {self.name!r} must be letters, digits, dots, dashes and underscores, at most 100"
+            )
+        if self.until_converged and self.trials <= LEAST_TRIALS:
+            raise ConfigError(
+                f"--until-converged cannot stop a study before {LEAST_TRIALS} trials are complete, and --trials"
+                f" {self.trials} ends it by then; give a higher limit, such as --trials 200"
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
 

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
 from nad.errors import NadError
+from reports.convergence import Plateau, plateau
 from reports.frontier import constrained_pick, front_order, hypervolume
 from reports.objectives import OBJECTIVES, Floats, costs
 
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 _COLUMNS = (
-    *("number", "state", "control", *SCORES, "replicate", "seed", "started", "seconds", "compute_seconds"),
-    *("host", "error", "traceback", "curve"),
+    *("number", "state", "control", "warm_start", *SCORES, "replicate", "seed", "started", "seconds"),
+    *("compute_seconds", "host", "error", "traceback", "curve"),
 )
 _TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromkeys(
     (*SCORES, "seconds", "compute_seconds"), pa.float64()
@@ -105,6 +106,22 @@ def results(
         "recommended": None if pick is None else recommended(complete[pick]),
         "recommended_why": why,
     }
+
+
+def stopped(study: optuna.Study, wanted: int) -> str | None:
+    """One sentence where the search has stopped growing before it had the wanted number of complete trials."""
+    counts = _counts(study)
+    if counts["running"] or counts["complete"] >= wanted:
+        return None
+    found = converged(study)
+    return None if found is None else str(found)
+
+
+def converged(study: optuna.Study) -> Plateau | None:
+    """Whether the front has stopped growing, by the order in which trials finished: workers run side by side."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ordered = sorted(complete, key=lambda trial: (trial.datetime_complete, trial.number))
+    return plateau(costs(np.array([trial.values for trial in ordered], dtype=float).reshape(-1, len(OBJECTIVES))))
 
 
 def _why(pick: int | None, victim_acc: float, max_acc_drop: float) -> str:

@@ -41,6 +41,7 @@ from study.preparation import PICTURES, load_scenario, make_workload, prepare_vi
 from study.progress import Display, TrialBoard
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
+from study.warm_start import EarlierPoint, warm_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +80,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     started = time.monotonic()
     cache = cache_folder(config.cache)
     recipe = VictimConfig(epochs=config.victim_epochs)
+    earlier = earlier_points(config, display)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
         identity = provenance.identity(config, scenario, recipe)
@@ -102,7 +104,13 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             records.write_parquet(folder.parquet, table)
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
-            summary = {**known, "seconds": clock.read(), "energy_kwh": meter.read(), **found}
+            summary = {
+                **known,
+                "seconds": clock.read(),
+                "energy_kwh": meter.read(),
+                **found,
+                "stopped": stopped(config, study),
+            }
             records.write_json(folder.summary, summary)
             return summary
 
@@ -114,7 +122,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
                 with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, display, write_records)
+                    search(config, study, workload, victim.scores.acc, earlier, display, write_records)
             finally:
                 write_records()
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
@@ -135,10 +143,12 @@ def search(
     study: optuna.Study,
     workload: Workload,
     victim_acc: float,
+    earlier: Sequence[EarlierPoint],
     display: Display,
     write_records: Callable[[], object],
 ) -> None:
-    """Run trials until the wanted number is complete or the time budget is over; keep the files up to date.
+    """Run trials until the wanted number is complete, the time budget is over, or, where that is asked for, the front
+    has stopped growing; keep the files up to date.
 
     The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
     """
@@ -146,6 +156,8 @@ def search(
     domain = config.domain
     for name, params in space.controls(domain):
         enqueue(study, params, {"control": name})
+    for point in earlier:
+        enqueue(study, point.params, {"warm_start": point.study})
     budget = config.budget_seconds
     board = TrialBoard.of(study)
     with display.stage("trials", "done", lambda: str(board)) as step:
@@ -166,6 +178,7 @@ def search(
             config.trials,
             seed=config.seed,
             constraints=lambda scores: {"acc_drop": victim_acc - scores["acc"] - config.max_acc_drop},
+            enough=(lambda: records.converged(study) is not None) if config.until_converged else None,
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )
@@ -177,6 +190,25 @@ def search(
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
         )
+    if why := stopped(config, study):
+        display.say(why)
+
+
+def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoint]:
+    """The settings that --warm-start brings, after a line about them.
+
+    Raises: ConfigError for a folder that holds no study.
+    """
+    if not config.warm_start:
+        return ()
+    found = warm_start(config.warm_start, config.directory, search_spaces.get(config.space), config.domain)
+    display.say(str(found))
+    return found.points
+
+
+def stopped(config: StudyConfig, study: optuna.Study) -> str | None:
+    """One sentence where --until-converged has ended the search."""
+    return records.stopped(study, config.trials) if config.until_converged else None
 
 
 def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:

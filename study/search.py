@@ -136,6 +136,8 @@ class OptunaSearcher:
     constraints: of a complete trial's scores; each by name, met where it is zero or less. The sampler prefers such
         trials; the record keeps all.
     wanted: COMPLETE trials that the study shall hold in the end, earlier runs' included; failures are made up for.
+    enough: whether the complete trials say that more would add little; asked as each one is recorded. No trial starts
+        while it holds; one that was running may end that.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
     max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
     on_event: called in the driver's thread; what it raises is logged and changes nothing.
@@ -150,6 +152,7 @@ class OptunaSearcher:
         *,
         seed: int,
         constraints: Constraints | None = None,
+        enough: Callable[[], bool] | None = None,
         deadline: float | None = None,
         max_failures: int = 10,
         on_event: Callable[[TrialEvent], None] | None = None,
@@ -158,12 +161,14 @@ class OptunaSearcher:
         self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
         self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
         self._constraints, self._on_event = constraints, on_event
+        self._enough = enough or (lambda: False)
         self._running: dict[str, _Running] = {}
         self._replicates: dict[str, set[int]] = {}
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in complete:
             self._replicates_of(_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
         self._complete = len(complete)
+        self._has_enough = self._enough()
         self._failures = 0
         self._last_error = ""
 
@@ -172,6 +177,8 @@ class OptunaSearcher:
         """Whether no further trial will be asked; running ones may still report."""
         if self._complete >= self._wanted or self._failures >= self._max_failures:
             return True
+        if self._has_enough and not self._running:
+            return True
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -179,7 +186,7 @@ class OptunaSearcher:
 
         Returns {"params": what the space made, "seed", "replicate", "number"}.
         """
-        if self.finished or self._complete + len(self._running) >= self._wanted:
+        if self.finished or self._has_enough or self._complete + len(self._running) >= self._wanted:
             return None
         trial = self._study.ask()
         try:
@@ -248,6 +255,7 @@ class OptunaSearcher:
             running.trial.set_constraint(name, value)
         self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
         self._complete += 1
+        self._has_enough = self._enough()
         self._failures = 0
         self._tell_of("complete", running, scores)
 

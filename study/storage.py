@@ -8,18 +8,60 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from nad.errors import ConfigError, unknown_name
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+
+class QuasiRandomSampler(QMCSampler):
+    """Sobol points in the space of all parameters that the study has seen, for conditional spaces as well.
+
+    Optuna's own takes the parameters of the study's first trial for the whole space: where that is fine-tuning, no beta
+    would ever be quasi-random. Here a trial that leaves a layer out leaves the coordinate of its beta unused.
+    """
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter of every trial so far; the controls bring all of them."""
+        seen: dict[str, BaseDistribution] = {}
+        for other in study.get_trials(deepcopy=False):
+            seen |= other.distributions
+        return seen
+
+
+def _tpe(seed: int) -> BaseSampler:
     # group: each set of parameters that occurs together gets a joint density, as conditional spaces need
-    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    return TPESampler(seed=seed, multivariate=True, group=True)
+
+
+def _quasi_random(seed: int) -> BaseSampler:
+    return QuasiRandomSampler(scramble=True, seed=seed, warn_independent_sampling=False)
+
+
+def _gp(seed: int) -> BaseSampler:
+    # Its model holds only what every trial has; the betas, which a trial may lack, are left to TPE.
+    return GPSampler(seed=seed, independent_sampler=TPESampler(seed=seed), warn_independent_sampling=False)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "nsga2": lambda seed: NSGAIISampler(seed=seed),
+    "quasi-random": _quasi_random,
+    "random": lambda seed: RandomSampler(seed=seed),
 }
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """Raises: ConfigError for an unknown sampler."""
+    if name not in SAMPLERS:
+        raise unknown_name("sampler", name, SAMPLERS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's group, and the quasi-random one
+        return SAMPLERS[name](seed)
 
 
 def open_study(
@@ -31,8 +73,7 @@ def open_study(
     The sampler's seed grows with the trials already there, so that a resumed study draws new points.
     Raises: ConfigError for an unknown sampler, a storage that cannot be opened, or a study with other directions.
     """
-    if sampler_name not in SAMPLERS:
-        raise unknown_name("sampler", sampler_name, SAMPLERS)
+    make_sampler(sampler_name, seed)  # an unknown one is refused before a database is made
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     wanted = [StudyDirection[direction.upper()] for direction in directions]
     try:
@@ -45,9 +86,7 @@ def open_study(
     if study.directions != wanted:
         found = " and ".join(direction.name.lower() for direction in study.directions)
         raise ConfigError(f"study {name!r} was made to {found}, not to {' and '.join(directions)}; choose another name")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's group
-        study.sampler = SAMPLERS[sampler_name](seed + len(study.get_trials(deepcopy=False)))
+    study.sampler = make_sampler(sampler_name, seed + len(study.get_trials(deepcopy=False)))
     return study
 
 

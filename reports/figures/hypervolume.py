@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from reports.convergence import FLAT
 from reports.drawing import layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.figures.groups import shares
@@ -19,8 +20,6 @@ from reports.trial_table import trial_costs
 from reports.wording import quantity
 
 NAME, TITLE = "hypervolume", "Was the search long enough?"
-FLAT = 0.01
-"""A search whose last third added less than this share of the hypervolume has run flat."""
 
 
 class HypervolumeInfo(NamedTuple):
@@ -90,7 +89,7 @@ def hypervolume_exhibit(study: Study) -> Exhibit:
     return Exhibit(
         NAME,
         TITLE,
-        sentence(info),
+        " ".join(filter(None, (study.stopped, sentence(info)))),
         "Hypervolume: the share of the square of ASR and ACC that the front dominates. Dotted: what"
         " to expect of as many"
         " of the same trials in a random order. It is no random search: its trials are the sampler’s"

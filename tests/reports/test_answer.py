@@ -118,6 +118,16 @@ def test_an_unfinished_study_says_how_far_it_is(
     assert found is None if sentence is None else sentence in (found or "")
 
 
+def test_a_study_that_stopped_by_itself_is_finished_once_nothing_runs(make_study: Make) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        summary.update(wanted_trials=60, stopped="It stopped.")
+
+    study = read_study(make_study(change=change))
+    assert unfinished(study) is None
+    running = study.trials.assign(state=["RUNNING", *study.trials["state"][1:]])
+    assert unfinished(replace(study, trials=running)) is not None
+
+
 def _confirmed(study: Study, twin: Twin | None) -> str:
     """The answer's reasons where the recommended point has these test scores."""
     assert study.recommended is not None

@@ -48,6 +48,7 @@ def _set(path: str, value: Any) -> Callable[[Any, Any], None]:
         ("recommended.number", None, "has 'None' at 'recommended.number'"),
         ("recommended", {}, "has no 'recommended.number'"),
         ("seconds.total", "long", "has 'long' at 'seconds.total'"),
+        ("stopped", 24, "has '24' at 'stopped'"),
         ("wanted_trials", None, "has 'None' at 'wanted_trials'"),
     ],
 )

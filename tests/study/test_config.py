@@ -42,6 +42,7 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"gpus_per_trial": -1.0}, "--gpus-per-trial"),
         ({"image_size": 4}, "--image-size"),
         ({"name": "../elsewhere"}, "--name '../elsewhere' must be letters"),
+        ({"until_converged": True}, "before 30 trials are complete, and --trials 24 ends it by then"),
         ({"time_budget": "soon"}, "--time-budget 'soon' is not a duration"),
     ],
 )

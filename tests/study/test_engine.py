@@ -29,6 +29,7 @@ from toy_engine import (
 
 from nad.errors import ConfigError, EraseDiverged, NadError
 from study import engine
+from study.records import converged
 from study.search import TrialEvent
 
 
@@ -185,3 +186,22 @@ def test_error_of_a_task_comes_home_as_it_was_raised(ray_started: None) -> None:
 def test_task_whose_process_dies_is_one_sentence(ray_started: None) -> None:
     with pytest.raises(NadError, match=r"^a worker process was lost \(WorkerCrashedError\)"):
         engine.run_tasks(die, [0])
+
+
+def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: None, tmp_path: Path) -> None:
+    """Every point of the toy is on one curve that its best point dominates, so a plateau comes soon."""
+    study = open_toy(tmp_path)
+
+    def run(wanted: int, **settings: Any) -> int:
+        engine.run_trials(toy, searcher_of(study, wanted, **settings), payload={"plan": {}}, slots=SLOTS)
+        return states(study)["COMPLETE"]
+
+    def enough() -> bool:
+        return converged(study) is not None
+
+    first = run(200, enough=enough)
+    assert 30 <= first < 200
+    assert converged(study).trials == first
+    assert states(study) == {"COMPLETE": first}
+    assert run(200, enough=enough) == first
+    assert run(first + 3) == first + 3

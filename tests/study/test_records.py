@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from datetime import datetime, timedelta
 
 import optuna
 import pandas as pd
@@ -12,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nad.errors import NadError
-from study.records import trials_table, write_parquet, write_table
+from study.records import converged, stopped, trials_table, write_parquet, write_table
 
 
 def trial(state: TrialState, params: dict, **attrs: object) -> FrozenTrial:
@@ -75,3 +76,29 @@ def test_a_table_is_its_owners_alone(table, tmp_path):
 def test_a_table_that_cannot_be_written_is_one_sentence(table, tmp_path):
     with pytest.raises(NadError, match=r"cannot write .*; free some space or choose another --output"):
         write_parquet(tmp_path / "nowhere" / "t.parquet", table)
+
+
+def study_of(finished_after: list[int], best: int) -> optuna.Study:
+    """Trials by their minute of finishing; the one that was `best`-th to finish is far better than the others."""
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for minute in finished_after:
+        frozen = trial(TrialState.COMPLETE, {})
+        frozen.values = [0.1, 0.9] if minute == best else [0.5, 0.5]
+        frozen.datetime_start = datetime(2026, 1, 1)
+        frozen.datetime_complete = datetime(2026, 1, 1) + timedelta(minutes=minute)
+        study.add_trial(frozen)
+    return study
+
+
+def test_search_is_judged_by_the_order_in_which_its_trials_finished():
+    backwards = list(range(34, 0, -1))
+    assert converged(study_of(backwards, best=2)).trials == 34
+    assert converged(study_of(backwards, best=33)) is None
+
+
+def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself():
+    study = study_of(list(range(34)), best=2)
+    assert "after 34 complete trials" in stopped(study, wanted=60)
+    assert stopped(study, wanted=34) is None
+    study.ask()
+    assert stopped(study, wanted=60) is None

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 import search_spaces
 from nad.evaluation import Scores
 from nad.models import distillation_layers
+from reports import convergence
 from search_spaces import Domain
 from study import engine
 from study.run import main
@@ -188,6 +189,53 @@ def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path
     assert 0 < found["trials"]["complete"] < 500
     assert found["trials"]["running"] == 0
     assert "unfinished" in (tmp_path / "badnets-folder" / "report.html").read_text()
+
+
+def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
+    options, finished, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
+    shutil.copytree(finished, tmp_path / "s")
+    again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([*again, "--until-converged"]) == 0
+        found = summary(tmp_path / "s")
+        done = found["trials"]["complete"]
+        assert 8 <= done < 90
+        assert f"stopped by itself after {done} complete trials" in found["stopped"]
+        assert found["stopped"] in capsys.readouterr().out
+        for file in ("report.html", "summary.md"):
+            text = (tmp_path / "s" / file).read_text()
+            assert found["stopped"] in text
+            assert "unfinished" not in text
+    assert main([*again[:-6], "--trials", str(done + 1), *again[-4:]]) == 0
+    assert summary(tmp_path / "s")["trials"]["complete"] == done + 1
+    assert summary(tmp_path / "s")["stopped"] is None
+
+
+def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(options, finished, tmp_path, capsys):
+    again = [*options, "--output", str(tmp_path), "--name", "next", "--warm-start", str(finished)]
+    best = [point["params"] for point in summary(finished)["front"]]
+    for trials in ("6", "7"):
+        assert main([*again, "--trials", trials]) == 0
+        assert "warm start: settings of earlier studies that are asked once" in capsys.readouterr().out
+    rows = table(tmp_path / "next").sort_values("number")
+    controls = int(rows["control"].notna().sum())
+    assert list(rows["warm_start"].dropna().unique()) == ["s"]
+    warm = rows[rows["warm_start"].notna()]
+    assert list(warm["number"]) == list(range(controls, controls + len(warm)))
+    params = [name for name in rows if name.startswith("params_")]
+    assert not warm.duplicated(params).any()
+    control_points = [control["params"] for control in summary(finished)["controls"]]
+    for setting in (setting for setting in best if setting not in control_points):
+        assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
+
+
+def test_warm_start_from_a_folder_without_a_study_is_refused_before_anything_is_made(options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--output", str(tmp_path), "--warm-start", str(tmp_path / "none"))
+    assert f"--warm-start: there is no folder '{tmp_path}/none'" in sentence
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_commands_of_the_readme_exist():

@@ -121,3 +121,30 @@ def test_sampler_prefers_points_that_meet_the_constraint(tmp_path: Path) -> None
             searcher.on_trial_complete("t", {"final": True, "asr": x, "acc": 1 - x})
         feasible[name] = sum(trial.params["x"] >= 0.5 for trial in study.trials[15:])
     assert feasible["bound"] >= 2 * feasible["free"] + 5, feasible
+
+
+# stopping when there is enough
+
+
+def test_no_trial_starts_while_there_is_enough_and_one_that_runs_may_end_that(study: optuna.study.Study) -> None:
+    enough = False
+    searcher = searcher_of(study, wanted=9, enough=lambda: enough)
+    for trial_id in ("a", "b"):
+        assert searcher.suggest(trial_id) is not None
+    enough = True
+    searcher.on_trial_complete("a", FINAL)
+    assert searcher.suggest("c") is None
+    assert not searcher.finished, "one still runs"
+    enough = False
+    searcher.on_trial_complete("b", FINAL)
+    assert searcher.suggest("c") is not None
+    enough = True
+    searcher.on_trial_complete("c", FINAL)
+    assert searcher.finished
+    assert states(study) == ["COMPLETE"] * 3
+
+
+def test_study_that_has_enough_starts_nothing_when_resumed(study: optuna.study.Study) -> None:
+    play_all(searcher_of(study, wanted=2))
+    assert searcher_of(study, wanted=9, enough=lambda: True).finished
+    assert not searcher_of(study, wanted=9).finished
