@@ -17,7 +17,7 @@ only once it has `settled`: see `settled_from`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,17 +55,16 @@ class Halving:
     rungs: tuple[int, ...] = RUNGS
     eta: float = ETA
 
-    def objection(self, trial: Seen, others: Sequence[Seen]) -> str:
+    def objection(self, trial: Seen, others: Iterable[Seen]) -> str:
         """Why a trial should not go on after the epochs that it has done; empty if it should.
 
-        others: all that the study has seen of others, in an order that never changes: the first of equals ranks first.
+        others: all that the study has seen of others, in an order that never changes, for the first of equals ranks
+            first; looked at only at a rung.
         """
         done = len(trial.costs)
         if not 0 < done < trial.epochs:
             return ""
         after = f"after {done} of {trial.epochs} epochs"
-        if not np.isfinite(trial.costs[-1]).all():
-            return f"{after} its scores are not finite"
         accuracy = 1 - trial.costs[-1][1]
         if done >= max(trial.settled, trial.epochs / 2) and accuracy <= self.floor:
             return f"{after} its accuracy, {accuracy:.1%}, is no better than chance"
@@ -101,10 +100,8 @@ def settled_from(factor: Callable[[float, int], float], epochs: int) -> int:
 def at_rung(seen: Seen, rung: int) -> Floats | None:
     """What a trial had to show for at most so many epochs; None where that cannot be told, or not compared."""
     if len(seen.costs) >= rung:
-        costs = seen.costs[rung - 1] if rung >= seen.settled else None
-    else:
-        costs = seen.costs[-1] if seen.complete and len(seen.costs) else None
-    return costs if costs is not None and np.isfinite(costs).all() else None
+        return seen.costs[rung - 1] if rung >= seen.settled else None
+    return seen.costs[-1] if seen.complete and len(seen.costs) else None
 
 
 def standing(costs: Floats) -> int:

@@ -152,13 +152,6 @@ def test_classifier_that_still_guesses_at_half_its_epochs_is_stopped() -> None:
     assert rule.objection(seen([guessing] * 5, 10, settled=9), []) == "", "the rate is still high"
 
 
-def test_scores_that_are_no_numbers_stop_a_trial_and_are_not_compared() -> None:
-    rule = Halving(floor=0.16)
-    lost = seen([(math.nan, 0.5)] * 3, 10)
-    assert rule.objection(lost, []) == "after 3 of 10 epochs its scores are not finite"
-    assert at_rung(lost, 3) is None
-
-
 @pytest.mark.parametrize("classes", [2, 4, 10, 43])
 def test_guessing_seldom_beats_the_floor(classes: int) -> None:
     hits = np.random.default_rng(0).binomial(100, 1 / classes, 20_000) / 100
