@@ -180,6 +180,11 @@ class Study:
     def count(self, state: str) -> int:
         return int((self.trials["state"] == state).sum())
 
+    @property
+    def done(self) -> int:
+        """Trials that count towards the wanted number: a pruned one was looked at, and not worth finishing."""
+        return self.count("COMPLETE") + self.count("PRUNED")
+
 
 def read_study(directory: Path) -> Study:
     """The study in this folder.

@@ -116,13 +116,15 @@ def test_pruner_sees_all_other_trials_with_scores_by_number(study: optuna.study.
         x.append(config["params"]["x"])
     report(searcher, "c", 1, asr=0.3)
     report(searcher, "a", 1, asr=0.1)
-    searcher.on_trial_complete("a", FINAL)
+    assert seen[-1] == [(x[0], [0.1], False), (x[1], [], False), (x[2], [0.3], False), (x[3], [], False)]
     report(searcher, "b", 1, asr=0.9)
     searcher.on_trial_complete("b")
     searcher.on_trial_complete("c", {"error": "diverged"})
     report(searcher, "d", 1, asr=0.4)
-    assert seen[1] == [(x[0], [0.1], False), (x[1], [], False), (x[2], [0.3], False), (x[3], [], False)]
-    assert seen[3] == [(x[3], [0.4], False), (x[0], [0.1], True), (x[1], [0.9], False)]
+    assert seen[-1] == [(x[3], [0.4], False), (x[0], [0.1], False), (x[1], [0.9], False)]
+    searcher.on_trial_complete("a", FINAL)
+    report(searcher, "d", 2, asr=0.5)
+    assert seen[-1] == [(x[3], [0.4, 0.5], False), (x[0], [0.1], True), (x[1], [0.9], False)]
 
 
 # a study that is interrupted
