@@ -69,7 +69,7 @@ class StudyConfig:
     trials: int = 24
     """The wanted number of trials, complete or pruned, controls included."""
     prune: bool = False
-    """Stop a trial that is in the worse half after 3, 6 or 12 epochs, or that still guesses after half of its own; it
+    """Stop a trial that is in the worse half after 4, 8 or 16 epochs, or that still guesses after half of its own; it
     counts as one of --trials, and controls run to their end."""
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
