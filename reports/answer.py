@@ -166,13 +166,13 @@ def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> 
 
 def unfinished(study: Study) -> str | None:
     """One sentence about a study that still has trials to run, or None for a finished one."""
-    done, wanted = len(study.complete), study.summary["wanted_trials"]
-    running = study.count("RUNNING")
-    if running == 0 and (done >= wanted or study.stopped):
+    wanted, running, pruned = study.summary["wanted_trials"], study.count("RUNNING"), study.count("PRUNED")
+    if running == 0 and (study.done >= wanted or study.stopped):
         return None
-    still = f", {running} running" if running else ""
+    others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
     return (
-        f"This study is unfinished: {done} of {wanted} wanted trials are complete{still}. All of this may still change."
+        f"This study is unfinished: {len(study.complete)} of {wanted} wanted trials are complete{others}."
+        " All of this may still change."
     )
 
 

@@ -229,6 +229,7 @@ def _facts(study: Study) -> dict[str, str]:
         "seed": str(summary["seed"]),
         "accuracy that may be lost": f"{100 * summary['max_acc_drop']:g} points",
         "complete trials": f"{len(study.complete)} of {summary['wanted_trials']} wanted",
+        "pruned trials": str(study.count("PRUNED")),
         "failed trials": str(study.count("FAIL")),
         "time": duration(summary["seconds"].get("total")),
         "host": summary["host"],

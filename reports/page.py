@@ -15,7 +15,7 @@ from reports.figures import Exhibit, exhibits
 from reports.frame import whole_page
 from reports.frontier import hypervolume
 from reports.study_folder import Study
-from reports.tables import failures, front_rows, mean_overhead, trials_table
+from reports.tables import failures, front_rows, mean_overhead, pruned, trials_table
 from reports.trial_table import trial_costs
 from reports.wording import STATE_LABELS
 
@@ -51,6 +51,7 @@ def render(study: Study) -> str:
         attention=_picture(study.attention),
         table=trials_table(study),
         failures=failures(study.trials),
+        pruned=pruned(study.trials),
         confirmed=any(rival.test for rival in found.rivals),
         overhead=mean_overhead(study.complete),
         config=json.dumps(study.config, indent=2, ensure_ascii=False),

@@ -60,7 +60,6 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "victim": {"asr": NUMBER, "acc": NUMBER},
     "wanted_trials": int,
     "seconds": dict,
-    "energy_kwh": (*NUMBER, type(None)),
     "max_acc_drop": NUMBER,
     "front": list,
     "controls": list,
@@ -74,6 +73,8 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "counts": dict,
 }
 """What the page needs of summary.json; docs/summary.md has all of it."""
+NEWER_SUMMARY_KEYS: Mapping[str, Any] = {"stopped": (str, type(None)), "energy_kwh": (*NUMBER, type(None))}
+"""What studies of earlier versions lack; null stands for it there."""
 
 
 class Scores(NamedTuple):
@@ -166,7 +167,7 @@ class Study:
     @property
     def stopped(self) -> str | None:
         """One sentence about a search that stopped by itself before it had all wanted trials."""
-        why: str | None = self.summary.get("stopped")
+        why: str | None = self.summary["stopped"]
         return why
 
     @property
@@ -186,6 +187,11 @@ class Study:
 
     def count(self, state: str) -> int:
         return int((self.trials["state"] == state).sum())
+
+    @property
+    def done(self) -> int:
+        """Trials that count towards the wanted number: a pruned one was looked at, and not worth finishing."""
+        return self.count("COMPLETE") + self.count("PRUNED")
 
 
 def read_study(directory: Path) -> Study:
@@ -221,10 +227,8 @@ def read_study(directory: Path) -> Study:
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
-    summary = {"energy_kwh": None, **read_json(path)}  # older folders do not have it
-    require_keys(path, summary, SUMMARY_KEYS)
-    if "stopped" in summary:  # studies from before it have none
-        require_keys(path, summary, {"stopped": (str, type(None))})
+    summary = {**dict.fromkeys(NEWER_SUMMARY_KEYS), **read_json(path)}
+    require_keys(path, summary, {**SUMMARY_KEYS, **NEWER_SUMMARY_KEYS})
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
     scores = {"victim": summary["victim"]}
     for index, point in enumerate(summary["front"]):

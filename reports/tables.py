@@ -68,6 +68,13 @@ class Failure(NamedTuple):
     details: str
 
 
+class Pruned(NamedTuple):
+    """A trial that was stopped early, and why."""
+
+    number: int
+    reason: str
+
+
 def front_rows(study: Study) -> tuple[FrontRow, ...]:
     """The front's trials by rising ASR: the figure in words, for those who do not see it."""
     trials = study.complete.to_dict("records")
@@ -119,6 +126,15 @@ def failures(trials: pd.DataFrame) -> tuple[Failure, ...]:
         details = "\n\n".join(part for part in (rest.strip("\n"), traceback.strip("\n")) if part)
         found.append(Failure(number, sentence or "The trial left no message.", details))
     return tuple(found)
+
+
+def pruned(trials: pd.DataFrame) -> tuple[Pruned, ...]:
+    """The trials that were stopped early, by number."""
+    stopped = trials[trials["state"] == "PRUNED"]
+    return tuple(
+        Pruned(number, reason.strip() or "The trial left no reason.")
+        for number, reason in zip(stopped["number"], stopped["error"], strict=True)
+    )
 
 
 def mean_overhead(complete: pd.DataFrame) -> float | None:

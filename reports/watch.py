@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from reports.answer import unfinished
 from reports.files import NotBegunError, ReportError
 from reports.study_folder import PICTURE_FILE, REQUIRED_FILES, Study, read_study
+from reports.wording import STATE_LABELS
 
 POLL_SECONDS = 2.0
 CONFIG_FILE, *RECORDS = REQUIRED_FILES
@@ -76,8 +77,8 @@ def file_marks(directory: Path) -> Marks:
 
 
 def progress(study: Study) -> str:
-    """Such as '12 of 40 trials complete, 2 running, 1 failed'."""
-    counted = [(study.count(state), word) for state, word in (("RUNNING", "running"), ("FAIL", "failed"))]
+    """Such as '12 of 40 trials complete, 3 pruned, 2 running, 1 failed'."""
+    counted = [(study.count(state), STATE_LABELS[state]) for state in ("PRUNED", "RUNNING", "FAIL")]
     others = "".join(f", {count} {word}" for count, word in counted if count)
     return f"{len(study.complete)} of {study.summary['wanted_trials']} trials complete{others}"
 

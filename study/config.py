@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.trial import FixedTrial, FrozenTrial
 
@@ -67,7 +68,10 @@ class StudyConfig:
     sampler: str = "tpe"
     """How settings are proposed: tpe, gp, nsga2, quasi-random or random."""
     trials: int = 24
-    """The wanted number of complete trials, controls included."""
+    """The wanted number of trials, complete or pruned, controls included."""
+    prune: bool = False
+    """Stop a trial that is in the worse half after 4, 8 or 16 epochs, or that still guesses after half of its own; it
+    counts as one of --trials, and controls run to their end."""
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
     until_converged: bool = False
@@ -154,7 +158,11 @@ class StudyConfig:
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The settings that a recorded trial of this study ran with."""
-        return search_spaces.get(self.space).suggest(FixedTrial(trial.params), self.domain)
+        return self.point_at(trial.params)
+
+    def point_at(self, params: Mapping[str, Any]) -> Point:
+        """The settings that these hyperparameters of the study's space stand for."""
+        return search_spaces.get(self.space).suggest(FixedTrial(dict(params)), self.domain)
 
     @property
     def slots(self) -> int:

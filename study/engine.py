@@ -174,7 +174,10 @@ class TrialSource(Protocol):
     @property
     def finished(self) -> bool: ...
     def suggest(self, trial_id: str) -> dict[str, Any] | None: ...
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None: ...
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether the trial is to be stopped; `on_trial_complete` follows."""
+        ...
+
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, error: str) -> None: ...
     def close(self) -> None: ...
     def raise_if_failing(self) -> None: ...
@@ -282,8 +285,12 @@ class _Bridge(Searcher):
             return Searcher.FINISHED
         return config  # None: Tune asks again, for a running trial may still fail
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._guarded(self.source.on_trial_result, trial_id, _reported(result))
+    def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial is to be stopped.
+
+        For the scheduler: Tune asks it first, and keeps from its searcher the report on which a trial is stopped.
+        """
+        return bool(self._guarded(self.source.on_trial_result, trial_id, _reported(result)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         loss = self.losses.pop(trial_id, "the trial's process was lost") if error else ""
@@ -312,7 +319,7 @@ def _reported(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; stops the run when the bridge says so, and tells it why a process was lost."""
+    """First in, first out; stops a trial or the run when the bridge says so, and tells it why a process was lost."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -322,6 +329,10 @@ class _Scheduler(FIFOScheduler):
         if self.bridge.error is not None:
             raise _StopNow
         return super().choose_trial_to_run(tune_controller)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """A stopped trial waits in its report, leaves its function from there, and its process takes the next one."""
+        return self.STOP if self.bridge.on_report(trial.trial_id, result) else self.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         _header, *lines = Path(trial.error_file).read_text().strip().splitlines()

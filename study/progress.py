@@ -29,6 +29,7 @@ class TrialBoard:
     """The state of the search as one line, kept up to date by its events."""
 
     failed: int = 0
+    pruned: int = 0
     running: set[int] = field(default_factory=set)
     scores: list[list[float]] = field(default_factory=list)
     """(asr, acc) of every complete trial."""
@@ -39,11 +40,13 @@ class TrialBoard:
         board = cls()
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             board.scores.append(list(trial.values))
+        board.pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
         return board
 
     @property
     def done(self) -> int:
-        return len(self.scores)
+        """Trials that count towards the wanted number."""
+        return len(self.scores) + self.pruned
 
     def on_event(self, event: TrialEvent) -> None:
         """Take an event in."""
@@ -55,9 +58,12 @@ class TrialBoard:
             self.scores.append([event.scores[objective.name] for objective in OBJECTIVES])
         elif event.kind == "failed":
             self.failed += 1
+        elif event.kind == "pruned":
+            self.pruned += 1
 
     def __str__(self) -> str:
         counts = f"{len(self.running)} running, {self.failed} failed"
+        counts += f", {self.pruned} pruned" if self.pruned else ""
         if not self.scores:
             return counts
         values = np.array(self.scores)

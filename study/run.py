@@ -39,6 +39,7 @@ from study.folder import cache_folder, open_folder
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
+from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
 from study.warm_start import EarlierPoint, warm_start
@@ -147,8 +148,8 @@ def search(
     display: Display,
     write_records: Callable[[], object],
 ) -> None:
-    """Run trials until the wanted number is complete, the time budget is over, or, where that is asked for, the front
-    has stopped growing; keep the files up to date.
+    """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
+    the front has stopped growing; keep the files up to date.
 
     The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
     """
@@ -179,6 +180,7 @@ def search(
             seed=config.seed,
             constraints=lambda scores: {"acc_drop": victim_acc - scores["acc"] - config.max_acc_drop},
             enough=(lambda: records.converged(study) is not None) if config.until_converged else None,
+            pruner=pruner(config, workload) if config.prune else None,
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )

@@ -3,7 +3,8 @@
 A trial is RUNNING from `suggest` until `on_trial_complete`, and ends in one of three states:
 
 COMPLETE  it reported `final` with a finite value for every metric
-PRUNED    it reported `pruned`: it stopped itself early; what it measured until then is its `curve`
+PRUNED    the pruner objected to what it showed so far, or it reported `pruned` itself; what it measured until then is
+          its `curve`, and the attribute `error` says why
 FAIL      anything else: the attribute `error` says why
 
 What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
@@ -19,10 +20,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import optuna
@@ -33,8 +34,28 @@ from nad.errors import NadError
 Space = Callable[[optuna.Trial], dict[str, Any]]
 Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
 
+
+class Shown(NamedTuple):
+    """What a trial has shown so far."""
+
+    params: Mapping[str, Any]
+    """As Optuna records them."""
+    curve: Sequence[Mapping[str, float]]
+    """What it reported before its last report."""
+    complete: bool
+    """Whether it ended COMPLETE; else it runs, or was pruned."""
+
+
+Pruner = Callable[[Shown, Sequence[Shown]], str]
+"""(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
+
 STOPPED = "the study was stopped while this trial ran"
 MAX_RETRIES = 2  # of one point whose trials end without their own doing
+LAST_CHOICE = {"pruned": 1.0}
+"""The constraint of a pruned trial: further out than any score can be, for scores are fractions.
+
+Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
+"""
 _ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point was enqueued with
 _MAX_TEXT = 8000  # characters of a traceback: its end says what happened
 
@@ -123,6 +144,8 @@ class _Running:
     trial: optuna.Trial
     point: str
     replicate: int
+    spared: bool
+    """Whether it runs to its end whatever it shows: it was asked for by name, or repeats a complete trial."""
     curve: list[dict[str, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -135,7 +158,10 @@ class OptunaSearcher:
     metrics: names of the objectives in what trials report, in the order of the study's directions.
     constraints: of a complete trial's scores; each by name, met where it is zero or less. The sampler prefers such
         trials; the record keeps all.
-    wanted: COMPLETE trials that the study shall hold in the end, earlier runs' included; failures are made up for.
+    pruner: asked after every report of a trial that the sampler proposed; a point that was enqueued with attributes, or
+        that repeats a complete trial, runs to its end.
+    wanted: trials, COMPLETE or PRUNED, that the study shall hold in the end, earlier runs' included; failures are made
+        up for.
     enough: whether the complete trials say that more would add little; asked as each one is recorded. No trial starts
         while it holds; one that was running may end that.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
@@ -153,6 +179,7 @@ class OptunaSearcher:
         seed: int,
         constraints: Constraints | None = None,
         enough: Callable[[], bool] | None = None,
+        pruner: Pruner | None = None,
         deadline: float | None = None,
         max_failures: int = 10,
         on_event: Callable[[TrialEvent], None] | None = None,
@@ -160,7 +187,7 @@ class OptunaSearcher:
         repair(study)
         self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
         self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
-        self._constraints, self._on_event = constraints, on_event
+        self._constraints, self._pruner, self._on_event = constraints, pruner, on_event
         self._enough = enough or (lambda: False)
         self._running: dict[str, _Running] = {}
         self._replicates: dict[str, set[int]] = {}
@@ -169,24 +196,30 @@ class OptunaSearcher:
             self._replicates_of(_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
         self._complete = len(complete)
         self._has_enough = self._enough()
+        self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
         self._failures = 0
         self._last_error = ""
 
     @property
     def finished(self) -> bool:
         """Whether no further trial will be asked; running ones may still report."""
-        if self._complete >= self._wanted or self._failures >= self._max_failures:
+        if self._held >= self._wanted or self._failures >= self._max_failures:
             return True
         if self._has_enough and not self._running:
             return True
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def _held(self) -> int:
+        """Trials that count towards the wanted number."""
+        return self._complete + self._pruned
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's config, or None while the running trials may be all that is still wanted.
 
         Returns {"params": what the space made, "seed", "replicate", "number"}.
         """
-        if self.finished or self._has_enough or self._complete + len(self._running) >= self._wanted:
+        if self.finished or self._has_enough or self._held + len(self._running) >= self._wanted:
             return None
         trial = self._study.ask()
         try:
@@ -209,22 +242,44 @@ class OptunaSearcher:
         trial.set_user_attr("seed", trial_seed(self._seed, replicate))
         trial.set_user_attr("replicate", replicate)
         trial.set_user_attr("started", datetime.now(UTC).isoformat(timespec="seconds"))
-        return _Running(trial, point, replicate)
+        return _Running(trial, point, replicate, spared=replicate > 0 or self._was_asked_for(trial))
+
+    def _was_asked_for(self, trial: optuna.Trial) -> bool:
+        return bool(self._study._storage.get_trial_system_attrs(trial._trial_id).get(_ASKED_WITH))
 
     def _replicates_of(self, point: str) -> set[int]:
         return self._replicates.setdefault(point, set())
 
-    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Keep what a running trial reports; a final report is its last, whatever happens to it afterwards."""
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Keep what a running trial reports, and return whether it is to be stopped, which ends it as PRUNED.
+
+        A final report is its last, whatever happens to it afterwards.
+        """
         running = self._running[trial_id]
         if running.last.get("final"):
-            return
+            return False
         if _is_last(result):
             running.last = dict(result)
-            return
+            return False
         numbers = _numbers(result)
         running.curve.append(numbers)
         self._tell_of("progress", running, numbers)
+        if reason := self._objection(running):
+            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in numbers}}
+        return bool(reason)
+
+    def _objection(self, running: _Running) -> str:
+        """Why a trial is to be stopped.  The storage's curves are the only memory: a resumed study has the same."""
+        if self._pruner is None or running.spared:
+            return ""
+        shown = {
+            trial.number: Shown(trial.params, trial.user_attrs.get("curve", ()), trial.state is TrialState.COMPLETE)
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        }
+        for one in self._running.values():
+            shown[one.trial.number] = Shown(one.trial.params, one.curve, complete=False)
+        trial = shown.pop(running.trial.number)
+        return self._pruner(trial, [shown[number] for number in sorted(shown)])
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: str = "") -> None:
         """Record how a trial ended.
@@ -260,9 +315,14 @@ class OptunaSearcher:
         self._tell_of("complete", running, scores)
 
     def _record_loss(self, running: _Running, state: TrialState, reason: str, *, lost: bool) -> None:
+        if state is TrialState.PRUNED:
+            for name, value in LAST_CHOICE.items():
+                running.trial.set_constraint(name, value)
         frozen = self._study.tell(running.trial, state=state)
         self._replicates_of(running.point).discard(running.replicate)
         if state is TrialState.PRUNED:
+            self._pruned += 1
+            self._failures = 0
             self._tell_of("pruned", running)
             return
         self._failures += 1
@@ -292,10 +352,10 @@ class OptunaSearcher:
 
     def raise_if_failing(self) -> None:
         """Raise NadError if the run ended because trial after trial failed."""
-        if self._failures >= self._max_failures and self._complete < self._wanted:
+        if self._failures >= self._max_failures and self._held < self._wanted:
             raise NadError(
-                f"the study stopped because {self._failures} trials in a row failed, with {self._complete} of "
-                f"{self._wanted} complete; the last was {self._last_error}; "
+                f"the study stopped because {self._failures} trials in a row failed, with {self._held} of "
+                f"{self._wanted} done; the last was {self._last_error}; "
                 "mend the cause and run the same command again: finished trials are kept"
             )
 
@@ -305,14 +365,14 @@ def _is_last(result: Mapping[str, Any]) -> bool:
 
 
 def verdict(last: Mapping[str, Any], metrics: Iterable[str], error: str = "") -> tuple[TrialState, str]:
-    """The state of a trial that ended, and the reason for a failure (else empty).
+    """The state of a trial that ended, and why it failed or was pruned (else empty).
 
     last: its final, pruned or error report; empty if it made none.  error: what the engine knows.
     """
     if last.get("error"):
         return TrialState.FAIL, str(last["error"])
     if last.get("pruned"):
-        return TrialState.PRUNED, ""
+        return TrialState.PRUNED, last["pruned"] if isinstance(last["pruned"], str) else ""
     if not last.get("final"):
         return TrialState.FAIL, error or "the trial returned without a final report"
     missing = [metric for metric in metrics if metric not in last]

@@ -203,6 +203,20 @@ def _confirm(_rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
             point["twin"] = {"asr": 0.74, "acc": 0.76, **near, "seeds": 3, "diverged": 0, "pairs": 3, **added, **bounds}
 
 
+def _prune(rows: list[dict[str, Any]], _summary: dict[str, Any]) -> None:
+    """A change: two complete trials, of the front as it was, become pruned ones."""
+    for row in rows[5:7]:
+        reason = "after 3 of 9 epochs it ranked 8 of 9, and the best 5 go on"
+        row.update(state="PRUNED", error=reason, compute_seconds="", curve="[[0.9, 0.5], [0.0, 0.9], [0.4, 0.7]]")
+        row.update(dict.fromkeys(("asr", "acc", "acc_non_target", "recovery_acc"), ""))
+
+
+@pytest.fixture
+def prune() -> Change:
+    """A change for make_study: a study that pruned two trials, numbers 5 and 6."""
+    return _prune
+
+
 @pytest.fixture
 def confirm() -> Change:
     """A change for make_study: a study whose points were confirmed on the test images."""

@@ -128,6 +128,16 @@ def test_a_study_that_stopped_by_itself_is_finished_once_nothing_runs(make_study
     assert unfinished(replace(study, trials=running)) is not None
 
 
+def test_pruned_trials_count_as_wanted(make_study: Make, prune: Any) -> None:
+    assert unfinished(read_study(make_study(change=prune))) is None, "22 were wanted: 20 complete, 2 pruned"
+
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        prune(rows, summary)
+        summary["wanted_trials"] = 23
+
+    assert "20 of 23 wanted trials are complete, 2 pruned." in (unfinished(read_study(make_study(change=change))) or "")
+
+
 def _confirmed(study: Study, twin: Twin | None) -> str:
     """The answer's reasons where the recommended point has these test scores."""
     assert study.recommended is not None

@@ -8,7 +8,7 @@ import pytest
 
 from reports.figures.frontier import frontier_info
 from reports.study_folder import Study, read_study
-from reports.tables import Cell, failures, front_rows, mean_overhead, trials_table
+from reports.tables import Cell, failures, front_rows, mean_overhead, pruned, trials_table
 
 Make = Callable[..., Path]
 
@@ -81,6 +81,24 @@ def test_further_lines_of_an_error_are_details(make_study: Make) -> None:
 def test_a_failure_without_a_message_says_so(make_study: Make, error: str) -> None:
     study = read_study(make_study(change=lambda rows, _: rows[15].update(error=error, traceback="")))
     assert failures(study.trials)[0] == (15, "The trial left no message.", "")
+
+
+def test_pruned_trials_say_why_and_are_no_failures(make_study: Make, prune: Any) -> None:
+    study = read_study(make_study(change=prune))
+    reason = "after 3 of 9 epochs it ranked 8 of 9, and the best 5 go on"
+    assert pruned(study.trials) == ((5, reason), (6, reason))
+    assert [failure.number for failure in failures(study.trials)] == [15, 16]
+    rows = [row for row in trials_table(study).rows if row.state == "PRUNED"]
+    assert [(row.cells[0].text, row.cells[1].text, row.on_front) for row in rows] == [
+        ("5", "pruned", False),
+        ("6", "pruned", False),
+    ]
+    assert not {5, 6} & {row.number for row in front_rows(study)}
+
+
+def test_pruned_trial_without_a_reason_says_so(make_study: Make) -> None:
+    study = read_study(make_study(change=lambda rows, _: rows[5].update(state="PRUNED", asr="", acc="", error=" ")))
+    assert pruned(study.trials) == ((5, "The trial left no reason."),)
 
 
 def test_overhead_is_what_is_neither_training_nor_evaluating(study: Study, make_study: Make) -> None:

@@ -54,9 +54,9 @@ def test_bad_settings_end_in_one_sentence(settings, sentence):
 
 def test_command_line_sets_what_it_names():
     config = tyro.cli(
-        StudyConfig, args=["--attack", "blend", "--clean-fractions", "0.1", "0.05", "--label-mode", "clean"]
+        StudyConfig, args=["--attack", "blend", "--clean-fractions", "0.1", "0.05", "--label-mode", "clean", "--prune"]
     )
-    assert config == StudyConfig(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean")
+    assert config == StudyConfig(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean", prune=True)
     assert config.fractions == (0.05, 0.1)
 
 

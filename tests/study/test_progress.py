@@ -31,11 +31,25 @@ def test_board_follows_the_events():
     assert str(board) == "1 running, 1 failed, front 2, best ASR 10.0%, best ACC 70.0%"
 
 
+def test_pruned_trials_count_as_done_and_are_named():
+    board = TrialBoard()
+    for happened in (
+        event("started", 0),
+        event("complete", 0, asr=0.2, acc=0.7),
+        event("started", 1),
+        event("pruned", 1),
+    ):
+        board.on_event(happened)
+    assert board.done == 2
+    assert str(board) == "0 running, 0 failed, 1 pruned, front 1, best ASR 20.0%, best ACC 70.0%"
+
+
 def test_board_of_a_resumed_study_knows_its_earlier_trials():
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[0.4, 0.8]))
     study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
-    assert TrialBoard.of(study).done == 1
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
+    assert TrialBoard.of(study).done == 2
 
 
 def shown(terminal: bool, steps: int) -> str:

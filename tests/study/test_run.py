@@ -19,6 +19,7 @@ from nad.models import distillation_layers
 from reports import convergence
 from search_spaces import Domain
 from study import engine
+from study.halving import RUNGS
 from study.run import main
 
 SUMMARY_KEYS = {
@@ -156,6 +157,25 @@ def test_front_and_recommendation_follow_from_the_trials(finished):
     expected = None if allowed.empty else allowed.asr.min()
     recommended = found["recommended"] and found["recommended"]["validation"]["asr"]
     assert recommended == expected
+
+
+def test_study_that_goes_on_with_pruning_counts_what_it_stopped(options, finished, tmp_path):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    assert main([*options, "--prune", "--trials", "14", "--output", str(tmp_path), "--name", "s"]) == 0
+    counts, rows = summary(folder)["trials"], table(folder)
+    assert counts["pruned"] > 0
+    assert counts == {"complete": 14 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
+    pruned = rows[rows.state == "PRUNED"]
+    assert pruned.control.isna().all()
+    for row in pruned.itertuples():
+        ran = len(json.loads(row.curve))
+        assert row.error.startswith(f"after {ran} of {row.params_epochs} epochs")
+        assert ran in RUNGS or "no better than chance" in row.error
+    assert not {point["number"] for point in summary(folder)["front"]} & set(pruned.number)
+    page = (folder / "report.html").read_text()
+    assert f"{counts['pruned']} of 14 trials were pruned" in page
+    assert "unfinished" not in page
 
 
 def test_every_epoch_of_a_trial_is_on_record(finished):

@@ -122,6 +122,7 @@ def test_only_final_finite_reports_are_complete(report: dict[str, Any]) -> None:
         ({"error": "ValueError: x"}, "the actor died", "FAIL", "ValueError: x"),
         (FINAL, "the actor died", "COMPLETE", None),
         ({"pruned": True, "asr": 0.1}, "", "PRUNED", None),
+        ({"pruned": "it shows nothing"}, "", "PRUNED", "it shows nothing"),
     ],
 )
 def test_each_end_of_a_trial_has_its_state_and_reason(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import optuna
 
 from nad.errors import EraseDiverged
 from study import engine
-from study.search import OptunaSearcher, enqueue
+from study.search import OptunaSearcher, Shown, enqueue
 from study.storage import open_study
 
 METRICS = ("asr", "acc")
@@ -41,6 +42,30 @@ def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: engine.Re
         scores["acc"] = float("nan")
     threads = int(os.environ["OMP_NUM_THREADS"])
     report({"final": True, **scores, "pid": os.getpid(), "threads": threads, "folder": os.getcwd()})
+
+
+class Heavy:
+    """What a trial holds in memory; ALIVE tells how many of them a worker process has."""
+
+
+ALIVE: weakref.WeakSet[Heavy] = weakref.WeakSet()
+
+
+def epochs(config: Mapping[str, Any], payload: Path, report: engine.Report) -> None:
+    """Ten epochs of the same scores; leaves its process's number in the folder when it is left, in whatever way."""
+    x, heavy = config["params"]["x"], Heavy()
+    ALIVE.add(heavy)
+    try:
+        for epoch in range(1, 11):
+            report({"epoch": epoch, "asr": x, "acc": 1 - x})
+        report({"final": True, "asr": x, "acc": 1 - x, "pid": os.getpid(), "alive": len(ALIVE)})
+    finally:
+        (payload / f"{config['number']} {os.getpid()}").touch()
+
+
+def above_half(trial: Shown, others: Sequence[Shown]) -> str:
+    """Objects after three epochs to all that have an x over a half."""
+    return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
 
 
 def slow(config: Mapping[str, Any], payload: Any, report: engine.Report) -> None:
