@@ -119,7 +119,7 @@ def _confirmation(study: Study, point: Point) -> tuple[str, ...]:
 
 
 def _clean_model(point: Point) -> tuple[str, ...]:
-    """One sentence on what the erase costs where there is no backdoor; none where that was not run."""
+    """What the erase costs where there is no backdoor, and what ASR is left there; nothing where that was not run."""
     clean = point.clean_model
     if clean is None:
         return ()
@@ -127,6 +127,8 @@ def _clean_model(point: Point) -> tuple[str, ...]:
         f"On a clean model of the same recipe, which has no backdoor to lose, the same erase takes test ACC from"
         f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
+        f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"
+        " test images for the target class: where no backdoor is left, expect about as much, not zero.",
     )
 
 

@@ -121,8 +121,9 @@ class Twin(NamedTuple):
 
 class CleanModel(NamedTuple):
     """What the erase costs a model without a backdoor: its test accuracies, and their mean change with its 95%
-    interval, None where the runs are too few."""
+    interval, None where the runs are too few.  asr: of the model before the erase, which no backdoor explains."""
 
+    asr: float
     before: float
     after: float
     seeds: int
@@ -313,8 +314,9 @@ def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
         return None
     bounds, after = content["acc_change_ci"], content["after"]
     change = content["acc_change"]
+    interval = (bounds[0], bounds[1]) if bounds else None
     return CleanModel(
-        content["before"]["acc"], after["acc"], after["seeds"], change, (bounds[0], bounds[1]) if bounds else None
+        content["before"]["asr"], content["before"]["acc"], after["acc"], after["seeds"], change, interval
     )
 
 

@@ -207,7 +207,8 @@ def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_
 )
 def test_the_price_without_a_backdoor_is_said(study: Study, bounds: tuple[float, float] | None, change: str) -> None:
     assert study.recommended is not None
-    clean = CleanModel(before=0.841, after=0.829, seeds=3, acc_change=-0.012, acc_change_ci=bounds)
+    clean = CleanModel(asr=0.346, before=0.841, after=0.829, seeds=3, acc_change=-0.012, acc_change_ci=bounds)
     text = " ".join(answer(replace(study, recommended=study.recommended._replace(clean_model=clean))).reasons)
     assert "takes test ACC from 84.1% to 82.9%, over 3 fresh seeds: a change of " + change in text
+    assert "makes that model take 34.6% of the triggered test images for the target class" in text
     assert "no backdoor to lose" not in " ".join(answer(study).reasons)
