@@ -1,7 +1,7 @@
 """The space `nad`, and beside it how many steps the student takes: smaller batches, and a schedule that stays high.
 
 The published schedules divide the learning rate after two epochs. With batches of 64, a twentieth of CIFAR-10 gives 80
-steps until then; a twentieth of 8,000 images gives 12, which few backdoors notice.
+steps until then; a twentieth of 8,000 images gives 14.
 """
 
 from __future__ import annotations

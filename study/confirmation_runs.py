@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Confirmation:
     """Fingerprint of the data set."""
     cache: Path
     display: Display
+    on_run: Callable[[], object]
+    """Called after each run, to bring the study's files up to date."""
 
     def run(self) -> None:
         """What of it the record does not hold yet."""
@@ -78,13 +80,18 @@ class Confirmation:
         with self.display.stage(stage, "runs") as step:
             before = len(planned) - len(runs)
             step(before, len(planned))
+
+            def on_done(ended: int) -> None:
+                step(before + ended, len(planned))
+                self.on_run()
+
             confirmation.confirm(
                 self.study,
                 runs,
                 blocks,
                 cpus=self.config.cpus_per_trial,
                 gpus=self.config.gpus_per_trial,
-                on_done=lambda ended: step(before + ended, len(planned)),
+                on_done=on_done,
             )
 
     def _with_defenders(self, runs: Sequence[Run], block: Workload) -> Mapping[int, Workload]:

@@ -1,4 +1,4 @@
-"""Energy of a study over all its runs, kept in its record, where the kernel counts it."""
+"""Energy of a study's trials and confirmation over all its runs, kept in its record, where the kernel counts it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _JOULES_PER_KWH = 3.6e6
 class EnergyMeter:
     """Adds what this machine's processors use during this run, for whatever runs on them, to that of earlier runs.
 
-    Memory, GPUs and other machines are not counted. Where the counters cannot be read in one of the runs, the study's
-    energy is not known.
+    It begins where the study's record is opened: the victim's training is not counted, nor are memory, GPUs and other
+    machines. Where the counters cannot be read in one of the runs, the study's energy is not known.
     """
 
     def __init__(self, study: optuna.Study, counters: Path = COUNTERS) -> None:
@@ -27,7 +27,11 @@ class EnergyMeter:
         self._joules = None if known is None or self._last is None else float(known)
 
     def read(self) -> float | None:
-        """kWh so far, recorded, or None; to be called often enough: a counter starts again every 20 minutes or more."""
+        """kWh so far, recorded, or None.
+
+        A counter starts again when it is full, which is noticed once between two calls: the study calls after each
+        trial and each run of the confirmation.
+        """
         counts = self._counts()
         if self._joules is not None and self._last is not None and counts is not None:
             used = ((now - before) % span for (now, span), (before, _) in zip(counts, self._last, strict=True))

@@ -130,7 +130,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             product.write_card(folder, write_records())
             if config.confirm:
                 build(folder.path)  # what comes may take long: there is something to look at
-                again = Confirmation(config, study, scenario, victim, images, cache, display)
+                again = Confirmation(config, study, scenario, victim, images, cache, display, write_records)
                 try:
                     with clock.stage("confirmation"):
                         again.run()

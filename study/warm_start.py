@@ -19,11 +19,12 @@ from optuna.trial import FixedTrial
 
 from nad.errors import ConfigError
 from reports.files import ReportError
-from reports.frontier import Indices, front_order
+from reports.frontier import Indices
 from reports.objectives import Floats
 from reports.study_folder import read_study
 from reports.trial_table import trial_costs
 from search_spaces import Domain, Params, SearchSpace
+from study.halving import fronts
 
 MOST_POINTS = 10
 """Settings that are asked, of all earlier studies together."""
@@ -98,11 +99,11 @@ def best_first(costs: Floats) -> list[int]:
 
 
 def _layers(costs: Floats) -> Iterator[Indices]:
-    left = np.arange(len(costs))
-    while len(left):
-        layer = left[front_order(costs[left])]
-        yield layer
-        left = np.setdiff1d(left, layer)
+    """Indices of each front by rising first cost."""
+    level = fronts(costs)
+    for rank in range(level.max(initial=-1) + 1):
+        layer = np.flatnonzero(level == rank)
+        yield layer[np.argsort(costs[layer, 0], kind="stable")]
 
 
 def _spread(count: int) -> list[int]:
