@@ -43,7 +43,7 @@ class Arguments:
 
     dataset: str = "fashion-m"
     data_dir: Path | None = None
-    attack: str = "badnets"
+    attack: str = "refool"
     clean_fraction: float = 0.05
     seeds: int = 6
     """Erases on either side."""

@@ -39,7 +39,7 @@ class Arguments:
 
     dataset: str = "fashion-m"
     data_dir: Path | None = None
-    attack: str = "badnets"
+    attack: str = "refool"
     clean_fractions: tuple[float, ...] = (0.01, 0.05)
     victim_epochs: int = 16
     erases: int = 200
