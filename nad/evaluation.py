@@ -12,6 +12,9 @@ from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import DataError
 
+AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
+"""Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
+
 
 class Scores(NamedTuple):
     """Shares in [0, 1]."""
@@ -53,7 +56,7 @@ def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator) 
     return Exam(data, LabelledImages(attack.trigger(others.images, generator), others.labels), attack.target)
 
 
-def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None, batch_size: int = 250) -> Tensor:
+def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
     """The predicted class of each image, on the CPU. The model is used in eval mode and left in the mode it was in.
 
     images: (count, 3, height, width) uint8.  Returns (count,) int64.
@@ -61,8 +64,9 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
     where = device or torch.device("cpu")
     was_training = model.training
     model.eval()
+    at_once = AT_ONCE if where.type == "cpu" else AT_ONCE_ON_A_GPU
     with torch.inference_mode():
-        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, batch_size)]
+        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, at_once)]
     model.train(was_training)
     return torch.cat(parts).cpu()
 

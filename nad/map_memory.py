@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 Maps = Mapping[str, Tensor]
@@ -18,6 +19,9 @@ Maps = Mapping[str, Tensor]
 class MapMemory:
     """A teacher's attention maps by the batch's number.
 
+    They lie in one block, made with the first map: small tensors that outlive a trial, among the large ones of its
+    passes, would leave the process with gaps that it can neither use nor give back.
+
     layers: those whose maps are made whenever the teacher has to run, for erases that will distil others.
     most_bytes: no more is kept than this; later batches are then computed each time.
     """
@@ -26,6 +30,7 @@ class MapMemory:
         self.layers = layers
         self.bytes = 0
         self._most_bytes = most_bytes
+        self._block: Tensor | None = None
         self._kept: dict[tuple[int, float, str], Maps] = {}
 
     def recall(self, batch: int, power: float, operator: str, attend: Callable[[], Maps]) -> Maps:
@@ -35,8 +40,14 @@ class MapMemory:
         if known is not None:
             return known
         maps = attend()
-        size = sum(values.nbytes for values in maps.values())
-        if self.bytes + size <= self._most_bytes:
-            self._kept[key] = maps
-            self.bytes += size
+        if self.bytes + sum(values.nbytes for values in maps.values()) <= self._most_bytes:
+            self._kept[key] = {layer: self._keep(values) for layer, values in maps.items()}
         return maps
+
+    def _keep(self, values: Tensor) -> Tensor:
+        """A copy at the end of what the block holds."""
+        if self._block is None:
+            self._block = torch.empty(self._most_bytes, dtype=torch.uint8, device=values.device)
+        kept = self._block[self.bytes : self.bytes + values.nbytes].view(values.dtype).view(values.shape)
+        self.bytes += values.nbytes
+        return kept.copy_(values)
