@@ -14,7 +14,7 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from reports.palette import DARK, LIGHT, dark_colours
+from reports.palette import DARK, LIGHT, css_variables, dark_colours
 from reports.wording import control_label, duration, interval, label, percent, points, setting, signed
 
 HERE = Path(__file__).parent
@@ -36,8 +36,8 @@ def whole_page(
         plotly_script=plotly_script,
         page_script=page_script,
         css="".join(_asset(style) for style in styles),
-        light=LIGHT,
-        dark=DARK,
+        light=css_variables(LIGHT),
+        dark=css_variables(DARK),
         figures=figure_data(figures, tables),
         **content,
     )
