@@ -43,8 +43,8 @@ class Shape(NamedTuple):
     """Something drawn in one colour.
 
     path: in percents of the plot; or, where `at` has the percents from its left and top, in units of `scale` pixels
-    around that, and never clipped.  width: of the stroke, in pixels; 0 for a filled shape.  dots: each point of the path
-    is a circle as wide as that.
+    around that, and never clipped.  width: of the stroke, in pixels; 0 for a filled shape.  dots: each point of
+    the path is a circle as wide as that.
     """
 
     path: str
