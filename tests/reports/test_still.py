@@ -57,7 +57,7 @@ def test_each_complete_trial_is_drawn_once_in_its_place_and_colour(make_study: M
 
     study = read_study(make_study(count=60, change=collapse))
     info = frontier_info(study)
-    assert info.below == 2
+    assert info.below >= 2
     points = _scores(_points(_drawing(study)), info)
     assert len(points) == len(study.complete)
     for group in info.groups:
