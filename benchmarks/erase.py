@@ -23,7 +23,7 @@ from rich.console import Console
 
 from benchmarks.usual_loop import erase_as_usual
 from nad.data import fingerprint
-from nad.erase import PRESETS
+from nad.erasure import PRESETS
 from nad.victim import VictimConfig
 from search_spaces import Point
 from study import engine

@@ -12,7 +12,7 @@ from optuna.trial import FixedTrial
 
 import search_spaces
 from nad import models
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from nad.errors import ConfigError
 from reports.files import read_json, require_keys
 from search_spaces import Domain

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nad import models
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig, Watch, erase, make_teacher
+from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
 from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
@@ -173,7 +173,7 @@ def erase_victim(
     weights, holdout = workload.teacher(params["clean_fraction"]), workload.holdout(params["clean_fraction"])
     if watch is None and config.patience is not None:
         watch = workload.watch(device)
-    result = erase(
+    result = distil(
         student,
         workload.network(weights, device),
         holdout,

@@ -11,7 +11,7 @@ import torch
 
 from nad import attacks, data
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
-from nad.erase import TEACHER
+from nad.erasure import TEACHER
 from nad.evaluation import Exam
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim

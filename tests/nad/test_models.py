@@ -3,6 +3,7 @@ import torch
 
 from nad import models
 from nad.errors import CheckpointError, ConfigError
+from nad.models.base import pair_layers
 from nad.models.taps import tap
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import generator
@@ -59,6 +60,46 @@ def test_unknown_layer_and_model_are_named_with_a_suggestion():
         pass
     with pytest.raises(ConfigError, match="unknown model 'wrn-16-3'; did you mean 'wrn-16-"):
         models.make("wrn-16-3", 4)
+
+
+def test_unknown_layer_is_looked_for_everywhere_and_listed_where_it_should_be():
+    model = models.make("wrn-10-1", 4)
+    with pytest.raises(
+        ConfigError, match=r"unknown layer 'group2.0.conv3'; did you mean 'group2.0.conv[12]'[?] known: "
+    ) as caught:
+        tap(model, ("group2.0.conv3",)).__enter__()
+    listed = str(caught.value).split("known: ")[1]
+    assert listed == "group2.0.bn1, group2.0.bn2, group2.0.conv1, group2.0.conv2, group2.0.shortcut"
+    with (
+        pytest.raises(ConfigError, match=r"known: bn, conv1, fc, group1, group2, group3$"),
+        tap(model, ("nowhere.conv",)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "pairs"),
+    [
+        (("group1", "group2", "group3"), ("group1", "group2", "group3"), {f"group{i}": f"group{i}" for i in (1, 2, 3)}),
+        (
+            ("group1", "group2", "group3"),
+            ("layer1", "layer2", "layer3", "layer4"),
+            {"group1": "layer2", "group2": "layer3", "group3": "layer4"},
+        ),
+        (
+            ("layer1", "layer2", "layer3", "layer4"),
+            ("group1", "group2", "group3"),
+            {"layer2": "group1", "layer3": "group2", "layer4": "group3"},
+        ),
+        (("group1", "group2"), ("group1", "group2", "group3"), {"group1": "group1", "group2": "group2"}),
+        (("a", "b"), ("b", "c"), {"b": "b"}),
+        (("a", "b"), (), {}),
+    ],
+)
+def test_layers_are_paired_by_name_or_else_from_the_deepest(student, teacher, pairs):
+    found = pair_layers(student, teacher)
+    assert found == pairs
+    assert list(found) == [layer for layer in student if layer in found], "shallow to deep"
 
 
 def test_impossible_depth_is_refused():

@@ -4,7 +4,7 @@ import torch
 
 import search_spaces
 from nad import models
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
 from nad.errors import ConfigError
 from nad.models.taps import tap
 from search_spaces import Domain

@@ -8,7 +8,7 @@ import torch
 
 from nad import data
 from nad.attacks import BadNets
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
 from nad.errors import EraseDiverged
 from nad.evaluation import evaluate
 from nad.scenario import Scenario
