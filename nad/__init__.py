@@ -6,6 +6,17 @@ This package is the science. It imports torch, torchvision and numpy, and knows 
 
 from nad.any_model import Erased, erase
 from nad.erasure import PRESETS, EraseConfig
+from nad.errors import ConfigError, DataError, EraseDiverged, NadError
 from nad.training import TrainConfig
 
-__all__ = ["PRESETS", "EraseConfig", "Erased", "TrainConfig", "erase"]
+__all__ = [
+    "PRESETS",
+    "ConfigError",
+    "DataError",
+    "EraseConfig",
+    "EraseDiverged",
+    "Erased",
+    "NadError",
+    "TrainConfig",
+    "erase",
+]

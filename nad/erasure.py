@@ -144,14 +144,14 @@ def distil(
     The teacher stays in eval mode and is not changed. Each batch passes through the student once, and through the
     teacher once, or not at all where `memory` knows its maps. Where the maps of two layers differ in size, both are
     averaged to the smaller one before they are normalised.
-    pairs: the teacher's layer for each of the student's; None where both have the same names. See `pair_layers`.
+    pairs: the teacher's layer for each of the student's that it calls otherwise; see `pair_layers`.
     memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout and state of the generator.
     Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
     Source: Li et al. 2021, section 3.
     """
     require_watch(config, watch)
     weights = config.weights
-    partner = {layer: layer for layer in weights} if pairs is None else {layer: pairs[layer] for layer in weights}
+    partner = {layer: (pairs or {}).get(layer, layer) for layer in weights}
     teacher.eval().requires_grad_(False)
     losses: list[float] = []
     best, since_best = -math.inf, 0
