@@ -106,7 +106,7 @@ def erase(
     with _seeded(derive(seed, "erase", "layers"), where):
         result = distil(
             student,
-            master or nn.Identity(),  # without a beta, it is not run
+            nn.Identity() if master is None else master,  # without a beta, it is not run
             clean,
             config,
             flip=flip,

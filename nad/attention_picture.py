@@ -104,7 +104,8 @@ def _resized(maps: Tensor, like: Tensor) -> Tensor:
     """Averaged to the size of other maps, or enlarged to it, again of unit norm; (count, height, width)."""
     if maps.shape == like.shape:
         return maps
-    return unit_map(F.adaptive_avg_pool2d(maps, like.shape[1:])).reshape(like.shape)
+    _count, height, width = like.shape
+    return unit_map(F.adaptive_avg_pool2d(maps, (height, width))).reshape(like.shape)
 
 
 def _unflattened(features: Tensor, power: float, operator: Operator) -> Tensor:
