@@ -133,7 +133,7 @@ def test_controls_are_asked_before_the_sampler(finished):
 
 def test_study_with_teachers_of_another_architecture(options, tmp_path, capsys):
     """Search, erased model, picture and confirmation; the same study cannot go on with other teachers."""
-    begun = [*options, "--trials", "3", "--output", str(tmp_path), "--name", "s"]
+    begun = [*options, "--victim-epochs", "2", "--trials", "3", "--output", str(tmp_path), "--name", "s"]
     assert main([*begun, "--teacher-model", "wrn-10-2", "--confirm", "1", "--max-acc-drop", "1"]) == 0
     folder = tmp_path / "s"
     found = summary(folder)
