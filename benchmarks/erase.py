@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
-from nad.erase import PRESETS
+from nad.erasure import PRESETS
 from search_spaces import Point
 from study import engine
 from study.objective import Workload, describe_point, run_trial

@@ -2,7 +2,7 @@
 
 Images pass one by one through PIL transforms in a DataLoader, tensors are contiguous, and after every epoch both test
 sets pass through the model, and in the erase through the teacher as well. The erase has the method and the settings of
-`nad.erase`; the training divides its learning rate twice by ten.
+`nad.erasure`; the training divides its learning rate twice by ten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from nad.attention import attention_distance, attention_map
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from nad.evaluation import Exam
 from nad.models.taps import tap
 from nad.training import SCHEDULES, TrainConfig

@@ -59,7 +59,7 @@ def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator) 
 def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
     """The predicted class of each image, on the CPU. The model is used in eval mode and left in the mode it was in.
 
-    images: (count, 3, height, width) uint8.  Returns (count,) int64.
+    images: as LabelledImages has them.  Returns (count,) int64.
     """
     where = device or torch.device("cpu")
     was_training = model.training

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 Maps = Mapping[str, Tensor]
-"""Attention maps by layer, each (batch, pixels)."""
+"""Attention by layer, each (batch, height, width): what `attention_energy` gives, for a student's map of any size."""
 
 
 class MapMemory:
-    """A teacher's attention maps by the batch's number.
+    """A teacher's attention by the batch's number.
 
     They lie in one block, made with the first map: small tensors that outlive a trial, among the large ones of its
     passes, would leave the process with gaps that it can neither use nor give back.
 
-    layers: those whose maps are made whenever the teacher has to run, for erases that will distil others.
+    layers: the teacher's whose maps are made whenever it has to run, for erases that will distil others.
     most_bytes: no more is kept than this; later batches are then computed each time.
     """
 
@@ -34,7 +34,7 @@ class MapMemory:
         self._kept: dict[tuple[int, float, str], Maps] = {}
 
     def recall(self, batch: int, power: float, operator: str, attend: Callable[[], Maps]) -> Maps:
-        """The maps of a batch, from `attend` where they are not known yet."""
+        """A batch's maps, from `attend` where they are not known yet."""
         key = (batch, power, operator)
         known = self._kept.get(key)
         if known is not None:

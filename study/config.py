@@ -43,7 +43,12 @@ class StudyConfig:
     image_size: int = 32
     """Images of a folder are resized to this many pixels a side."""
     model: str = "wrn-16-1"
-    """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2."""
+    """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2; preact-resnet-18;
+    resnet-18 or resnet-34."""
+
+    teacher_model: str | None = None
+    """The teachers' architecture. Default: the victim's; they are copies of it, fine-tuned on clean images. For another
+    one, a second victim is trained by the same recipe and attack, and the teachers are copies of that."""
 
     target: int = 0
     """The label that triggered images are to be given."""
@@ -106,6 +111,7 @@ class StudyConfig:
             ("attack", self.attack, ATTACKS),
             ("data set", self.dataset, DATASETS),
             ("model", self.model, models.MODELS),
+            ("model", self.teacher_model or self.model, models.MODELS),
             ("search space", self.space, search_spaces.SPACES),
             ("sampler", self.sampler, SAMPLERS),
         ):
@@ -152,9 +158,14 @@ class StudyConfig:
         return tuple(sorted(set(self.clean_fractions or search_spaces.get(self.space).clean_fractions)))
 
     @property
+    def teacher_architecture(self) -> str:
+        """The model that teachers are."""
+        return self.teacher_model or self.model
+
+    @property
     def domain(self) -> Domain:
-        """What the study's space varies over."""
-        return Domain(models.distillation_layers(self.model), self.fractions)
+        """What the study's space varies over: of the victim's layers, those that have a partner in the teacher."""
+        return Domain(tuple(models.layer_pairs(self.model, self.teacher_architecture)), self.fractions)
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The settings that a recorded trial of this study ran with."""

@@ -11,14 +11,14 @@ import torch
 
 from nad import attacks, data
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
-from nad.erase import TEACHER
+from nad.erasure import TEACHER
 from nad.evaluation import Exam
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
 from study.config import StudyConfig
 from study.devices import driver_device
-from study.objective import GLANCE, Weights, Workload, as_arrays, teacher_or_why
+from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
 
 T = TypeVar("T")
@@ -75,10 +75,54 @@ def prepare_victim(
     return victim
 
 
-def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam) -> Workload:
+def prepare_victims(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> tuple[Victim, Origin | None]:
+    """The victim, and where its teachers are of another architecture, the victim of that one."""
+    victim = prepare_victim(config, scenario, recipe, cache, display)
+    return victim, prepare_origin(config, scenario, recipe, cache, display)
+
+
+def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
+    """What tells a study that its victims are still the same, by attribute of its record."""
+    found = {"victim_sha256": state_digest(victim.state)}
+    return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
+
+
+def prepare_origin(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> Origin | None:
+    """A victim of the teachers' architecture, trained or from the cache; None where teachers start as the victim.
+
+    It may be a weak one: the study is about what is left of the other's backdoor.
+    """
+    model = config.teacher_architecture
+    if model == config.model:
+        return None
+    with display.stage("teachers' victim", "epochs") as step:
+        made = train_victim(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+    display.say(f"teachers' victim ({model}): validation ASR {made.scores.asr:.1%}, ACC {made.scores.acc:.1%}")
+    return Origin(model, as_arrays(made.state))
+
+
+def prepare_clean_origin(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> Origin | None:
+    """The same without a backdoor: what the teachers of a clean model start from."""
+    model = config.teacher_architecture
+    if model == config.model:
+        return None
+    with display.stage("teachers' clean model", "epochs") as step:
+        state = train_reference(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+    return Origin(model, as_arrays(state))
+
+
+def make_workload(
+    config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, origin: Origin | None = None
+) -> Workload:
     """The block that every worker reads, with the study's own defender; its teachers are still to be made.
 
-    exam: what erased models are scored on.
+    exam: what erased models are scored on.  origin: of teachers of another architecture.
     """
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
@@ -99,6 +143,7 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
         target=exam.target,
         victim=as_arrays(victim.state),
         teachers={},
+        teachers_origin=origin,
         threads=config.cpus_per_trial,
     )
 
@@ -124,7 +169,7 @@ def with_teachers(
     """
     one = next(iter(workloads.values()))
     facts = {
-        "victim": state_digest({name: torch.from_numpy(values) for name, values in one.victim.items()}),
+        "victim": _weights_digest(one.origin.weights),
         "images": images,
         "seed": config.seed,
         "config": asdict(TEACHER),
@@ -166,6 +211,11 @@ def with_teachers(
         draw: replace(workload, teachers=_of_draw(teachers, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
+
+
+def _weights_digest(weights: Weights) -> str:
+    """As `state_digest`, of weights on their way to workers."""
+    return state_digest({name: torch.from_numpy(values) for name, values in weights.items()})
 
 
 def _of_draw(by_draw: Mapping[tuple[int, float], T], draw: int) -> dict[float, T]:

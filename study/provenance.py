@@ -55,6 +55,8 @@ def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig) -> d
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
         "model": config.model,
+        # None for the victim's own, as in studies from before there was a choice
+        "teacher model": None if config.teacher_architecture == config.model else config.teacher_architecture,
         "seed": config.seed,
         "victim": asdict(victim),
         "space": config.space,
@@ -81,19 +83,25 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
         )
 
 
-def require_same_victim(study: optuna.Study, digest: str) -> None:
+def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:
     """Raise ConfigError where a resumed study's victim was lost from the cache, trained again and came out otherwise.
 
-    Weights depend on the processor and on the number of threads. digest: of the victim's weights; kept in the record.
+    Weights depend on the processor and on the number of threads. digests: of the victims' weights, by attribute of the
+    record, where they are kept.
     """
-    recorded = study.user_attrs.get("victim_sha256")
+    for attribute, digest in digests.items():
+        _require_same_victim(study, attribute, digest)
+
+
+def _require_same_victim(study: optuna.Study, attribute: str, digest: str) -> None:
+    recorded = study.user_attrs.get(attribute)
     if recorded not in (None, digest):
         raise ConfigError(
             f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, which is no longer in the"
             f" cache, and training it again gave {_brief(digest)}; choose another --name to start a new study"
         )
     if recorded is None:
-        study.set_user_attr("victim_sha256", digest)
+        study.set_user_attr(attribute, digest)
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

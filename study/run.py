@@ -37,7 +37,14 @@ from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
 from study.folder import cache_folder, open_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import (
+    PICTURES,
+    load_scenario,
+    make_workload,
+    prepare_victims,
+    victim_digests,
+    with_teachers,
+)
 from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
@@ -88,11 +95,11 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         folder.claim({"command": command, "settings": asdict(config)}, identity)
         sample = scenario.sample(PICTURES).images
         save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
-        victim = prepare_victim(config, scenario, recipe, cache, display)
+        victim, origin = prepare_victims(config, scenario, recipe, cache, display)
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
-        provenance.require_same_victim(study, state_digest(victim.state))
+        provenance.require_same_victims(study, victim_digests(victim, origin))
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
@@ -118,7 +125,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         images = str(identity["images"])
         with engine.ray_session(cpus=config.cpus):
             with clock.stage("teachers"):
-                workload = make_workload(config, scenario, victim, scenario.validation)
+                workload = make_workload(config, scenario, victim, scenario.validation, origin)
                 wanted = [(workload.draw, fraction) for fraction in config.fractions]
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
@@ -130,7 +137,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             product.write_card(folder, write_records())
             if config.confirm:
                 build(folder.path)  # what comes may take long: there is something to look at
-                again = Confirmation(config, study, scenario, victim, images, cache, display, write_records)
+                again = Confirmation(config, study, scenario, victim, origin, images, cache, display, write_records)
                 try:
                     with clock.stage("confirmation"):
                         again.run()
@@ -221,6 +228,7 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "attack_settings": describe(scenario.attack),
         "dataset": config.dataset,
         "model": config.model,
+        "teacher_model": config.teacher_architecture,
         "space": config.space,
         "seed": config.seed,
         "command": command,

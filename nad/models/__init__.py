@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from nad.errors import CheckpointError, unknown_name
-from nad.models.base import DistillableModel, initialise
+from nad.models.base import DistillableModel, initialise, pair_layers
+from nad.models.preact_resnet import PreActResNet
+from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
+
+__all__ = ["MODELS", "DistillableModel", "distillation_layers", "layer_pairs", "make", "pair_layers", "recognise"]
 
 MODELS: dict[str, Callable[..., DistillableModel]] = {
     "wrn-10-1": partial(WideResNet, 10, 1),
@@ -19,6 +23,9 @@ MODELS: dict[str, Callable[..., DistillableModel]] = {
     "wrn-16-2": partial(WideResNet, 16, 2),
     "wrn-40-1": partial(WideResNet, 40, 1),
     "wrn-40-2": partial(WideResNet, 40, 2),
+    "preact-resnet-18": partial(PreActResNet, (2, 2, 2, 2)),
+    "resnet-18": partial(ResNet, (2, 2, 2, 2)),
+    "resnet-34": partial(ResNet, (3, 4, 6, 3)),
 }
 
 
@@ -44,7 +51,7 @@ def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
     """
     forms = _forms(state)
     for name in MODELS:
-        of_two_classes = _forms(make(name, 2).state_dict())
+        of_two_classes = _forms_of_two_classes(name)
         if of_two_classes.keys() != forms.keys():
             continue
         # Of vectors, such as a bias: their length is as much memory as the file holds, whatever it claims
@@ -55,7 +62,16 @@ def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
     raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
 
 
-def _forms(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]
+"""Shape and type of each weight by its name."""
+
+
+@cache
+def _forms_of_two_classes(name: str) -> Forms:
+    return _forms(make(name, 2).state_dict())
+
+
+def _forms(state: Mapping[str, Tensor]) -> Forms:
     return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
@@ -66,3 +82,11 @@ def distillation_layers(name: str) -> tuple[str, ...]:
     Raises: ConfigError for a name that MODELS does not have.
     """
     return make(name, classes=2).distillation_layers
+
+
+def layer_pairs(student: str, teacher: str) -> dict[str, str]:
+    """By the names of two models, the teacher's layer for each of the student's that has one: see `pair_layers`.
+
+    Raises: ConfigError for a name that MODELS does not have.
+    """
+    return pair_layers(distillation_layers(student), distillation_layers(teacher))

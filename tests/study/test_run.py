@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import optuna
 import pytest
 from studies import complete_trials, scores, summary, table
 
@@ -15,8 +16,8 @@ from study.run import main
 pytestmark = pytest.mark.usefixtures("ray_started")
 
 SUMMARY_KEYS = {
-    *("study", "attack", "dataset", "model", "seed", "command", "versions", "victim", "trials", "seconds"),
-    *("hypervolume", "front", "controls", "recommended", "recommended_why", "wanted_trials", "max_acc_drop"),
+    *("study", "attack", "dataset", "model", "teacher_model", "seed", "command", "versions", "victim", "trials"),
+    *("seconds", "hypervolume", "front", "controls", "recommended", "recommended_why", "wanted_trials", "max_acc_drop"),
 }
 
 
@@ -74,6 +75,22 @@ def test_controls_are_asked_before_the_sampler(finished):
     asked = [params for _name, params in space.controls(domain)]
     for params, (_, row) in zip(asked, rows.iterrows(), strict=False):
         assert {name: row[f"params_{name}"] for name in params} == params
+
+
+def test_study_with_teachers_of_another_architecture(options, tmp_path, capsys):
+    """Search, erased model, picture and confirmation; the same study cannot go on with other teachers."""
+    begun = [*options, "--victim-epochs", "2", "--trials", "3", "--output", str(tmp_path), "--name", "s"]
+    assert main([*begun, "--teacher-model", "wrn-10-2", "--confirm", "1", "--max-acc-drop", "1"]) == 0
+    folder = tmp_path / "s"
+    found = summary(folder)
+    assert (found["model"], found["teacher_model"]) == ("wrn-10-1", "wrn-10-2")
+    assert found["recommended"]["clean_model"]["after"]["seeds"] == 1
+    assert {path.name for path in (folder / "models").iterdir()} >= {"recommended.safetensors"}
+    assert (folder / "attention.png").exists()
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
+    assert study.user_attrs["teacher_victim_sha256"] != study.user_attrs["victim_sha256"]
+    assert main(begun) == 2
+    assert "was made with teacher model wrn-10-2 (now null)" in capsys.readouterr().err
 
 
 def test_front_and_recommendation_follow_from_the_trials(finished):
