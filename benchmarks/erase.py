@@ -30,7 +30,7 @@ from study import engine
 from study.config import StudyConfig
 from study.folder import cache_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
 from study.progress import Display
 
 EPOCHS = 10
@@ -60,8 +60,9 @@ def main(arguments: Arguments) -> None:
         allow_weak_backdoor=True,
     )
     cache, display = cache_folder(None), Display(Console(stderr=True))
-    scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    recipe = VictimConfig(epochs=config.victim_epochs)
+    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
+    victim = prepare_victim(config, scenario, recipe, cache, display)
     block = make_workload(config, scenario, victim, scenario.test)
     point = Point(fraction, replace(PRESETS["code"], epochs=EPOCHS))
     with engine.ray_session(cpus=CORES):

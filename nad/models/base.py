@@ -14,6 +14,9 @@ class DistillableModel(nn.Module):
     distillation_layers: ClassVar[tuple[str, ...]]
     """Names of the layers that NAD can distil, shallow to deep; each has a map of more than one pixel."""
 
+    classifier: ClassVar[str] = "fc"
+    """Name of the last layer, a linear one from features to logits."""
+
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """He initialisation of convolutions (fan out), a uniform classifier without bias; drawn from the generator."""
