@@ -14,6 +14,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 import search_spaces
+from nad.attacks import ATTACKS
 from nad.evaluation import Scores
 from nad.models import distillation_layers
 from reports import convergence
@@ -201,6 +202,23 @@ def test_same_seed_gives_bit_identical_scores(options, finished, tmp_path, image
     assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "again"]) == 0
     assert summary(tmp_path / "again")["victim_sha256"] == summary(finished)["victim_sha256"]
     assert scores(tmp_path / "again") == scores(finished)
+
+
+@pytest.mark.parametrize("attack", ["cl", "trojan"])
+def test_attack_that_is_made_on_a_clean_model_is_made_once(attack, options, tmp_path, monkeypatch, capsys):
+    given = [attack if value == "badnets" else value for value in options]
+    given += ["--attack-args", "steps=2", "--label-mode", "all-to-all", "--output", str(tmp_path)]
+    assert main([*given, "--trials", "4"]) == 0
+    found = summary(tmp_path / f"{attack}-folder")
+    assert found["attack_settings"]["steps"] == 2
+    assert "target" not in found["attack_settings"]
+    rows = table(tmp_path / f"{attack}-folder")
+    assert (rows.acc_non_target == rows.acc).all()
+    assert "the same as ACC, since every class is attacked" in (tmp_path / f"{attack}-folder/report.html").read_text()
+    assert f"attack {attack}: " in capsys.readouterr().out
+    monkeypatch.setattr(ATTACKS[attack], "craft", lambda *arguments: pytest.fail("it is in the cache"))
+    assert main([*given, "--trials", "5"]) == 0
+    assert summary(tmp_path / f"{attack}-folder")["trials"]["complete"] == 5
 
 
 def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path):
