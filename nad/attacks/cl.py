@@ -134,7 +134,8 @@ PRESETS: dict[str, CL] = {
     "published": CL(epsilon=16.0, step=1.5, steps=100),
     "quick": CL(),
 }
-"""The published number and length of steps, and ten that together reach as far, for machines without a GPU."""
+"""The published number and length of steps, and ten longer ones, which cross the ball too, for machines without a GPU.
+The attack success rate that either leads to on CIFAR-10 has not been measured here yet."""
 
 
 def pgd(
