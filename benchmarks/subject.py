@@ -15,7 +15,7 @@ from study import engine
 from study.config import StudyConfig
 from study.folder import cache_folder
 from study.objective import Workload
-from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
 from study.progress import Display
 
 
@@ -45,9 +45,9 @@ def workload_of(
     config: StudyConfig, exam: Callable[[Scenario], Exam], *, cpus: int, display: Display
 ) -> Iterator[Workload]:
     """What the study's trials would share, while a Ray with so many CPUs runs.  exam: what erases are scored on."""
-    cache = cache_folder(None)
-    scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
+    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
+    victim = prepare_victim(config, scenario, recipe, cache, display)
     block = make_workload(config, scenario, victim, exam(scenario))
     with engine.ray_session(cpus=cpus):
         teachers = [(0, fraction) for fraction in config.fractions]

@@ -60,8 +60,9 @@ class Scene(NamedTuple):
     """(count, 3, height, width) uint8."""
     triggered: Tensor
     labels: Tensor
-    """(count,) int64: the true classes, none of them the target."""
-    target: int
+    """(count,) int64: the true classes."""
+    goals: Tensor
+    """(count,) int64: what the attack wants each triggered image to be taken for, never its true class."""
 
     @property
     def rows(self) -> Tensor:
@@ -176,7 +177,7 @@ def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
         for index, (left, shown) in enumerate(zip(lefts, looks, strict=True)):
             for column, layer in enumerate(layers):
                 sheet.paste(overlay(picture, warmth[layer][index, row]), (left + column * (TILE + GAP), top))
-            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), scene.target)
+            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), int(scene.goals[row // 2]))
             colour = ALARM if says.endswith("target") else QUIET
             pen.text((left, top + TILE + LINE / 2), says, colour, plain, "lm")
     pen.text((MARGIN, size[1] - MARGIN), caption, QUIET, plain, "lb")

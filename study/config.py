@@ -19,6 +19,7 @@ from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
+from study import attack_settings
 from study.storage import SAMPLERS
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,7 +36,7 @@ class StudyConfig:
     """
 
     attack: str = "refool"
-    """The backdoor: badnets, blend or refool."""
+    """The backdoor: badnets, blend, cl, refool, sig or trojan. --help says more of the one that is given with it."""
     dataset: str = "fashion-m"
     """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
     data_dir: Path | None = None
@@ -53,11 +54,14 @@ class StudyConfig:
     target: int = 0
     """The label that triggered images are to be given."""
     poison_rate: float | None = None
-    """Share of images poisoned: of all (dirty label) or of the target class (clean label). Default: the attack's."""
-    label_mode: Literal["clean", "dirty"] | None = None
-    """clean: only the target class is poisoned and no label changes. Default: the attack's."""
+    """Share of images poisoned: of the target class (clean label), else of all. Default: the attack's."""
+    label_mode: Literal["clean", "dirty", "all-to-all"] | None = None
+    """clean: only the target class is poisoned and no label changes; dirty: others are relabelled as the target;
+    all-to-all: each class is relabelled as the next one, and ASR counts all images. Default: the attack's."""
     reflections: Path | None = None
     """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
+    attack_args: tuple[str, ...] = ()
+    """Settings of the attack's own as NAME=VALUE, such as epsilon=8 steps=100."""
 
     victim_epochs: int = 16
     """Epochs of the victim's training."""
@@ -117,6 +121,7 @@ class StudyConfig:
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
+        self.attack_settings  # noqa: B018 - raises for a text that is no setting of the attack
         if self.poison_rate is not None:
             require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
         require_range("--image-size", self.image_size, 16, 512)
@@ -142,6 +147,17 @@ class StudyConfig:
                 f" {self.trials} ends it by then; give a higher limit, such as --trials 200"
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
+
+    @property
+    def attack_settings(self) -> dict[str, Any]:
+        """What is given of the attack's settings, by name; None for what is left to its default."""
+        return {
+            "target": self.target,
+            "poison_rate": self.poison_rate,
+            "label_mode": self.label_mode,
+            "reflections": self.reflections,
+            **attack_settings.parse(self.attack, self.attack_args),
+        }
 
     @property
     def study_name(self) -> str:

@@ -63,7 +63,8 @@ class Workload:
     watched_images: Array
     """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
     watched_labels: Array
-    target: int
+    target: int | Array
+    """The class that triggered images are to be given: one for all, or one for each."""
     victim: Weights
     teachers: Mapping[float, Weights]
     """The teacher of each clean fraction; empty while they are being made."""
@@ -85,7 +86,7 @@ class Workload:
         return Exam(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
-            self.target,
+            self.target if isinstance(self.target, int) else torch.tensor(self.target),
         )
 
     @property

@@ -10,9 +10,10 @@ from typing import TypeVar
 import torch
 
 from nad import attacks, data
-from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
+from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.evaluation import Exam
+from nad.preparation import needs_clean_model, prepare
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
@@ -32,13 +33,7 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
 
     Raises: ConfigError or DataError for settings or images that do not fit.
     """
-    attack = attacks.make(
-        config.attack,
-        target=config.target,
-        poison_rate=config.poison_rate,
-        label_mode=config.label_mode,
-        reflections=config.reflections,
-    )
+    attack = attacks.make(config.attack, **config.attack_settings)
     with display.stage("images", "read") as step:
         dataset = data.load(
             config.dataset,
@@ -51,6 +46,20 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     for fraction in config.fractions:
         scenario.holdout(fraction)
     return scenario
+
+
+def prepare_attack(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> Scenario:
+    """The scenario with its attack ready to be planted: some attacks are first made on a clean model.
+
+    Raises: ConfigError where that model has learnt nothing.
+    """
+    if not needs_clean_model(scenario):
+        return scenario
+    clean = _clean_reference(config, scenario, recipe, cache, display)
+    with display.stage(f"attack {config.attack}", "steps") as step:
+        return prepare(scenario, config.model, clean, cache=cache, device=driver_device(), progress=step)
 
 
 def prepare_victim(
@@ -66,8 +75,7 @@ def prepare_victim(
     display.say(f"victim: validation ASR {victim.scores.asr:.1%}, ACC {victim.scores.acc:.1%}")
     reference_acc = None
     if config.reference:
-        with display.stage("clean reference", "epochs") as step:
-            clean = train_reference(scenario, config.model, recipe, cache=cache, device=device, progress=step)
+        clean = _clean_reference(config, scenario, recipe, cache, display)
         reference_acc = score_state(clean, config.model, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
@@ -117,6 +125,13 @@ def prepare_clean_origin(
     return Origin(model, as_arrays(state))
 
 
+def _clean_reference(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> State:
+    with display.stage("clean reference", "epochs") as step:
+        return train_reference(scenario, config.model, recipe, cache=cache, device=driver_device(), progress=step)
+
+
 def make_workload(
     config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, origin: Origin | None = None
 ) -> Workload:
@@ -140,7 +155,7 @@ def make_workload(
         triggered_labels=exam.triggered.labels.numpy(),
         watched_images=watched.images.numpy(),
         watched_labels=watched.labels.numpy(),
-        target=exam.target,
+        target=exam.target if isinstance(exam.target, int) else exam.target.numpy(),
         victim=as_arrays(victim.state),
         teachers={},
         teachers_origin=origin,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import shlex
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
-from nad.attacks import describe
+from nad.attacks import ATTACKS, describe
+from nad.attacks.base import attacked
 from nad.attacks.picture import save_picture
 from nad.checkpoints import state_digest
 from nad.errors import NadError
@@ -30,7 +33,7 @@ from nad.seeds import generator
 from nad.victim import Victim, VictimConfig
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from study import confirmation, engine, product, provenance, records
+from study import attack_settings, confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
@@ -41,6 +44,7 @@ from study.preparation import (
     PICTURES,
     load_scenario,
     make_workload,
+    prepare_attack,
     prepare_victims,
     victim_digests,
     with_teachers,
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     display = Display(Console())
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
-        config = tyro.cli(StudyConfig, args=given, prog="nad-study")
+        config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,6 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def description(given: Sequence[str]) -> str:
+    """What --help says first: of the tool, and of the attack that is named beside it."""
+    named = [value for option, value in pairwise([*given, ""]) if option == "--attack"]
+    attack = named[-1] if named else StudyConfig.attack
+    of_attack = attack_settings.describe_settings(attack) if attack in ATTACKS else ""
+    return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"
+
+
 _GO_ON = "mend that and run the same command again: finished trials are kept"
 
 
@@ -93,6 +105,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         scenario = load_scenario(config, cache, display)
         identity = provenance.identity(config, scenario, recipe)
         folder.claim({"command": command, "settings": asdict(config)}, identity)
+        scenario = prepare_attack(config, scenario, recipe, cache, display)
         sample = scenario.sample(PICTURES).images
         save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
         victim, origin = prepare_victims(config, scenario, recipe, cache, display)
@@ -103,14 +116,13 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
-        others = int((scenario.dataset.test.labels != scenario.attack.target).sum())
-        test_counts = confirmation.Counts(asr=others, acc=len(scenario.dataset.test))
+        counts = test_counts(scenario)
 
         def write_records() -> dict[str, Any]:
             table = records.trials_table(study)
             records.write_table(folder.trials, table)
             records.write_parquet(folder.parquet, table)
-            reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
+            reader = confirmation.Reader(study.user_attrs, config.point_of, counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
             summary = {
                 **known,
@@ -144,6 +156,12 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 finally:
                     product.write_card(folder, write_records())
         return build(folder.path)
+
+
+def test_counts(scenario: Scenario) -> confirmation.Counts:
+    """How many test images each score is a share of."""
+    labels = scenario.dataset.test.labels
+    return confirmation.Counts(asr=int(attacked(scenario.attack, labels).sum()), acc=len(labels))
 
 
 def search(

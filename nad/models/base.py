@@ -15,6 +15,9 @@ class DistillableModel(nn.Module):
     distillation_layers: ClassVar[tuple[str, ...]]
     """Names of the layers that NAD can distil, shallow to deep; each has a map of more than one pixel."""
 
+    classifier: ClassVar[str] = "fc"
+    """Name of the last layer, a linear one from features to logits."""
+
 
 def pair_layers(student: Sequence[str], teacher: Sequence[str]) -> dict[str, str]:
     """The teacher's layer for each of the student's that has one, in the student's order.

@@ -43,3 +43,18 @@ def _unknown_layer(layer: str, modules: Mapping[str, nn.Module]) -> ConfigError:
 
 def _keep(maps: dict[str, Tensor], layer: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
     maps[layer] = output
+
+
+@contextmanager
+def tap_input(model: nn.Module, layer: str) -> Iterator[dict[str, Tensor]]:
+    """Collect what goes into one layer, under its name: `with tap_input(model, "fc") as inputs: logits = model(x)`."""
+    inputs: dict[str, Tensor] = {}
+    handle = model.get_submodule(layer).register_forward_pre_hook(partial(_keep_input, inputs, layer))
+    try:
+        yield inputs
+    finally:
+        handle.remove()
+
+
+def _keep_input(inputs: dict[str, Tensor], layer: str, _module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    inputs[layer] = given[0]

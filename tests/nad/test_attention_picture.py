@@ -42,7 +42,7 @@ LAYERS = ("group1", "group2", "group3")
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     images = torch.randint(0, 256, (4, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
-    return Scene(images[:2], images[2:], torch.tensor([1, 2]), target=0)
+    return Scene(images[:2], images[2:], torch.tensor([1, 2]), goals=torch.tensor([0, 0]))
 
 
 def network(seed: int) -> models.DistillableModel:

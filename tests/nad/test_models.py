@@ -6,7 +6,7 @@ import torchvision
 from nad import models
 from nad.errors import CheckpointError, ConfigError
 from nad.models.base import pair_layers
-from nad.models.taps import tap
+from nad.models.taps import tap, tap_input
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import generator
 
@@ -21,6 +21,17 @@ def test_every_model_maps_images_to_logits_and_has_usable_layers(name):
     sizes = [maps[layer].shape[-1] for layer in model.distillation_layers]
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) > 1
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_names_its_classifier(name):
+    model = models.make(name, classes=7, generator=generator(0)).eval()
+    classifier = model.get_submodule(model.classifier)
+    with tap_input(model, model.classifier) as features, torch.no_grad():
+        logits = model(torch.rand(2, 3, 32, 32))
+        again = torch.nn.functional.linear(features[model.classifier], classifier.weight, classifier.bias)
+    assert torch.equal(logits, again)
+    assert not classifier._forward_pre_hooks
 
 
 def test_wrn_16_1_has_the_size_of_the_papers_model():

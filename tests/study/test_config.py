@@ -23,7 +23,7 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"attack": "reful"}, "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, refool"),
+        ({"attack": "reful"}, "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, cl, refool"),
         ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean 'cifar10'"),
         ({"model": "wrn-16"}, "unknown model 'wrn-16'; did you mean 'wrn-16-"),
         ({"teacher_model": "resnet18"}, "unknown model 'resnet18'; did you mean 'resnet-18'"),

@@ -9,6 +9,7 @@ import pytest
 from studies import complete_trials, scores, summary, table
 
 import search_spaces
+from nad.attacks import ATTACKS
 from nad.models import distillation_layers
 from search_spaces import Domain
 from study.run import main
@@ -112,6 +113,22 @@ def test_same_seed_gives_bit_identical_scores(options, finished, tmp_path, image
     assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "again"]) == 0
     assert summary(tmp_path / "again")["victim_sha256"] == summary(finished)["victim_sha256"]
     assert scores(tmp_path / "again") == scores(finished)
+
+
+def test_attack_that_is_made_on_a_clean_model_is_studied_and_goes_on(options, tmp_path, monkeypatch):
+    attack = "trojan"
+    given = [attack if value == "badnets" else value for value in options]
+    given += ["--attack-args", "steps=2", "--label-mode", "all-to-all", "--output", str(tmp_path)]
+    assert main([*given, "--trials", "4"]) == 0
+    found = summary(tmp_path / f"{attack}-folder")
+    assert found["attack_settings"]["steps"] == 2
+    assert "target" not in found["attack_settings"]
+    rows = table(tmp_path / f"{attack}-folder")
+    assert (rows.acc_non_target == rows.acc).all()
+    assert "the same as ACC, since every class is attacked" in (tmp_path / f"{attack}-folder/report.html").read_text()
+    monkeypatch.setattr(ATTACKS[attack], "craft", lambda *arguments: pytest.fail("it is in the cache"))
+    assert main([*given, "--trials", "5"]) == 0
+    assert summary(tmp_path / f"{attack}-folder")["trials"]["complete"] == 5
 
 
 def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path):
