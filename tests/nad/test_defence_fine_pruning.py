@@ -17,7 +17,7 @@ from nad.training import TrainConfig, train
 
 CPU = torch.device("cpu")
 SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
-IMAGES = make_images(96, 0)
+IMAGES = make_images(64, 0)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> lis
     return order
 
 
-@pytest.mark.parametrize("drop", [0.0, 0.05, 0.2, 1.0])
+@pytest.mark.parametrize("drop", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("kind", ["trained", "plain"])
 def test_it_prunes_what_a_naive_loop_prunes(kind, drop, request):
     model = request.getfixturevalue(kind)
@@ -115,7 +115,7 @@ def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain):
 def test_fine_tuning_sees_the_whole_holdout_and_batch_norm_learns_in_it_alone(trained):
     before = int(trained.bn.num_batches_tracked)
     model, _deeds = FinePruning(tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
-    assert model.bn.num_batches_tracked == before + 2 * 96 // 16
+    assert model.bn.num_batches_tracked == before + 2 * 64 // 16
 
 
 def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained):
@@ -154,7 +154,7 @@ def test_the_defender_validates_on_its_own_images_divided_by_the_seed():
         return Site(IMAGES, True, generator(seed), CPU, lambda *_: None).divide(0.25)
 
     rest, kept = parts(0)
-    assert (len(rest), len(kept)) == (72, 24)
+    assert (len(rest), len(kept)) == (48, 16)
     both = torch.cat((rest.images, kept.images)).flatten(1)
     assert torch.equal(both.unique(dim=0), IMAGES.images.flatten(1).unique(dim=0))
     assert torch.equal(parts(0)[1].images, kept.images)
