@@ -38,6 +38,7 @@ class ResNet(DistillableModel):
     """
 
     distillation_layers = ("layer1", "layer2", "layer3", "layer4")
+    classifier = "linear"
 
     def __init__(self, blocks: tuple[int, int, int, int], classes: int) -> None:
         super().__init__()
