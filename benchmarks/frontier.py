@@ -1,4 +1,4 @@
-"""`python -m benchmarks.frontier TABLE.csv`: how many trials, and how many seconds, each sampler takes to the frontier.
+"""`python -m benchmarks.frontier [TABLE.csv]`: how many trials, and how many seconds, each sampler takes to the frontier.
 
 Replays a recorded study instead of running one, so that every sampler can have many seeds on real erases. A replay
 begins with the recorded controls, as every study does. Then it answers what the sampler proposes with the nearest
@@ -45,6 +45,8 @@ from reports.trial_table import read_trials
 from search_spaces import Domain, SearchSpace
 from study.storage import SAMPLERS, make_sampler
 
+RECORDED = Path(__file__).parent / "random-erases" / "trials.csv"
+"""320 erases at random settings; config.json beside it has the command that made it."""
 AFTER = (10, 20, 40, 60)
 """Trials after which the hypervolume is told."""
 BASELINE, SHARE = "random", 0.95
@@ -58,8 +60,8 @@ Distributions = dict[str, BaseDistribution]
 class Arguments:
     """How many trials, and how many seconds, each sampler takes to the frontier of a recorded study."""
 
-    table: Annotated[Path, tyro.conf.Positional]
-    """A study's trials.csv, with its summary.json and config.json beside it."""
+    table: Annotated[Path, tyro.conf.Positional] = RECORDED
+    """A study's trials.csv, with its summary.json and config.json beside it. Default: 320 random erases of one victim."""
     seeds: int = 20
     """Replays of each sampler."""
     trials: int = 60

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.pruning TABLE.csv`: what --prune saves, and what it costs, on a table of complete erases.
+"""`python -m benchmarks.pruning [TABLE.csv]`: what --prune saves, and what it costs, on a table of complete erases.
 
 TABLE is the trials.csv of a study by `--sampler random` without --prune. Its trials are replayed in random orders, the
 controls first as in every study, with some workers in simulated time: a trial takes its own seconds, an equal part of
@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
+from benchmarks.frontier import RECORDED
 from nad.errors import ConfigError, NadError
 from nad.training import SCHEDULES
 from reports.files import ReportError
@@ -208,8 +209,8 @@ def judge(erases: Sequence[Erase], rule: Rule, arguments: Arguments) -> dict[str
 class Arguments:
     """What --prune saves, and what it costs, on a table of complete erases."""
 
-    table: Annotated[Path, tyro.conf.Positional]
-    """trials.csv of a study by --sampler random, without --prune."""
+    table: Annotated[Path, tyro.conf.Positional] = RECORDED
+    """trials.csv of a study by --sampler random, without --prune. Default: 320 random erases of one victim."""
     seeds: int = 20
     """Orders of the trials."""
     trials: int = 60

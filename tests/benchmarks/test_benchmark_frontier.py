@@ -16,7 +16,18 @@ from optuna.trial import FixedTrial, TrialState
 
 import search_spaces
 from benchmarks import frontier
-from benchmarks.frontier import Arguments, Table, distances, growth, place, reached, read_table, recommended, replay
+from benchmarks.frontier import (
+    RECORDED,
+    Arguments,
+    Table,
+    distances,
+    growth,
+    place,
+    reached,
+    read_table,
+    recommended,
+    replay,
+)
 from nad.models import distillation_layers
 from reports.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
@@ -197,3 +208,9 @@ def test_mistakes_end_in_one_sentence(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_the_recorded_table_can_be_replayed() -> None:
+    table = read_table(RECORDED)
+    assert (len(table.params), len(table.controls)) == (320, 4)
+    assert len(replay(table, make_sampler("tpe", 0), 12).rows) == 12
