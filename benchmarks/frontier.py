@@ -1,4 +1,4 @@
-"""`python -m benchmarks.frontier [TABLE.csv]`: how many trials, and how many seconds, each sampler takes to the frontier.
+"""`python -m benchmarks.frontier [TABLE.csv]`: how many trials, and seconds, each sampler takes to the frontier.
 
 Replays a recorded study instead of running one, so that every sampler can have many seeds on real erases. A replay
 begins with the recorded controls, as every study does. Then it answers what the sampler proposes with the nearest
@@ -61,7 +61,7 @@ class Arguments:
     """How many trials, and how many seconds, each sampler takes to the frontier of a recorded study."""
 
     table: Annotated[Path, tyro.conf.Positional] = RECORDED
-    """A study's trials.csv, with its summary.json and config.json beside it. Default: 320 random erases of one victim."""
+    """A study's trials.csv, with summary.json and config.json beside it. Default: 320 random erases of one victim."""
     seeds: int = 20
     """Replays of each sampler."""
     trials: int = 60
