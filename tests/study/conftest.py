@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from filelock import FileLock
 from PIL import Image
 from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
@@ -40,9 +41,16 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder for all processes that run the tests."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
     """Victims and teachers, trained once for all tests."""
-    return tmp_path_factory.mktemp("cache")
+    return shared / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +65,13 @@ def options(image_folder: Path, cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(options: list[str], shared: Path) -> Path:
     """The folder of a study of six trials; a test that changes it takes a copy."""
-    output = tmp_path_factory.mktemp("runs")
-    assert main([*options, "--trials", "6", "--output", str(output), "--name", "s"]) == 0
-    return output / "s"
+    folder = shared / "finished"
+    with FileLock(shared / "finished.lock"):
+        if not (folder / "s" / "report.html").exists():
+            assert main([*options, "--trials", "6", "--output", str(folder), "--name", "s"]) == 0
+    return folder / "s"
 
 
 @pytest.fixture(scope="session")
