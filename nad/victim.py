@@ -78,8 +78,7 @@ def train_victim(
 
 def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:
     """The scores of a model with these weights."""
-    network = models.make(model, scenario.dataset.classes)
-    network.load_state_dict(state)
+    network = models.with_weights(model, scenario.dataset.classes, state)
     return evaluate(network.to(device), exam, device=device)
 
 

@@ -91,9 +91,8 @@ class Workload:
 
     def network(self, weights: Weights, device: torch.device) -> nn.Module:
         """A fresh model with these weights."""
-        model = models.make(self.model, self.classes)
-        model.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in weights.items()})
-        return model.to(device)
+        state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+        return models.with_weights(self.model, self.classes, state).to(device)
 
 
 def describe_point(point: Point) -> dict[str, Any]:
