@@ -53,11 +53,11 @@ def main(arguments: Arguments) -> None:
     for seed in arguments.seeds:
         config = StudyConfig(attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed)
         scenario = load_scenario(config, cache_folder(None), display)
-        found.setdefault("usual", []).append(_timed(scenario, config.model, seed, None))
+        found.setdefault("usual", []).append(_timed(scenario, config.architecture, seed, None))
         display.say(f"seed {seed}, usual: {found['usual'][-1]}")
         for epochs in arguments.epochs:
             name = f"{epochs} epochs"
-            found.setdefault(name, []).append(_timed(scenario, config.model, seed, VictimConfig(epochs=epochs)))
+            found.setdefault(name, []).append(_timed(scenario, config.architecture, seed, VictimConfig(epochs=epochs)))
             display.say(f"seed {seed}, {name}: {found[name][-1]}")
     results = {}
     for name, runs in found.items():

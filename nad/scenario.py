@@ -29,6 +29,8 @@ class Scenario:
                 f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
                 f" {self.dataset.classes - 1}"
             )
+        # A trigger that does not fit images of this size says so here, before anything slow
+        self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
 
     @cached_property
     def splits(self) -> Splits:

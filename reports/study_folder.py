@@ -73,7 +73,11 @@ SUMMARY_KEYS: Mapping[str, Any] = {
     "counts": dict,
 }
 """What the page needs of summary.json; docs/summary.md has all of it."""
-NEWER_SUMMARY_KEYS: Mapping[str, Any] = {"stopped": (str, type(None)), "energy_kwh": (*NUMBER, type(None))}
+NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
+    "stopped": (str, type(None)),
+    "energy_kwh": (*NUMBER, type(None)),
+    "victim_file": (dict, type(None)),
+}
 """What studies of earlier versions lack; null stands for it there."""
 
 

@@ -13,11 +13,13 @@ from nad import attacks, data
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erase import TEACHER
 from nad.evaluation import Exam
+from nad.foreign import ForeignModel
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
 from study.config import StudyConfig
 from study.devices import driver_device
+from study.foreign_victim import take
 from study.objective import GLANCE, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
 
@@ -38,6 +40,9 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
         poison_rate=config.poison_rate,
         label_mode=config.label_mode,
         reflections=config.reflections,
+        pattern=config.trigger and config.trigger.expanduser(),
+        blend_ratio=config.blend_ratio,
+        place=config.place,
     )
     with display.stage("images", "read") as step:
         dataset = data.load(
@@ -54,21 +59,23 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
 
 
 def prepare_victim(
-    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig | ForeignModel, cache: Path, display: Display
 ) -> Victim:
-    """The backdoored model, trained or from the cache, and checked.
+    """The backdoored model, trained, from the cache, or from the user's file, and checked.
 
     Raises: WeakBackdoor where its backdoor did not take, unless the settings allow it.
     """
+    if isinstance(recipe, ForeignModel):
+        return take(recipe, config, scenario, display)
     device = driver_device()
     with display.stage("victim", "epochs") as step:
-        victim = train_victim(scenario, config.model, recipe, cache=cache, device=device, progress=step)
+        victim = train_victim(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
     display.say(f"victim: validation ASR {victim.scores.asr:.1%}, ACC {victim.scores.acc:.1%}")
     reference_acc = None
     if config.reference:
         with display.stage("clean reference", "epochs") as step:
-            clean = train_reference(scenario, config.model, recipe, cache=cache, device=device, progress=step)
-        reference_acc = score_state(clean, config.model, scenario, scenario.validation, device).acc
+            clean = train_reference(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
+        reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
         require_backdoor(victim, reference_acc)
@@ -83,7 +90,7 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
     return Workload(
-        model=config.model,
+        model=config.architecture,
         classes=scenario.dataset.classes,
         flip=scenario.dataset.flip,
         seed=config.seed,

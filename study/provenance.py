@@ -15,8 +15,10 @@ import optuna
 
 import search_spaces
 from nad.attacks import describe
+from nad.checkpoints import state_digest
 from nad.data import fingerprint
 from nad.errors import ConfigError
+from nad.foreign import ForeignModel
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.config import StudyConfig
@@ -47,16 +49,19 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig) -> dict[str, Any]:
-    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
+def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig | ForeignModel) -> dict[str, Any]:
+    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from.
+
+    victim: how it is trained, or where it comes from a file, the model in it.
+    """
     facts = {
         "dataset": config.dataset,
         "image size": config.image_size,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
-        "model": config.model,
+        "model": config.architecture,
         "seed": config.seed,
-        "victim": asdict(victim),
+        "victim": asdict(victim) if isinstance(victim, VictimConfig) else {"weights": state_digest(victim.state)},
         "space": config.space,
         "space version": search_spaces.get(config.space).version,
         "clean fractions": config.fractions,

@@ -36,6 +36,7 @@ from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
 from study.folder import cache_folder, open_folder
+from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display, TrialBoard
@@ -81,14 +82,17 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     started = time.monotonic()
     cache = cache_folder(config.cache)
     recipe = VictimConfig(epochs=config.victim_epochs)
+    config, foreign = read_victim(config, display)
     earlier = earlier_points(config, display)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
-        identity = provenance.identity(config, scenario, recipe)
+        require_classes(foreign, scenario)
+        identity = provenance.identity(config, scenario, foreign or recipe)
         folder.claim({"command": command, "settings": asdict(config)}, identity)
-        sample = scenario.sample(PICTURES).images
-        save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
-        victim = prepare_victim(config, scenario, recipe, cache, display)
+        save_picture(
+            folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
+        )
+        victim = prepare_victim(config, scenario, foreign or recipe, cache, display)
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
@@ -96,8 +100,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
-        others = int((scenario.dataset.test.labels != scenario.attack.target).sum())
-        test_counts = confirmation.Counts(asr=others, acc=len(scenario.dataset.test))
+        test_counts = counts_of_test(scenario)
 
         def write_records() -> dict[str, Any]:
             table = records.trials_table(study)
@@ -208,6 +211,12 @@ def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoi
     return found.points
 
 
+def counts_of_test(scenario: Scenario) -> confirmation.Counts:
+    """How many test images each score counts."""
+    test = scenario.dataset.test
+    return confirmation.Counts(asr=int((test.labels != scenario.attack.target).sum()), acc=len(test))
+
+
 def stopped(config: StudyConfig, study: optuna.Study) -> str | None:
     """One sentence where --until-converged has ended the search."""
     return records.stopped(study, config.trials) if config.until_converged else None
@@ -220,7 +229,7 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "attack": config.attack,
         "attack_settings": describe(scenario.attack),
         "dataset": config.dataset,
-        "model": config.model,
+        "model": config.architecture,
         "space": config.space,
         "seed": config.seed,
         "command": command,
@@ -232,10 +241,11 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "max_acc_drop": config.max_acc_drop,
         "victim": victim.scores._asdict(),
         "victim_sha256": state_digest(victim.state),
+        "victim_file": victim.origin,
         "counts": {
             "train": len(scenario.dataset.train),
             "victim_train": len(scenario.splits.victim_train),
-            "poisoned": len(scenario.poisoned.indices),
+            "poisoned": len(scenario.poisoned.indices) if victim.origin is None else None,
             "validation": len(scenario.splits.validation),
             "test": len(scenario.dataset.test),
         },

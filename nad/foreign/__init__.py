@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nad import models
 from nad.checkpoints import State
-from nad.errors import CheckpointError
+from nad.errors import CheckpointError, ConfigError
 from nad.foreign import backdoorbench, nad_release, own, state_dict
 from nad.foreign.base import Found, PoisonedTest, Reader
 from nad.foreign.unpickling import open_contents
@@ -108,7 +108,10 @@ def _kept(state: State) -> Normalisation | None:
     if [tuple(part.shape) for part in kept] != [(3, 1, 1)] * len(KEYS):
         raise CheckpointError(f"its normalisation is damaged: {' and '.join(KEYS)} have three values each")
     mean, std = (tuple(part.flatten().tolist()) for part in kept)
-    return Normalisation(mean, std)
+    try:
+        return Normalisation(mean, std)
+    except ConfigError as error:
+        raise CheckpointError(f"its normalisation is damaged: {error}") from error
 
 
 def _plain(given: Mapping[str, Any]) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +14,26 @@ KEYS = (f"{LAYER}.mean", f"{LAYER}.std")
 """What the weights of a normalised model hold beside the network's own, each of shape (3, 1, 1)."""
 
 
-class Normalisation(NamedTuple):
+@dataclass(frozen=True)
+class Normalisation:
     """(pixel - mean) / std, each per channel, of pixels in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def weights(self) -> dict[str, Tensor]:
-        """As a part of a model's weights, under KEYS.
-
-        Raises: ConfigError unless both are three numbers in a sensible range.
-        """
+    def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("standard deviation", self.std)):
             if len(values) != 3:
                 raise ConfigError(f"a normalisation has one {name} for each of three channels, got {len(values)}")
-        for mean, std in zip(*self, strict=True):
+        for mean, std in zip(self.mean, self.std, strict=True):
             require_range("a channel's mean", mean, 0.0, 1.0)
             require_range("a channel's standard deviation", std, 0.0, 10.0, low_open=True)
-        return {key: torch.tensor(values).view(3, 1, 1) for key, values in zip(KEYS, self, strict=True)}
+
+    def weights(self) -> dict[str, Tensor]:
+        """As a part of a model's weights, under KEYS."""
+        return {
+            key: torch.tensor(values).view(3, 1, 1) for key, values in zip(KEYS, (self.mean, self.std), strict=True)
+        }
 
 
 class Normalise(nn.Module):

@@ -123,7 +123,7 @@ def test_normalised_model_is_the_model_of_normalised_pixels():
     plain = models.make("wrn-10-1", 4, generator(0)).eval()
     pixels = torch.rand(5, 3, 16, 16)
     normalisation = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    mean, std = (torch.tensor(part).view(3, 1, 1) for part in normalisation)
+    mean, std = (torch.tensor(part).view(3, 1, 1) for part in (normalisation.mean, normalisation.std))
     model = models.with_weights("wrn-10-1", 4, {**plain.state_dict(), **normalisation.weights()}).eval()
     with torch.inference_mode(), tap(model, ("group2",)) as maps:
         assert torch.equal(model(pixels), plain((pixels - mean) / std))
@@ -146,4 +146,4 @@ def test_normalised_model_is_the_model_of_normalised_pixels():
 )
 def test_impossible_normalisation_is_refused(mean, std, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        Normalisation(mean, std).weights()
+        Normalisation(mean, std)
