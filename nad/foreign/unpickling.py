@@ -72,10 +72,11 @@ def _plain_data() -> list[Any]:
     rebuild, scalar = np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0]
     names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in (rebuild, scalar)]
     types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
-    return [*names, np.ndarray, np.dtype, *types]
+    return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types]
 
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_BUILTINS = ("builtins", "__builtin__")
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -41,7 +41,7 @@ def nad_release(model: nn.Module) -> dict[str, Any]:
 
 
 def attack_result(
-    model: nn.Module, classes: int, *, poisoned: dict[int, tuple[Tensor, int]] | None = None, **changes: Any
+    model: nn.Module, classes: int, /, *, poisoned: dict[int, tuple[Tensor, int]] | None = None, **changes: Any
 ) -> dict[str, Any]:
     """What BackdoorBench saves as attack_result.pt.
 

@@ -64,8 +64,13 @@ def test_released_wrn_16_1_has_82_keys_under_the_published_names():
     assert {"conv1.weight", "block1.layer.0.bn1.weight", "block2.layer.0.convShortcut.weight", "bn1.bias"} <= set(names)
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        *((name, "module.") for name in models.MODELS),
+        *(("wrn-10-1", prefix) for prefix in ("", "_orig_mod.", "module._orig_mod.")),
+    ],
+)
 def test_backdoorbench_model_gives_the_logits_of_normalised_pixels(name, prefix, tmp_path):
     model = trained(name)
     state = {f"{prefix}{key}": value for key, value in model.state_dict().items()}
@@ -343,7 +348,7 @@ def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path):
 def test_model_that_is_asked_for_and_is_not_there(tmp_path):
     torch.save(trained("wrn-10-2").state_dict(), tmp_path / "a.pt")
     sentence = refused(tmp_path / "a.pt", model="wrn-10-1")
-    assert "its 50 weights are not wrn-10-1's" in sentence
+    assert "weights are not wrn-10-1's: " in sentence
     assert "16x16x3x3 float32" in sentence
 
 
