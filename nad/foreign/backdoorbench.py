@@ -25,6 +25,9 @@ NORMALISATIONS: dict[str, Normalisation | None] = {
 }
 """What its models expect of images, by its name of the data set. Source: its code, `get_dataset_normalization`."""
 
+_DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, Image.DecompressionBombError)
+"""What a record that is not as it should be, or an image, may cause."""
+
 
 def read(contents: Contents) -> Found | None:
     """A pickled dict with `model_name` and `model`: a state dict, or the whole model.
@@ -42,7 +45,7 @@ def read(contents: Contents) -> Found | None:
     remarks = [] if isinstance(value.get("clean_data"), str) else ["it names no data set, so nothing is normalised"]
     try:
         poisoned_test = _poisoned_test(contents.path, value.get("bd_test"))
-    except (OSError, SyntaxError, ValueError, LookupError, TypeError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         poisoned_test = None
         remarks.append(
             f"its poisoned test images (bd_test) cannot be read, and the victim is not tried on them: {error}"
@@ -78,6 +81,8 @@ def _poisoned_test(path: Path, record: Any) -> PoisonedTest:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(true)
     others = torch.nonzero(labels != given[0]).squeeze(1)
+    if not len(others):
+        raise ValueError("all of them are of the target class")
     return PoisonedTest(LabelledImages(images, labels)[others], given[0])
 
 
@@ -96,7 +101,8 @@ def _entries(path: Path, entries: Mapping[Any, Any]) -> Iterator[tuple[Image.Ima
 
 def _beside(path: Path, recorded: str) -> Path:
     """Where a recorded image is on this machine: `bd_test_dataset/LABEL/INDEX.png` in the folder of the file."""
-    return path.parent.joinpath(*PurePosixPath(recorded).parts[-3:])
+    names = [part for part in PurePosixPath(recorded).parts if part not in ("/", "..")]
+    return path.parent.joinpath(*names[-3:])
 
 
 def _open(path: Path) -> Image.Image:

@@ -209,6 +209,11 @@ def two_targets(record):
     record["bd_test"]["bd_data_container"]["data_dict"][np.int64(3)]["other_info"] = [2, 1]
 
 
+def own_class(record):
+    for entry in record["bd_test"]["bd_data_container"]["data_dict"].values():
+        entry["other_info"][1] = 0
+
+
 def elsewhere(record):
     record["bd_test"]["bd_data_container"]["data_dict"][np.int64(3)]["path"] = "/etc/../../passwd"
 
@@ -217,6 +222,7 @@ def elsewhere(record):
     ("spoil", "reason"),
     [
         (early, "lack the true labels"),
+        (own_class, "all of them are of the target class"),
         (two_targets, "2 different target labels"),
         (elsewhere, "No such file"),
         (lambda record: record.update(bd_test=None), "the file has none"),
