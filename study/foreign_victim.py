@@ -14,6 +14,9 @@ from study.config import StudyConfig
 from study.devices import driver_device
 from study.progress import Display
 
+SIGHT = 0.1
+"""Share of the way from a guess to perfect ACC up to which a victim tells nothing apart, whatever it was trained on."""
+
 _REMEDY = (
     "--attack and --target must be those that it was trained with, a trigger of your own goes with --attack custom"
     " --trigger FILE"
@@ -98,10 +101,10 @@ def _asr_on_its_own(foreign: ForeignModel, given: PoisonedTest) -> float:
 
 def _require_sight(victim: Victim, scenario: Scenario) -> None:
     """Raise WeakBackdoor for a model that obeys the trigger, perhaps, but tells nothing apart."""
-    least = 2.0 / scenario.dataset.classes
-    if victim.scores.acc <= least:
+    guess = 1.0 / scenario.dataset.classes
+    if victim.scores.acc <= guess + SIGHT * (1.0 - guess):
         raise WeakBackdoor(
-            f"the victim's validation ACC is {victim.scores.acc:.3f}, and a guess has half of {least:.3f}: are the"
-            " classes in the order of its labels, the images of its --image-size, and normalised as in its training"
+            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {guess:.3f} of a guess: are"
+            " the classes in the order of its labels, the images of its --image-size, and normalised as in its training"
             " (--victim-mean, --victim-std)? Pass --allow-weak-backdoor to study it all the same"
         )

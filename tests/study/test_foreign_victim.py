@@ -156,7 +156,9 @@ def test_truncated_and_missing_files(ask, tmp_path, capsys):
 
 
 def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys):
-    torch.save(models.make("wrn-10-1", 4, generator(0)).state_dict(), tmp_path / "a.pt")
+    state = models.make("wrn-10-1", 4, generator(0)).state_dict()
+    state["fc.bias"][0] = 1e6  # it says the first class to everything, so none of them is of the target
+    torch.save(state, tmp_path / "a.pt")
     sentence = refused(capsys, ask(tmp_path / "a.pt", "--target", "3"))
     assert "the backdoor did not take" in sentence
     assert "--attack and --target must be those that it was trained with" in sentence
