@@ -196,9 +196,8 @@ def quiet() -> Display:
 def test_own_trigger_gives_the_exam_of_the_attack_that_it_copies(scenario, image_folder, cache, tmp_path):
     patch = np.repeat(np.array(PATCH, dtype=np.uint8)[..., None], 3, axis=2)
     Image.fromarray(patch).save(tmp_path / "patch.png")
-    config = StudyConfig(
-        attack="custom", trigger=tmp_path / "patch.png", dataset="folder", data_dir=image_folder, image_size=16
-    )
+    images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.1,)}
+    config = StudyConfig(attack="custom", trigger=tmp_path / "patch.png", **images)
     found = load_scenario(config, cache, quiet())
     assert torch.equal(found.validation.triggered.images, scenario.validation.triggered.images)
     assert torch.equal(found.test.triggered.images, scenario.test.triggered.images)
