@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STUDY ?= runs/refool-fashion-m
+UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
 .PHONY: study test check lint types layers docs report slow lock
@@ -45,12 +46,14 @@ slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 lock: $(READY)
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-header --no-emit-index-url --quiet --output-file requirements.lock
 
+# uv installs several packages at a time; pip, which needs no uv, knows the mirrors of this machine's pip settings.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)

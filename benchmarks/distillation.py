@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from nad.data import fingerprint
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
 from nad.victim import VictimConfig
 from reports import intervals
 from search_spaces import Point

@@ -13,7 +13,6 @@ import json
 import os
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,29 +20,22 @@ import torch
 import tyro
 from rich.console import Console
 
+from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
-from nad.data import fingerprint
-from nad.erase import PRESETS
-from nad.victim import VictimConfig
+from nad.erasure import PRESETS
 from search_spaces import Point
 from study import engine
-from study.config import StudyConfig
-from study.folder import cache_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display
 
 EPOCHS = 10
 CORES = len(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Subject):
     """Erases per hour of a study, against a loop as it is usually written."""
 
-    dataset: str = "fashion-m"
-    data_dir: Path | None = None
-    attack: str = "refool"
     clean_fraction: float = 0.05
     seeds: int = 6
     """Erases on either side."""
@@ -51,22 +43,10 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Run both sides, and print their ratio."""
-    fraction = arguments.clean_fraction
-    config = StudyConfig(
-        attack=arguments.attack,
-        dataset=arguments.dataset,
-        data_dir=arguments.data_dir,
-        clean_fractions=(fraction,),
-        allow_weak_backdoor=True,
-    )
-    cache, display = cache_folder(None), Display(Console(stderr=True))
-    scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
-    block = make_workload(config, scenario, victim, scenario.test)
+    fraction, display = arguments.clean_fraction, Display(Console(stderr=True))
     point = Point(fraction, replace(PRESETS["code"], epochs=EPOCHS))
-    with engine.ray_session(cpus=CORES):
-        images = fingerprint(scenario.dataset)
-        workload = with_teachers({0: block}, [(0, fraction)], config, images, cache, display)[0]
+    config = arguments.settings([fraction])
+    with workload_of(config, lambda scenario: scenario.test, cpus=CORES, display=display) as workload:
         seeds = list(range(arguments.seeds))
         usual = []
         with display.stage("usual loop", "erases") as step:

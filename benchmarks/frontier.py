@@ -107,7 +107,8 @@ def read_table(path: Path) -> Table:
     settings = config["settings"]
     space = search_spaces.get(settings["space"])
     fractions = tuple(settings["clean_fractions"] or space.clean_fractions)
-    domain = Domain(models.distillation_layers(settings["model"]), tuple(sorted(set(fractions))))
+    pairs = models.layer_pairs(settings["model"], settings.get("teacher_model") or settings["model"])
+    domain = Domain(tuple(pairs), tuple(sorted(set(fractions))))
     complete = trials[trials["state"] == "COMPLETE"]
     scores = complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float)
     params = list(complete["params"])

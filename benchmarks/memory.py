@@ -18,14 +18,11 @@ import tyro
 from rich.console import Console
 
 import search_spaces
-from nad.data import fingerprint
-from nad.victim import VictimConfig
+from benchmarks.subject import Subject, workload_of
 from search_spaces import Point
 from study import engine
 from study.config import StudyConfig
-from study.folder import cache_folder
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import load_scenario, make_workload, prepare_victim, with_teachers
 from study.progress import Display
 
 EPOCHS = 2
@@ -33,44 +30,29 @@ WARM_UP = 20
 """Erases until a worker has met every clean fraction and Cutout; what it holds then is its size, not growth."""
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Subject):
     """Memory of a worker over many erases."""
 
-    dataset: str = "fashion-m"
-    data_dir: Path | None = None
-    attack: str = "refool"
     clean_fractions: tuple[float, ...] = (0.01, 0.05)
-    victim_epochs: int = 16
     erases: int = 200
 
 
 def main(arguments: Arguments) -> None:
     """Run the erases, and print what the worker held."""
-    config = StudyConfig(
-        attack=arguments.attack,
-        dataset=arguments.dataset,
-        data_dir=arguments.data_dir,
-        clean_fractions=arguments.clean_fractions,
-        victim_epochs=arguments.victim_epochs,
-        allow_weak_backdoor=True,
-    )
-    cache, display = cache_folder(None), Display(Console(stderr=True))
-    scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
-    block = make_workload(config, scenario, victim, scenario.validation)
+    config, display = arguments.settings(arguments.clean_fractions), Display(Console(stderr=True))
     held: list[dict[str, float]] = []
-    with engine.ray_session(cpus=1):
-        teachers = [(0, fraction) for fraction in config.fractions]
-        workload = with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]
-        with display.stage("erases", "erases") as step:
+    with (
+        workload_of(config, lambda scenario: scenario.validation, cpus=1, display=display) as workload,
+        display.stage("erases", "erases") as step,
+    ):
 
-            def keep(_index: int, memory: dict[str, float]) -> None:
-                held.append(memory)
-                step(len(held), arguments.erases)
+        def keep(_index: int, memory: dict[str, float]) -> None:
+            held.append(memory)
+            step(len(held), arguments.erases)
 
-            points = [describe_point(point) for point in short_points(config, arguments.erases)]
-            engine.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
+        points = [describe_point(point) for point in short_points(config, arguments.erases)]
+        engine.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
     if len({memory["process"] for memory in held}) > 1:
         raise SystemExit("the erases ran in more than one process: nothing to compare")
     own = [memory["own"] for memory in held]

@@ -2,7 +2,7 @@
 
 Images pass one by one through PIL transforms in a DataLoader, tensors are contiguous, and after every epoch both test
 sets pass through the model, and in the erase through the teacher as well. The erase has the method and the settings of
-`nad.erase`; the training divides its learning rate twice by ten.
+`nad.erasure`; the training divides its learning rate twice by ten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from nad.attention import attention_distance, attention_map
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from nad.evaluation import Exam
 from nad.models.taps import tap
 from nad.training import SCHEDULES, TrainConfig
@@ -79,7 +79,7 @@ def erase_as_usual(
                     loss = loss + beta * attention_distance(one, other, config.convention)
                 _step(optimiser, loss)
         for model in (teacher, student):
-            asr, acc = _scores(model, tests, exam.target)
+            asr, acc = _scores(model, tests, _target(exam))
     return asr, acc
 
 
@@ -95,7 +95,7 @@ def train_as_usual(model: nn.Module, data: LabelledImages, exam: Exam, config: T
         for images, labels in batches:
             _step(optimiser, F.cross_entropy(model(images), labels))
         schedule.step()
-        _scores(model, tests, exam.target)
+        _scores(model, tests, _target(exam))
 
 
 def _augmented(data: LabelledImages, config: TrainConfig, *, flip: bool) -> DataLoader[Any]:
@@ -134,6 +134,11 @@ def _scores(model: nn.Module, tests: tuple[DataLoader[Any], DataLoader[Any]], ta
     clean, triggered = tests
     acc = _share(model, clean, None)
     return _share(model, triggered, target), acc
+
+
+def _target(exam: Exam) -> int:
+    assert isinstance(exam.target, int), "the usual loop knows one target for all images"
+    return exam.target
 
 
 def _share(model: nn.Module, batches: DataLoader[Any], target: int | None) -> float:

@@ -26,7 +26,7 @@ from nad.training import TrainConfig, train
 from nad.victim import VictimConfig
 from study.config import StudyConfig
 from study.folder import cache_folder
-from study.preparation import load_scenario
+from study.preparation import load_scenario, prepare_attack
 from study.progress import Display
 
 USUAL = TrainConfig(epochs=19, lr=0.1, batch_size=64, weight_decay=5e-4, cutout=0)
@@ -52,7 +52,8 @@ def main(arguments: Arguments) -> None:
     display = Display(Console(stderr=True))
     for seed in arguments.seeds:
         config = StudyConfig(attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed)
-        scenario = load_scenario(config, cache_folder(None), display)
+        cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
+        scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
         found.setdefault("usual", []).append(_timed(scenario, config.architecture, seed, None))
         display.say(f"seed {seed}, usual: {found['usual'][-1]}")
         for epochs in arguments.epochs:

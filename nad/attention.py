@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nad.errors import ConfigError, unknown_name
@@ -28,20 +29,47 @@ def attention_map(features: Tensor, power: float = 2.0, operator: Operator = "su
     Raises: ConfigError for a 1x1 map, whose normalised value is constant and carries no gradient.
     Source: Zagoruyko & Komodakis 2017; NAD, Li et al. 2021, section 3.
     """
-    if features.shape[2] * features.shape[3] == 1:
+    return unit_map(attention_energy(features, power, operator))
+
+
+def attention_energy(features: Tensor, power: float = 2.0, operator: Operator = "sum") -> Tensor:
+    """An attention map before it is flattened and normalised.
+
+    features: (batch, channel, height, width), any sign.  Returns (batch, height, width), not negative.
+    """
+    energy = features.square() if power == 2.0 else features.abs().pow(power)
+    if operator == "sum":
+        return energy.sum(dim=1)
+    if operator == "mean":
+        return energy.mean(dim=1)
+    if operator == "max":
+        return energy.amax(dim=1)
+    raise unknown_name("attention operator", operator, OPERATORS)
+
+
+def unit_map(energy: Tensor) -> Tensor:
+    """The energy of each image, flattened and L2-normalised.
+
+    energy: (batch, height, width), not negative.  Returns (batch, height * width), unit norm.
+    Raises: ConfigError for a 1x1 map.
+    """
+    if energy.shape[1] * energy.shape[2] == 1:
         raise ConfigError(
             "a 1x1 attention map is constant and teaches nothing: distil a layer before the global pooling"
         )
-    energy = features.square() if power == 2.0 else features.abs().pow(power)
-    if operator == "sum":
-        reduced = energy.sum(dim=1)
-    elif operator == "mean":
-        reduced = energy.mean(dim=1)
-    elif operator == "max":
-        reduced = energy.amax(dim=1)
-    else:
-        raise unknown_name("attention operator", operator, OPERATORS)
-    return torch.nn.functional.normalize(reduced.flatten(1), dim=1, eps=EPSILON)
+    return F.normalize(energy.flatten(1), dim=1, eps=EPSILON)
+
+
+def of_equal_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both energies, averaged over windows to the smaller height and width; as they are where these are equal.
+
+    student, teacher: (batch, height, width), each of its own size.
+    Source: the NAD paper pairs networks of several depths and widths; that unequal maps are averaged is our reading.
+    """
+    if student.shape[1:] == teacher.shape[1:]:
+        return student, teacher
+    height, width = (min(sides) for sides in zip(student.shape[1:], teacher.shape[1:], strict=True))
+    return F.adaptive_avg_pool2d(student, (height, width)), F.adaptive_avg_pool2d(teacher, (height, width))
 
 
 def attention_distance(student: Tensor, teacher: Tensor, convention: Convention = "code") -> Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from nad.attention import Operator, attention_map
+from nad.attention import Operator, attention_map, unit_map
 from nad.augment import to_input
 from nad.models.taps import tap
 
@@ -59,8 +60,9 @@ class Scene(NamedTuple):
     """(count, 3, height, width) uint8."""
     triggered: Tensor
     labels: Tensor
-    """(count,) int64: the true classes, none of them the target."""
-    target: int
+    """(count,) int64: the true classes."""
+    goals: Tensor
+    """(count,) int64: what the attack wants each triggered image to be taken for, never its true class."""
 
     @property
     def rows(self) -> Tensor:
@@ -88,6 +90,23 @@ def look(
         predicted = model(to_input(images, device or torch.device("cpu"))).argmax(dim=1).cpu()
         maps = {layer: _unflattened(features[layer], power, operator).cpu() for layer in layers}
     return Look(name, maps, predicted)
+
+
+def beside(teacher: Look, student: Look, pairs: Mapping[str, str]) -> Look:
+    """A teacher's look as its student would have it: under the student's layers, its maps of the student's size.
+
+    pairs: the teacher's layer for each of the student's.
+    """
+    maps = {layer: _resized(teacher.maps[pairs[layer]], values) for layer, values in student.maps.items()}
+    return teacher._replace(maps=maps)
+
+
+def _resized(maps: Tensor, like: Tensor) -> Tensor:
+    """Averaged to the size of other maps, or enlarged to it, again of unit norm; (count, height, width)."""
+    if maps.shape == like.shape:
+        return maps
+    _count, height, width = like.shape
+    return unit_map(F.adaptive_avg_pool2d(maps, (height, width))).reshape(like.shape)
 
 
 def _unflattened(features: Tensor, power: float, operator: Operator) -> Tensor:
@@ -158,7 +177,7 @@ def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
         for index, (left, shown) in enumerate(zip(lefts, looks, strict=True)):
             for column, layer in enumerate(layers):
                 sheet.paste(overlay(picture, warmth[layer][index, row]), (left + column * (TILE + GAP), top))
-            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), scene.target)
+            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), int(scene.goals[row // 2]))
             colour = ALARM if says.endswith("target") else QUIET
             pen.text((left, top + TILE + LINE / 2), says, colour, plain, "lm")
     pen.text((MARGIN, size[1] - MARGIN), caption, QUIET, plain, "lb")

@@ -27,7 +27,7 @@ class Augment:
         require_range("cutout", self.cutout, 0, 32)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """images: (batch, channel, height, width) uint8.  Returns the same shape and type, channels-last in memory.
+        """images: (batch, channel, height, width); 0 is black.  Returns their shape and type, channels-last in memory.
 
         Drawn on the CPU from its generator, so that every device sees the same images; done where the images are.
         """
@@ -62,5 +62,9 @@ def _offsets(count: int, span: int, generator: torch.Generator) -> Tensor:
 
 
 def to_input(images: Tensor, device: torch.device) -> Tensor:
-    """What a model reads: float32 in [0, 1], channels-last. No per-channel normalisation (authors' code)."""
-    return images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last).div_(255.0)
+    """What a model reads: float32 in [0, 1], channels-last. No per-channel normalisation (authors' code).
+
+    images: (batch, channel, height, width), uint8 or float32 in [0, 1].
+    """
+    inputs = images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+    return inputs if images.is_floating_point() else inputs.div_(255.0)

@@ -43,10 +43,13 @@ class CheckpointError(NadError):
     """A model file cannot be read, or holds another model."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that no registry entry has, with the nearest one as a suggestion."""
+def unknown_name(kind: str, name: str, known: Iterable[str], suggested: Iterable[str] | None = None) -> ConfigError:
+    """The error for a name that no registry entry has, with the nearest one as a suggestion.
+
+    known: is listed.  suggested: where the nearest one may come from, if not from the list.
+    """
     names = sorted(known)
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, names if suggested is None else suggested, n=1)
     suggestion = f" did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"unknown {kind} {name!r};{suggestion} known: {', '.join(names)}")
 

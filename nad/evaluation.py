@@ -7,21 +7,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nad.attacks.base import Attack
+from nad.attacks.base import Attack, attacked, count_classes, goals
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import DataError
+
+AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
+"""Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
 
 
 class Scores(NamedTuple):
     """Shares in [0, 1]."""
 
     asr: float
-    """Triggered images, true class not the target, that are predicted as the target."""
+    """Triggered images, true class not the target, that are predicted as the target; with labels that go all to all,
+    triggered images of all classes that are predicted as the next class."""
     acc: float
     """Untriggered images of all classes that are predicted right."""
     acc_non_target: float
-    """The same without the target class: the authors' way of counting."""
+    """The same without the target class: the authors' way of counting. With labels that go all to all there is none to
+    leave out, and this is `acc`."""
     recovery_acc: float
     """Triggered images that are given their true class."""
 
@@ -31,38 +36,48 @@ class Exam(NamedTuple):
 
     clean: LabelledImages
     triggered: LabelledImages
-    """Images whose true class is not the target, with the trigger, under their true labels."""
-    target: int
+    """Images whose true class is not the target, with the trigger, under their true labels; all images where labels go
+    all to all."""
+    target: int | Tensor
+    """The class that triggered images are to be given: one for all, or (count,) one for each."""
 
     def subset(self, size: int) -> Exam:
         """The first `size` images of either kind: a cheap look between epochs."""
         first = torch.arange(size)
-        return Exam(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], self.target)
+        target = self.target if isinstance(self.target, int) else self.target[:size]
+        return Exam(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], target)
 
 
-def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator) -> Exam:
-    """Plant the trigger in every image whose class is not the target.
+def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator, *, classes: int | None = None) -> Exam:
+    """Plant the trigger in every image that the attack wants to be given another class.
 
+    classes: how many there are; by default up to the highest label. Only all-to-all labels depend on it.
     Raises: DataError where no such image exists.
     """
-    others = data[torch.nonzero(data.labels != attack.target).squeeze(1)]
+    others = data[torch.nonzero(attacked(attack, data.labels)).squeeze(1)]
     if not len(others):
         raise DataError(
             f"every image has the target label {attack.target}: the attack success rate has nothing to count"
         )
-    return Exam(data, LabelledImages(attack.trigger(others.images, generator), others.labels), attack.target)
+    triggered = LabelledImages(attack.trigger(others.images, generator), others.labels)
+    if attack.label_mode != "all-to-all":
+        return Exam(data, triggered, attack.target)
+    return Exam(
+        data, triggered, goals(attack, others.labels, count_classes(data.labels) if classes is None else classes)
+    )
 
 
-def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None, batch_size: int = 250) -> Tensor:
+def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
     """The predicted class of each image, on the CPU. The model is used in eval mode and left in the mode it was in.
 
-    images: (count, 3, height, width) uint8.  Returns (count,) int64.
+    images: as LabelledImages has them.  Returns (count,) int64.
     """
     where = device or torch.device("cpu")
     was_training = model.training
     model.eval()
+    at_once = AT_ONCE if where.type == "cpu" else AT_ONCE_ON_A_GPU
     with torch.inference_mode():
-        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, batch_size)]
+        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, at_once)]
     model.train(was_training)
     return torch.cat(parts).cpu()
 
@@ -76,10 +91,11 @@ def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None
     """Score a model."""
     right = predict(model, exam.clean.images, device=device) == exam.clean.labels
     under_trigger = predict(model, exam.triggered.images, device=device)
+    others = right[exam.clean.labels != exam.target] if isinstance(exam.target, int) else right
     return Scores(
         asr=_share(under_trigger == exam.target),
         acc=_share(right),
-        acc_non_target=_share(right[exam.clean.labels != exam.target]),
+        acc_non_target=_share(others),
         recovery_acc=_share(under_trigger == exam.triggered.labels),
     )
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, Poisoned, poison
+from nad.attacks.base import Attack, NeedsCleanModel, Poisoned, attacked, choose, poison
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
@@ -29,8 +29,10 @@ class Scenario:
                 f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
                 f" {self.dataset.classes - 1}"
             )
-        # A trigger that does not fit images of this size says so here, before anything slow
-        self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
+        # A trigger that does not fit images of this size says so here, before anything slow; one that is still to be
+        # made on a clean model cannot
+        if not isinstance(self.attack, NeedsCleanModel) or self.attack.crafted is not None:
+            self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
 
     @cached_property
     def splits(self) -> Splits:
@@ -40,7 +42,13 @@ class Scenario:
     @cached_property
     def poisoned(self) -> Poisoned:
         """What the attacker trains the victim on."""
-        return poison(self.clean_train, self.attack, generator(self.seed, "poison"))
+        return poison(self.clean_train, self.attack, generator(self.seed, "poison"), classes=self.dataset.classes)
+
+    @property
+    def to_plant(self) -> LabelledImages:
+        """The clean images that `poisoned` puts others in the place of, in its order."""
+        clean = self.clean_train
+        return clean[choose(clean.labels, self.attack, generator(self.seed, "poison"))]
 
     @property
     def clean_train(self) -> LabelledImages:
@@ -60,17 +68,24 @@ class Scenario:
     @cached_property
     def validation(self) -> Exam:
         """What the objectives are measured on."""
-        images = self.dataset.train[self.splits.validation]
-        return make_exam(images, self.attack, generator(self.seed, "trigger", "validation"))
+        return self._exam(self.clean_validation, "validation")
+
+    @property
+    def clean_validation(self) -> LabelledImages:
+        """The images that neither attacker nor defender has, as they are."""
+        return self.dataset.train[self.splits.validation]
 
     @cached_property
     def test(self) -> Exam:
         """What nothing is ever tuned on."""
-        return make_exam(self.dataset.test, self.attack, generator(self.seed, "trigger", "test"))
+        return self._exam(self.dataset.test, "test")
 
     def sample(self, count: int) -> LabelledImages:
-        """A few validation images for pictures, true class not the target; a smaller sample begins a larger one."""
-        others = self.dataset.train[self.splits.validation]
-        chosen = torch.nonzero(others.labels != self.attack.target).squeeze(1)
+        """A few validation images that the attack is after, for pictures; a smaller sample begins a larger one."""
+        images = self.clean_validation
+        chosen = torch.nonzero(attacked(self.attack, images.labels)).squeeze(1)
         order = torch.randperm(len(chosen), generator=generator(self.seed, "sample"))
-        return others[chosen[order[:count]]]
+        return images[chosen[order[:count]]]
+
+    def _exam(self, images: LabelledImages, name: str) -> Exam:
+        return make_exam(images, self.attack, generator(self.seed, "trigger", name), classes=self.dataset.classes)

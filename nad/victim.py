@@ -13,6 +13,7 @@ import torch
 
 from nad import models
 from nad.attacks import Attack, describe
+from nad.attacks.base import NeedsCleanModel, require_crafted, tensor_digest
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.errors import TrainingDiverged, WeakBackdoor
@@ -137,6 +138,8 @@ def _trained(
         "attack": None if attack is None else describe(attack),
         "seed": scenario.seed,
     }
+    if isinstance(attack, NeedsCleanModel):
+        facts["crafted"] = tensor_digest(require_crafted(attack))
 
     def make() -> Checkpoint:
         data = scenario.clean_train if attack is None else scenario.poisoned.data

@@ -22,6 +22,7 @@ from reports.wording import (
     seeds,
     setting,
     signed,
+    wanted_class,
 )
 
 FINE_TUNING = "fine-tuning"
@@ -63,7 +64,7 @@ def answer(study: Study) -> Answer:
     reasons = (
         why,
         *_confirmation(study, point),
-        *_clean_model(point),
+        *_clean_model(point, study.summary["attack_settings"]),
         *([] if point.twin else [added_by_distillation(study.complete, point)]),
     )
     before, after, where = study.victim.scores, point.scores, ""
@@ -118,7 +119,7 @@ def _confirmation(study: Study, point: Point) -> tuple[str, ...]:
     )
 
 
-def _clean_model(point: Point) -> tuple[str, ...]:
+def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str, ...]:
     """What the erase costs where there is no backdoor, and what ASR is left there; nothing where that was not run."""
     clean = point.clean_model
     if clean is None:
@@ -128,7 +129,7 @@ def _clean_model(point: Point) -> tuple[str, ...]:
         f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
         f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"
-        " test images for the target class: where no backdoor is left, expect about as much, not zero.",
+        f" test images for {wanted_class(attack_settings)}: where no backdoor is left, expect about as much, not zero.",
     )
 
 

@@ -47,6 +47,7 @@
       toImageButtonOptions: { format: "svg", filename: name },
     };
     Plotly.react(place, figure.data, { ...figure.layout, width: place.clientWidth, height: place.clientHeight }, options);
+    place.querySelector(".still")?.remove();
     if (figure.layout.meta?.axes && !drawn.has(place)) listenToBrush(place);
     drawn.add(place);
   }

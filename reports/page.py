@@ -12,8 +12,10 @@ import plotly.graph_objects as go
 
 from reports.answer import answer, caveats, unfinished
 from reports.figures import Exhibit, exhibits
+from reports.figures.frontier import NAME as FRONTIER
 from reports.frame import whole_page
 from reports.frontier import hypervolume
+from reports.still import still
 from reports.study_folder import Study
 from reports.tables import failures, front_rows, mean_overhead, pruned, trials_table
 from reports.trial_table import trial_costs
@@ -44,6 +46,7 @@ def render(study: Study) -> str:
         allowed=f"{100 * study.summary['max_acc_drop']:g}",
         caveats=caveats(study),
         exhibits=shown,
+        still=still(shown[FRONTIER].panels[0].drawing),
         place=place,
         front=front_rows(study),
         hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",

@@ -52,6 +52,21 @@ def ramp_colours(levels: int) -> list[str]:
     return [LIGHT.ramp[round(level * last / max(levels - 1, 1))] for level in range(levels)]
 
 
+def css_variables(palette: Palette) -> dict[str, str]:
+    """A theme's colours by the names that the style sheet has for them."""
+    colours = palette._asdict()
+    ramp = colours.pop("ramp")
+    return colours | {f"ramp-{level}": colour for level, colour in enumerate(ramp)}
+
+
+_VARIABLES = {colour: name for name, colour in css_variables(LIGHT).items()}
+
+
+def css_colour(colour: str) -> str:
+    """A colour of the light theme as the style sheet says it, which follows the theme; another one as it is."""
+    return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
+
+
 def dark_colours() -> dict[str, str]:
     """For each colour of the light theme the one that takes its place in the dark theme."""
     light = [*LIGHT[:-1], *LIGHT.ramp, *LIGHT_SERIES]

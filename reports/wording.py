@@ -122,6 +122,11 @@ def readable_params(params: Mapping[str, Any]) -> dict[str, str]:
     return readable
 
 
+def wanted_class(attack_settings: Mapping[str, Any]) -> str:
+    """What the attack wants triggered images to be taken for."""
+    return "the class after their own" if attack_settings.get("label_mode") == "all-to-all" else "the target class"
+
+
 def control_label(name: str) -> str:
     """A control's name as people say it; an unknown one as it is."""
     return CONTROL_LABELS.get(name, name)

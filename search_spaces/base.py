@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from optuna.trial import BaseTrial
 
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 
 Params = dict[str, bool | int | float | str]
 """One point of a space, as Optuna records it."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from optuna.trial import BaseTrial
 
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
+from nad.models import pair_layers
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 CLEAN_FRACTIONS = (0.01, 0.05, 0.1, 0.2)
@@ -90,9 +91,12 @@ def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:
 
 
 def preset_point(name: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
-    """A preset of `nad.erase` as a point of this space."""
+    """A preset of `nad.erasure` as a point of this space; its betas go to the layers that `pair_layers` names."""
     preset = PRESETS[name]
-    betas = {layer: beta for layer, beta in zip(preset.layers, preset.betas, strict=True) if layer in layers}
+    betas = {
+        layer: preset.betas[preset.layers.index(published)]
+        for layer, published in pair_layers(layers, preset.layers).items()
+    }
     return {
         **{f"distil_{layer}": layer in betas for layer in layers},
         **{f"beta_{layer}": beta for layer, beta in betas.items()},

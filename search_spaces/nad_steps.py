@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from optuna.trial import BaseTrial
 
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from search_spaces import nad
 from search_spaces.base import Control, Domain, Point, SearchSpace
 

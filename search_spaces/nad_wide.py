@@ -8,7 +8,7 @@ from typing import cast
 from optuna.trial import BaseTrial
 
 from nad.attention import OPERATORS, Operator
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from search_spaces import nad, nad_steps
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 

@@ -16,7 +16,7 @@ from torch import nn
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, save, state_digest
 from nad.data.folder import Owned, load_owned
-from nad.erase import TEACHER, EraseConfig, erase, make_teacher
+from nad.erasure import TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, DataError, NadError, require_range
 from nad.evaluation import accuracy
 from nad.foreign import ForeignModel, load_foreign
@@ -200,7 +200,7 @@ def _erase(
             return 0.0 if setting.patience is None else accuracy(model, images.train, device=device)
 
         batches = generator(config.seed, "erase")
-        erase(student, teacher, images.train, setting, flip=config.flip, generator=batches, device=device, watch=watch)
+        distil(student, teacher, images.train, setting, flip=config.flip, generator=batches, device=device, watch=watch)
 
 
 def _accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:

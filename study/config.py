@@ -15,12 +15,14 @@ from optuna.trial import FixedTrial, FrozenTrial
 import search_spaces
 from nad import models
 from nad.attacks import ATTACKS
-from nad.attacks.custom import Custom, Place
+from nad.attacks.custom import Custom
+from nad.attacks.trojan import Trojan
 from nad.data import DATASETS
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
+from study import attack_settings
 from study.storage import SAMPLERS
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -38,7 +40,8 @@ class StudyConfig:
     """
 
     attack: str = "refool"
-    """The backdoor: badnets, blend, refool, or custom with a --trigger of your own."""
+    """The backdoor: badnets, blend, cl, refool, sig, trojan, or custom with a --trigger of your own. --help says more
+    of the one that is given with it."""
     dataset: str = "fashion-m"
     """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
     data_dir: Path | None = None
@@ -46,24 +49,26 @@ class StudyConfig:
     image_size: int = 32
     """Images of a folder are resized to this many pixels a side."""
     model: str | None = None
-    """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2. Default: that of --victim,
-    or wrn-16-1."""
+    """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2; preact-resnet-18;
+    resnet-18 or resnet-34. Default: that of --victim, or wrn-16-1."""
+    teacher_model: str | None = None
+    """The teachers' architecture. Default: the victim's; they are copies of it, fine-tuned on clean images. For another
+    one, a second victim is trained by the same recipe and attack, and the teachers are copies of that."""
 
     target: int = 0
     """The label that triggered images are to be given."""
     poison_rate: float | None = None
-    """Share of images poisoned: of all (dirty label) or of the target class (clean label). Default: the attack's."""
-    label_mode: Literal["clean", "dirty"] | None = None
-    """clean: only the target class is poisoned and no label changes. Default: the attack's."""
+    """Share of images poisoned: of the target class (clean label), else of all. Default: the attack's."""
+    label_mode: Literal["clean", "dirty", "all-to-all"] | None = None
+    """clean: only the target class is poisoned and no label changes; dirty: others are relabelled as the target;
+    all-to-all: each class is relabelled as the next one, and ASR counts all images. Default: the attack's."""
     reflections: Path | None = None
     """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
     trigger: Path | None = None
     """Your own trigger for the custom attack: an image, whose alpha channel is the mask, or an npz with pattern and
     mask."""
-    blend_ratio: float | None = None
-    """How much of the custom trigger is seen where its mask is 1. Default: all of it."""
-    place: Place | None = None
-    """Where a custom trigger lies that is smaller than the images. Default: bottom-right."""
+    attack_args: tuple[str, ...] = ()
+    """Settings of the attack's own as NAME=VALUE, such as epsilon=8 steps=100."""
 
     victim: Path | None = None
     """A backdoored model of your own, instead of training one: what this tool, the released NAD code or BackdoorBench
@@ -126,11 +131,13 @@ class StudyConfig:
             ("attack", self.attack, ATTACKS),
             ("data set", self.dataset, DATASETS),
             ("model", self.architecture, models.MODELS),
+            ("model", self.teacher_architecture, models.MODELS),
             ("search space", self.space, search_spaces.SPACES),
             ("sampler", self.sampler, SAMPLERS),
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
+        self.attack_settings  # noqa: B018 - raises for a text that is no setting of the attack
         if self.poison_rate is not None:
             require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
         require_range("--image-size", self.image_size, 16, 512)
@@ -160,17 +167,29 @@ class StudyConfig:
 
     def _require_own_parts(self) -> None:
         """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
-        own_trigger = {"--trigger": self.trigger, "--blend-ratio": self.blend_ratio, "--place": self.place}
-        for option, value in own_trigger.items():
-            if value is not None and self.attack != Custom.name:
-                raise ConfigError(f"{option} is for the attack custom, not for {self.attack}; add --attack custom")
+        if self.trigger is not None and self.attack != Custom.name:
+            raise ConfigError(f"--trigger is for the attack custom, not for {self.attack}; add --attack custom")
         if self.attack == Custom.name and self.trigger is None:
             raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
         if self.victim is None and (self.victim_mean is not None or self.trust_checkpoint):
             raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
-        if self.victim is not None and self.reference:
-            raise ConfigError("--reference compares with a clean model of the victim's recipe, which no --victim tells")
+        if self.victim is not None:
+            self._refuse_what_takes_a_recipe()
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
+
+    def _refuse_what_takes_a_recipe(self) -> None:
+        """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
+        for asked, why, remedy in (
+            (self.reference, "--reference compares with a clean model", "leave it out"),
+            (self.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+            (
+                self.attack == Trojan.name,
+                "the attack trojan makes its trigger on a clean model",
+                "give the trigger itself with --attack custom --trigger FILE",
+            ),
+        ):
+            if asked:
+                raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
 
     @property
     def architecture(self) -> str:
@@ -181,6 +200,18 @@ class StudyConfig:
     def normalisation(self) -> Normalisation | None:
         """What the user says that the model in --victim was trained with."""
         return chosen_normalisation(self.victim_mean, self.victim_std)
+
+    @property
+    def attack_settings(self) -> dict[str, Any]:
+        """What is given of the attack's settings, by name; None for what is left to its default."""
+        return {
+            "target": self.target,
+            "poison_rate": self.poison_rate,
+            "label_mode": self.label_mode,
+            "reflections": self.reflections,
+            "pattern": self.trigger and self.trigger.expanduser(),
+            **attack_settings.parse(self.attack, self.attack_args),
+        }
 
     @property
     def study_name(self) -> str:
@@ -197,9 +228,14 @@ class StudyConfig:
         return tuple(sorted(set(self.clean_fractions or search_spaces.get(self.space).clean_fractions)))
 
     @property
+    def teacher_architecture(self) -> str:
+        """The model that teachers are."""
+        return self.teacher_model or self.architecture
+
+    @property
     def domain(self) -> Domain:
-        """What the study's space varies over."""
-        return Domain(models.distillation_layers(self.architecture), self.fractions)
+        """What the study's space varies over: of the victim's layers, those that have a partner in the teacher."""
+        return Domain(tuple(models.layer_pairs(self.architecture, self.teacher_architecture)), self.fractions)
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The settings that a recorded trial of this study ran with."""

@@ -16,8 +16,8 @@ from study import confirmation
 from study.config import StudyConfig
 from study.confirmation import CLEAN_MODEL, VICTIM, Run
 from study.devices import driver_device
-from study.objective import Workload, as_arrays
-from study.preparation import for_draw, make_workload, with_teachers
+from study.objective import Origin, Workload, as_arrays
+from study.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
 from study.progress import Display
 from study.records import standing
 
@@ -30,6 +30,8 @@ class Confirmation:
     study: optuna.Study
     scenario: Scenario
     victim: Victim
+    origin: Origin | None
+    """Of teachers of another architecture."""
     images: str
     """Fingerprint of the data set."""
     cache: Path
@@ -66,7 +68,9 @@ class Confirmation:
         if known is None or known["sha256"] != digest:  # lost from the cache, and trained again on another machine
             self.study.set_user_attr(CLEAN_MODEL, {"sha256": digest, **self._test_scores(state)})
         planned = confirmation.clean_plan(point, draws, digest)
-        self._make("confirmation on a clean model", planned, replace(self._block(), victim=as_arrays(state)))
+        origin = prepare_clean_origin(self.config, self.scenario, recipe, self.cache, self.display)
+        block = replace(self._block(), victim=as_arrays(state), teachers_origin=origin)
+        self._make("confirmation on a clean model", planned, block)
 
     def _test_scores(self, state: State) -> dict[str, float]:
         return score_state(
@@ -74,7 +78,7 @@ class Confirmation:
         )._asdict()
 
     def _block(self) -> Workload:
-        return make_workload(self.config, self.scenario, self.victim, self.scenario.test)
+        return make_workload(self.config, self.scenario, self.victim, self.scenario.test, self.origin)
 
     def _make(self, stage: str, planned: Sequence[Run], block: Workload) -> None:
         """Make those of the planned runs that are missing, each by its own defender."""

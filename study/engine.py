@@ -44,6 +44,7 @@ os.environ.update(
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     }
 )
+os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # glibc: the threads of past trials would keep their freed memory
 
 import ray
 from ray import tune

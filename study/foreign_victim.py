@@ -9,10 +9,13 @@ from nad.errors import ConfigError, WeakBackdoor
 from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.scenario import Scenario
-from nad.victim import Victim, require_backdoor, score_state
+from nad.victim import Victim, VictimConfig, require_backdoor, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.progress import Display
+
+Source = VictimConfig | ForeignModel
+"""What a study's victim comes from: the recipe to train it by, or the user's file that holds it."""
 
 SIGHT = 0.1
 """Share of the way from a guess to perfect ACC up to which a victim tells nothing apart, whatever it was trained on."""
@@ -23,14 +26,14 @@ _REMEDY = (
 )
 
 
-def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, ForeignModel | None]:
-    """The model that --victim names, after a line about it and its remarks, and the settings with its architecture.
+def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Source]:
+    """The settings with the architecture of the model that --victim names, and that model, after a line about it.
 
-    None, and the settings as they are, where the study trains its own.
+    The settings as they are, and the recipe, where the study trains its own.
     Raises: CheckpointError for a file that cannot be used.
     """
     if config.victim is None:
-        return config, None
+        return config, VictimConfig(epochs=config.victim_epochs)
     foreign = load_foreign(
         config.victim.expanduser(),
         model=config.model,
@@ -55,12 +58,12 @@ def describe(foreign: ForeignModel) -> str:
     return f"format {foreign.format}, {foreign.name}, {foreign.classes} classes, {pixels}"
 
 
-def require_classes(foreign: ForeignModel | None, scenario: Scenario) -> None:
-    """Raise ConfigError for a model that tells more or fewer classes apart than the data set has."""
+def require_classes(source: Source, scenario: Scenario) -> None:
+    """Raise ConfigError for a model from a file that tells more or fewer classes apart than the data set has."""
     dataset = scenario.dataset
-    if foreign is not None and foreign.classes != dataset.classes:
+    if isinstance(source, ForeignModel) and source.classes != dataset.classes:
         raise ConfigError(
-            f"the model in --victim tells {foreign.classes} classes apart, the data set {dataset.name} has"
+            f"the model in --victim tells {source.classes} classes apart, the data set {dataset.name} has"
             f" {dataset.classes}; choose the --dataset that it was trained on"
         )
 

@@ -12,7 +12,7 @@ from optuna.trial import FixedTrial
 
 import search_spaces
 from nad import models
-from nad.erase import EraseConfig
+from nad.erasure import EraseConfig
 from nad.errors import ConfigError
 from reports.files import read_json, require_keys
 from search_spaces import Domain
@@ -84,7 +84,9 @@ def _point(summary: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
 def _erase(file: Path, summary: Mapping[str, Any], point: Mapping[str, Any]) -> EraseConfig:
     """The space's reading of a point's parameters.  Raises: ConfigError where they are none of its points."""
     params, name = point["params"], summary["space"]
-    domain = Domain(models.distillation_layers(summary["model"]), (params["clean_fraction"],))
+    # Studies from before there was a choice do not say what their teachers were
+    layers = tuple(models.layer_pairs(summary["model"], summary.get("teacher_model", summary["model"])))
+    domain = Domain(layers, (params["clean_fraction"],))
     space, trial = search_spaces.get(name), FixedTrial(params)
     mistake = f"trial {point['number']} of {file} is not a setting of the space {name!r}"
     try:

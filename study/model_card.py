@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.wording import interval, percent, readable_params, seeds
+from reports.wording import interval, percent, readable_params, seeds, wanted_class
 
 Summary = Mapping[str, Any]
 
@@ -46,8 +46,7 @@ def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, d
         {
             "Scores": [
                 _table(("", "ASR", "ACC", "images, runs"), _score_rows(summary, measured)),
-                "ASR: share of triggered images, true class not the target, that are given the target class (lower is"
-                " better). ACC: share of clean images that are given their true class.",
+                _what_scores_are(summary["attack_settings"]),
                 "Validation scores are what the search optimised: the best of many noisy runs looks better than it is."
                 f" {_reproduced(measured, point['validation'])}",
                 _test_sentence(point["test"], victim.get("test")),
@@ -118,6 +117,14 @@ def _settings(values: Mapping[str, Any]) -> str:
 def _no_defence(summary: Summary) -> Mapping[str, Any]:
     found: Mapping[str, Any] = next(control for control in summary["controls"] if control["name"] == "no-defence")
     return found
+
+
+def _what_scores_are(attack_settings: Mapping[str, Any]) -> str:
+    others = "" if attack_settings.get("label_mode") == "all-to-all" else ", true class not the target,"
+    return (
+        f"ASR: share of triggered images{others} that are given {wanted_class(attack_settings)} (lower is better). ACC:"
+        " share of clean images that are given their true class."
+    )
 
 
 def _score_rows(summary: Summary, measured: Mapping[str, float]) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nad import models
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig, Watch, erase, make_teacher
+from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
 from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
@@ -32,6 +32,14 @@ Report = Callable[[Mapping[str, Any]], None]
 
 GLANCE = 100
 """Images of either kind that are scored after each epoch; the objectives are measured on all of them at the end."""
+
+
+class Origin(NamedTuple):
+    """What teachers are fine-tuned from."""
+
+    model: str
+    """Name of the architecture."""
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,15 @@ class Workload:
     watched_images: Array
     """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
     watched_labels: Array
-    target: int
+    target: int | Array
+    """The class that triggered images are to be given: one for all, or one for each."""
     victim: Weights
     teachers: Mapping[float, Weights]
     """The teacher of each clean fraction; empty while they are being made."""
     lost_teachers: Mapping[float, str] = field(default_factory=dict, kw_only=True)
     """Why a clean fraction has none: its fine-tuning diverged."""
+    teachers_origin: Origin | None = field(default=None, kw_only=True)
+    """For teachers of another architecture than the victim's; None where they start as the victim."""
     threads: int
     draw: int = 0
     """Which defender: see nad.scenario.Scenario.holdout."""
@@ -75,8 +86,18 @@ class Workload:
         return Exam(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
-            self.target,
+            self.target if isinstance(self.target, int) else torch.tensor(self.target),
         )
+
+    @property
+    def origin(self) -> Origin:
+        """What the teachers are fine-tuned from."""
+        return self.teachers_origin or Origin(self.model, self.victim)
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The teacher's layer for each of the student's that has one."""
+        return models.layer_pairs(self.model, self.origin.model)
 
     def teacher(self, clean_fraction: float) -> Weights:
         """The teacher for so many clean images.  Raises: EraseDiverged where its fine-tuning failed."""
@@ -90,9 +111,12 @@ class Workload:
         return lambda _epoch, model: accuracy(model, watched, device=device)
 
     def network(self, weights: Weights, device: torch.device) -> nn.Module:
-        """A fresh model with these weights."""
-        state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
-        return models.with_weights(self.model, self.classes, state).to(device)
+        """A fresh model of the victim's architecture with these weights."""
+        return _network(self.model, self.classes, weights, device)
+
+    def teacher_network(self, weights: Weights, device: torch.device) -> nn.Module:
+        """A fresh model of the teachers' architecture with these weights."""
+        return _network(self.origin.model, self.classes, weights, device)
 
 
 def describe_point(point: Point) -> dict[str, Any]:
@@ -109,7 +133,7 @@ def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workl
     workload = workloads[draw]
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
-    teacher = workload.network(workload.victim, device)
+    teacher = workload.teacher_network(workload.origin.weights, device)
     other_defender = (draw,) if draw else ()
     batches = generator(workload.seed, "teacher", f"{clean_fraction:g}", *other_defender)
     make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=batches, device=device)
@@ -172,17 +196,18 @@ def erase_victim(
     weights, holdout = workload.teacher(params["clean_fraction"]), workload.holdout(params["clean_fraction"])
     if watch is None and config.patience is not None:
         watch = workload.watch(device)
-    result = erase(
+    result = distil(
         student,
-        workload.network(weights, device),
+        workload.teacher_network(weights, device),
         holdout,
         config,
         flip=workload.flip,
         generator=generator(seed, "erase"),
         device=device,
         watch=watch,
+        pairs=workload.pairs,
         memory=_memory(
-            models.distillation_layers(workload.model),
+            tuple(workload.pairs.values()),
             _digest(*weights.values(), holdout.images.numpy()),
             (seed, workload.flip, config.batch_size, config.cutout, device),
         ),
@@ -216,6 +241,11 @@ def _digest(*arrays: Array) -> str:
 def as_arrays(state: Mapping[str, Tensor]) -> Weights:
     """Weights as numpy arrays, which Ray shares between processes without a copy; a torch tensor would be copied."""
     return {name: value.detach().cpu().contiguous().numpy() for name, value in state.items()}
+
+
+def _network(model: str, classes: int, weights: Weights, device: torch.device) -> nn.Module:
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    return models.with_weights(model, classes, state).to(device)
 
 
 def _images(images: Array, labels: Array) -> LabelledImages:

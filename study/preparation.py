@@ -10,17 +10,18 @@ from typing import TypeVar
 import torch
 
 from nad import attacks, data
-from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
-from nad.erase import TEACHER
+from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
+from nad.erasure import TEACHER
 from nad.evaluation import Exam
 from nad.foreign import ForeignModel
+from nad.preparation import needs_clean_model, prepare
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
 from study.config import StudyConfig
 from study.devices import driver_device
-from study.foreign_victim import take
-from study.objective import GLANCE, Weights, Workload, as_arrays, teacher_or_why
+from study.foreign_victim import Source, take
+from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
 
 T = TypeVar("T")
@@ -34,16 +35,7 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
 
     Raises: ConfigError or DataError for settings or images that do not fit.
     """
-    attack = attacks.make(
-        config.attack,
-        target=config.target,
-        poison_rate=config.poison_rate,
-        label_mode=config.label_mode,
-        reflections=config.reflections,
-        pattern=config.trigger and config.trigger.expanduser(),
-        blend_ratio=config.blend_ratio,
-        place=config.place,
-    )
+    attack = attacks.make(config.attack, **config.attack_settings)
     with display.stage("images", "read") as step:
         dataset = data.load(
             config.dataset,
@@ -58,23 +50,33 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     return scenario
 
 
+def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:
+    """The scenario with its attack ready to be planted: some attacks are first made on a clean model.
+
+    A victim from the user's file is poisoned already: nothing is planted, and nothing made.
+    Raises: ConfigError where that model has learnt nothing.
+    """
+    if isinstance(source, ForeignModel) or not needs_clean_model(scenario):
+        return scenario
+    clean = _clean_reference(config, scenario, source, cache, display)
+    with display.stage(f"attack {config.attack}", "steps") as step:
+        return prepare(scenario, config.architecture, clean, cache=cache, device=driver_device(), progress=step)
+
+
 def prepare_victim(
-    config: StudyConfig, scenario: Scenario, recipe: VictimConfig | ForeignModel, cache: Path, display: Display
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
 ) -> Victim:
-    """The backdoored model, trained, from the cache, or from the user's file, and checked.
+    """The backdoored model, trained or from the cache, and checked.
 
     Raises: WeakBackdoor where its backdoor did not take, unless the settings allow it.
     """
-    if isinstance(recipe, ForeignModel):
-        return take(recipe, config, scenario, display)
     device = driver_device()
     with display.stage("victim", "epochs") as step:
         victim = train_victim(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
     display.say(f"victim: validation ASR {victim.scores.asr:.1%}, ACC {victim.scores.acc:.1%}")
     reference_acc = None
     if config.reference:
-        with display.stage("clean reference", "epochs") as step:
-            clean = train_reference(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
+        clean = _clean_reference(config, scenario, recipe, cache, display)
         reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
@@ -82,10 +84,68 @@ def prepare_victim(
     return victim
 
 
-def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam) -> Workload:
+def prepare_victims(
+    config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display
+) -> tuple[Victim, Origin | None]:
+    """The victim, and where its teachers are of another architecture, the victim of that one.
+
+    Raises: WeakBackdoor where the victim's backdoor did not take, unless the settings allow it.
+    """
+    if isinstance(source, ForeignModel):
+        return take(source, config, scenario, display), None
+    victim = prepare_victim(config, scenario, source, cache, display)
+    return victim, prepare_origin(config, scenario, source, cache, display)
+
+
+def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
+    """What tells a study that its victims are still the same, by attribute of its record."""
+    found = {"victim_sha256": state_digest(victim.state)}
+    return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
+
+
+def prepare_origin(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> Origin | None:
+    """A victim of the teachers' architecture, trained or from the cache; None where teachers start as the victim.
+
+    It may be a weak one: the study is about what is left of the other's backdoor.
+    """
+    model = config.teacher_architecture
+    if model == config.architecture:
+        return None
+    with display.stage("teachers' victim", "epochs") as step:
+        made = train_victim(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+    display.say(f"teachers' victim ({model}): validation ASR {made.scores.asr:.1%}, ACC {made.scores.acc:.1%}")
+    return Origin(model, as_arrays(made.state))
+
+
+def prepare_clean_origin(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> Origin | None:
+    """The same without a backdoor: what the teachers of a clean model start from."""
+    model = config.teacher_architecture
+    if model == config.architecture:
+        return None
+    with display.stage("teachers' clean model", "epochs") as step:
+        state = train_reference(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+    return Origin(model, as_arrays(state))
+
+
+def _clean_reference(
+    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+) -> State:
+    with display.stage("clean reference", "epochs") as step:
+        return train_reference(
+            scenario, config.architecture, recipe, cache=cache, device=driver_device(), progress=step
+        )
+
+
+def make_workload(
+    config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, origin: Origin | None = None
+) -> Workload:
     """The block that every worker reads, with the study's own defender; its teachers are still to be made.
 
-    exam: what erased models are scored on.
+    exam: what erased models are scored on.  origin: of teachers of another architecture.
     """
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
@@ -103,9 +163,10 @@ def make_workload(config: StudyConfig, scenario: Scenario, victim: Victim, exam:
         triggered_labels=exam.triggered.labels.numpy(),
         watched_images=watched.images.numpy(),
         watched_labels=watched.labels.numpy(),
-        target=exam.target,
+        target=exam.target if isinstance(exam.target, int) else exam.target.numpy(),
         victim=as_arrays(victim.state),
         teachers={},
+        teachers_origin=origin,
         threads=config.cpus_per_trial,
     )
 
@@ -131,7 +192,7 @@ def with_teachers(
     """
     one = next(iter(workloads.values()))
     facts = {
-        "victim": state_digest({name: torch.from_numpy(values) for name, values in one.victim.items()}),
+        "victim": _weights_digest(one.origin.weights),
         "images": images,
         "seed": config.seed,
         "config": asdict(TEACHER),
@@ -173,6 +234,11 @@ def with_teachers(
         draw: replace(workload, teachers=_of_draw(teachers, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
+
+
+def _weights_digest(weights: Weights) -> str:
+    """As `state_digest`, of weights on their way to workers."""
+    return state_digest({name: torch.from_numpy(values) for name, values in weights.items()})
 
 
 def _of_draw(by_draw: Mapping[tuple[int, float], T], draw: int) -> dict[float, T]:

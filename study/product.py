@@ -14,8 +14,9 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from nad import attention_picture, models
-from nad.attention_picture import Scene, look
+from nad import attention_picture
+from nad.attacks.base import goals
+from nad.attention_picture import Scene, beside, look
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
 from nad.evaluation import Scores
@@ -117,21 +118,21 @@ def _draw(
 ) -> None:
     sample = scenario.sample(PICTURES)
     triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
-    scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], scenario.attack.target)
+    wanted = goals(scenario.attack, sample.labels, scenario.dataset.classes)
+    scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], wanted[:SHOWN])
     erase, device = point.erase, driver_device()
-    weights = {"victim": workload.victim, "teacher": workload.teacher(point.clean_fraction), "erased": erased}
-    looks = [
-        look(
-            name,
-            workload.network(values, device),
-            scene.rows,
-            models.distillation_layers(config.architecture),
-            power=erase.power,
-            operator=erase.operator,
-            device=device,
-        )
-        for name, values in weights.items()
-    ]
+    layers = list(workload.pairs)
+    teacher = workload.teacher_network(workload.teacher(point.clean_fraction), device)
+    networks = {
+        "victim": (workload.network(workload.victim, device), layers),
+        "teacher": (teacher, list(workload.pairs.values())),
+        "erased": (workload.network(erased, device), layers),
+    }
+    victims, teachers, eraseds = (
+        look(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
+        for name, (network, tapped) in networks.items()
+    )
+    looks = [victims, beside(teachers, victims, workload.pairs), eraseds]
     distilled = ", ".join(erase.weights) or "no layer"
     caption = (
         f"Attention ({erase.operator} of |activation|^{erase.power:g} over channels): brighter is more, on one scale"

@@ -18,10 +18,10 @@ from nad.attacks import describe
 from nad.checkpoints import state_digest
 from nad.data import fingerprint
 from nad.errors import ConfigError
-from nad.foreign import ForeignModel
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.config import StudyConfig
+from study.foreign_victim import Source
 
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
@@ -49,19 +49,18 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig | ForeignModel) -> dict[str, Any]:
-    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from.
-
-    victim: how it is trained, or where it comes from a file, the model in it.
-    """
+def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
+    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
     facts = {
         "dataset": config.dataset,
         "image size": config.image_size,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
         "model": config.architecture,
+        # None for the victim's own, as in studies from before there was a choice
+        "teacher model": None if config.teacher_architecture == config.architecture else config.teacher_architecture,
         "seed": config.seed,
-        "victim": asdict(victim) if isinstance(victim, VictimConfig) else {"weights": state_digest(victim.state)},
+        "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
         "space": config.space,
         "space version": search_spaces.get(config.space).version,
         "clean fractions": config.fractions,
@@ -86,19 +85,25 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
         )
 
 
-def require_same_victim(study: optuna.Study, digest: str) -> None:
+def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:
     """Raise ConfigError where a resumed study's victim was lost from the cache, trained again and came out otherwise.
 
-    Weights depend on the processor and on the number of threads. digest: of the victim's weights; kept in the record.
+    Weights depend on the processor and on the number of threads. digests: of the victims' weights, by attribute of the
+    record, where they are kept.
     """
-    recorded = study.user_attrs.get("victim_sha256")
+    for attribute, digest in digests.items():
+        _require_same_victim(study, attribute, digest)
+
+
+def _require_same_victim(study: optuna.Study, attribute: str, digest: str) -> None:
+    recorded = study.user_attrs.get(attribute)
     if recorded not in (None, digest):
         raise ConfigError(
             f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, which is no longer in the"
             f" cache, and training it again gave {_brief(digest)}; choose another --name to start a new study"
         )
     if recorded is None:
-        study.set_user_attr("victim_sha256", digest)
+        study.set_user_attr(attribute, digest)
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

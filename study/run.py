@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import shlex
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,17 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
-from nad.attacks import describe
+from nad.attacks import ATTACKS, describe
+from nad.attacks.base import attacked
 from nad.attacks.picture import save_picture
 from nad.checkpoints import state_digest
 from nad.errors import NadError
 from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim, VictimConfig
+from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from study import confirmation, engine, product, provenance, records
+from study import attack_settings, confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
@@ -38,7 +41,15 @@ from study.energy import EnergyMeter
 from study.folder import cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
-from study.preparation import PICTURES, load_scenario, make_workload, prepare_victim, with_teachers
+from study.preparation import (
+    PICTURES,
+    load_scenario,
+    make_workload,
+    prepare_attack,
+    prepare_victims,
+    victim_digests,
+    with_teachers,
+)
 from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
@@ -52,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     display = Display(Console())
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
-        config = tyro.cli(StudyConfig, args=given, prog="nad-study")
+        config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,6 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def description(given: Sequence[str]) -> str:
+    """What --help says first: of the tool, and of the attack that is named beside it."""
+    named = [value for option, value in pairwise([*given, ""]) if option == "--attack"]
+    attack = named[-1] if named else StudyConfig.attack
+    of_attack = attack_settings.describe_settings(attack) if attack in ATTACKS else ""
+    return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"
+
+
 _GO_ON = "mend that and run the same command again: finished trials are kept"
 
 
@@ -81,32 +100,32 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     """
     started = time.monotonic()
     cache = cache_folder(config.cache)
-    recipe = VictimConfig(epochs=config.victim_epochs)
-    config, foreign = read_victim(config, display)
+    config, source = read_victim(config, display)
     earlier = earlier_points(config, display)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
-        require_classes(foreign, scenario)
-        identity = provenance.identity(config, scenario, foreign or recipe)
+        require_classes(source, scenario)
+        identity = provenance.identity(config, scenario, source)
         folder.claim({"command": command, "settings": asdict(config)}, identity)
+        scenario = prepare_attack(config, scenario, source, cache, display)
         save_picture(
             folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
         )
-        victim = prepare_victim(config, scenario, foreign or recipe, cache, display)
+        victim, origin = prepare_victims(config, scenario, source, cache, display)
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
-        provenance.require_same_victim(study, state_digest(victim.state))
+        provenance.require_same_victims(study, victim_digests(victim, origin))
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
-        test_counts = counts_of_test(scenario)
+        counts = test_counts(scenario)
 
         def write_records() -> dict[str, Any]:
             table = records.trials_table(study)
             records.write_table(folder.trials, table)
             records.write_parquet(folder.parquet, table)
-            reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
+            reader = confirmation.Reader(study.user_attrs, config.point_of, counts)
             found = records.results(study, known["victim"], config.max_acc_drop, reader)
             summary = {
                 **known,
@@ -121,7 +140,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         images = str(identity["images"])
         with engine.ray_session(cpus=config.cpus):
             with clock.stage("teachers"):
-                workload = make_workload(config, scenario, victim, scenario.validation)
+                workload = make_workload(config, scenario, victim, scenario.validation, origin)
                 wanted = [(workload.draw, fraction) for fraction in config.fractions]
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
@@ -133,13 +152,19 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             product.write_card(folder, write_records())
             if config.confirm:
                 build(folder.path)  # what comes may take long: there is something to look at
-                again = Confirmation(config, study, scenario, victim, images, cache, display, write_records)
+                again = Confirmation(config, study, scenario, victim, origin, images, cache, display, write_records)
                 try:
                     with clock.stage("confirmation"):
                         again.run()
                 finally:
                     product.write_card(folder, write_records())
         return build(folder.path)
+
+
+def test_counts(scenario: Scenario) -> confirmation.Counts:
+    """How many test images each score is a share of."""
+    labels = scenario.dataset.test.labels
+    return confirmation.Counts(asr=int(attacked(scenario.attack, labels).sum()), acc=len(labels))
 
 
 def search(
@@ -211,12 +236,6 @@ def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoi
     return found.points
 
 
-def counts_of_test(scenario: Scenario) -> confirmation.Counts:
-    """How many test images each score counts."""
-    test = scenario.dataset.test
-    return confirmation.Counts(asr=int((test.labels != scenario.attack.target).sum()), acc=len(test))
-
-
 def stopped(config: StudyConfig, study: optuna.Study) -> str | None:
     """One sentence where --until-converged has ended the search."""
     return records.stopped(study, config.trials) if config.until_converged else None
@@ -230,6 +249,7 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "attack_settings": describe(scenario.attack),
         "dataset": config.dataset,
         "model": config.architecture,
+        "teacher_model": config.teacher_architecture,
         "space": config.space,
         "seed": config.seed,
         "command": command,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from nad.attacks.badnets import BadNets
-from nad.attacks.base import USUAL_RATE, Attack, LabelMode, Poisoned, poison
+from nad.attacks.base import USUAL_RATE, Attack, LabelMode, Poisoned, poison, settings_of
 from nad.attacks.blend import Blend
+from nad.attacks.cl import CL
 from nad.attacks.custom import Custom
 from nad.attacks.reflection_pool import ReflectionPool, pool_from_folder
 from nad.attacks.refool import Refool
+from nad.attacks.sig import SIG
 from nad.attacks.trigger_pattern import TriggerPattern, pattern_from_file
+from nad.attacks.trojan import Trojan
 from nad.errors import ConfigError, unknown_name
 
 __all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "poison"]
@@ -21,8 +23,11 @@ __all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "po
 ATTACKS: Mapping[str, type[Any]] = {
     "badnets": BadNets,
     "blend": Blend,
+    "cl": CL,
     "custom": Custom,
     "refool": Refool,
+    "sig": SIG,
+    "trojan": Trojan,
 }
 
 
@@ -42,7 +47,7 @@ def make(name: str, **settings: Any) -> Attack:
         raise unknown_name("attack", name, ATTACKS)
     attack_type = ATTACKS[name]
     given = {key: value for key, value in settings.items() if value is not None}
-    allowed = [field.name for field in fields(attack_type)]
+    allowed = [field.name for field in settings_of(attack_type)]
     for key in given:
         if key not in allowed:
             raise ConfigError(f"attack {name!r} has no setting {key!r}; its settings: {', '.join(sorted(allowed))}")
@@ -57,8 +62,14 @@ def make(name: str, **settings: Any) -> Attack:
 
 
 def describe(attack: Attack) -> dict[str, Any]:
-    """Name and all fields in JSON's types: the same for equal attacks, so fit for a cache key and for the record."""
-    settings = {field.name: getattr(attack, field.name) for field in fields(type(attack))}  # type: ignore[arg-type]
+    """Name and all settings in JSON's types: the same for equal settings, so fit for a cache key and for the record.
+
+    What an attack made on a clean model follows from these and that model, and is left out; so is the target where
+    labels go all to all.
+    """
+    settings = {field.name: getattr(attack, field.name) for field in settings_of(attack)}
+    if attack.label_mode == "all-to-all":
+        del settings["target"]
     return {"name": attack.name} | {key: _plain(value) for key, value in settings.items()}
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+import hashlib
+from collections.abc import Callable
+from dataclasses import Field, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError, require_range, unknown_name
+from nad.models.base import DistillableModel
 
-LabelMode = Literal["clean", "dirty"]
-"""clean: only images of the target class are poisoned and keep their label; dirty: any image, relabelled."""
+LabelMode = Literal["clean", "dirty", "all-to-all"]
+"""clean: only images of the target class are poisoned and keep their label; dirty: any other image, relabelled as the
+target; all-to-all: any image, relabelled as the next class, and the last class as the first."""
 
-USUAL_RATE: dict[LabelMode, float] = {"clean": 0.8, "dirty": 0.1}
+USUAL_RATE: dict[LabelMode, float] = {"clean": 0.8, "dirty": 0.1, "all-to-all": 0.1}
 """The poison rate that the literature uses for each label mode; see Attack.poison_rate for what it counts."""
 
 SMALLEST_IMAGE = 8
@@ -33,11 +38,11 @@ class Attack(Protocol):
 
     @property
     def target(self) -> int:
-        """The class that triggered images are to be given."""
+        """The class that triggered images are to be given; 0, and without a meaning, where labels go all to all."""
 
     @property
     def poison_rate(self) -> float:
-        """Share of images poisoned: of the whole training set (dirty label) or of the target class (clean label)."""
+        """Share of images poisoned: of the target class (clean label), else of the whole training set."""
 
     @property
     def label_mode(self) -> LabelMode: ...
@@ -50,6 +55,93 @@ class Attack(Protocol):
         """
 
 
+@runtime_checkable
+class PoisonsOtherwise(Protocol):
+    """An attack whose training images carry more than the trigger that is shown to the victim later."""
+
+    def poison_images(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """What the victim is trained on in the place of these images; as `trigger` in all else."""
+
+
+@runtime_checkable
+class NeedsCleanModel(Protocol):
+    """An attack that is made on a clean model before it can be planted: `nad.preparation.prepare` does that.
+
+    What is made is kept in the field `crafted`, with the metadata NO_SETTING: it follows from the settings and is none.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def crafted(self) -> Crafted | None:
+        """None before the attack was prepared."""
+
+    def craft(
+        self,
+        model: DistillableModel,
+        images: LabelledImages,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """The slow step: pixels made on a clean model, for an attack that plants in these images.
+
+        model: works where its parameters are, in eval mode, and is left as it was.  images: those that the attack will
+        be planted in, with their true labels.  Returns uint8 pixels, on the CPU.
+        """
+
+
+Progress = Callable[[int, int], None]
+"""(steps done, all steps)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crafted:
+    """What an attack made on a clean model; equal to another where every pixel is.
+
+    pixels: uint8, of the shape that the attack wants.
+    """
+
+    pixels: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Crafted) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels and their shape, hexadecimal."""
+        return tensor_digest(self.pixels)
+
+
+NO_SETTING = {"setting": False}
+"""Metadata of a dataclass field that nobody chooses."""
+
+
+def settings_of(attack: Any) -> tuple[Field[Any], ...]:
+    """The fields of an attack, or of its class, that someone chooses."""
+    return tuple(each for each in fields(attack) if each.metadata != NO_SETTING)
+
+
+def require_crafted(attack: NeedsCleanModel) -> Tensor:
+    """The pixels that the attack made on a clean model.  Raises: ConfigError where it was not prepared."""
+    if attack.crafted is None:
+        raise ConfigError(
+            f"the attack {attack.name!r} is made on a clean model before it can be planted: call"
+            " nad.preparation.prepare first"
+        )
+    return attack.crafted.pixels
+
+
+def tensor_digest(values: Tensor) -> str:
+    """sha256, as hex, of values and their shape."""
+    digest = hashlib.sha256(repr(tuple(values.shape)).encode())
+    digest.update(values.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def require_attack(attack: Attack) -> None:
     """Raise ConfigError unless the settings that every attack has are in their ranges."""
     if attack.target < 0:
@@ -57,6 +149,22 @@ def require_attack(attack: Attack) -> None:
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)
     if attack.label_mode not in get_args(LabelMode):
         raise unknown_name("label mode", attack.label_mode, get_args(LabelMode))
+    if attack.label_mode == "all-to-all" and attack.target:
+        raise ConfigError(
+            f"target must be 0 where labels go all to all, got {attack.target}: each class then has a target of its"
+            " own, the next one"
+        )
+
+
+def goals(attack: Attack, labels: Tensor, classes: int) -> Tensor:
+    """The class that images of these true labels are to be given when they carry the trigger; (count,) int64."""
+    return (labels + 1) % classes if attack.label_mode == "all-to-all" else torch.full_like(labels, attack.target)
+
+
+def attacked(attack: Attack, labels: Tensor) -> Tensor:
+    """Which images of these true labels are to be given another class: all but the target's own; (count,) bool."""
+    every = torch.ones_like(labels, dtype=torch.bool)
+    return every if attack.label_mode == "all-to-all" else labels != attack.target
 
 
 def require_images(images: Tensor) -> None:
@@ -83,29 +191,46 @@ class Poisoned:
     """Which images carry the trigger, ascending."""
 
 
-def poison(clean: LabelledImages, attack: Attack, generator: torch.Generator) -> Poisoned:
-    """Plant the attack's trigger in a share of the training images.
+def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
+    """Which training images the attacker plants the trigger in, as ascending indices.
 
     Dirty label draws from the images of all other classes, since relabelling the target's own changes nothing.
     Raises: ConfigError where the target does not exist or the rate asks for more, or fewer, images than there are.
     """
-    is_target = clean.labels == attack.target
-    if not bool(is_target.any()):
-        known = sorted(set(clean.labels.tolist()))
+    others = attacked(attack, labels)
+    if bool(others.all()) and attack.label_mode != "all-to-all":
+        known = sorted(set(labels.tolist()))
         raise ConfigError(
             f"no training image has the target label {attack.target}; labels run from {known[0]} to {known[-1]}"
         )
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)
-    candidates = torch.nonzero(is_target if attack.label_mode == "clean" else ~is_target).squeeze(1)
-    whole = len(candidates) if attack.label_mode == "clean" else len(clean)
+    candidates = torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
+    whole = len(candidates) if attack.label_mode == "clean" else len(labels)
     count = round(attack.poison_rate * whole)
     if not 1 <= count <= len(candidates):
         raise ConfigError(
             f"a poison rate of {attack.poison_rate:g} ({attack.label_mode} label) asks for {count} poisoned images"
             f" where {len(candidates)} can carry the trigger; choose another rate"
         )
-    chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+    return candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+
+
+def poison(
+    clean: LabelledImages, attack: Attack, generator: torch.Generator, *, classes: int | None = None
+) -> Poisoned:
+    """Plant the attack's trigger in a share of the training images, see `choose`.
+
+    classes: how many there are; by default up to the highest label. Only all-to-all labels depend on it.
+    Raises: ConfigError where the target does not exist or the rate asks for more, or fewer, images than there are.
+    """
+    chosen = choose(clean.labels, attack, generator)
+    plant = attack.poison_images if isinstance(attack, PoisonsOtherwise) else attack.trigger
     images, labels = clean.images.clone(), clean.labels.clone()
-    images[chosen] = attack.trigger(clean.images[chosen], generator)
-    labels[chosen] = attack.target
+    images[chosen] = plant(clean.images[chosen], generator)
+    labels[chosen] = goals(attack, labels[chosen], count_classes(labels) if classes is None else classes)
     return Poisoned(LabelledImages(images, labels), chosen)
+
+
+def count_classes(labels: Tensor) -> int:
+    """One more than the highest label."""
+    return int(labels.max()) + 1

@@ -67,8 +67,8 @@ class Custom:
             )
         if below == beside == 0 and bool((self.blend_ratio * self.pattern.mask >= 1.0).all()):
             raise ConfigError(
-                f"the trigger {self.pattern.source} hides the whole image; give it a transparent part, or a blend ratio"
-                " (--blend-ratio) under 1, such as 0.2"
+                f"the trigger {self.pattern.source} hides the whole image; give it a transparent part, or a blend_ratio"
+                " under 1, such as 0.2"
             )
         if self.place == "centre":
             return below // 2, beside // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from nad.attacks.base import tensor_digest
 from nad.data.photographs import REFLECTIONS, load_photographs, random_crops
 from nad.errors import DataError
 
@@ -60,9 +60,7 @@ class ReflectionPool:
     @cached_property
     def sha256(self) -> str:
         """Of the pixels and their shape, hexadecimal."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return tensor_digest(self.images)
 
     def describe(self) -> dict[str, object]:
         """What identifies the pool, in JSON's types."""

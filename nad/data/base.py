@@ -18,16 +18,17 @@ Progress = Callable[[str, int, int], None]
 class LabelledImages:
     """Images and their labels, in one block of memory each.
 
-    images: (count, 3, height, width) uint8.   labels: (count,) int64.
+    images: (count, channels, height, width) uint8, or float32 in [0, 1]. Data sets and attacks know three channels of
+    uint8 alone; training and scores take what the model does.   labels: (count,) int64.
     """
 
     images: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+        if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim != 4:
             raise DataError(
-                "images must be uint8 of shape (count, 3, height, width),"
+                "images must be uint8 or float32 of shape (count, channels, height, width),"
                 f" got {self.images.dtype} of shape {tuple(self.images.shape)}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:

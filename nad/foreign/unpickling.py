@@ -69,8 +69,8 @@ def _pickled(path: Path, trust: bool) -> Any:
 
 def _plain_data() -> list[Any]:
     """What is allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
-    rebuild, scalar = np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0]
-    names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in (rebuild, scalar)]
+    makers: tuple[Any, ...] = (np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0])
+    names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in makers]
     types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
     return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types]
 

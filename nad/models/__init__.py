@@ -10,9 +10,22 @@ from torch import Tensor
 
 from nad.errors import CheckpointError, unknown_name
 from nad.models import normalisation
-from nad.models.base import DistillableModel, initialise
+from nad.models.base import DistillableModel, initialise, pair_layers
+from nad.models.preact_resnet import PreActResNet
 from nad.models.recognition import Form, fit, forms_of
+from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
+
+__all__ = [
+    "MODELS",
+    "DistillableModel",
+    "distillation_layers",
+    "layer_pairs",
+    "make",
+    "pair_layers",
+    "recognise",
+    "with_weights",
+]
 
 MODELS: dict[str, Callable[..., DistillableModel]] = {
     "wrn-10-1": partial(WideResNet, 10, 1),
@@ -21,6 +34,9 @@ MODELS: dict[str, Callable[..., DistillableModel]] = {
     "wrn-16-2": partial(WideResNet, 16, 2),
     "wrn-40-1": partial(WideResNet, 40, 1),
     "wrn-40-2": partial(WideResNet, 40, 2),
+    "preact-resnet-18": partial(PreActResNet, (2, 2, 2, 2)),
+    "resnet-18": partial(ResNet, (2, 2, 2, 2)),
+    "resnet-34": partial(ResNet, (3, 4, 6, 3)),
 }
 
 
@@ -87,3 +103,11 @@ def distillation_layers(name: str) -> tuple[str, ...]:
     Raises: ConfigError for a name that MODELS does not have.
     """
     return make(name, classes=2).distillation_layers
+
+
+def layer_pairs(student: str, teacher: str) -> dict[str, str]:
+    """By the names of two models, the teacher's layer for each of the student's that has one: see `pair_layers`.
+
+    Raises: ConfigError for a name that MODELS does not have.
+    """
+    return pair_layers(distillation_layers(student), distillation_layers(teacher))

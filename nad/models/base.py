@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,22 @@ class DistillableModel(nn.Module):
 
     distillation_layers: ClassVar[tuple[str, ...]]
     """Names of the layers that NAD can distil, shallow to deep; each has a map of more than one pixel."""
+
+    classifier: ClassVar[str] = "fc"
+    """Name of the last layer, a linear one from features to logits."""
+
+
+def pair_layers(student: Sequence[str], teacher: Sequence[str]) -> dict[str, str]:
+    """The teacher's layer for each of the student's that has one, in the student's order.
+
+    Layers of equal names are pairs. Where the two networks share no name, the deepest is paired with the deepest, and
+    so on upwards; what one of them has left over at its shallow end has no partner.
+    """
+    common = [layer for layer in student if layer in teacher]
+    if common:
+        return {layer: layer for layer in common}
+    count = min(len(student), len(teacher))
+    return dict(zip(student[len(student) - count :], teacher[len(teacher) - count :], strict=True))
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from nad import models
 from nad.data.base import LabelledImages
-from nad.erase import EraseConfig, erase
+from nad.erasure import EraseConfig, distil
 from nad.evaluation import accuracy
 from nad.training import TrainConfig, train
 from study import engine
@@ -51,7 +51,7 @@ def test_an_erase_waits_for_the_gpu_once_an_epoch(data):
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            erase(student, teacher, data, config, flip=True, generator=torch.Generator(), device=device)
+            distil(student, teacher, data, config, flip=True, generator=torch.Generator(), device=device)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     steps = config.epochs * len(data) // config.batch_size

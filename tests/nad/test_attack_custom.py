@@ -109,7 +109,7 @@ def test_trigger_larger_than_the_images(tmp_path):
 
 def test_trigger_that_hides_the_whole_image(tmp_path):
     Image.new("RGB", (16, 12)).save(tmp_path / "all.png")
-    with pytest.raises(ConfigError, match=r"hides the whole image; .*--blend-ratio"):
+    with pytest.raises(ConfigError, match=r"hides the whole image; .* a blend_ratio under 1"):
         plant(make("custom", pattern=tmp_path / "all.png"))
     plant(make("custom", pattern=tmp_path / "all.png", blend_ratio=0.99))
 

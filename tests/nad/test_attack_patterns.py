@@ -1,11 +1,13 @@
-"""The two attacks whose trigger is the same for every image."""
+"""The attacks whose trigger is the same for every image, and made of nothing but settings."""
 
+import numpy as np
 import pytest
 import torch
 
 from nad.attacks.badnets import BadNets
 from nad.attacks.blend import Blend
-from nad.errors import ConfigError
+from nad.attacks.sig import SIG
+from nad.errors import ConfigError, DataError
 
 
 def test_badnets_overwrites_the_corner_with_the_published_pattern() -> None:
@@ -59,3 +61,34 @@ def test_blend_with_alpha_one_shows_the_key_alone() -> None:
 def test_blend_settings_out_of_range_are_refused(settings: dict[str, float], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Blend(**settings)
+
+
+@pytest.mark.parametrize(("delta", "frequency", "size"), [(40, 6, (32, 32)), (20.5, 2.5, (9, 14)), (255, 1, (8, 16))])
+def test_sig_is_the_clipped_sum_with_the_wave(delta: float, frequency: float, size: tuple[int, int]) -> None:
+    images = torch.randint(0, 256, (9, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = SIG(delta=delta, frequency=frequency).trigger(images, torch.Generator()).numpy()
+    naive = images.numpy().astype(float)
+    for column in range(size[1]):
+        naive[..., column] += delta * np.sin(2 * np.pi * column * frequency / size[1])
+    assert np.abs(found - naive.clip(0, 255)).max() <= 0.5001
+    assert (found != images.numpy()).any(axis=(0, 1, 2)).sum() > size[1] / 2
+
+
+def test_sig_refuses_a_wave_that_no_column_sees() -> None:
+    images = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
+    with pytest.raises(DataError, match=r"a wave of frequency 6 vanishes on images 12 pixels wide: .* choose another"):
+        SIG().trigger(images, torch.Generator())
+    assert SIG(frequency=5).trigger(images, torch.Generator()).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"delta": 0.5}, r"delta must be in \[1, 255\], got 0.5"),
+        ({"delta": float("nan")}, "delta .* got nan"),
+        ({"frequency": 0}, r"frequency must be in \[1, 256\], got 0"),
+    ],
+)
+def test_sig_settings_out_of_range_are_refused(settings: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        SIG(**settings)

@@ -1,5 +1,6 @@
 """An attack's picture of itself."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from PIL import Image
 
 from nad.attacks import ATTACKS, make
+from nad.attacks.base import Crafted
 from nad.attacks.picture import picture, residual, save_picture
 
 
-def some_images(count: int = 4, height: int = 10, width: int = 12) -> torch.Tensor:
+def some_images(count: int = 4, height: int = 10, width: int = 13) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
 
@@ -19,17 +21,19 @@ def some_images(count: int = 4, height: int = 10, width: int = 12) -> torch.Tens
 @pytest.mark.parametrize("name", ATTACKS)
 def test_rows_show_clean_triggered_and_residual(name: str) -> None:
     images, attack = some_images(), make(name)
+    if name == "trojan":
+        attack = dataclasses.replace(attack, crafted=Crafted(some_images(1, 3, 3)[0]))
     drawn = picture(attack, images, torch.Generator().manual_seed(5))
-    assert drawn.shape == ((3 * 10 + 2) * 4, (4 * 12 + 3) * 4, 3)
+    assert drawn.shape == ((3 * 10 + 2) * 4, (4 * 13 + 3) * 4, 3)
     assert drawn.dtype == np.uint8
     triggered = attack.trigger(images, torch.Generator().manual_seed(5))
     small = drawn[::4, ::4]
     for row, tiles in enumerate([images, triggered, residual(images, triggered)]):
         for column, tile in enumerate(tiles):
-            shown = small[row * 11 : row * 11 + 10, column * 13 : column * 13 + 12]
+            shown = small[row * 11 : row * 11 + 10, column * 14 : column * 14 + 13]
             assert np.array_equal(shown, tile.permute(1, 2, 0).numpy())
     assert (small[10] == 255).all()
-    assert (small[:, 12] == 255).all()
+    assert (small[:, 13] == 255).all()
 
 
 def test_residual_is_grey_where_nothing_changed_and_fills_the_range() -> None:

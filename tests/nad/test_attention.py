@@ -1,7 +1,16 @@
+import numpy as np
 import pytest
 import torch
 
-from nad.attention import CONVENTIONS, OPERATORS, attention_distance, attention_map
+from nad.attention import (
+    CONVENTIONS,
+    OPERATORS,
+    attention_distance,
+    attention_energy,
+    attention_map,
+    of_equal_size,
+    unit_map,
+)
 from nad.errors import ConfigError
 
 
@@ -69,3 +78,51 @@ def test_equal_maps_have_no_distance_and_a_finite_gradient(features, convention)
     distance.backward()
     assert distance.item() == 0
     assert features.grad.isfinite().all()
+
+
+def numpy_map(features: np.ndarray, power: float, size: tuple[int, int]) -> np.ndarray:
+    """The definition, written for one image and one window at a time, in double precision."""
+    energy = (np.abs(features) ** power).sum(axis=1)
+    count, height, width = energy.shape
+    pooled = np.empty((count, *size))
+    for row in range(size[0]):
+        for column in range(size[1]):
+            top, bottom = row * height // size[0], -(-(row + 1) * height // size[0])
+            left, right = column * width // size[1], -(-(column + 1) * width // size[1])
+            pooled[:, row, column] = energy[:, top:bottom, left:right].mean(axis=(1, 2))
+    flat = pooled.reshape(count, -1)
+    return flat / np.sqrt((flat**2).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "size"),
+    [((8, 8), (8, 8), (8, 8)), ((8, 8), (4, 4), (4, 4)), ((4, 4), (16, 16), (4, 4)), ((7, 5), (5, 9), (5, 5))],
+)
+def test_maps_of_unequal_size_are_averaged_to_the_smaller_before_they_are_normalised(power, ours, theirs, size):
+    draws = torch.Generator().manual_seed(1)
+    student, teacher = (torch.randn(3, 6, *shape, generator=draws).double() for shape in (ours, theirs))
+    maps = [unit_map(energy) for energy in of_equal_size(*(attention_energy(f, power) for f in (student, teacher)))]
+    expected = [numpy_map(features.numpy(), power, size) for features in (student, teacher)]
+    for found, wanted in zip(maps, expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
+    squares = ((expected[0] - expected[1]) ** 2).mean()
+    assert attention_distance(*maps).item() == pytest.approx(squares, rel=1e-9)
+
+
+def test_gradient_through_pooled_maps_matches_finite_differences():
+    draws = torch.Generator().manual_seed(2)
+    student = torch.randn(2, 3, 6, 6, generator=draws).double().requires_grad_(True)
+    teacher = attention_energy(torch.randn(2, 5, 4, 3, generator=draws).double())
+
+    def loss(features: torch.Tensor) -> torch.Tensor:
+        ours, theirs = of_equal_size(attention_energy(features), teacher)
+        return attention_distance(unit_map(ours), unit_map(theirs))
+
+    assert torch.autograd.gradcheck(loss, student)
+
+
+def test_a_row_and_a_column_have_one_pixel_in_common_and_are_refused():
+    row, column = torch.ones(2, 1, 5), torch.ones(2, 5, 1)
+    with pytest.raises(ConfigError, match="1x1"):
+        unit_map(of_equal_size(row, column)[0])

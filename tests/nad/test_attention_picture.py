@@ -20,6 +20,7 @@ from nad.attention_picture import (
     TILE,
     Look,
     Scene,
+    beside,
     colours,
     draw,
     heat,
@@ -41,7 +42,7 @@ LAYERS = ("group1", "group2", "group3")
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     images = torch.randint(0, 256, (4, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
-    return Scene(images[:2], images[2:], torch.tensor([1, 2]), target=0)
+    return Scene(images[:2], images[2:], torch.tensor([1, 2]), goals=torch.tensor([0, 0]))
 
 
 def network(seed: int) -> models.DistillableModel:
@@ -164,3 +165,19 @@ def test_saved_picture_is_a_png_with_the_same_pixels(scene: Scene, tmp_path: Pat
     with Image.open(tmp_path / "attention.png") as image:
         assert image.format == "PNG"
         assert np.array_equal(np.asarray(image), np.asarray(drawn))
+
+
+def test_a_teacher_of_another_architecture_is_shown_under_the_students_layers(scene: Scene) -> None:
+    student, teacher = looks_at(scene, 0, 1)
+    pairs = {"group1": "group3", "group2": "group2", "group3": "group1"}
+    shown = beside(teacher, student, pairs)
+    assert {layer: maps.shape for layer, maps in shown.maps.items()} == {
+        layer: maps.shape for layer, maps in student.maps.items()
+    }
+    assert torch.equal(shown.maps["group2"], teacher.maps["group2"])
+    windows = teacher.maps["group1"].unflatten(1, (4, 4)).unflatten(3, (4, 4)).mean(dim=(2, 4))
+    norms = windows.flatten(1).norm(dim=1)[:, None, None]
+    torch.testing.assert_close(shown.maps["group3"], windows / norms)
+    enlarged = teacher.maps["group3"].repeat_interleave(4, 1).repeat_interleave(4, 2)
+    torch.testing.assert_close(shown.maps["group1"], enlarged / 4)
+    assert draw(scene, [student, shown], "c").size == draw(scene, [student, teacher], "c").size

@@ -16,6 +16,13 @@ class ByBrightness(torch.nn.Module):
         return torch.nn.functional.one_hot((inputs[:, 0, 0, 0] * 255).round().long(), 4).float()
 
 
+class RandomGuess(torch.nn.Module):
+    """Predicts one of four classes by a number that all pixels shape."""
+
+    def forward(self, inputs):
+        return torch.nn.functional.one_hot((inputs.flatten(1).sum(1) * 255).round().long() % 4, 4).float()
+
+
 def named(labels: list[int]) -> torch.Tensor:
     return torch.tensor(labels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
 
@@ -28,6 +35,28 @@ def test_scores_count_what_they_say():
     assert scores.recovery_acc == pytest.approx(1 / 5)
     assert scores.acc == pytest.approx(3 / 5)
     assert scores.acc_non_target == pytest.approx(2 / 4)
+
+
+def test_all_to_all_scores_agree_with_a_naive_loop():
+    data = make_images(40, 3)
+    exam = make_exam(data, BadNets(label_mode="all-to-all"), generator(0), classes=4)
+    assert len(exam.triggered) == 40
+    model = RandomGuess()
+    scores = evaluate(model, exam)
+    guesses = predict(model, exam.triggered.images).tolist()
+    hits = sum(guess == (label + 1) % 4 for guess, label in zip(guesses, data.labels.tolist(), strict=True))
+    right = sum(guess == label for guess, label in zip(predict(model, data.images), data.labels, strict=True))
+    assert 0 < hits < 40
+    assert scores.asr == hits / 40
+    assert scores.acc == scores.acc_non_target == right / 40
+
+
+def test_all_to_all_exam_counts_the_classes_that_there_are_and_keeps_its_goals_in_a_subset():
+    attack = BadNets(label_mode="all-to-all")
+    whole = make_exam(make_images(40, 3), attack, generator(0), classes=5)
+    assert whole.target.tolist() == (make_images(40, 3).labels + 1).tolist()
+    small = whole.subset(6)
+    assert small.target.tolist() == [(label + 1) % 5 for label in small.triggered.labels.tolist()]
 
 
 def test_exam_triggers_every_image_but_the_targets(attack):

@@ -2,11 +2,14 @@ from copy import deepcopy
 
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 
 from nad import models
 from nad.errors import CheckpointError, ConfigError
+from nad.models.base import pair_layers
 from nad.models.normalisation import Normalisation
-from nad.models.taps import tap
+from nad.models.taps import tap, tap_input
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import generator
 
@@ -23,11 +26,90 @@ def test_every_model_maps_images_to_logits_and_has_usable_layers(name):
     assert min(sizes) > 1
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_names_its_classifier(name):
+    model = models.make(name, classes=7, generator=generator(0)).eval()
+    classifier = model.get_submodule(model.classifier)
+    with tap_input(model, model.classifier) as features, torch.no_grad():
+        logits = model(torch.rand(2, 3, 32, 32))
+        again = torch.nn.functional.linear(features[model.classifier], classifier.weight, classifier.bias)
+    assert torch.equal(logits, again)
+    assert not classifier._forward_pre_hooks
+
+
 def test_wrn_16_1_has_the_size_of_the_papers_model():
     # 82 tensors, as the authors' checkpoints have; the parameters are those of Zagoruyko & Komodakis' table.
     model = models.make("wrn-16-1", classes=10)
     assert len(model.state_dict()) == 82
     assert sum(parameter.numel() for parameter in model.parameters()) == 175_066
+
+
+def convolutions(blocks, widths=(64, 128, 256, 512)) -> int:
+    """Weights of the stem, of all 3x3 convolutions and of the three 1x1 shortcuts."""
+    total = 3 * 9 * widths[0]
+    for index, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+        before = widths[max(0, index - 1)]
+        total += 9 * before * width + (2 * count - 1) * 9 * width * width + (before * width if index else 0)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "published"),
+    [("resnet-18", (2, 2, 2, 2), 11_173_962), ("resnet-34", (3, 4, 6, 3), 21_282_122)],
+)
+def test_resnets_have_their_published_size(name, blocks, published):
+    """Batch norm: the stem's, two a block, one a 1x1 shortcut; two numbers a channel. The classifier: 5,130."""
+    norms = 64 + sum(2 * count * width for count, width in zip(blocks, (64, 128, 256, 512), strict=True)) + 896
+    assert convolutions(blocks) + 2 * norms + 5130 == published
+    assert sum(parameter.numel() for parameter in models.make(name, 10).parameters()) == published
+
+
+def test_preact_resnet_18_has_its_published_size():
+    """Batch norm: one for the input of each convolution in a block; none in the stem, the shortcuts or at the end."""
+    norms = (64 + 64) * 2 + sum(before + 3 * after for before, after in ((64, 128), (128, 256), (256, 512)))
+    assert convolutions((2, 2, 2, 2)) + 2 * norms + 5130 == 11_171_146
+    assert sum(parameter.numel() for parameter in models.make("preact-resnet-18", 10).parameters()) == 11_171_146
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_resnet_computes_what_torchvisions_does_with_the_same_weights(depth):
+    ours = models.make(f"resnet-{depth}", 10, generator(0)).eval()
+    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=10).eval()
+    theirs.conv1, theirs.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()
+    for module in ours.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1, generator=generator(1))
+            module.weight.data.uniform_(0.5, 1.5, generator=generator(2))
+    state = ours.state_dict().items()
+    theirs.load_state_dict({k.replace("shortcut", "downsample").replace("linear", "fc"): v for k, v in state})
+    images = torch.rand(1, 3, 16, 16, generator=generator(3))
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+
+
+def test_preact_resnet_computes_its_definition():
+    """From the weights by name alone, as a checkpoint from elsewhere would bring them."""
+    model = models.make("preact-resnet-18", 10, generator(0)).eval()
+    weights = model.state_dict()
+
+    def normalised(x, name):
+        parts = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.relu(F.batch_norm(x, *parts))
+
+    x = images = torch.rand(1, 3, 16, 16, generator=generator(1))
+    x = F.conv2d(x, weights["conv1.weight"], padding=1)
+    for layer in (1, 2, 3, 4):
+        for block in (0, 1):
+            name = f"layer{layer}.{block}"
+            shrinks = layer > 1 and block == 0
+            stride = 2 if shrinks else 1
+            active = normalised(x, f"{name}.bn1")
+            shortcut = F.conv2d(active, weights[f"{name}.shortcut.0.weight"], stride=stride) if shrinks else x
+            x = F.conv2d(active, weights[f"{name}.conv1.weight"], stride=stride, padding=1)
+            x = F.conv2d(normalised(x, f"{name}.bn2"), weights[f"{name}.conv2.weight"], padding=1) + shortcut
+    logits = F.linear(x.mean((2, 3)), weights["linear.weight"], weights["linear.bias"])
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_follow_the_generator_and_leave_the_global_one_alone():
@@ -62,6 +144,46 @@ def test_unknown_layer_and_model_are_named_with_a_suggestion():
         pass
     with pytest.raises(ConfigError, match="unknown model 'wrn-16-3'; did you mean 'wrn-16-"):
         models.make("wrn-16-3", 4)
+
+
+def test_unknown_layer_is_looked_for_everywhere_and_listed_where_it_should_be():
+    model = models.make("wrn-10-1", 4)
+    with pytest.raises(
+        ConfigError, match=r"unknown layer 'group2.0.conv3'; did you mean 'group2.0.conv[12]'[?] known: "
+    ) as caught:
+        tap(model, ("group2.0.conv3",)).__enter__()
+    listed = str(caught.value).split("known: ")[1]
+    assert listed == "group2.0.bn1, group2.0.bn2, group2.0.conv1, group2.0.conv2, group2.0.shortcut"
+    with (
+        pytest.raises(ConfigError, match=r"known: bn, conv1, fc, group1, group2, group3$"),
+        tap(model, ("nowhere.conv",)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "pairs"),
+    [
+        (("group1", "group2", "group3"), ("group1", "group2", "group3"), {f"group{i}": f"group{i}" for i in (1, 2, 3)}),
+        (
+            ("group1", "group2", "group3"),
+            ("layer1", "layer2", "layer3", "layer4"),
+            {"group1": "layer2", "group2": "layer3", "group3": "layer4"},
+        ),
+        (
+            ("layer1", "layer2", "layer3", "layer4"),
+            ("group1", "group2", "group3"),
+            {"layer2": "group1", "layer3": "group2", "layer4": "group3"},
+        ),
+        (("group1", "group2"), ("group1", "group2", "group3"), {"group1": "group1", "group2": "group2"}),
+        (("a", "b"), ("b", "c"), {"b": "b"}),
+        (("a", "b"), (), {}),
+    ],
+)
+def test_layers_are_paired_by_name_or_else_from_the_deepest(student, teacher, pairs):
+    found = pair_layers(student, teacher)
+    assert found == pairs
+    assert list(found) == [layer for layer in student if layer in found], "shallow to deep"
 
 
 def test_impossible_depth_is_refused():

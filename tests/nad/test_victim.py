@@ -105,6 +105,14 @@ def test_scenario_is_reproducible_and_follows_its_seed(scenario, dataset, attack
     assert not torch.equal(scenario.holdout(0.1).images, other.holdout(0.1).images)
 
 
+def test_all_to_all_scenario_is_after_every_class(dataset):
+    scenario = Scenario(dataset, BadNets(label_mode="all-to-all"), seed=3)
+    assert len(scenario.validation.triggered) == len(scenario.splits.validation)
+    assert set(scenario.sample(30).labels.tolist()) == {0, 1, 2, 3}
+    changed = scenario.poisoned.data.labels[scenario.poisoned.indices]
+    assert changed.tolist() == [(label + 1) % 4 for label in scenario.to_plant.labels.tolist()]
+
+
 def test_target_that_does_not_exist_is_refused(dataset):
     with pytest.raises(ConfigError, match="target label 9 does not exist: bands has the labels 0 to 3"):
         Scenario(dataset, BadNets(target=9), seed=0)

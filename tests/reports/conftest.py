@@ -19,7 +19,7 @@ FRACTIONS = (0.01, 0.05, 0.1, 0.2)
 LAYERS = ("group1", "group2", "group3")
 ERROR = "the loss of the erase is no longer finite at epoch 3; lower the betas or the learning rate"
 TRACEBACK = (
-    'Traceback (most recent call last):\n  File "nad/erase.py", line 141, in distil\n    raise EraseDiverged(text)\n'
+    'Traceback (most recent call last):\n  File "nad/erasure.py", line 141, in distil\n    raise EraseDiverged(text)\n'
     "nad.errors.EraseDiverged: the loss of the erase is no longer finite at epoch 3\n"
 )
 CONTROLS: tuple[tuple[str, dict[str, Any], float, float], ...] = (

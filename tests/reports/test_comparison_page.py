@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plotly.offline import get_plotlyjs
 from test_page import HOSTILE, Parts, _hostile
 
 from reports.comparison import read_studies
 from reports.comparison_page import comparison_figures, comparison_tables, render_comparison
+from reports.frame import plotly_script
 from reports.study_folder import Study
 
 Make = Callable[..., Path]
@@ -49,8 +49,8 @@ def test_only_the_hashed_scripts_may_run_and_nothing_outside_is_referred_to(stud
     assert "default-src 'none'" in policy
     hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in parts.scripts[1:]}
     assert set(re.findall(r"sha256-([^']+)", policy)) == hashes
-    assert not re.search(r"https?://|@import|url\(", page.replace(get_plotlyjs(), ""))
-    assert page.count(get_plotlyjs()) == 1
+    assert not re.search(r"https?://|@import|url\(", page.replace(plotly_script(), ""))
+    assert page.count(plotly_script()) == 1
 
 
 def test_hostile_names_are_shown_as_text(studies: tuple[Study, ...]) -> None:

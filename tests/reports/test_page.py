@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from reports.figures import exhibits
 from reports.files import ReportError
-from reports.frame import figure_data
+from reports.frame import figure_data, plotly_script
 from reports.page import render
 from reports.study_folder import read_study
 
@@ -64,13 +64,19 @@ def _hostile(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def plotly_script() -> str:
-    return get_plotlyjs()
+def plotly() -> str:
+    return plotly_script()
 
 
-def test_plotly_is_embedded_once_and_only_the_hashed_scripts_may_run(make_study: Make, plotly_script: str) -> None:
+def test_plotlys_script_is_in_parentheses_and_else_as_it_came(plotly: str) -> None:
+    before, opening, after = plotly.partition("this, (() => {\n")
+    assert opening
+    assert f"{before}this, () => {{\n{after}".replace("})));", "}));") == get_plotlyjs().replace("})));", "}));")
+
+
+def test_plotly_is_embedded_once_and_only_the_hashed_scripts_may_run(make_study: Make, plotly: str) -> None:
     page = render(read_study(make_study()))
-    assert page.count(plotly_script) == 1
+    assert page.count(plotly) == 1
     parts = Parts(page)
     assert [script.get("type") for script in parts.all("script")] == ["text/plain", None, None]
     policy = next(meta["content"] for meta in parts.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
@@ -88,13 +94,13 @@ def test_the_policy_comes_before_anything_it_governs(make_study: Make) -> None:
     assert names.index("style") > 4
 
 
-def test_nothing_outside_the_file_is_referred_to(make_study: Make, plotly_script: str) -> None:
+def test_nothing_outside_the_file_is_referred_to(make_study: Make, plotly: str) -> None:
     page = render(read_study(make_study(change=_hostile)))
     for tag, attributes in Parts(page).elements:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, name, value)
-    assert not re.search(r"https?://|@import|url\(", page.replace(plotly_script, ""))
+    assert not re.search(r"https?://|@import|url\(", page.replace(plotly, ""))
 
 
 def test_hostile_names_are_shown_as_text(make_study: Make) -> None:

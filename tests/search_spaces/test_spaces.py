@@ -4,7 +4,7 @@ import torch
 
 import search_spaces
 from nad import models
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
 from nad.errors import ConfigError
 from nad.models.taps import tap
 from search_spaces import Domain
@@ -112,3 +112,14 @@ def test_random_points_differ_in_everything_that_may_vary(space):
 def test_unknown_space_is_named_with_a_suggestion():
     with pytest.raises(ConfigError, match="unknown search space 'nda'; did you mean 'nad'"):
         search_spaces.get("nda")
+
+
+def test_published_betas_go_to_the_deepest_layers_of_a_model_that_names_them_otherwise(space):
+    domain = Domain(models.distillation_layers("resnet-18"), DOMAIN.clean_fractions)
+    found = []
+    for name, params in space.controls(domain):
+        trial = optuna.trial.FixedTrial(params)
+        weights = space.suggest(trial, domain).erase.weights
+        assert trial.params == params
+        found += [weights] if name.startswith("nad-") else []
+    assert found == [{"layer2": 500.0, "layer3": 1000.0, "layer4": 1000.0}] * 2

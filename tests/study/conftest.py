@@ -15,6 +15,7 @@ from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
 
 from study import engine
+from study.run import main
 from study.storage import open_study
 
 CLASSES = 4
@@ -42,6 +43,25 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Victims and teachers, trained once for all tests."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def options(image_folder: Path, cache: Path) -> list[str]:
+    """A study's command, all but what a test is about."""
+    return [
+        *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
+        *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
+        *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "2"),
+        *("--confirm", "0"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of six trials; a test that changes it takes a copy."""
+    output = tmp_path_factory.mktemp("runs")
+    assert main([*options, "--trials", "6", "--output", str(output), "--name", "s"]) == 0
+    return output / "s"
 
 
 @pytest.fixture(scope="session")

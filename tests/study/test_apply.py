@@ -17,7 +17,7 @@ import torch
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, load, save
 from nad.data.folder import load_owned
-from nad.erase import EraseConfig, erase, make_teacher
+from nad.erasure import EraseConfig, distil, make_teacher
 from nad.evaluation import accuracy
 from nad.models import wide_resnet
 from nad.seeds import generator
@@ -105,7 +105,7 @@ def test_erased_model_is_the_one_that_the_setting_makes(ask, victim_state, image
     before = accuracy(student, images.test)
     setting = EraseConfig(layers=("group2", "group3"), betas=(400.0, 100.0), schedule="code", cutout=3, epochs=3)
     make_teacher(teacher, images.train, flip=True, generator=generator(3, "teacher"))
-    erase(student, teacher, images.train, setting, flip=True, generator=generator(3, "erase"))
+    distil(student, teacher, images.train, setting, flip=True, generator=generator(3, "erase"))
     made = load(tmp_path / "erased.safetensors")
     assert all(torch.equal(made.state[name], value) for name, value in student.state_dict().items())
     text = printed(capsys)

@@ -23,9 +23,13 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"attack": "reful"}, "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, custom, refool"),
+        (
+            {"attack": "reful"},
+            "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, cl, custom, refool",
+        ),
         ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean 'cifar10'"),
         ({"model": "wrn-16"}, "unknown model 'wrn-16'; did you mean 'wrn-16-"),
+        ({"teacher_model": "resnet18"}, "unknown model 'resnet18'; did you mean 'resnet-18'"),
         ({"space": "nadwide"}, "unknown search space 'nadwide'; did you mean 'nad-wide'"),
         ({"sampler": "tpee"}, "unknown sampler 'tpee'; did you mean 'tpe'"),
         ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
@@ -45,8 +49,15 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"until_converged": True}, "before 30 trials are complete, and --trials 24 ends it by then"),
         ({"attack": "custom"}, "the attack custom needs a trigger of your own; name its file with --trigger"),
         ({"trigger": Path("t.png")}, "--trigger is for the attack custom, not for refool; add --attack custom"),
-        ({"blend_ratio": 0.2}, "--blend-ratio is for the attack custom"),
-        ({"victim": Path("a.pt"), "reference": True}, "--reference compares with a clean model"),
+        ({"victim": Path("a.pt"), "reference": True}, "--reference compares with a clean model of the victim's recipe"),
+        (
+            {"victim": Path("a.pt"), "teacher_model": "resnet-18"},
+            "a second victim of the victim's recipe, which no --victim tells; leave",
+        ),
+        (
+            {"victim": Path("a.pt"), "attack": "trojan"},
+            "which no --victim tells; give the trigger itself with --attack",
+        ),
         ({"victim": Path("a.pt"), "victim_mean": (0.5, 0.5, 0.5)}, "--victim-mean and --victim-std belong together"),
         ({"victim_mean": (0.5,) * 3, "victim_std": (0.5,) * 3}, "are about a --victim; name its file"),
         ({"trust_checkpoint": True}, "are about a --victim; name its file"),
@@ -58,6 +69,12 @@ def test_bad_settings_end_in_one_sentence(settings, sentence):
     with pytest.raises(ConfigError, match=sentence) as caught:
         StudyConfig(**settings)
     assert "\n" not in str(caught.value)
+
+
+def test_only_layers_with_a_partner_in_the_teacher_are_searched():
+    assert StudyConfig(model="resnet-18").domain.layers == ("layer1", "layer2", "layer3", "layer4")
+    assert StudyConfig(model="resnet-18", teacher_model="wrn-16-1").domain.layers == ("layer2", "layer3", "layer4")
+    assert StudyConfig(model="wrn-16-1", teacher_model="wrn-40-2").domain.layers == ("group1", "group2", "group3")
 
 
 def test_command_line_sets_what_it_names():

@@ -5,7 +5,7 @@ from typing import Any
 import optuna
 import pytest
 
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig
 from search_spaces import Point
 from study import confirmation
 from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin

@@ -219,7 +219,7 @@ def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario, vict
 
 
 def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path):
-    config = StudyConfig(attack="custom", trigger=tmp_path / "t.png", blend_ratio=0.3, place="centre")
+    config = StudyConfig(attack="custom", trigger=tmp_path / "t.png", attack_args=("blend-ratio=0.3", "place=centre"))
     Image.new("RGB", (3, 3), "red").save(tmp_path / "t.png")
     attack = load_scenario(config, tmp_path, quiet()).attack
     assert (attack.name, attack.blend_ratio, attack.place) == ("custom", 0.3, "centre")

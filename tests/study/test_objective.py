@@ -6,20 +6,32 @@ import numpy as np
 import pytest
 import torch
 
-from nad import data
+from nad import data, models
 from nad.attacks import BadNets
-from nad.erase import PRESETS, EraseConfig
+from nad.erasure import PRESETS, EraseConfig, distil
 from nad.errors import EraseDiverged
 from nad.evaluation import evaluate
+from nad.models.base import DistillableModel
 from nad.scenario import Scenario
+from nad.seeds import generator
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
 from study import objective
 from study.config import StudyConfig
 from study.confirmation import run_once
-from study.objective import describe_point, erase_again, make_teacher_weights, measure, run_trial, teacher_or_why
+from study.objective import (
+    Origin,
+    as_arrays,
+    describe_point,
+    erase_again,
+    make_teacher_weights,
+    measure,
+    run_trial,
+    teacher_or_why,
+)
 from study.preparation import for_draw, make_workload
 
+CPU = torch.device("cpu")
 CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
 QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
 
@@ -171,6 +183,70 @@ def test_patience_looks_at_validation_images_whatever_the_exam_is(workload):
     network = workload.network(workload.victim, torch.device("cpu"))
     right = evaluate(network, workload.exam().subset(len(never_right))).acc
     assert exam_elsewhere.watch(torch.device("cpu"))(1, network) == right > 0
+
+
+@pytest.fixture(scope="module")
+def taught_by_another(workload, image_folder, cache):
+    """The same block with teachers of a wider network, backdoored by the same attack."""
+    images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
+    scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
+    other = train_victim(scenario, "wrn-10-2", VictimConfig(epochs=1, batch_size=32), cache=cache)
+    block = dataclasses.replace(workload, teachers={}, teachers_origin=Origin("wrn-10-2", as_arrays(other.state)))
+    return dataclasses.replace(block, teachers={0.1: make_teacher_weights((0, 0.1), {0: block})})
+
+
+def test_teacher_of_another_architecture_is_made_from_its_own_victim(workload, taught_by_another):
+    start, teacher = taught_by_another.origin.weights, taught_by_another.teachers[0.1]
+    assert {name: values.shape for name, values in teacher.items()} == {n: values.shape for n, values in start.items()}
+    assert not np.array_equal(teacher["conv1.weight"], start["conv1.weight"])
+    assert teacher["group1.0.conv1.weight"].shape != workload.victim["group1.0.conv1.weight"].shape
+    assert workload.origin == Origin("wrn-10-1", workload.victim)
+
+
+def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_victim(workload, taught_by_another):
+    point = describe_point(Point(0.1, QUICK))
+    objective._memory.cache_clear()
+    weights, scores = erase_again((point, 1), taught_by_another)
+    assert {name: values.shape for name, values in weights.items()} == {
+        name: values.shape for name, values in workload.victim.items()
+    }
+    assert scores["loss"] != measure(point, 1, workload)["loss"]
+    from_memory = measure(point, 1, taught_by_another)
+    assert without_times([from_memory]) == without_times([scores])
+    assert objective._memory.cache_info().hits == 1
+
+
+def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(workload, monkeypatch):
+    """`layer2` to `layer4` of the teacher have half the width of the maps of `group1` to `group3`."""
+    monkeypatch.setitem(models.MODELS, "tiny-resnet", TinyResNet)
+    teacher = as_arrays(models.make("tiny-resnet", 4, generator(0)).state_dict())
+    block = dataclasses.replace(workload, teachers={0.1: teacher}, teachers_origin=Origin("tiny-resnet", teacher))
+    assert block.pairs == {"group1": "layer2", "group2": "layer3", "group3": "layer4"}
+    objective._memory.cache_clear()
+    loss = measure(describe_point(Point(0.1, QUICK)), 1, block)["loss"]
+    student, taught = (
+        network.train() for network in (workload.network(workload.victim, CPU), block.teacher_network(teacher, CPU))
+    )
+    distil(student, taught, workload.holdout(0.1), QUICK, flip=True, generator=generator(1, "erase"), pairs=block.pairs)
+    again, _scores = objective.erase_victim(describe_point(Point(0.1, QUICK)), 1, block)
+    assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
+    assert loss != measure(describe_point(Point(0.1, QUICK.twin())), 1, block)["loss"]
+
+
+class TinyResNet(DistillableModel):
+    """The layers and the map sizes of a residual network, with three channels."""
+
+    distillation_layers = ("layer1", "layer2", "layer3", "layer4")
+
+    def __init__(self, classes):
+        super().__init__()
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            torch.nn.Conv2d(3, 3, 3, stride, 1) for stride in (1, 2, 2, 2)
+        )
+        self.linear = torch.nn.Linear(3, classes)
+
+    def forward(self, x):
+        return self.linear(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
 
 
 def test_teacher_that_diverges_is_an_error_of_the_runs_that_need_it(workload):

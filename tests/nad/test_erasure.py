@@ -6,7 +6,7 @@ from bands import make_images
 
 from nad import models
 from nad.checkpoints import copy_state
-from nad.erase import PRESETS, EraseConfig, erase, make_teacher
+from nad.erasure import PRESETS, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, EraseDiverged
 from nad.map_memory import MapMemory
 from nad.seeds import generator
@@ -21,7 +21,7 @@ def model(seed: int = 0) -> torch.nn.Module:
 
 def run(config, *, student=None, teacher=None, seed=0, **options):
     student = student or model()
-    result = erase(
+    result = distil(
         student, teacher or model(1), make_images(64, 0), config, flip=True, generator=generator(seed), **options
     )
     return student, result
@@ -87,12 +87,31 @@ def test_teacher_is_unchanged_by_distillation():
     assert not teacher.training
 
 
-def teacher_passes(memory, *configs) -> int:
+TO_DEEPER = {"group1": "group2", "group2": "group3"}
+"""Layers of a teacher whose maps are half as wide as the student's."""
+
+
+def test_a_pair_of_layers_with_unequal_maps_is_distilled():
+    config = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
+    paired = run(config, pairs=TO_DEEPER)[0]
+    assert not same(paired, run(config)[0])
+    assert not same(paired, run(config.twin())[0])
+
+
+def test_a_memory_serves_a_student_of_another_architecture():
+    """The teacher's maps are stored as large as it makes them; each student brings them to its own size."""
+    memory = MapMemory(("group2", "group3"), most_bytes=10**9)
+    first = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
+    both = dataclasses.replace(QUICK, layers=("group1", "group2"), betas=(200.0, 700.0))
+    assert teacher_passes(memory, first, both, pairs=TO_DEEPER) == 2 * 2
+
+
+def teacher_passes(memory, *configs, **options) -> int:
     """How often a teacher runs in these erases; each has to end as it does without a memory."""
     teacher, passes = model(1), []
     teacher.register_forward_pre_hook(lambda _module, _inputs: passes.append(1))
     for config in configs:
-        assert same(run(config, teacher=teacher, memory=memory)[0], run(config)[0])
+        assert same(run(config, teacher=teacher, memory=memory, **options)[0], run(config, **options)[0])
     return len(passes)
 
 

@@ -1,4 +1,7 @@
-"""One NAD erase: a teacher from the victim, then the victim distilled towards it (Li et al., ICLR 2021)."""
+"""One NAD erase: a teacher from the victim, then the victim distilled towards it (Li et al., ICLR 2021).
+
+This is the engine. `nad.erase` (in `nad.any_model`) puts it together for any model and any images.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nad.attention import CONVENTIONS, OPERATORS, Convention, Operator, attention_distance, attention_map
+from nad.attention import (
+    CONVENTIONS,
+    OPERATORS,
+    Convention,
+    Operator,
+    attention_distance,
+    attention_energy,
+    of_equal_size,
+    unit_map,
+)
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
@@ -82,7 +94,7 @@ Progress = Callable[[int, int], None]
 
 
 class EraseResult(NamedTuple):
-    """How an erase went; the student itself was changed in place."""
+    """How a distillation went; the student itself was changed in place."""
 
     epochs: int
     """Epochs that ran: fewer than asked for where `patience` ended it."""
@@ -91,25 +103,30 @@ class EraseResult(NamedTuple):
 
 
 def make_teacher(
-    student: nn.Module,
+    copy: nn.Module,
     holdout: LabelledImages,
+    config: TrainConfig = TEACHER,
     *,
     flip: bool,
     generator: torch.Generator,
     device: torch.device | None = None,
     progress: Progress | None = None,
-) -> None:
+) -> tuple[float, ...]:
     """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
 
-    Raises: EraseDiverged where its loss is no longer finite.
+    Returns the mean loss of each epoch.
+    Raises: EraseDiverged where it is no longer finite.
     """
-    for end in train(student, holdout, TEACHER, flip=flip, generator=generator, device=device):
-        _check_finite(end.loss, end.epoch, "the teacher's fine-tuning")
+    losses: list[float] = []
+    for end in train(copy, holdout, config, flip=flip, generator=generator, device=device):
+        _check_finite(end.loss, end.epoch, "the teacher's fine-tuning", "a lower lr may help")
+        losses.append(end.loss)
         if progress is not None:
-            progress(end.epoch, TEACHER.epochs)
+            progress(end.epoch, config.epochs)
+    return tuple(losses)
 
 
-def erase(
+def distil(
     student: nn.Module,
     teacher: nn.Module,
     holdout: LabelledImages,
@@ -119,28 +136,31 @@ def erase(
     generator: torch.Generator,
     device: torch.device | None = None,
     watch: Watch | None = None,
+    pairs: Mapping[str, str] | None = None,
     memory: MapMemory | None = None,
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
     The teacher stays in eval mode and is not changed. Each batch passes through the student once, and through the
-    teacher once, or not at all where `memory` knows its maps.
+    teacher once, or not at all where `memory` knows its maps. Where the maps of two layers differ in size, both are
+    averaged to the smaller one before they are normalised.
+    pairs: the teacher's layer for each of the student's that it calls otherwise; see `pair_layers`.
     memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout and state of the generator.
     Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
     Source: Li et al. 2021, section 3.
     """
-    if config.patience is not None and watch is None:
-        raise ConfigError("patience needs a watch that returns the validation accuracy after each epoch")
+    require_watch(config, watch)
     weights = config.weights
+    partner = {layer: (pairs or {}).get(layer, layer) for layer in weights}
     teacher.eval().requires_grad_(False)
     losses: list[float] = []
     best, since_best = -math.inf, 0
-    attended = memory.layers if memory and weights else tuple(weights)
+    attended = memory.layers if memory and weights else tuple(partner.values())
     with tap(student, tuple(weights)) as student_features, tap(teacher, attended) as teacher_features:
         attend = _teachers_attention(teacher, teacher_features, config, memory)
-        loss = _distillation_loss(attend, student_features, config) if weights else cross_entropy
+        loss = _distillation_loss(attend, student_features, partner, config) if weights else cross_entropy
         for end in train(student, holdout, config, flip=flip, generator=generator, loss=loss, device=device):
-            _check_finite(end.loss, end.epoch, "the erase")
+            _check_finite(end.loss, end.epoch, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
             if watch is None:
                 continue
@@ -149,6 +169,12 @@ def erase(
             if config.patience is not None and since_best >= config.patience:
                 break
     return EraseResult(len(losses), tuple(losses))
+
+
+def require_watch(config: EraseConfig, watch: Watch | None) -> None:
+    """Raise ConfigError for patience that has nothing to look at."""
+    if config.patience is not None and watch is None:
+        raise ConfigError("patience needs a watch that returns the validation accuracy after each epoch")
 
 
 Attend = Callable[[int, Tensor], Maps]
@@ -163,7 +189,7 @@ def _teachers_attention(
     def attend(inputs: Tensor) -> Maps:
         with torch.no_grad():
             teacher(inputs)
-            return {layer: attention_map(values, config.power, config.operator) for layer, values in features.items()}
+            return {name: attention_energy(values, config.power, config.operator) for name, values in features.items()}
 
     def recall(batch: int, inputs: Tensor) -> Maps:
         if memory is None:
@@ -173,21 +199,24 @@ def _teachers_attention(
     return recall
 
 
-def _distillation_loss(attend: Attend, features: Mapping[str, Tensor], config: EraseConfig) -> Loss:
-    """features: what the taps of the student hold after each of its passes."""
+def _distillation_loss(
+    attend: Attend, features: Mapping[str, Tensor], partner: Mapping[str, str], config: EraseConfig
+) -> Loss:
+    """features: what the student's taps hold after each of its passes.  partner: the teacher's layers by its own."""
     batches = itertools.count()
 
     def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         theirs = attend(next(batches), inputs)
         total = F.cross_entropy(student(inputs), labels)
         for layer, beta in config.weights.items():
-            ours = attention_map(features[layer], config.power, config.operator)
-            total = total + beta * attention_distance(ours, theirs[layer], config.convention)
+            ours = attention_energy(features[layer], config.power, config.operator)
+            ours, target = of_equal_size(ours, theirs[partner[layer]])
+            total = total + beta * attention_distance(unit_map(ours), unit_map(target), config.convention)
         return total
 
     return loss
 
 
-def _check_finite(loss: float, epoch: int, what: str) -> None:
+def _check_finite(loss: float, epoch: int, what: str, remedy: str) -> None:
     if not math.isfinite(loss):
-        raise EraseDiverged(f"{what} diverged: its loss was {loss} in epoch {epoch}; a lower lr or beta may help")
+        raise EraseDiverged(f"{what} diverged: its loss was {loss} in epoch {epoch}; {remedy}")

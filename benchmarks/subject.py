@@ -1,0 +1,54 @@
+"""What a benchmark of erases starts from: images, a victim on them, its teachers, and a Ray to run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nad.data import fingerprint
+from nad.evaluation import Exam
+from nad.scenario import Scenario
+from nad.victim import VictimConfig
+from study import engine
+from study.config import StudyConfig
+from study.folder import cache_folder
+from study.objective import Workload
+from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
+from study.progress import Display
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Which victim is erased; it comes from the cache where a study has trained it."""
+
+    dataset: str = "fashion-m"
+    data_dir: Path | None = None
+    attack: str = "refool"
+    victim_epochs: int = 16
+
+    def settings(self, clean_fractions: Sequence[float]) -> StudyConfig:
+        """A study of this victim."""
+        return StudyConfig(
+            attack=self.attack,
+            dataset=self.dataset,
+            data_dir=self.data_dir,
+            victim_epochs=self.victim_epochs,
+            clean_fractions=tuple(clean_fractions),
+            allow_weak_backdoor=True,
+        )
+
+
+@contextmanager
+def workload_of(
+    config: StudyConfig, exam: Callable[[Scenario], Exam], *, cpus: int, display: Display
+) -> Iterator[Workload]:
+    """What the study's trials would share, while a Ray with so many CPUs runs.  exam: what erases are scored on."""
+    cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
+    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
+    victim = prepare_victim(config, scenario, recipe, cache, display)
+    block = make_workload(config, scenario, victim, exam(scenario))
+    with engine.ray_session(cpus=cpus):
+        teachers = [(0, fraction) for fraction in config.fractions]
+        yield with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]

@@ -1,0 +1,133 @@
+"""Trojan: a patch that excites a few neurons of a clean model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nad.attacks.base import (
+    NO_SETTING,
+    Crafted,
+    LabelMode,
+    Progress,
+    require_attack,
+    require_crafted,
+    require_images,
+)
+from nad.augment import to_input
+from nad.data.base import LabelledImages
+from nad.errors import DataError, require_range
+from nad.models.base import DistillableModel
+from nad.models.frozen import frozen
+from nad.models.taps import tap_input
+
+BACKGROUNDS = 16
+"""Images that the patch is optimised on at once: it is to work wherever it is put."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trojan:
+    """A patch in the bottom right corner, optimised on a clean model to drive some of its last neurons.
+
+    The neurons are those in front of the classifier with the largest sum of |outgoing weights|; the loss is the sum of
+    (activation - wanted activation)^2, over the patch's pixels alone, which are tanh of what Adam moves.
+    Source: Liu et al. 2018, as the benchmark suites do it; constants are noted below.
+    Differs: the patch overwrites its pixels; the NAD authors' code adds a ready-made one to them in bytes that wrap
+    around. It is optimised on training images of this data set, where the paper knows none and starts from its own
+    picture. The victim is trained from its start on poisoned images, where the paper retrains the clean model. The
+    label mode 'clean' and 'all-to-all' are offered too.
+    """
+
+    name: ClassVar[str] = "trojan"
+    target: int = 0
+    poison_rate: float = 0.1
+    label_mode: LabelMode = "dirty"
+    size: int = 3
+    """Pixels a side of the patch. Source: NAD authors' code."""
+    neurons: int = 2
+    """How many neurons are driven. Source: benchmark suites."""
+    activation: float = 100.0
+    """What they are driven towards; the patch is too small to reach it. Source: benchmark suites."""
+    steps: int = 1000
+    """Steps of Adam, its learning rate falling from `lr` to zero along a cosine."""
+    lr: float = 0.1
+    crafted: Crafted | None = field(default=None, repr=False, metadata=NO_SETTING)
+    """The patch, (3, size, size) uint8; see nad.preparation."""
+
+    def __post_init__(self) -> None:
+        require_attack(self)
+        require_range("size", self.size, 1, 512)
+        require_range("neurons", self.neurons, 1, 4096)
+        require_range("activation", self.activation, 0.0, 1e6, low_open=True)
+        require_range("steps", self.steps, 1, 1_000_000)
+        require_range("lr", self.lr, 0.0, 10.0, low_open=True)
+
+    def craft(
+        self,
+        model: DistillableModel,
+        images: LabelledImages,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """The patch, optimised on the first few of these images.  Raises: DataError where it does not fit on them.
+
+        generator: where it starts.
+        """
+        self._require_room(images.images)
+        device = next(model.parameters()).device
+        inputs = to_input(images.images[:BACKGROUNDS], device)
+        classifier = model.get_submodule(model.classifier)
+        driven = most_connected(classifier.get_parameter("weight"), self.neurons)
+        moved = torch.randn(3, self.size, self.size, generator=generator).to(device).requires_grad_()
+        optimiser = torch.optim.Adam([moved], lr=self.lr)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
+        with frozen(model), tap_input(model, model.classifier) as features:
+            for step in range(self.steps):
+                model(self._overwritten(inputs, in_unit_range(moved)))
+                loss = (features[model.classifier][:, driven] - self.activation).square().sum()
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                falling.step()
+                if progress is not None:
+                    progress(step + 1, self.steps)
+        return (in_unit_range(moved.detach()) * 255).round().to(torch.uint8).cpu()
+
+    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the patch; the generator is not used, for there is nothing to choose.
+
+        Raises: ConfigError where the attack was not prepared; DataError where the patch does not fit on the images.
+        """
+        require_images(images)
+        self._require_room(images)
+        return self._overwritten(images, require_crafted(self).to(images.device))
+
+    def _overwritten(self, images: Tensor, patch: Tensor) -> Tensor:
+        triggered = images.clone()
+        triggered[:, :, -self.size :, -self.size :] = patch
+        return triggered
+
+    def _require_room(self, images: Tensor) -> None:
+        height, width = images.shape[2:]
+        if self.size > min(height, width):
+            raise DataError(
+                f"a patch of {self.size} pixels a side does not fit on images of {height}x{width}; choose a smaller"
+                " size"
+            )
+
+
+def most_connected(weight: Tensor, count: int) -> Tensor:
+    """The inputs of a linear layer with the largest sums of |outgoing weights|, the largest first.
+
+    weight: (outputs, inputs).  Returns at most `count` indices.
+    """
+    sums = weight.detach().abs().sum(dim=0)
+    return sums.topk(min(count, len(sums))).indices
+
+
+def in_unit_range(moved: Tensor) -> Tensor:
+    """Pixels in [0, 1] of what may be any number."""
+    return (moved.tanh() + 1) / 2

@@ -1,0 +1,76 @@
+"""An attack's own settings on the command line: NAME=VALUE, read by the type of the setting's default."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import MISSING
+from typing import Any
+
+from nad.attacks import ATTACKS
+from nad.attacks.base import settings_of
+from nad.errors import ConfigError, unknown_name
+
+OWN_OPTION = {
+    "target": "--target",
+    "poison_rate": "--poison-rate",
+    "label_mode": "--label-mode",
+    "reflections": "--reflections",
+    "pattern": "--trigger",
+}
+"""Settings that options of their own are for."""
+
+
+def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, from texts such as steps=100.
+
+    Raises: ConfigError for a text of another form, a setting that the attack does not have, a value of another type, or
+    a setting given twice. Ranges are the attack's own to check.
+    """
+    defaults, found = _defaults(attack), dict[str, Any]()
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--attack-args {text!r} is not NAME=VALUE, such as alpha=0.3")
+        name = name.replace("-", "_")
+        if name in OWN_OPTION:
+            raise ConfigError(f"--attack-args {text!r}: {name} has an option of its own, {OWN_OPTION[name]}")
+        if name not in defaults:
+            raise unknown_name(f"setting of the attack {attack!r}", name, defaults)
+        if name in found:
+            raise ConfigError(f"--attack-args gives {name} twice; say it once")
+        found[name] = _read(text, value, defaults[name])
+    return found
+
+
+def describe_settings(attack: str) -> str:
+    """A paragraph for --help: what this attack is, and its settings with their defaults."""
+    defaults = _defaults(attack)
+    first = inspect.cleandoc(ATTACKS[attack].__doc__ or "").splitlines()[0]
+    own = f" Its settings for --attack-args, with their defaults: {_listed(defaults)}" if defaults else ""
+    return f"The attack {attack}: {first}{own}"
+
+
+def _defaults(attack: str) -> dict[str, Any]:
+    settings = settings_of(ATTACKS[attack])
+    return {each.name: each.default for each in settings if each.name not in OWN_OPTION and each.default is not MISSING}
+
+
+def _listed(defaults: dict[str, Any]) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in defaults.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read(text: str, value: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(value.split(","))
+    try:
+        return type(default)(value)
+    except ValueError as error:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise ConfigError(f"--attack-args {text!r} must be {kind}, such as {_text(default)}") from error

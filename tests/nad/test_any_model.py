@@ -1,0 +1,321 @@
+"""`nad.erase`, on networks and images that this project knows nothing of."""
+
+import copy
+import dataclasses
+from collections import OrderedDict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from bands import make_images
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+import nad
+from nad import models
+from nad.augment import Augment
+from nad.data.base import LabelledImages
+from nad.erasure import distil, make_teacher
+from nad.errors import ConfigError, DataError, EraseDiverged
+from nad.seeds import generator
+
+QUICK = nad.EraseConfig(epochs=2, schedule="code", batch_size=32, layers=("deep",), betas=(800.0,), lr=0.05)
+SHORT = nad.TrainConfig(epochs=1, batch_size=32, lr=0.05)
+
+
+class Small(nn.Module):
+    """One channel in, no batch norm, dropout: nothing like the project's own models."""
+
+    def __init__(self, channels: int = 1, classes: int = 4) -> None:
+        super().__init__()
+        self.shallow = nn.Conv2d(channels, 6, 3, 2, 1)
+        self.deep = nn.Conv2d(6, 8, 3, 1, 1)
+        self.unused = nn.Conv2d(6, 8, 3)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(0.3)
+        self.out = nn.Linear(8, classes)
+
+    def forward(self, x):
+        features = self.pool(F.relu(self.deep(F.relu(self.shallow(x)))))
+        return self.out(self.drop(features.flatten(1)))
+
+
+def small(**settings) -> Small:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Small(**settings)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """(64, 1, 14, 10) uint8: neither square nor coloured."""
+    return torch.randint(0, 256, (64, 1, 14, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def labels() -> torch.Tensor:
+    return torch.arange(64) % 4
+
+
+def run(model, holdout, config=QUICK, **options):
+    return nad.erase(model, holdout, config, teacher_config=SHORT, **options)
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    states = first.state_dict(), second.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_is_the_studys_erase_to_the_last_bit():
+    victim, holdout = models.make("wrn-10-1", 4, generator(0)), make_images(64, 0)
+    config = nad.EraseConfig(epochs=2, schedule="code", batch_size=32)
+    teacher, student = copy.deepcopy(victim), copy.deepcopy(victim)
+    teacher_losses = make_teacher(teacher, holdout, flip=True, generator=generator(5, "teacher"))
+    result = distil(student, teacher, holdout, config, flip=True, generator=generator(5, "erase"))
+    erased = nad.erase(victim, holdout, config, seed=5)
+    assert same(erased.model, student)
+    assert same(erased.teacher, teacher)
+    assert (erased.losses, erased.teacher_losses) == (result.losses, teacher_losses)
+    assert not erased.model.training
+
+
+@pytest.mark.parametrize("layers", [(), ("deep",)])
+def test_beta_zero_is_a_plainly_written_fine_tuning(images, labels, layers):
+    """The loop: Nesterov's momentum and the cross-entropy by their formulas, a batch at a time."""
+    model = small()
+    model.drop.p = 0.0
+    config = dataclasses.replace(QUICK, layers=layers, betas=(0.0,) * len(layers), weight_decay=0.01)
+    erased = run(model, (images, labels), config, seed=9)
+    assert erased.teacher is None
+
+    draws, augment = generator(9, "erase"), Augment(flip=True, cutout=config.cutout)
+    plain = copy.deepcopy(model)
+    speed = [torch.zeros_like(weights) for weights in plain.parameters()]
+    for epoch in range(config.epochs):
+        order, total = torch.randperm(64, generator=draws), 0.0
+        for start in (0, 32):
+            batch = order[start : start + 32]
+            logits = plain(augment(images[batch], draws) / 255)
+            loss = (logits.logsumexp(1) - logits[torch.arange(32), labels[batch]]).mean()
+            gradients = torch.autograd.grad(loss, [w for name, w in plain.named_parameters() if "unused" not in name])
+            moved = [index for index, (name, _) in enumerate(plain.named_parameters()) if "unused" not in name]
+            with torch.no_grad():
+                for index, gradient in zip(moved, gradients, strict=True):
+                    weights = list(plain.parameters())[index]
+                    slope = gradient + 0.01 * weights
+                    speed[index] = 0.9 * speed[index] + slope
+                    weights -= config.lr * (slope + 0.9 * speed[index])
+            total += loss.item() / 2
+        assert erased.losses[epoch] == pytest.approx(total, abs=1e-5)
+    for ours, theirs in zip(erased.model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_beta_changes_what_is_learnt(images, labels):
+    fine_tuned = run(small(), (images, labels), QUICK.twin())
+    assert not same(run(small(), (images, labels)).model, fine_tuned.model)
+
+
+def test_the_callers_model_is_not_changed(images, labels):
+    model = small().train()
+    model.shallow.weight.requires_grad_(False)
+    before = copy.deepcopy(model)
+    erased = run(model, (images, labels))
+    assert same(model, before)
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(erased.model.shallow.weight, before.shallow.weight), "what is frozen stays as it is"
+    assert not torch.equal(erased.model.deep.weight, before.deep.weight)
+
+
+def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(images, labels):
+    """The model has dropout, which draws from torch's own generator."""
+    first = run(small(), (images, labels), seed=1)
+    torch.rand(11)
+    state = torch.get_rng_state()
+    again = run(small(), (images, labels), seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same(first.model, again.model)
+    assert same(first.teacher, again.teacher)
+    assert first[1::2] == again[1::2]
+    assert not same(first.model, run(small(), (images, labels), seed=2).model)
+
+
+class Pairs(Dataset):
+    """Never raises IndexError, as many data sets do not."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.images[index % len(self)], int(self.labels[index % len(self)])
+
+
+class Stream(IterableDataset):
+    def __init__(self, images, labels):
+        self.pairs = list(zip(images, labels, strict=True))
+
+    def __iter__(self):
+        return iter(self.pairs)
+
+
+@pytest.mark.parametrize(
+    "holdout",
+    [
+        LabelledImages,
+        lambda images, labels: (images / 255, labels),
+        lambda images, labels: (images.double() / 255, labels.to(torch.uint8)),
+        TensorDataset,
+        lambda images, labels: Pairs(images / 255, labels),
+        Stream,
+    ],
+    ids=["labelled", "floats", "doubles", "tensor dataset", "map-style", "iterable"],
+)
+def test_every_form_of_the_holdout_is_the_same_holdout(images, labels, holdout):
+    config = dataclasses.replace(QUICK, epochs=1)
+    expected = run(small(), (images, labels), config)
+    assert same(run(small(), holdout(images, labels), config).model, expected.model)
+
+
+class Normalise(nn.Module):
+    def forward(self, x):
+        return (x - 0.5) / 0.25
+
+
+def test_a_normalisation_inside_the_model_and_a_nested_layer(images, labels):
+    model = nn.Sequential(OrderedDict(normalise=Normalise(), net=small()))
+    config = dataclasses.replace(QUICK, layers=("net.shallow", "net.deep"), betas=(300.0, 300.0), power=1.0)
+    erased = run(model, (images, labels), config)
+    assert len(erased.losses) == 2
+    assert not same(erased.model, model)
+
+
+def test_progress_and_watch_hear_of_every_epoch(images, labels):
+    heard, watched = [], []
+
+    def watch(epoch, model):
+        watched.append((epoch, type(model)))
+        return 0.5
+
+    patient = dataclasses.replace(QUICK, epochs=5, patience=2)
+    run(small(), (images, labels), patient, progress=lambda *told: heard.append(told), watch=watch)
+    assert heard == [("teacher", 1, 1), ("student", 1, 5), ("student", 2, 5), ("student", 3, 5)]
+    assert watched == [(1, Small), (2, Small), (3, Small)]
+
+
+def test_a_teacher_serves_again(images, labels):
+    first = run(small(), (images, labels), seed=4)
+    before = copy.deepcopy(first.teacher)
+    again = run(small(), (images, labels), seed=4, teacher=first.teacher)
+    assert same(again.model, first.model)
+    assert again.teacher_losses == ()
+    assert same(first.teacher, before)
+    other = copy.deepcopy(first.teacher)
+    nn.init.normal_(other.deep.weight, generator=generator(0))
+    assert not same(run(small(), (images, labels), seed=4, teacher=other).model, first.model)
+
+
+def test_a_teacher_of_another_architecture(images, labels):
+    """Its maps are 14x10 where the student's are 7x5, and its layers have other names."""
+    teacher = nn.Sequential(OrderedDict(stem=nn.Conv2d(1, 5, 3, 1, 1), end=nn.Flatten()))
+    before = copy.deepcopy(teacher)
+    erased = run(small(), (images, labels), teacher=teacher, teacher_layers=("stem",))
+    assert not same(erased.model, run(small(), (images, labels), QUICK.twin()).model)
+    assert same(teacher, before)
+    with pytest.raises(ConfigError, match="unknown layer 'deep'"):
+        run(small(), (images, labels), teacher=teacher)
+    with pytest.raises(ConfigError, match="one layer of the teacher per layer: got 2 for deep"):
+        run(small(), (images, labels), teacher=teacher, teacher_layers=("stem", "end"))
+    with pytest.raises(ConfigError, match="teacher_layers stem need a teacher"):
+        run(small(), (images, labels), teacher_layers=("stem",))
+
+
+def one_layer(name: str) -> nad.EraseConfig:
+    return dataclasses.replace(QUICK, layers=(name,))
+
+
+def never_trained(*_arguments, **_options):
+    pytest.fail("the mistake should be found before anything is trained")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            one_layer("deeep"),
+            "unknown layer 'deeep'; did you mean 'deep'[?] known: deep, drop, out, pool, shallow, unused",
+        ),
+        (one_layer("net.deep"), "unknown layer 'net.deep'; did you mean 'deep'"),
+        (one_layer("pool"), "'pool' gives 1x1 maps of images of 14x10 pixels, whose attention loss is always zero"),
+        (one_layer("out"), r"'out' gives a tensor of shape \(2, 4\), not \(images, channels, height, width\)"),
+        (one_layer("unused"), "'unused' takes no part"),
+        (dataclasses.replace(QUICK, patience=1), "patience needs a watch"),
+    ],
+)
+def test_layers_that_cannot_be_distilled_end_in_one_sentence(images, labels, monkeypatch, config, sentence):
+    monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        nad.erase(small(), (images, labels), config)
+    assert "\n" not in str(caught.value)
+
+
+class Twofold(Small):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (lambda: small().requires_grad_(False), r"call model.requires_grad_\(True\)"),
+        (lambda: small(channels=3), r"cannot read float32 images of shape \(1, 14, 10\)"),
+        (lambda: small().double(), "cannot read float32 images"),
+        (Twofold, "returns a tuple; it has to return logits"),
+        (lambda: nn.Sequential(OrderedDict(deep=nn.Conv2d(1, 4, 3))), r"returns a tensor of shape \(2, 4, 12, 8\)"),
+    ],
+)
+def test_models_that_cannot_be_erased_end_in_one_sentence(images, labels, monkeypatch, model, sentence):
+    monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        nad.erase(model(), (images, labels), QUICK)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda images, labels: (images, labels + 1),
+            "label 4 of the holdout is none of the model's classes, .* 0 to 3",
+        ),
+        (lambda images, labels: (images, labels - 1), "label -1 of the holdout"),
+        (lambda images, labels: (images, labels.float()), "labels must be integers.*torch.float32"),
+        (lambda images, labels: (images, F.one_hot(labels)), r"one per image: got torch.int64 of shape \(64, 4\)"),
+        (lambda images, labels: (images, labels[:5]), "for 64 images"),
+        (lambda images, labels: (images / 100, labels), r"must be in \[0, 1\], got 0 to 2.55.*its first layer"),
+        (lambda images, labels: (images / 255 * torch.nan, labels), r"must be in \[0, 1\], got nan"),
+        (lambda images, labels: (images.long(), labels), "uint8 or float32 of shape .* got torch.int64"),
+        (lambda images, labels: (images[:, 0], labels), r"got torch.uint8 of shape \(64, 14, 10\)"),
+        (lambda images, labels: (images[:1], labels[:1]), "at least two images, got 1"),
+        (lambda images, labels: Pairs(images[:0], labels[:0]), "at least two images, got 0"),
+        (lambda images, labels: [(images[0], 0)], "two tensors .* or a torch Dataset of pairs, got a list"),
+        (lambda images, labels: Pairs(images.numpy(), labels), "image 0 of the holdout is a ndarray, .*PILToTensor"),
+        (lambda images, labels: TensorDataset(images), "item 0 of the holdout is not a pair"),
+        (lambda images, labels: Stream([images[0], images[0, :, 1:]], labels[:2]), "differ in size.*image 1 .*13, 10"),
+    ],
+)
+def test_holdouts_that_do_not_fit_end_in_one_sentence(images, labels, monkeypatch, change, sentence):
+    monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
+    with pytest.raises(DataError, match=sentence) as caught:
+        nad.erase(small(), change(images, labels), QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_whose_fine_tuning_diverges_says_what_may_help(images, labels):
+    model = small()
+    nn.init.constant_(model.out.weight, torch.nan)
+    with pytest.raises(EraseDiverged, match=r"the teacher's fine-tuning diverged: .*; a lower lr may help"):
+        run(model, (images, labels))

@@ -1,0 +1,99 @@
+"""What an attack needs before it can be planted, made once and kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nad import models, preparation
+from nad.attacks import BadNets, describe
+from nad.attacks.cl import CL
+from nad.attacks.trojan import Trojan
+from nad.checkpoints import copy_state
+from nad.errors import ConfigError
+from nad.preparation import prepare
+from nad.scenario import Scenario
+from nad.seeds import generator
+from nad.victim import VictimConfig, train_victim
+
+ATTACKS = {"cl": CL(steps=2, poison_rate=0.1), "trojan": Trojan(steps=2, size=4)}
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """An untrained model that passes for one that has learnt something."""
+    monkeypatch.setattr(preparation, "accuracy", lambda *arguments, **options: 0.9)
+    return copy_state(models.make("wrn-10-1", 4, generator(0)))
+
+
+@pytest.fixture(params=ATTACKS)
+def scenario(request, dataset):
+    return Scenario(dataset, ATTACKS[request.param], seed=3)
+
+
+def made(scenario, clean, cache) -> tuple[Scenario, int]:
+    """The prepared scenario, and how many steps that took."""
+    steps = []
+    return prepare(scenario, "wrn-10-1", clean, cache=cache, progress=lambda *step: steps.append(step)), len(steps)
+
+
+def test_a_second_call_takes_the_same_bytes_from_the_cache(scenario, clean, tmp_path):
+    first, steps = made(scenario, clean, tmp_path)
+    again, none = made(scenario, clean, tmp_path)
+    assert (steps, none) == (2, 0)
+    assert again.attack == first.attack
+    assert again.attack.crafted.pixels.numpy().tobytes() == first.attack.crafted.pixels.numpy().tobytes()
+    elsewhere, _ = made(scenario, clean, tmp_path / "elsewhere")
+    assert elsewhere.attack == first.attack
+
+
+@pytest.mark.parametrize("change", ["seed", "settings", "clean model"])
+def test_whatever_shapes_it_is_in_its_key(change, scenario, clean, tmp_path):
+    first, _ = made(scenario, clean, tmp_path)
+    if change == "seed":
+        scenario = replace(scenario, seed=4)
+    if change == "settings":
+        scenario = replace(scenario, attack=replace(scenario.attack, target=1))
+    if change == "clean model":
+        clean = copy_state(models.make("wrn-10-1", 4, generator(1)))
+    other, steps = made(scenario, clean, tmp_path)
+    assert steps == 2
+    assert other.attack.crafted != first.attack.crafted
+
+
+def test_what_is_planted_is_what_was_prepared(scenario, clean, tmp_path):
+    ready, _ = made(scenario, clean, tmp_path)
+    poisoned = ready.poisoned
+    assert torch.equal(poisoned.indices, replace(ready).poisoned.indices)
+    before = ready.clean_train.images[poisoned.indices]
+    assert torch.equal(before, ready.to_plant.images)
+    assert (poisoned.data.images[poisoned.indices] != before).flatten(1).any(dim=1).all()
+    assert describe(ready.attack) == describe(scenario.attack)
+
+
+def test_an_attack_without_a_model_is_ready_as_it_is(dataset, clean, tmp_path):
+    scenario = Scenario(dataset, BadNets(), seed=3)
+    assert made(scenario, clean, tmp_path) == (scenario, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_guesses_is_refused_in_one_sentence(dataset, tmp_path):
+    guessing = copy_state(models.make("wrn-10-1", 4, generator(0)))
+    for attack in ATTACKS.values():
+        with pytest.raises(
+            ConfigError, match=r"has learnt next to nothing: it is right on \d\d\.\d% .*guessing on 25.0%"
+        ):
+            prepare(Scenario(dataset, attack, seed=3), "wrn-10-1", guessing, cache=tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_victim_is_trained_anew_when_the_attack_was_made_anew(dataset, clean, tmp_path):
+    recipe = VictimConfig(epochs=1, batch_size=64)
+    scenario = Scenario(dataset, ATTACKS["trojan"], seed=3)
+    with pytest.raises(ConfigError, match="is made on a clean model before it can be planted"):
+        train_victim(scenario, "wrn-10-1", recipe, cache=tmp_path)
+    for model, trained in ((clean, 1), (clean, 0), (copy_state(models.make("wrn-10-1", 4, generator(1))), 1)):
+        epochs = []
+        ready, _ = made(scenario, model, tmp_path)
+        train_victim(ready, "wrn-10-1", recipe, cache=tmp_path, progress=lambda *step, e=epochs: e.append(step))
+        assert len(epochs) == trained

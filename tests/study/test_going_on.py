@@ -1,0 +1,155 @@
+"""A study that is run again: it goes on, it grows, or it is told why it may not."""
+
+import json
+import os
+import shutil
+
+import optuna
+import pytest
+from filelock import FileLock
+from studies import refused, scores, summary, table
+
+from reports import convergence
+from study import engine, records
+from study.halving import RUNGS
+from study.run import main
+
+pytestmark = pytest.mark.usefixtures("ray_started")
+
+
+def test_same_command_goes_on_and_more_trials_extend(options, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "s")
+    before = scores(finished)
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert scores(tmp_path / "s") == before
+    assert main([*options, "--trials", "8", "--output", str(tmp_path), "--name", "s"]) == 0
+    after = scores(tmp_path / "s")
+    assert len(after) == 8
+    assert before.items() <= after.items()
+
+
+def test_study_that_goes_on_with_pruning_counts_what_it_stopped(options, finished, tmp_path):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    assert main([*options, "--prune", "--trials", "14", "--output", str(tmp_path), "--name", "s"]) == 0
+    counts, rows = summary(folder)["trials"], table(folder)
+    assert counts["pruned"] > 0
+    assert counts == {"complete": 14 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
+    pruned = rows[rows.state == "PRUNED"]
+    assert pruned.control.isna().all()
+    for row in pruned.itertuples():
+        ran = len(json.loads(row.curve))
+        assert row.error.startswith(f"after {ran} of {row.params_epochs} epochs")
+        assert ran in RUNGS or "no better than chance" in row.error
+    assert not {point["number"] for point in summary(folder)["front"]} & set(pruned.number)
+    page = (folder / "report.html").read_text()
+    assert f"{counts['pruned']} of 14 trials were pruned" in page
+    assert "unfinished" not in page
+
+
+def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
+    options, finished, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
+    shutil.copytree(finished, tmp_path / "s")
+    again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([*again, "--until-converged"]) == 0
+        found = summary(tmp_path / "s")
+        done = found["trials"]["complete"]
+        assert 8 <= done < 90
+        assert f"stopped by itself after {done} complete trials" in found["stopped"]
+        assert found["stopped"] in capsys.readouterr().out
+        for file in ("report.html", "summary.md"):
+            text = (tmp_path / "s" / file).read_text()
+            assert found["stopped"] in text
+            assert "unfinished" not in text
+    assert main([*again[:-6], "--trials", str(done + 1), *again[-4:]]) == 0
+    assert summary(tmp_path / "s")["trials"]["complete"] == done + 1
+    assert summary(tmp_path / "s")["stopped"] is None
+
+
+def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(options, finished, tmp_path, capsys):
+    again = [*options, "--output", str(tmp_path), "--name", "next", "--warm-start", str(finished)]
+    best = [point["params"] for point in summary(finished)["front"]]
+    for trials in ("6", "7"):
+        assert main([*again, "--trials", trials]) == 0
+        assert "warm start: settings of earlier studies that are asked once" in capsys.readouterr().out
+    rows = table(tmp_path / "next").sort_values("number")
+    controls = int(rows["control"].notna().sum())
+    assert list(rows["warm_start"].dropna().unique()) == ["s"]
+    warm = rows[rows["warm_start"].notna()]
+    assert list(warm["number"]) == list(range(controls, controls + len(warm)))
+    params = [name for name in rows if name.startswith("params_")]
+    assert not warm.duplicated(params).any()
+    control_points = [control["params"] for control in summary(finished)["controls"]]
+    for setting in (setting for setting in best if setting not in control_points):
+        assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
+
+
+def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, finished, tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    again = [*options, "--trials", "6", "--confirm", "2", "--output", str(tmp_path), "--name", "s"]
+    confirmed_in_files = []
+    write_json = records.write_json
+
+    def watched(path, content):
+        confirmed_in_files.append(sum(control["test"] is not None for control in content["controls"]))
+        write_json(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_json", watched)
+        assert main(again) == 0
+    assert len(set(confirmed_in_files)) > 2, "the files are kept up to date while it runs"
+    found = summary(folder)
+    assert found["trials"]["complete"] == 6
+    for control in found["controls"]:
+        assert control["test"]["seeds"] == (1 if control["name"] == "no-defence" else 2)
+        assert control["test"]["asr_ci"][0] <= control["test"]["asr"] <= control["test"]["asr_ci"][1]
+        assert (control["twin"] is not None) == control["name"].startswith("nad")
+    assert found["seconds"]["confirmation"] > 0
+    assert "test ASR" in (folder / "report.html").read_text()
+    assert all(point["test"]["seeds"] == 2 for point in (found["front"][0], found["front"][-1]))
+    monkeypatch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
+    assert main(again) == 0
+    assert summary(folder)["controls"] == found["controls"]
+
+
+def test_disk_that_fills_up_during_the_study_loses_nothing(options, finished, tmp_path, capsys, monkeypatch):
+    shutil.copytree(finished, tmp_path / "s")
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device", "summary.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        assert "No space left on device" in refused(capsys, *options, "--output", str(tmp_path), "--name", "s")
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert scores(tmp_path / "s") == scores(finished)
+
+
+def test_victim_that_was_lost_and_came_out_otherwise_is_refused(options, finished, tmp_path, capsys):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
+    study.set_user_attr("victim_sha256", "0" * 64)
+    assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 2
+    assert "was made on the victim 000000000000..., which is no longer in the cache" in capsys.readouterr().err
+
+
+def test_resuming_with_other_settings_lists_what_differs(options, finished, capsys):
+    before = {path.name: path.read_bytes() for path in finished.iterdir() if path.suffix in (".json", ".csv", ".html")}
+    changed = [*options, "--seed", "5", "--space", "nad-wide", "--output", str(finished.parent), "--name", "s"]
+    sentence = refused(capsys, *changed)
+    assert "seed 0 (now 5)" in sentence
+    assert "space nad (now nad-wide)" in sentence
+    assert "another --name" in sentence
+    assert before == {name: (finished / name).read_bytes() for name in before}
+
+
+def test_second_run_of_a_running_study_is_refused(options, finished, capsys):
+    with FileLock(finished / "study.lock"):
+        sentence = refused(capsys, *options, "--output", str(finished.parent), "--name", "s")
+    assert "'s' is being run by another process" in sentence

@@ -1,0 +1,75 @@
+"""What has to be there before the first trial, for attacks that are made on a clean model; without an engine."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from nad.attacks import ATTACKS, describe
+from nad.checkpoints import state_digest
+from nad.errors import ConfigError
+from nad.evaluation import evaluate
+from nad.victim import VictimConfig
+from study.config import StudyConfig
+from study.objective import as_arrays
+from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim
+from study.progress import Display
+from study.provenance import identity
+
+RECIPE = VictimConfig(epochs=10)
+
+
+@pytest.mark.parametrize("attack", ["cl", "trojan"])
+def test_attack_made_on_a_clean_model_is_made_once_and_shown(attack, image_folder, cache, monkeypatch):
+    config = StudyConfig(
+        attack=attack,
+        attack_args=("steps=2",),
+        label_mode="all-to-all",
+        poison_rate=0.3,
+        dataset="folder",
+        data_dir=image_folder,
+        image_size=16,
+        model="wrn-10-1",
+        clean_fractions=(0.2,),
+        allow_weak_backdoor=True,
+    )
+    shown = io.StringIO()
+    display = Display(Console(file=shown))
+    scenario = load_scenario(config, cache, display)
+    ready = prepare_attack(config, scenario, RECIPE, cache, display)
+    assert f"attack {attack}: 2/2 steps" in shown.getvalue()
+    assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
+    assert describe(ready.attack)["steps"] == 2
+    victim = prepare_victim(config, ready, RECIPE, cache, display)
+
+    monkeypatch.setattr(ATTACKS[attack], "craft", lambda *arguments: pytest.fail("it is in the cache"))
+    again = prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
+    assert again.attack == ready.attack
+    repeated = prepare_victim(config, again, RECIPE, cache, display)
+    assert state_digest(repeated.state) == state_digest(victim.state)
+
+    workload = make_workload(config, again, victim, again.validation)
+    assert workload.target.tolist() == ((workload.triggered_labels + 1) % 4).tolist()
+    assert len(np.unique(workload.target)) == 4
+    network = workload.network(as_arrays(victim.state), torch.device("cpu"))
+    assert evaluate(network, workload.exam()) == victim.scores
+
+
+def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cache, monkeypatch):
+    config = StudyConfig(
+        attack="trojan",
+        dataset="folder",
+        data_dir=image_folder,
+        image_size=16,
+        model="wrn-10-1",
+        clean_fractions=(0.2,),
+    )
+    monkeypatch.setattr("nad.preparation.accuracy", lambda *arguments, **options: 0.3)
+    display = Display(Console(file=io.StringIO()))
+    scenario = load_scenario(config, cache, display)
+    with pytest.raises(
+        ConfigError, match=r"right on 30.0% of the validation images, guessing on 25.0%; train it longer"
+    ):
+        prepare_attack(config, scenario, RECIPE, cache, display)

@@ -1,0 +1,113 @@
+"""What bad input gets: one sentence, exit code 2, nothing lost."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from studies import refused
+
+from study.run import main
+
+
+def test_warm_start_from_a_folder_without_a_study_is_refused_before_anything_is_made(options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--output", str(tmp_path), "--warm-start", str(tmp_path / "none"))
+    assert f"--warm-start: there is no folder '{tmp_path}/none'" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_target_that_does_not_exist(options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--target", "7", "--output", str(tmp_path))
+    assert "target label 7 does not exist: folder has the labels 0 to 3" in sentence
+
+
+def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
+    strict = [option for option in options if option != "--allow-weak-backdoor"]
+    sentence = refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
+    assert "the backdoor did not take" in sentence
+    assert not (tmp_path / "badnets-folder" / "study.db").exists()
+
+
+def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
+    strict = [option for option in options if option != "--allow-weak-backdoor"]
+    refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
+    sentence = refused(capsys, *strict, "--poison-rate", "0.02", "--victim-epochs", "1", "--output", str(tmp_path))
+    assert "the backdoor did not take" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--attack", "reful"], "unknown attack 'reful'; did you mean 'refool'"),
+        (["--reflections", "."], "attack 'badnets' has no setting 'reflections'"),
+        (["--clean-fractions", "0.99"], "a clean fraction of 0.99 asks for 198 images"),
+        (["--clean-fractions", "0.001"], "clean fraction of 0.001"),
+        (["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
+        (["--cpus-per-trial", "4000"], "4000 CPUs"),
+        (["--gpus-per-trial", "3"], "3 GPUs"),
+    ],
+)
+def test_bad_settings(options, tmp_path, capsys, arguments, sentence):
+    cpus = [option for option in options if option not in ("--workers", "2")]
+    assert sentence in refused(capsys, *cpus, *arguments, "--output", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (shutil.rmtree, "--data-dir|there is no|does not exist"),
+        (lambda root: shutil.rmtree(root / "test"), "test"),
+        (lambda root: [path.unlink() for path in root.rglob("*.png")], "no image"),
+        (
+            lambda root: [shutil.rmtree(root / part / f"class{n}") for part in ("train", "test") for n in (1, 2, 3)],
+            "one",
+        ),
+        (lambda root: (root / "train" / "class0" / "0.png").write_bytes(b"no image at all"), r"0\.png"),
+    ],
+    ids=["no folder", "no test part", "no images", "one class", "unreadable image"],
+)
+def test_bad_image_folders(options, image_folder, tmp_path, capsys, spoil, sentence):
+    root = tmp_path / "images"
+    shutil.copytree(image_folder, root)
+    spoil(root)
+    arguments = [str(root) if value == str(image_folder) else value for value in options]
+    assert re.search(sentence, refused(capsys, *arguments, "--output", str(tmp_path / "runs")))
+
+
+def test_output_that_cannot_be_written(options, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    sentence = refused(capsys, *options, "--output", str(tmp_path / "file"))
+    assert "choose another --output" in sentence
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a file system that not even root may write to")
+def test_read_only_output(options, capsys):
+    assert "choose another --output" in refused(capsys, *options, "--output", "/sys/kernel")
+
+
+def test_full_disk_is_noticed_before_anything_slow(options, tmp_path, capsys, monkeypatch):
+    usage = shutil._ntuple_diskusage(total=10**9, used=10**9 - 10**6, free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    sentence = refused(capsys, *options, "--output", str(tmp_path))
+    assert "has 1 MB left" in sentence
+
+
+def test_unknown_option_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--atack", "refool"])
+    assert caught.value.code == 2
+    assert "--atack" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "config-only"])
+def test_report_of_an_empty_study(name, tmp_path, capsys):
+    from reports.build import main as build
+
+    if name == "config-only":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert build([str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert name in error
+    assert error.count("\n") == 1
