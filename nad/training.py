@@ -120,7 +120,7 @@ def train(
     for epoch in range(config.epochs):
         model.train()
         total = torch.zeros((), device=where)
-        for step, batch in enumerate(_batches(resident, config.batch_size, augment, generator)):
+        for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
             with precision:
@@ -132,7 +132,8 @@ def train(
         yield EpochEnd(epoch + 1, (total / steps).item())
 
 
-def _batches(data: LabelledImages, size: int, augment: Augment, generator: torch.Generator) -> Iterator[LabelledImages]:
+def batches(data: LabelledImages, size: int, augment: Augment, generator: torch.Generator) -> Iterator[LabelledImages]:
+    """One epoch: every image once, in random order, augmented."""
     order = torch.randperm(len(data), generator=generator)
     for indices in torch.split(order, size):
         # Batch norm cannot learn from one image: a last batch of one is left out of this epoch.

@@ -59,12 +59,15 @@ def answer(study: Study) -> Answer:
     """The answer that the study's summary and trials give."""
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
-        return Answer(_headline_without_pick(study), (why,), study.victim.scores, None, {}, rivals)
+        return Answer(
+            _headline_without_pick(study), (why, *_lost_baselines(study)), study.victim.scores, None, {}, rivals
+        )
     # A twin is the better witness: fine-tuning controls differ from the point in more than distillation.
     reasons = (
         why,
         *_confirmation(study, point),
         *_clean_model(point, study.summary["attack_settings"]),
+        *_beside_others(study, point),
         *([] if point.twin else [added_by_distillation(study.complete, point)]),
     )
     before, after, where = study.victim.scores, point.scores, ""
@@ -130,6 +133,50 @@ def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str,
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
         f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"
         f" test images for {wanted_class(attack_settings)}: where no backdoor is left, expect about as much, not zero.",
+    )
+
+
+def _beside_others(study: Study, point: Point) -> tuple[str, ...]:
+    """Where other defences ran: whether the point has a lower ASR, and loses less accuracy, than each control that had
+    as much clean data. On the test images where both were confirmed."""
+    if not study.baselines:
+        return _lost_baselines(study)
+    share = point.params.get("clean_fraction")
+    rivals = [one for one in study.controls if one.params.get("clean_fraction") == share and one.number != point.number]
+    clauses = "; ".join(_duel(point, rival) for rival in rivals)
+    told = f"Against each control on the same {setting('clean_fraction', share)} of clean data: {clauses}."
+    return (told, *_lost_baselines(study))
+
+
+def _duel(point: Point, rival: Point) -> str:
+    """How the point's two scores stand to the rival's; which of them is better in both, if any."""
+    ours, theirs, where = point.scores, rival.scores, "validation"
+    if point.test and rival.test:
+        ours, theirs = (Scores(one.test.asr, one.test.acc) for one in (point, rival) if one.test)
+        where = "test"
+    asr, acc = ours.asr - theirs.asr, ours.acc - theirs.acc
+    if asr < -ROUNDING and acc > ROUNDING:
+        verdict = "better in both than"
+    elif asr > ROUNDING and acc < -ROUNDING:
+        verdict = "worse in both than"
+    else:
+        verdict = f"{_word(asr, 'lower', 'higher')} ASR, {_word(-acc, 'smaller', 'larger')} loss of ACC than"
+    return (
+        f"{verdict} {control_label(rival.name)} ({where} ASR {percent(theirs.asr)}, ACC {percent(theirs.acc)};"
+        f" {points(asr)} and {points(acc)} from there)"
+    )
+
+
+def _word(difference: float, less: str, more: str) -> str:
+    return less if difference < -ROUNDING else more if difference > ROUNDING else "equal"
+
+
+def _lost_baselines(study: Study) -> tuple[str, ...]:
+    """A sentence for each other defence that has no scores."""
+    return tuple(
+        f"{control_label(lost['name'])} on {setting('clean_fraction', lost['clean_fraction'])} of clean data has no"
+        f" scores: {lost['error']}."
+        for lost in study.summary["lost_baselines"] or ()
     )
 
 

@@ -77,6 +77,7 @@ NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "stopped": (str, type(None)),
     "energy_kwh": (*NUMBER, type(None)),
     "victim_file": (dict, type(None)),
+    "lost_baselines": (list, type(None)),
 }
 """What studies of earlier versions lack; null stands for it there."""
 
@@ -136,7 +137,7 @@ class CleanModel(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A named result of summary.json; number is None for the victim, which no trial made.
+    """A named result of summary.json; number is None for the victim and for baselines, which no trial made.
 
     test, twin, clean_model: None where the point was not confirmed or all of its runs diverged, where it has no twin,
     and where it was not run on a clean model."""
@@ -174,6 +175,11 @@ class Study:
         """One sentence about a search that stopped by itself before it had all wanted trials."""
         why: str | None = self.summary["stopped"]
         return why
+
+    @property
+    def baselines(self) -> tuple[Point, ...]:
+        """The controls that are other defences than NAD and fine-tuning."""
+        return tuple(point for point in self.controls if point.number is None)
 
     @property
     def confirmed(self) -> dict[int, Point]:
@@ -244,6 +250,9 @@ def _read_summary(path: Path) -> dict[str, Any]:
         require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
         _require_confirmation(path, control, f"controls[{index}]")
         scores[f"controls[{index}].validation"] = control["validation"]
+    for index, lost in enumerate(summary["lost_baselines"] or ()):
+        keys = {"name": str, "clean_fraction": NUMBER, "error": str}
+        require_keys(path, lost, keys, f"lost_baselines[{index}].")
     if summary["recommended"] is not None:
         require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
         _require_confirmation(path, summary["recommended"], "recommended")

@@ -17,6 +17,9 @@ CONTROL_LABELS = {
     "fine-tuning": "fine-tuning",
     "nad-paper": "NAD (paper)",
     "nad-code": "NAD (code)",
+    "fine-pruning": "fine-pruning",
+    "mode-connectivity": "mode connectivity",
+    "anp": "ANP",
 }
 
 STATE_LABELS = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import optuna
 
-STAGES = ("victim", "teachers", "trials", "confirmation")
+STAGES = ("victim", "teachers", "trials", "baselines", "confirmation")
 _ATTRIBUTE = "seconds"
 
 

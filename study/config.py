@@ -18,6 +18,7 @@ from nad.attacks import ATTACKS
 from nad.attacks.custom import Custom
 from nad.attacks.trojan import Trojan
 from nad.data import DATASETS
+from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
@@ -26,6 +27,8 @@ from study import attack_settings
 from study.storage import SAMPLERS
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)
+"""Defences that a study can run beside its trials; fine-tuning is among the trials, as the control with beta = 0."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -110,6 +113,10 @@ class StudyConfig:
     """Fresh seeds with which the points that matter are run again, on test images, when the trials are done; the time
     budget does not limit it. Also trains a clean model, for as long as the victim's training takes, to say what the
     recommended setting costs where there is no backdoor. 0: none."""
+    baselines: tuple[str, ...] = ()
+    """Other defences to run beside NAD, once at every clean fraction and again in the confirmation: fine-pruning,
+    mode-connectivity, anp. None by default: the last two take many times as long as a trial. The time budget does not
+    limit them, and a finished study takes them in later."""
     seed: int = 0
     """Seeds everything: the split, the victim, the trials, the sampler."""
 
@@ -138,6 +145,9 @@ class StudyConfig:
             if name not in known:
                 raise unknown_name(kind, name, known)
         self.attack_settings  # noqa: B018 - raises for a text that is no setting of the attack
+        for name in self.baselines:
+            if name not in BASELINES:
+                raise unknown_name("baseline", name, BASELINES)
         if self.poison_rate is not None:
             require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
         require_range("--image-size", self.image_size, 16, 512)

@@ -21,7 +21,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
+from nad.attacks.base import attacked
 from nad.errors import EraseDiverged
+from nad.scenario import Scenario
 from nad.seeds import derive
 from reports import intervals
 from reports.frontier import front_order, knee
@@ -70,6 +72,12 @@ class Counts:
 
     asr: int
     acc: int
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Counts:
+        """Images that the trigger should turn, and all images."""
+        labels = scenario.dataset.test.labels
+        return cls(asr=int(attacked(scenario.attack, labels).sum()), acc=len(labels))
 
 
 def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> list[FrozenTrial]:
@@ -171,7 +179,7 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
     ours, twins = _by_draw(recorded, point), _by_draw(recorded, twin(point))
     if not ours:
         return dict(NOTHING)
-    test = _summarise(ours, counts)
+    test = summarise(ours, counts)
     if not twins or not point.erase.weights:
         return {**NOTHING, "test": test}
     pairs = [(ours[draw], twins[draw]) for draw in sorted(ours.keys() & twins.keys())]
@@ -181,13 +189,13 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
         differences = [one[name] - other[name] for one, other in finished]
         added[f"{name}_added"] = float(np.mean(differences)) if differences else None
         added[f"{name}_added_ci"] = intervals.of_difference(differences)
-    return {"test": test, "twin": {**_summarise(twins, counts), **added}}
+    return {"test": test, "twin": {**summarise(twins, counts), **added}}
 
 
 def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """`test` and `twin` of the victim itself, which is scored once: it depends on no defender."""
     scores = recorded.get(VICTIM)
-    return {**NOTHING, "test": _summarise({0: scores}, counts) if scores else None}
+    return {**NOTHING, "test": summarise({0: scores}, counts) if scores else None}
 
 
 def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any] | None:
@@ -200,8 +208,8 @@ def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> 
         return None
     changes = [runs[draw]["acc"] - model["acc"] for draw in sorted(runs) if "error" not in runs[draw]]
     return {
-        "before": _summarise({0: model}, counts),
-        "after": _summarise(runs, counts),
+        "before": summarise({0: model}, counts),
+        "after": summarise(runs, counts),
         "acc_change": float(np.mean(changes)) if changes else None,
         "acc_change_ci": intervals.of_difference(changes),
     }
@@ -213,7 +221,8 @@ def _by_draw(recorded: Mapping[str, Any], point: Point, clean_model: str = "") -
     return {int(key.removeprefix(prefix)): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
-def _summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
+def summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
+    """`test` of runs by draw, as summary.json has it.  counts: test images, for the intervals of a single run."""
     finished = {draw: runs[draw] for draw in sorted(runs) if "error" not in runs[draw]}
     summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
     summary["runs"] = [{"draw": draw, **{name: run[name] for name in SCORES}} for draw, run in finished.items()]

@@ -12,7 +12,7 @@ from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, score_state, train_reference
 from search_spaces import Point
-from study import confirmation
+from study import baselines, confirmation
 from study.config import StudyConfig
 from study.confirmation import CLEAN_MODEL, VICTIM, Run
 from study.devices import driver_device
@@ -42,6 +42,7 @@ class Confirmation:
     def run(self) -> None:
         """What of it the record does not hold yet."""
         self._on_the_victim()
+        self._by_the_baselines()
         trials = standing(self.study, self.victim.scores.acc, self.config.max_acc_drop)
         # Nobody knows the recipe of a victim from a file, so there is no clean model of the same
         if trials.pick is not None and self.config.victim is None:
@@ -53,6 +54,24 @@ class Confirmation:
         if confirmation.missing(self.study, planned):
             self.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
             self._make("confirmation", planned, self._block())
+
+    def _by_the_baselines(self) -> None:
+        """The other defences, by the defenders of the points; not those that diverged in the study itself."""
+        config = self.config
+        searched = baselines.plan(config.baselines, config.fractions, (0,))
+        sound = {(run.name, run.clean_fraction) for run in baselines.finished(self.study, searched)}
+        draws = range(1, config.confirm + 1)
+        planned = [
+            run
+            for run in baselines.plan(config.baselines, config.fractions, draws)
+            if (run.name, run.clean_fraction) in sound
+        ]
+        if not baselines.missing(self.study, planned):
+            return
+        block = self._block()
+        blocks = {draw: for_draw(block, self.scenario, max(config.fractions), draw) for draw in draws}
+        stage = "confirmation of baselines"
+        baselines.make(config, self.study, stage, planned, blocks, self.display, self.on_run)
 
     def _on_a_clean_model(self, point: Point) -> None:
         """The recommended point on a clean model of the victim's recipe: what the erase costs without a backdoor."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -71,6 +71,15 @@ def standing(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Sta
     return Standing(complete, costs(values), pick)
 
 
+class Baselines(Protocol):
+    """What is known of other defences: `study.baselines.Standing`."""
+
+    @property
+    def controls(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def lost(self) -> Sequence[Mapping[str, Any]]: ...
+
+
 class Confirmation(Protocol):
     """What is known of settings that were run again: `study.confirmation.Reader`."""
 
@@ -79,11 +88,15 @@ class Confirmation(Protocol):
 
 
 def results(
-    study: optuna.Study, victim: Mapping[str, float], max_acc_drop: float, confirmation: Confirmation
+    study: optuna.Study,
+    victim: Mapping[str, float],
+    max_acc_drop: float,
+    confirmation: Confirmation,
+    baselines: Baselines,
 ) -> dict[str, Any]:
     """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
 
-    victim: validation `acc` and `asr` before any defence.
+    victim: validation `acc` and `asr` before any defence.  baselines: the controls that are no trials.
     """
     complete, cost, pick = standing(study, victim["acc"], max_acc_drop)
     why = _why(pick, victim["acc"], max_acc_drop)
@@ -102,7 +115,9 @@ def results(
         "controls": [
             {**no_defence, **confirmation.confirmed(None)},
             *({"name": t.user_attrs["control"], **point(t)} for t in complete if "control" in t.user_attrs),
+            *baselines.controls,
         ],
+        "lost_baselines": baselines.lost,
         "recommended": None if pick is None else recommended(complete[pick]),
         "recommended_why": why,
     }

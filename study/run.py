@@ -24,7 +24,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
 from nad.attacks import ATTACKS, describe
-from nad.attacks.base import attacked
 from nad.attacks.picture import save_picture
 from nad.checkpoints import state_digest
 from nad.errors import NadError
@@ -33,12 +32,12 @@ from nad.seeds import generator
 from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from study import attack_settings, confirmation, engine, product, provenance, records
+from study import attack_settings, baselines, confirmation, engine, product, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
-from study.folder import cache_folder, open_folder
+from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import (
@@ -119,14 +118,15 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
-        counts = test_counts(scenario)
+        test_counts = confirmation.Counts.of(scenario)
 
         def write_records() -> dict[str, Any]:
             table = records.trials_table(study)
             records.write_table(folder.trials, table)
             records.write_parquet(folder.parquet, table)
-            reader = confirmation.Reader(study.user_attrs, config.point_of, counts)
-            found = records.results(study, known["victim"], config.max_acc_drop, reader)
+            reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
+            others = baselines.standing(study.user_attrs, config.fractions, test_counts)
+            found = records.results(study, known["victim"], config.max_acc_drop, reader, others)
             summary = {
                 **known,
                 "seconds": clock.read(),
@@ -148,23 +148,26 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                     search(config, study, workload, victim.scores.acc, earlier, display, write_records)
             finally:
                 write_records()
+            with clock.stage("baselines"):
+                baselines.search(config, study, workload, display, write_records)
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
             product.write_card(folder, write_records())
             if config.confirm:
-                build(folder.path)  # what comes may take long: there is something to look at
                 again = Confirmation(config, study, scenario, victim, origin, images, cache, display, write_records)
-                try:
-                    with clock.stage("confirmation"):
-                        again.run()
-                finally:
-                    product.write_card(folder, write_records())
+                confirm(again, folder, clock, write_records)
         return build(folder.path)
 
 
-def test_counts(scenario: Scenario) -> confirmation.Counts:
-    """How many test images each score is a share of."""
-    labels = scenario.dataset.test.labels
-    return confirmation.Counts(asr=int(attacked(scenario.attack, labels).sum()), acc=len(labels))
+def confirm(
+    again: Confirmation, folder: StudyFolder, clock: Clock, write_records: Callable[[], dict[str, Any]]
+) -> None:
+    """Run what matters again; the files are up to date at the end, however it comes."""
+    build(folder.path)  # what comes may take long: there is something to look at
+    try:
+        with clock.stage("confirmation"):
+            again.run()
+    finally:
+        product.write_card(folder, write_records())
 
 
 def search(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -17,9 +17,11 @@ NAME, TITLE = "confirmation", "The search against fresh seeds"
 
 
 class Confirmed(NamedTuple):
-    """A trial that was run again: its scores in the search, and on the test images."""
+    """A trial or a baseline that was run again: its scores in the search, and on the test images.
 
-    number: int
+    number: None for a baseline."""
+
+    number: int | None
     label: str
     recommended: bool
     scores: Scores
@@ -27,19 +29,20 @@ class Confirmed(NamedTuple):
 
 
 def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
-    """Each confirmed trial once, by rising test ASR; a control under its name."""
+    """Each confirmed trial once, and the baselines, by rising test ASR; a control under its name."""
     chosen = study.recommended.number if study.recommended else None
-    found = {}
+    found: dict[int | str, Confirmed] = {}
     for point in (*study.front, *([study.recommended] if study.recommended else []), *study.controls):
-        if point.test is None or point.number is None:
+        if point.test is None:
             continue
         share = setting("clean_fraction", point.params.get("clean_fraction"))
         named = point in study.controls
         label = f"{control_label(point.name)}, {share}" if named else f"trial {point.number}"
-        recommended = point.number == chosen
+        recommended = point.number is not None and point.number == chosen
         label += ", recommended" if recommended else ""
-        found[point.number] = Confirmed(point.number, label, recommended, point.scores, point.test)
-    return tuple(sorted(found.values(), key=lambda one: (one.test.asr, one.number)))
+        key = label if point.number is None else point.number
+        found[key] = Confirmed(point.number, label, recommended, point.scores, point.test)
+    return tuple(sorted(found.values(), key=lambda one: (one.test.asr, one.number is None, one.number or 0)))
 
 
 def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go.Figure:
@@ -102,7 +105,11 @@ def confirmation_exhibit(study: Study) -> Exhibit:
             TITLE,
             "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.",
         )
-    columns: dict[str, list[float]] = {"trial": [one.number for one in info], "seeds": [one.test.seeds for one in info]}
+    columns: dict[str, list[Any]] = {
+        "what": [one.label for one in info],
+        "trial": ["" if one.number is None else one.number for one in info],
+        "seeds": [one.test.seeds for one in info],
+    }
     scores: dict[str, list[float]] = {}
     for name in (objective.name for objective in OBJECTIVES):
         scores[f"search {name}"] = [round(getattr(one.scores, name), 6) for one in info]

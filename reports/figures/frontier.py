@@ -314,7 +314,8 @@ def _test_hover(point: Confirmed) -> str:
         "ACC": f"{percent(test.acc)} ({interval(test.acc_ci)})",
         "measured": seeds(test.seeds),
     }
-    return hover(f"Trial {point.number} on the test images", lines)
+    name = point.label if point.number is None else f"Trial {point.number}"
+    return hover(f"{name} on the test images", lines)
 
 
 def _add_names(figure: go.Figure, info: FrontierInfo) -> None:

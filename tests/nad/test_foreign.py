@@ -67,7 +67,7 @@ def test_released_wrn_16_1_has_82_keys_under_the_published_names():
 @pytest.mark.parametrize(
     ("name", "prefix"),
     [
-        *((name, "module.") for name in models.MODELS),
+        *((name, "module.") for name in ("wrn-10-1", "wrn-40-2", "preact-resnet-18")),
         *(("wrn-10-1", prefix) for prefix in ("", "_orig_mod.", "module._orig_mod.")),
     ],
 )
@@ -80,6 +80,35 @@ def test_backdoorbench_model_gives_the_logits_of_normalised_pixels(name, prefix,
     assert found.normalisation == Normalisation(*CIFAR)
     assert torch.equal(logits(found.network()), logits(model, normalised(PIXELS)))
     assert not torch.equal(logits(found.network()), logits(model))
+
+
+@pytest.mark.parametrize("classes", [10, 43])
+def test_backdoorbench_preact_resnet_18_is_recognised_under_its_published_names(classes, tmp_path):
+    state = {}
+
+    def norm(name, width):
+        state.update(
+            {f"{name}.{part}": torch.zeros(width) for part in ("weight", "bias", "running_mean", "running_var")}
+        )
+        state[f"{name}.num_batches_tracked"] = torch.tensor(0)
+
+    state["conv1.weight"], before = torch.zeros(64, 3, 3, 3), 64
+    for layer, width in enumerate((64, 128, 256, 512), start=1):
+        for block in range(2):
+            name = f"layer{layer}.{block}"
+            norm(f"{name}.bn1", before)
+            state[f"{name}.conv1.weight"] = torch.zeros(width, before, 3, 3)
+            norm(f"{name}.bn2", width)
+            state[f"{name}.conv2.weight"] = torch.zeros(width, width, 3, 3)
+            if before != width:
+                state[f"{name}.shortcut.0.weight"] = torch.zeros(width, before, 1, 1)
+            before = width
+    state |= {"linear.weight": torch.zeros(classes, 512), "linear.bias": torch.zeros(classes)}
+    record = attack_result(nn.Identity(), classes, model=state, clean_data="gtsrb" if classes == 43 else "cifar10")
+    torch.save(record, tmp_path / "attack_result.pt")
+    found = load_foreign(tmp_path / "attack_result.pt")
+    assert (found.format, found.name, found.classes) == ("backdoorbench", "preact-resnet-18", classes)
+    assert found.network().distillation_layers == ("layer1", "layer2", "layer3", "layer4")
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("gtsrb", None), ("celeba", None), (None, None)])

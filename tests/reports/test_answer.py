@@ -220,3 +220,51 @@ def test_labels_that_go_all_to_all_have_no_target_class(study: Study) -> None:
     summary = {**study.summary, "attack_settings": {"label_mode": "all-to-all"}}
     found = answer(replace(study, summary=summary, recommended=study.recommended._replace(clean_model=clean)))
     assert "of the triggered test images for the class after their own: where" in " ".join(found.reasons)
+
+
+def _with_baselines(rows: Any, summary: Any) -> None:
+    """At the recommended setting's clean data: one that it beats, one that beats it, one of each, and a lost one."""
+    chosen = summary["recommended"]
+    share, scores = chosen["params"]["clean_fraction"], chosen["validation"]
+    for name, asr, acc in (("fine-pruning", 0.2, -0.01), ("mode-connectivity", -0.003, 0.01), ("anp", 0.1, 0.02)):
+        validation = {"asr": scores["asr"] + asr, "acc": scores["acc"] + acc}
+        point = {"number": None, "params": {"clean_fraction": share}, "validation": validation}
+        summary["controls"].append({"name": name, **point, "test": None, "twin": None})
+    elsewhere = {"asr": 0.0, "acc": 1.0}
+    point = {"number": None, "params": {"clean_fraction": 0.33}, "validation": elsewhere, "test": None, "twin": None}
+    summary["controls"].append({"name": "anp", **point})
+    summary["lost_baselines"] = [{"name": "anp", "clean_fraction": 0.01, "error": "its loss was nan"}]
+
+
+def test_the_answer_says_how_it_stands_to_each_control_on_the_same_clean_data(make_study: Make) -> None:
+    study = read_study(make_study(change=_with_baselines))
+    told = next(reason for reason in answer(study).reasons if reason.startswith("Against each control"))
+    clauses = {name: next(part for part in told.split("; ") if name in part) for name in ("fine-pruning", "ANP")}
+    assert "better in both than fine-pruning" in clauses["fine-pruning"]
+    assert "worse in both than mode connectivity" in told
+    assert "lower ASR, larger loss of ACC than ANP" in clauses["ANP"]
+    assert told.count("ANP (") == 1, "the ANP with other clean data is no fair comparison"
+    assert "ANP on 1% of clean data has no scores: its loss was nan." in answer(study).reasons
+
+
+def test_duels_are_told_in_test_scores_where_both_were_confirmed(make_study: Make) -> None:
+    study = read_study(make_study(change=_with_baselines))
+    assert study.recommended is not None
+    ours = study.recommended._replace(test=_fresh(0.5, 0.6))
+    rivals = tuple(one._replace(test=_fresh(0.1, 0.7)) if one.name == "fine-pruning" else one for one in study.controls)
+    told = next(
+        reason
+        for reason in answer(replace(study, recommended=ours, controls=rivals)).reasons
+        if reason.startswith("Against each control")
+    )
+    assert "worse in both than fine-pruning (test ASR 10.0%, ACC 70.0%; +40.0 points and −10.0 points" in told
+    assert "ANP (validation ASR" in told
+
+
+def _fresh(asr: float, acc: float) -> FreshScores:
+    return FreshScores(asr, acc, (asr - 0.05, asr + 0.05), (acc - 0.05, acc + 0.05), 3, 0)
+
+
+def test_a_study_without_baselines_says_nothing_of_them(study: Study) -> None:
+    assert study.baselines == ()
+    assert not any("Against each control" in reason for reason in answer(study).reasons)

@@ -20,7 +20,7 @@ def test_stages_add_up_over_runs(now):
             now[0] += seconds
         now[0] += 1.0
         clock.read()
-    expected = {"victim": 100.0, "teachers": 0.0, "trials": 12.0, "confirmation": 0.0, "total": 14.0}
+    expected = {"victim": 100.0, "teachers": 0.0, "trials": 12.0, "baselines": 0.0, "confirmation": 0.0, "total": 14.0}
     assert Clock(study, started=now[0]).read() == expected
     assert study.user_attrs["seconds"] == expected
 

@@ -42,7 +42,7 @@ def test_summary_has_what_other_programs_read(finished):
     found = summary(finished)
     assert found.keys() >= SUMMARY_KEYS
     assert found["trials"] == {"complete": 6, "failed": 0, "pruned": 0, "running": 0}
-    assert found["seconds"].keys() == {"victim", "teachers", "trials", "confirmation", "total"}
+    assert found["seconds"].keys() == {"victim", "teachers", "trials", "baselines", "confirmation", "total"}
     assert {control["name"] for control in found["controls"]} == {"no-defence", "fine-tuning", "nad-paper", "nad-code"}
     for point in [*found["front"], *found["controls"]]:
         assert {"number", "params", "validation", "test", "twin"} <= point.keys()

@@ -1,0 +1,148 @@
+"""Adversarial neuron pruning (Wu & Wang 2021): neurons that a small push makes harmful are those of the backdoor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nad.augment import Augment, to_input
+from nad.data.base import LabelledImages
+from nad.defences.base import Deeds, Defence, Site, require_finite
+from nad.errors import ConfigError, require_range
+from nad.training import batches
+
+_LOOK = 50
+"""Iterations between two looks at the loss, which wait for the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialNeuronPruning(Defence):
+    """A mask for each channel of each batch norm is learnt on clean images under adversarial pushes, then thresholded.
+
+    A channel's weight w and bias b become (m + d) w and (m + x) b, with m in [0, 1] its mask. For each batch, d and x
+    in [-eps, eps] are moved to raise the loss; then the masks take a step that lowers the loss with and without them.
+    A channel whose mask ends at or below the threshold is pruned: its weight and bias become zero.
+    Source: Wu & Wang 2021, "Adversarial Neuron Pruning Purifies Backdoored Deep Models", and its
+    code.
+    Differs: the mask acts on the bias as well, so that a pruned channel is silent; in the paper its bias stays. The
+    pushes are kept in [-eps, eps] after each step, which the code leaves out. The code tries thresholds from 0 to 0.9
+    and shows test scores for each; a defender has none, so there is one threshold, chosen beforehand. Batches go
+    through the holdout in turns; the code draws images with replacement.
+    """
+
+    name: ClassVar[str] = "anp"
+
+    eps: float = 0.4
+    """Largest push, relative to a channel's weight and bias. Source: paper; likewise alpha, iterations and lr."""
+    steps: int = 1
+    """Steps of eps / steps by which a push rises from its random start. Source: authors' code."""
+    alpha: float = 0.2
+    """Weight of the loss without pushes; that of the loss under them is 1 - alpha."""
+    iterations: int = 2000
+    """Batches, however many images there are; each passes the network two times, and once more for each step."""
+    lr: float = 0.2
+    momentum: float = 0.9
+    batch_size: int = 128
+    threshold: float = 0.2
+    """Masks of at most this prune their channel."""
+
+    def __post_init__(self) -> None:
+        require_range("eps", self.eps, 0.0, 1.0)
+        require_range("steps", self.steps, 1, 100)
+        require_range("alpha", self.alpha, 0.0, 1.0)
+        require_range("iterations", self.iterations, 1, 1_000_000)
+        require_range("lr", self.lr, 0.0, 10.0, low_open=True)
+        require_range("momentum", self.momentum, 0.0, 0.999)
+        require_range("batch_size", self.batch_size, 2, 65536)
+        require_range("threshold", self.threshold, 0.0, 0.999)
+
+    def change(self, model: nn.Module, site: Site) -> Deeds:
+        """See `Defence.defend`. While masks are learnt, batch norm uses each batch's statistics; the model keeps the
+        victim's, and all of its other weights."""
+        masked = MaskedNetwork(model, self.eps)
+        mask = torch.ones(masked.channels, device=site.device, requires_grad=True)
+        optimiser = torch.optim.SGD([mask], lr=self.lr, momentum=self.momentum)
+        model.train()
+        for done, batch in enumerate(islice(_endless(site, self.batch_size), self.iterations), start=1):
+            inputs = to_input(batch.images, site.device)
+            push = masked.worst_push(mask.detach(), inputs, batch.labels, self.steps, site.generator)
+            harmed = masked.loss(mask, push, inputs, batch.labels)
+            calm = masked.loss(mask, torch.zeros_like(push), inputs, batch.labels)
+            loss = self.alpha * calm + (1 - self.alpha) * harmed
+            (mask.grad,) = torch.autograd.grad(loss, mask)
+            optimiser.step()
+            with torch.no_grad():
+                mask.clamp_(0, 1)
+            if done % _LOOK == 0 or done == self.iterations:
+                require_finite(loss.item(), f"adversarial neuron pruning in iteration {done}")
+                site.progress(done, self.iterations)
+        pruned = masked.prune(mask.detach() <= self.threshold)
+        return {"channels_pruned": pruned, "channels": masked.channels, "smallest_mask": round(mask.min().item(), 6)}
+
+
+class MaskedNetwork:
+    """A model whose batch-norm channels are scaled by masks and pushes; the model itself changes only in `prune`.
+
+    Masks are (channels,), pushes (2, channels) for weights and biases, in the order of the model's batch norms.
+    Raises: ConfigError for a model without batch norm.
+    """
+
+    def __init__(self, model: nn.Module, eps: float) -> None:
+        self.model, self.eps = model, eps
+        self.norms = {
+            name: norm for name, norm in model.named_modules() if isinstance(norm, _BatchNorm) and norm.affine
+        }
+        if not self.norms:
+            raise ConfigError(
+                f"adversarial neuron pruning works on batch norm, and {type(model).__name__} has none with weights;"
+                " choose another defence"
+            )
+        self.sizes = [norm.num_features for norm in self.norms.values()]
+        self.channels = sum(self.sizes)
+        # Copies: statistics that a pass in train mode updates are not those of the model
+        self._fixed = {name: value.detach() for name, value in model.named_parameters()}
+        self._fixed |= {name: value.clone() for name, value in model.named_buffers()}
+
+    def loss(self, mask: Tensor, push: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy with these masks under these pushes."""
+        scales = torch.split(mask + push, self.sizes, dim=1)
+        scaled: dict[str, Tensor] = {}
+        for (name, norm), (weight, bias) in zip(self.norms.items(), scales, strict=True):
+            scaled |= {f"{name}.weight": norm.weight.detach() * weight, f"{name}.bias": norm.bias.detach() * bias}
+        return F.cross_entropy(functional_call(self.model, self._fixed | scaled, (inputs,)), labels)
+
+    def worst_push(
+        self, mask: Tensor, inputs: Tensor, labels: Tensor, steps: int, generator: torch.Generator
+    ) -> Tensor:
+        """Pushes in [-eps, eps] that raise the loss: from a random start by the sign of the gradient."""
+        start = torch.rand((2, self.channels), generator=generator).to(mask.device)
+        push = self.eps * (2 * start - 1)
+        for _step in range(steps):
+            push.requires_grad_()
+            (slope,) = torch.autograd.grad(self.loss(mask, push, inputs, labels), push)
+            push = (push.detach() + self.eps / steps * slope.sign()).clamp(-self.eps, self.eps)
+        return push
+
+    def prune(self, chosen: Tensor) -> int:
+        """Silence the chosen channels, (channels,) bool; returns how many they are."""
+        with torch.no_grad():
+            for norm, channels in zip(self.norms.values(), torch.split(chosen, self.sizes), strict=True):
+                norm.weight[channels] = 0
+                norm.bias[channels] = 0
+        return int(chosen.sum())
+
+
+def _endless(site: Site, size: int) -> Iterator[LabelledImages]:
+    """Batches on the device, epoch after epoch."""
+    resident = LabelledImages(site.holdout.images.to(site.device), site.holdout.labels.to(site.device))
+    augment = Augment(flip=site.flip, cutout=0)
+    while True:
+        yield from batches(resident, size, augment, site.generator)

@@ -1,0 +1,126 @@
+"""What every defence offers: a frozen config whose method turns a victim into a defended model.
+
+A defender owns the holdout and nothing else. What a defence needs beside it, such as images to validate on, it takes
+from the holdout by a seeded draw; it never sees the exam.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
+
+import torch
+from torch import nn
+
+from nad.data.base import LabelledImages
+from nad.errors import DataError, TrainingDiverged
+from nad.training import Loss, TrainConfig, cross_entropy, train
+
+Progress = Callable[[int, int], None]
+"""(steps done, all steps); a step is what the defence makes of it, such as an epoch."""
+
+TUNING = TrainConfig()
+"""The NAD paper's fine-tuning, as of a teacher: defences that share it differ in what they do beside it."""
+
+Deeds = Mapping[str, int | float]
+"""What a defence did, in figures by name, such as the channels that it pruned."""
+
+
+class Defended(NamedTuple):
+    """What a defence leaves."""
+
+    model: nn.Module
+    """In eval mode, on the device of the defence."""
+    deeds: Deeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence(ABC):
+    """A defence with its settings, which are its fields. A new one implements `change` and has a line in DEFENCES."""
+
+    name: ClassVar[str]
+
+    @final
+    def defend(
+        self,
+        victim: nn.Module,
+        holdout: LabelledImages,
+        *,
+        flip: bool,
+        generator: torch.Generator,
+        device: torch.device | None = None,
+        progress: Progress | None = None,
+    ) -> Defended:
+        """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
+
+        flip: whether a mirrored image keeps its class.
+        Raises: DataError where the holdout is too small; ConfigError where the model lacks what the defence works on;
+        TrainingDiverged where a loss is no longer finite.
+        """
+        if len(holdout) < 2:
+            raise DataError(f"a defence needs at least 2 clean images, got {len(holdout)}; give it a larger holdout")
+        where = device or torch.device("cpu")
+        model = copy.deepcopy(victim).to(where)
+        site = Site(holdout, flip, generator, where, progress or _nobody)
+        deeds = self.change(model, site)
+        return Defended(model.eval(), deeds)
+
+    @abstractmethod
+    def change(self, model: nn.Module, site: Site) -> Deeds:
+        """Defend the model in place. All that is random comes from the site's generator."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a defence has to work with."""
+
+    holdout: LabelledImages
+    flip: bool
+    generator: torch.Generator
+    device: torch.device
+    progress: Progress
+
+    def tune(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        what: str,
+        *,
+        loss: Loss = cross_entropy,
+        before: int = 0,
+        after: int = 0,
+    ) -> None:
+        """Train on the whole holdout, in place.
+
+        what: is trained, for the error.  before, after: epochs of the same defence's other trainings, for its progress.
+        Raises: TrainingDiverged where the loss is no longer finite.
+        """
+        ends = train(
+            model, self.holdout, config, flip=self.flip, generator=self.generator, loss=loss, device=self.device
+        )
+        for end in ends:
+            require_finite(end.loss, f"{what} in epoch {end.epoch}")
+            self.progress(before + end.epoch, before + config.epochs + after)
+
+    def divide(self, share: float) -> tuple[LabelledImages, LabelledImages]:
+        """The holdout in two at random: images to work on, and this share of them to validate on.
+
+        Either has at least one image.
+        """
+        order = torch.randperm(len(self.holdout), generator=self.generator)
+        count = min(max(1, round(share * len(order))), len(order) - 1)
+        return self.holdout[order[count:]], self.holdout[order[:count]]
+
+
+def require_finite(loss: float, what: str) -> None:
+    """Raise TrainingDiverged for a loss that is not."""
+    if not math.isfinite(loss):
+        raise TrainingDiverged(f"{what} diverged: its loss was {loss}; a lower lr may help")
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Nobody watches."""

@@ -1,0 +1,116 @@
+"""Mode connectivity repair (Zhao et al. 2020): a curve of models between the victim and its fine-tuned copy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nad.augment import to_input
+from nad.data.base import LabelledImages
+from nad.defences.base import TUNING, Deeds, Defence, Site
+from nad.errors import require_range
+from nad.training import Loss, TrainConfig
+
+Weights = Mapping[str, Tensor]
+"""Parameters by name."""
+
+CURVE = TrainConfig(
+    epochs=100, lr=0.01, schedule="one-cycle", batch_size=128, nesterov=False, weight_decay=1e-4, cutout=0
+)
+"""Source: authors' code: epochs, lr, batch size, weight decay.
+
+Differs: their learning rate is constant for half of the epochs and falls linearly to a hundredth; one-cycle warms up,
+and falls to zero. Their decay is of the weights on the curve, here it is of the middle point.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeConnectivityRepair(Defence):
+    """A quadratic Bezier curve of weights from the victim to its fine-tuned copy, whose middle point is trained.
+
+    Each batch of clean images meets the weights at a random place on the curve. The defended model is the one at `t`.
+    Source: Zhao et al. 2020, "Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness"; the curve is
+    that of Garipov et al. 2018.
+    Differs: the paper joins two backdoored models; a defender with one takes its fine-tuned copy as the other end, as
+    BackdoorBench does.
+    """
+
+    name: ClassVar[str] = "mode-connectivity"
+
+    t: float = 0.3
+    """Where on the curve, from the victim (0) to its fine-tuned copy (1). BackdoorBench takes 0.1."""
+    curve: TrainConfig = CURVE
+    tuning: TrainConfig = TUNING
+    """The fine-tuned copy's training: the NAD paper's, as of any teacher."""
+
+    def __post_init__(self) -> None:
+        require_range("t", self.t, 0.0, 1.0)
+
+    def change(self, model: nn.Module, site: Site) -> Deeds:
+        """See `Defence.defend`. Statistics of batch norm are measured anew for the chosen weights, on the holdout."""
+        start = _weights(model)
+        tuned = copy.deepcopy(model)
+        site.tune(tuned, self.tuning, "the fine-tuning of the curve's other end", after=self.curve.epochs)
+        end = _weights(tuned)
+        middle = copy.deepcopy(model)
+        set_weights(middle, {name: (start[name] + end[name]) / 2 for name in start})
+        bend = curve_loss(start, end, site.generator)
+        site.tune(middle, self.curve, "the training of the curve", loss=bend, before=self.tuning.epochs)
+        set_weights(model, on_curve(start, _weights(middle), end, self.t))
+        refresh_statistics(model, site.holdout, site.device, self.curve.batch_size)
+        return {"t": self.t}
+
+
+def on_curve(start: Weights, middle: Weights, end: Weights, t: float) -> dict[str, Tensor]:
+    """The weights at a place of the quadratic Bezier curve: exactly `start` at 0, exactly `end` at 1."""
+    shares = (1 - t) ** 2, 2 * t * (1 - t), t**2
+    return {name: shares[0] * start[name] + shares[1] * middle[name] + shares[2] * end[name] for name in start}
+
+
+def curve_loss(start: Weights, end: Weights, generator: torch.Generator) -> Loss:
+    """Cross-entropy at a random place of the curve whose middle point is the model in training."""
+
+    def loss(middle: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        t = torch.rand((), generator=generator).item()
+        weights = on_curve(start, dict(middle.named_parameters()), end, t)
+        return F.cross_entropy(functional_call(middle, weights, (inputs,)), labels)
+
+    return loss
+
+
+def refresh_statistics(model: nn.Module, images: LabelledImages, device: torch.device, batch_size: int) -> None:
+    """Batch norm's statistics become the mean over batches of these images, unaugmented; each counts once.
+
+    Batches are as equal as can be, and of at least that size where there are so many images. A model without batch norm
+    is left as it is.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    model.train()
+    with torch.no_grad():
+        for part in images.images.tensor_split(max(1, len(images) // batch_size)):
+            model(to_input(part, device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def set_weights(model: nn.Module, weights: Weights) -> None:
+    """Give a model these weights; its statistics stay."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])

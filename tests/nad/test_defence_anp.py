@@ -1,0 +1,120 @@
+import pytest
+import torch
+from bands import make_images
+from torch import nn
+
+from nad import models
+from nad.augment import to_input
+from nad.checkpoints import copy_state
+from nad.defences.anp import AdversarialNeuronPruning, MaskedNetwork
+from nad.errors import ConfigError
+from nad.seeds import generator
+from nad.training import TrainConfig, train
+
+CPU = torch.device("cpu")
+IMAGES = make_images(48, 0)
+INPUTS = to_input(IMAGES.images, CPU)
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    model = models.make("wrn-10-1", 4, generator(0))
+    config = TrainConfig(epochs=3, batch_size=16, lr=0.05)
+    for _end in train(model, make_images(200, 3), config, flip=True, generator=generator(1)):
+        pass
+    return model.train()
+
+
+def loss(masked: MaskedNetwork, mask: torch.Tensor, push: torch.Tensor) -> float:
+    with torch.no_grad():
+        return masked.loss(mask, push, INPUTS, IMAGES.labels).item()
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_the_inner_maximisation_raises_the_loss_and_stays_within_eps(trained, steps):
+    masked = MaskedNetwork(trained, 0.4)
+    mask = torch.full((masked.channels,), 0.9)
+    start = 0.4 * (2 * torch.rand((2, masked.channels), generator=generator(2)) - 1)
+    push = masked.worst_push(mask, INPUTS, IMAGES.labels, steps, generator(2))
+    assert push.abs().max() <= 0.4
+    assert loss(masked, mask, push) > 1.5 * loss(masked, mask, start)
+    assert loss(masked, mask, push) > 1.5 * loss(masked, mask, torch.zeros_like(push))
+
+
+def test_masks_of_one_without_pushes_are_the_model_itself(trained):
+    masked = MaskedNetwork(trained, 0.4)
+    with torch.no_grad():
+        plain = nn.functional.cross_entropy(models_copy(trained)(INPUTS), IMAGES.labels).item()
+    assert loss(masked, torch.ones(masked.channels), torch.zeros(2, masked.channels)) == plain
+
+
+def models_copy(model: nn.Module) -> nn.Module:
+    copied = models.make("wrn-10-1", 4)
+    copied.load_state_dict(model.state_dict())
+    return copied.train()
+
+
+def test_a_mask_of_zero_does_what_pruning_does(trained):
+    masked = MaskedNetwork(trained, 0.4)
+    chosen = torch.rand(masked.channels, generator=generator(3)) < 0.3
+    pruned = models_copy(trained)
+    assert MaskedNetwork(pruned, 0.4).prune(chosen) == chosen.sum()
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(pruned(INPUTS), IMAGES.labels).item()
+    assert loss(masked, (~chosen).float(), torch.zeros(2, masked.channels)) == expected
+
+
+def defend(model, **settings):
+    seen = []
+    settings = {"iterations": 20, "batch_size": 16, "lr": 2.0, **settings}
+    original = MaskedNetwork.worst_push
+
+    def spy(self, mask, *others):
+        seen.append(mask.clone())
+        return original(self, mask, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskedNetwork, "worst_push", spy)
+        found = AdversarialNeuronPruning(**settings).defend(model, IMAGES, flip=True, generator=generator(0))
+    return found, torch.stack(seen)
+
+
+def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained):
+    (model, deeds), masks = defend(trained)
+    assert len(masks) == 20
+    assert (masks[0] == 1).all()
+    assert 0 <= masks.min() < 0.5, "the case is one in which masks fall"
+    assert masks.max() <= 1
+    norms = {name: norm for name, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)}
+    silent = {name: (norm.weight == 0) & (norm.bias == 0) for name, norm in norms.items()}
+    assert sum(int(found.sum()) for found in silent.values()) == deeds["channels_pruned"] > 0
+    assert sum(norm.num_features for norm in norms.values()) == deeds["channels"]
+    outputs = {}
+    for name, norm in norms.items():
+        norm.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
+    with torch.inference_mode():
+        model(INPUTS)
+    assert all((outputs[name][:, found] == 0).all() for name, found in silent.items())
+
+
+def test_all_that_is_not_pruned_stays_the_victims_statistics_included(trained):
+    before = copy_state(trained)
+    (model, _deeds), _masks = defend(trained)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value[value != 0], before[name][value != 0]), name
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")) or "conv" in name:
+            assert torch.equal(value, before[name]), name
+
+
+def test_without_pushes_and_by_a_threshold_of_zero_less_is_pruned(trained):
+    (_model, pushed), _masks = defend(trained)
+    (_model, calm), _masks = defend(trained, eps=0.0)
+    assert calm["channels_pruned"] < pushed["channels_pruned"]
+    (_model, strict), _masks = defend(trained, threshold=0.0)
+    assert strict["channels_pruned"] <= pushed["channels_pruned"]
+
+
+def test_a_model_without_batch_norm_is_refused_in_one_sentence():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+    with pytest.raises(ConfigError, match=r"works on batch norm, and Sequential has none .*; choose another defence"):
+        AdversarialNeuronPruning().defend(model, IMAGES, flip=True, generator=generator(0))

@@ -1,0 +1,137 @@
+"""What every defence owes, run over every entry of DEFENCES."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from bands import make_images
+
+from nad import models
+from nad.checkpoints import copy_state
+from nad.data.base import LabelledImages
+from nad.defences import DEFENCES, Defence, Defended, describe, make
+from nad.errors import ConfigError, DataError, TrainingDiverged
+from nad.seeds import generator
+from nad.training import TrainConfig
+
+SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.01)
+HOLDOUT = make_images(32, 0)
+
+
+def quick(name: str) -> Defence:
+    """The defence with its trainings cut short."""
+    defence = make(name)
+    trainings = {
+        field.name: SHORT
+        for field in dataclasses.fields(defence)
+        if isinstance(getattr(defence, field.name), TrainConfig)
+    }
+    lengths = {"iterations": 3} if hasattr(defence, "iterations") else {}
+    return dataclasses.replace(defence, **trainings, **lengths)
+
+
+def victim() -> torch.nn.Module:
+    return models.make("wrn-10-1", 4, generator(0))
+
+
+def defend(defence: Defence, model: torch.nn.Module | None = None, seed: int = 0, holdout=HOLDOUT, **more) -> Defended:
+    return defence.defend(model or victim(), holdout, flip=True, generator=generator(seed), **more)
+
+
+@pytest.fixture(params=DEFENCES)
+def defence(request: pytest.FixtureRequest) -> Defence:
+    return quick(request.param)
+
+
+def test_a_defence_is_a_frozen_value_registered_under_its_name(defence):
+    assert type(defence) is DEFENCES[defence.name]
+    assert defence == quick(defence.name)
+    assert hash(defence) == hash(quick(defence.name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        defence.name = "other"
+
+
+def test_its_description_is_plain_and_tells_settings_apart(defence):
+    assert json.loads(json.dumps(describe(defence))) == describe(defence)
+    assert describe(defence)["name"] == defence.name
+    assert describe(make(defence.name)) != describe(defence)
+
+
+def test_the_victim_stays_and_the_defended_model_is_another(defence):
+    model = victim().train()
+    before = copy_state(model)
+    found = defend(defence, model)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert model.training
+    assert not found.model.training
+    ours, theirs = found.model.state_dict(), model.state_dict()
+    assert ours.keys() == theirs.keys(), "the defended model loads wherever the victim does"
+    assert all(value.isfinite().all() for value in ours.values())
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in found.model.parameters())
+
+
+def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence):
+    first = defend(defence)
+    torch.rand(7)
+    again = defend(defence)
+    states = first.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert first.deeds == again.deeds
+    assert json.loads(json.dumps(first.deeds)) == first.deeds
+
+
+def test_all_randomness_is_the_generators(defence):
+    before = torch.random.get_rng_state()
+    defend(defence)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_progress_rises_to_its_end(defence):
+    seen = []
+    defend(defence, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(set(seen))
+    assert len({total for _done, total in seen}) == 1
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_divergence_is_an_error_not_a_model(defence):
+    broken = victim()
+    torch.nn.init.constant_(broken.fc.weight, torch.nan)
+    with pytest.raises(TrainingDiverged, match="diverged: its loss was nan"):
+        defend(defence, broken)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_holdout_that_is_too_small_is_refused(defence, count):
+    few = LabelledImages(HOLDOUT.images[:count], HOLDOUT.labels[:count])
+    with pytest.raises(DataError, match=f"at least 2 clean images, got {count}"):
+        defend(defence, holdout=few)
+
+
+def test_two_images_are_enough(defence):
+    few = LabelledImages(HOLDOUT.images[:2], HOLDOUT.labels[:2])
+    assert all(value.isfinite().all() for value in defend(defence, holdout=few).model.state_dict().values())
+
+
+@pytest.mark.parametrize("model", ["wrn-10-2"])
+def test_other_architectures_are_defended_too(defence, model):
+    assert defend(defence, models.make(model, 4, generator(0))).model is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("anpp", {}, "unknown defence 'anpp'; did you mean 'anp'"),
+        ("fine-pruning", {"max_acc_drop": -0.1}, "max_acc_drop must be in"),
+        ("fine-pruning", {"held_back": 0.0}, "held_back must be in"),
+        ("mode-connectivity", {"t": 1.5}, "t must be in .*, got 1.5"),
+        ("anp", {"threshold": 1.0}, "threshold must be in"),
+        ("anp", {"eps": float("nan")}, "eps must be in"),
+        ("anp", {"iterations": 0}, "iterations must be in"),
+    ],
+)
+def test_bad_settings_are_refused(name, settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make(name, **settings)

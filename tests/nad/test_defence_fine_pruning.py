@@ -1,0 +1,161 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+from bands import make_images
+from torch import nn
+
+from nad import models
+from nad.augment import to_input
+from nad.defences.base import Site
+from nad.defences.fine_pruning import FinePruning, last_convolution, mean_activity, prune_until
+from nad.errors import ConfigError
+from nad.evaluation import accuracy
+from nad.seeds import generator
+from nad.training import TrainConfig, train
+
+CPU = torch.device("cpu")
+SHORT = TrainConfig(epochs=2, batch_size=16, lr=0.05)
+IMAGES = make_images(64, 0)
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    model = models.make("wrn-10-1", 4, generator(0))
+    for _end in train(model, make_images(200, 3), SHORT, flip=True, generator=generator(1)):
+        pass
+    return model.eval()
+
+
+class Plain(nn.Module):
+    """One convolution with a bias, so that all that a channel says goes through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 12, 3, padding=1)
+        self.fc = nn.Linear(12 * 16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(nn.functional.adaptive_avg_pool2d(self.conv1(x).relu(), (16, 1)).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    torch.manual_seed(0)
+    model = Plain()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    data = make_images(200, 3)
+    for _step in range(60):
+        loss = nn.functional.cross_entropy(model(to_input(data.images, CPU)), data.labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> list[int]:
+    """Channels that a slow, plain loop prunes: outputs are masked by a hook instead of weights."""
+    model = copy.deepcopy(model).eval()
+    module = model.get_submodule(name)
+    outputs = []
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    with torch.no_grad():
+        for image in ranked_on.images:
+            model(to_input(image[None], CPU))
+    hook.remove()
+    activity = torch.cat(outputs).abs().double().mean(dim=(0, 2, 3))
+    order = sorted(range(len(activity)), key=lambda channel: activity[channel].item())
+
+    def right(pruned: list[int]) -> float:
+        def silence(_module, _inputs, output):
+            output = output.clone()
+            output[:, pruned] = 0
+            return output
+
+        hook = module.register_forward_hook(silence)
+        with torch.no_grad():
+            answers = model(to_input(judged_on.images, CPU)).argmax(1)
+        hook.remove()
+        return (answers == judged_on.labels).float().mean().item()
+
+    whole = right([])
+    for count in range(1, len(order) + 1):
+        if right(order[:count]) < whole - drop - 1e-9:
+            return order[: count - 1]
+    return order
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("kind", ["trained", "plain"])
+def test_it_prunes_what_a_naive_loop_prunes(kind, drop, request):
+    model = request.getfixturevalue(kind)
+    rest, kept = Site(IMAGES, True, generator(5), CPU, lambda *_: None).divide(0.5)
+    name = last_convolution(model)
+    expected = naive(model, name, rest, kept, drop)
+    ours = copy.deepcopy(model)
+    order = mean_activity(ours, name, rest, CPU).argsort(stable=True).tolist()
+    assert prune_until(ours.get_submodule(name), order, lambda: accuracy(ours, kept), drop) == expected
+    left = ours.get_submodule(name).weight.flatten(1).abs().sum(1)
+    assert sorted(torch.nonzero(left == 0).flatten().tolist()) == sorted(expected)
+    if kind == "plain" and drop < 1:
+        assert 0 < len(expected) < 12, "the case is one in which pruning stops midway"
+
+
+def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain):
+    defence = FinePruning(max_acc_drop=0.2, tuning=SHORT)
+    model, deeds = defence.defend(plain, IMAGES, flip=True, generator=generator(0))
+    silent = (model.conv1.weight.flatten(1) == 0).all(1) & (model.conv1.bias == 0)
+    assert silent.sum() == deeds["channels_pruned"] > 0
+    assert deeds["channels"] == 12
+    others = ~silent
+    assert not torch.equal(model.conv1.weight[others], plain.conv1.weight[others]), "the others were fine-tuned"
+
+
+def test_fine_tuning_sees_the_whole_holdout_and_batch_norm_learns_in_it_alone(trained):
+    before = int(trained.bn.num_batches_tracked)
+    model, _deeds = FinePruning(tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
+    assert model.bn.num_batches_tracked == before + 2 * 64 // 16
+
+
+def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained):
+    strict, lenient = (
+        FinePruning(max_acc_drop=drop, tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
+        for drop in (0.0, 1.0)
+    )
+    assert strict.deeds["channels_pruned"] < lenient.deeds["channels_pruned"] == 64
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1", "wrn-16-1", "wrn-40-2"])
+def test_the_last_convolution_is_on_the_main_path_not_the_shortcut(name):
+    blocks = {"wrn-10-1": 1, "wrn-16-1": 2, "wrn-40-2": 6}[name]
+    assert last_convolution(models.make(name, 4)) == f"group3.{blocks - 1}.conv2"
+
+
+def test_the_last_convolution_of_torchvisions_networks_is_found_by_name():
+    from torchvision.models import resnet18
+
+    assert last_convolution(resnet18(num_classes=4)) == "layer4.1.conv2"
+
+
+def test_a_model_of_other_names_says_which_convolution_and_a_wrong_one_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    defence = FinePruning(tuning=SHORT)
+    with pytest.raises(ConfigError, match="Sequential has no convolution named conv1"):
+        defence.defend(model, IMAGES, flip=True, generator=generator(0))
+    chosen = dataclasses.replace(defence, convolution="0", max_acc_drop=1.0)
+    assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 4
+    with pytest.raises(ConfigError, match="unknown convolution '1'"):
+        dataclasses.replace(defence, convolution="1").defend(model, IMAGES, flip=True, generator=generator(0))
+
+
+def test_the_defender_validates_on_its_own_images_divided_by_the_seed():
+    def parts(seed):
+        return Site(IMAGES, True, generator(seed), CPU, lambda *_: None).divide(0.25)
+
+    rest, kept = parts(0)
+    assert (len(rest), len(kept)) == (48, 16)
+    both = torch.cat((rest.images, kept.images)).flatten(1)
+    assert torch.equal(both.unique(dim=0), IMAGES.images.flatten(1).unique(dim=0))
+    assert torch.equal(parts(0)[1].images, kept.images)
+    assert not torch.equal(parts(1)[1].images, kept.images)
