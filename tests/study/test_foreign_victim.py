@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from nad import data, models
-from nad.attacks import BadNets
+from nad.attacks import BadNets, make
 from nad.attacks.badnets import PATCH
 from nad.checkpoints import state_digest
 from nad.data.base import LabelledImages
@@ -24,10 +25,10 @@ from nad.foreign import ForeignModel, PoisonedTest
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.victim import VictimConfig, score_state, train_victim
-from study import confirmation_runs
+from study import confirmation_runs, preparation
 from study.config import StudyConfig
 from study.foreign_victim import take
-from study.preparation import load_scenario
+from study.preparation import load_scenario, prepare_attack, prepare_victims
 from study.progress import Display
 from study.run import main
 
@@ -224,3 +225,14 @@ def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path)
     attack = load_scenario(config, tmp_path, quiet()).attack
     assert (attack.name, attack.blend_ratio, attack.place) == ("custom", 0.3, "centre")
     assert (attack.pattern.height, attack.pattern.width) == (3, 3)
+
+
+def test_nothing_is_trained_or_made_for_a_victim_that_is_poisoned_already(scenario, victim, cache, monkeypatch):
+    for name in ("train_victim", "train_reference", "prepare"):
+        monkeypatch.setattr(preparation, name, lambda *given, **options: pytest.fail("no recipe is known"))
+    config = StudyConfig(attack="cl", victim=Path("a"), model="wrn-10-1", allow_weak_backdoor=True)
+    foreign = ForeignModel("state-dict", "wrn-10-1", 4, victim.state, None, None, ())
+    planted = prepare_attack(config, replace(scenario, attack=make("cl")), foreign, cache, quiet())
+    found, origin = prepare_victims(config, planted, foreign, cache, quiet())
+    assert (found.state, origin) == (victim.state, None)
+    assert found.scores == score_state(victim.state, "wrn-10-1", planted, planted.validation)
