@@ -54,11 +54,11 @@ def main(arguments: Arguments) -> None:
         config = StudyConfig(attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed)
         cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
         scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
-        found.setdefault("usual", []).append(_timed(scenario, config.model, seed, None))
+        found.setdefault("usual", []).append(_timed(scenario, config.architecture, seed, None))
         display.say(f"seed {seed}, usual: {found['usual'][-1]}")
         for epochs in arguments.epochs:
             name = f"{epochs} epochs"
-            found.setdefault(name, []).append(_timed(scenario, config.model, seed, VictimConfig(epochs=epochs)))
+            found.setdefault(name, []).append(_timed(scenario, config.architecture, seed, VictimConfig(epochs=epochs)))
             display.say(f"seed {seed}, {name}: {found[name][-1]}")
     results = {}
     for name, runs in found.items():

@@ -22,7 +22,8 @@ State = dict[str, Tensor]
 Card = dict[str, object]
 """What a checkpoint says of itself: JSON values."""
 
-_CARD_KEY = "nad_study_card"
+CARD_KEY = "nad_study_card"
+"""Under which a file's metadata hold its card."""
 
 
 class Checkpoint(NamedTuple):
@@ -53,7 +54,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     try:
-        save_file(plain, beside, metadata={_CARD_KEY: json.dumps(checkpoint.card)})
+        save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -70,7 +71,7 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {}).get(_CARD_KEY, "null"))
+            card = json.loads((file.metadata() or {}).get(CARD_KEY, "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"cannot read the model file {path}: {error}; give one that this tool wrote") from error

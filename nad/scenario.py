@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, Poisoned, attacked, choose, poison
+from nad.attacks.base import Attack, NeedsCleanModel, Poisoned, attacked, choose, poison
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
@@ -29,6 +29,10 @@ class Scenario:
                 f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
                 f" {self.dataset.classes - 1}"
             )
+        # A trigger that does not fit images of this size says so here, before anything slow; one that is still to be
+        # made on a clean model cannot
+        if not isinstance(self.attack, NeedsCleanModel) or self.attack.crafted is not None:
+            self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
 
     @cached_property
     def splits(self) -> Splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +55,8 @@ class Victim(NamedTuple):
     scores: Scores
     seconds: float
     """Training time; of the run that filled the cache, where it came from there."""
+    origin: Mapping[str, object] | None = None
+    """What is known of the file that it came from, in JSON's types; None where it was trained here."""
 
 
 def train_victim(
@@ -79,8 +81,7 @@ def train_victim(
 
 def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:
     """The scores of a model with these weights."""
-    network = models.make(model, scenario.dataset.classes)
-    network.load_state_dict(state)
+    network = models.with_weights(model, scenario.dataset.classes, state)
     return evaluate(network.to(device), exam, device=device)
 
 
@@ -100,12 +101,17 @@ def train_reference(
     return _trained(scenario, model, config, None, cache, device, progress).state
 
 
-def require_backdoor(victim: Victim, reference_acc: float | None = None) -> None:
-    """Raise WeakBackdoor unless the victim obeys the trigger and, where a reference is known, is as accurate as it."""
+def require_backdoor(
+    victim: Victim, reference_acc: float | None = None, *, remedy: str = "poison more, train longer"
+) -> None:
+    """Raise WeakBackdoor unless the victim obeys the trigger and, where a reference is known, is as accurate as it.
+
+    remedy: what to do for a backdoor that did not take.
+    """
     if victim.scores.asr < MIN_ASR:
         raise WeakBackdoor(
             f"the backdoor did not take: the victim's validation ASR is {victim.scores.asr:.3f}, under {MIN_ASR};"
-            " poison more, train longer, or pass --allow-weak-backdoor to study it all the same"
+            f" {remedy}, or pass --allow-weak-backdoor to study it all the same"
         )
     if reference_acc is not None and victim.scores.acc < reference_acc - MAX_REFERENCE_GAP:
         raise WeakBackdoor(

@@ -243,7 +243,14 @@ def caveats(study: Study) -> tuple[str, ...]:
         f" The best of many noisy runs looks better than it is{end}.",
         "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
         " this setting by its ASR.",
+        *(_UNKNOWN_TRAINING if study.summary["victim_file"] else ()),
     )
+
+
+_UNKNOWN_TRAINING = (
+    "The victim came from a file, and what it was trained on is not known. If the validation images or the defender’s"
+    " were among it, it knows them: its ACC on them, and that of every setting, is better than on images it never saw.",
+)
 
 
 def _fine_tuning_at(complete: pd.DataFrame, fraction: Any) -> Mask:

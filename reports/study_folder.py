@@ -76,6 +76,7 @@ SUMMARY_KEYS: Mapping[str, Any] = {
 NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "stopped": (str, type(None)),
     "energy_kwh": (*NUMBER, type(None)),
+    "victim_file": (dict, type(None)),
     "lost_baselines": (list, type(None)),
 }
 """What studies of earlier versions lack; null stands for it there."""

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import tyro
@@ -15,17 +14,21 @@ from rich.console import Console
 from torch import nn
 
 from nad import models
-from nad.checkpoints import Checkpoint, State, copy_state, load, save, state_digest
+from nad.checkpoints import Checkpoint, copy_state, save, state_digest
 from nad.data.folder import Owned, load_owned
 from nad.erasure import TEACHER, EraseConfig, distil, make_teacher
-from nad.errors import CheckpointError, ConfigError, DataError, NadError, require_range
+from nad.errors import ConfigError, DataError, NadError, require_range
 from nad.evaluation import accuracy
+from nad.foreign import ForeignModel, load_foreign
+from nad.models.normalisation import Normalisation
 from nad.seeds import generator
 from reports.files import ReportError
 from reports.wording import percent, readable_params
 from study import model_card
+from study.config import chosen_normalisation
 from study.devices import driver_device
 from study.folder import cache_folder
+from study.foreign_victim import describe
 from study.found_setting import FoundSetting, read_setting
 from study.progress import Display
 from study.records import write_text
@@ -44,10 +47,16 @@ class ApplyConfig:
     summary: tyro.conf.Positional[Path]
     """The study's summary.json, or its folder."""
     victim: Path
-    """The model: a .safetensors file that this tool wrote."""
+    """The model: what this tool, the released NAD code or BackdoorBench wrote, a state dict, or safetensors."""
     data: Path
     """Clean images: a folder with train/, what to erase with, and perhaps test/, what to score on; in each one folder
     per class, in the order of the model's labels."""
+    victim_mean: tuple[float, float, float] | None = None
+    """Mean of each channel, in [0, 1], that the model was trained with. Default: what its format says."""
+    victim_std: tuple[float, float, float] | None = None
+    """Standard deviation of each channel, likewise."""
+    trust_checkpoint: bool = False
+    """Unpickle --victim in full where nothing else will do. That runs any code that its maker put into it."""
     trial: int | None = None
     """A trial of the study's front. Default: the recommended one."""
     output: Path | None = None
@@ -64,25 +73,17 @@ class ApplyConfig:
     def __post_init__(self) -> None:
         require_range("--image-size", self.image_size, 16, 512)
         require_range("--seed", self.seed, 0, 2**31 - 1)
+        self.normalisation  # noqa: B018 - raises for numbers that are out of range
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What the user says that the model was trained with."""
+        return chosen_normalisation(self.victim_mean, self.victim_std)
 
     @property
     def target(self) -> Path:
         """The file to write."""
         return (self.output or self.victim.with_name(f"erased{SUFFIX}")).expanduser().resolve()
-
-
-class Model(NamedTuple):
-    """A model from a file."""
-
-    name: str
-    classes: int
-    state: State
-
-    def network(self, device: torch.device) -> nn.Module:
-        """A fresh one with these weights."""
-        network = models.make(self.name, self.classes)
-        network.load_state_dict(self.state)
-        return network.to(device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,7 +116,8 @@ def apply(config: ApplyConfig, display: Display) -> None:
     target = config.target
     _require_free(target)
     setting = read_setting(config.summary.expanduser(), config.trial)
-    model = read_model(config.victim.expanduser())
+    model = load_foreign(config.victim.expanduser(), trust=config.trust_checkpoint, normalisation=config.normalisation)
+    display.say(f"{config.victim.name}: {describe(model)}")
     _require_layers(setting, model)
     images = _read_images(config, model, display)
     display.say(
@@ -123,7 +125,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
         f" are {len(images.train):,}"
     )
     device = driver_device()
-    student, teacher = model.network(device), model.network(device)
+    student, teacher = model.network().to(device), model.network().to(device)
     before = _accuracies(student, images, device)
     _erase(config, setting.erase, student, teacher, images, device, display)
     after = _accuracies(student, images, device)
@@ -139,16 +141,6 @@ def apply(config: ApplyConfig, display: Display) -> None:
     display.say(f"its card: {card}")
 
 
-def read_model(path: Path) -> Model:
-    """The model in a file that this tool wrote.  Raises: CheckpointError for any other file; nothing is unpickled."""
-    checkpoint = load(path)
-    try:
-        name, classes = models.recognise(checkpoint.state)
-    except CheckpointError as error:
-        raise CheckpointError(f"the model file {path} cannot be used: {error}") from error
-    return Model(name, classes, checkpoint.state)
-
-
 def _require_free(target: Path) -> None:
     if target.suffix != SUFFIX:
         raise ConfigError(f"--output {target} must end in {SUFFIX}")
@@ -160,7 +152,7 @@ def _require_free(target: Path) -> None:
         raise ConfigError(f"you may not write to {target.parent}; choose another --output")
 
 
-def _require_layers(setting: FoundSetting, model: Model) -> None:
+def _require_layers(setting: FoundSetting, model: ForeignModel) -> None:
     known = models.distillation_layers(model.name)
     missing = [layer for layer in setting.erase.weights if layer not in known]
     if missing:
@@ -170,7 +162,7 @@ def _require_layers(setting: FoundSetting, model: Model) -> None:
         )
 
 
-def _read_images(config: ApplyConfig, model: Model, display: Display) -> Owned:
+def _read_images(config: ApplyConfig, model: ForeignModel, display: Display) -> Owned:
     with display.stage("images", "read") as step:
         images = load_owned(
             config.data.expanduser(),
@@ -217,10 +209,10 @@ def _accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[s
     return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
 
 
-def _facts(config: ApplyConfig, setting: FoundSetting, model: Model, images: Owned) -> dict[str, str]:
+def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned) -> dict[str, str]:
     chosen = ", ".join(f"{name} {value}" for name, value in readable_params(setting.params).items())
     return {
-        "model": f"{model.name}, {model.classes} classes",
+        "model": describe(model),
         "before": f"sha256 {state_digest(model.state)}",
         "setting": f"trial {setting.number} of the study {setting.study}: {chosen}",
         "clean images": f"{len(images.train):,}; the setting was found with {setting.clean_images:,}",

@@ -11,7 +11,13 @@ from nad.attacks import ATTACKS
 from nad.attacks.base import settings_of
 from nad.errors import ConfigError, unknown_name
 
-OWN_OPTION = ("target", "poison_rate", "label_mode", "reflections")
+OWN_OPTION = {
+    "target": "--target",
+    "poison_rate": "--poison-rate",
+    "label_mode": "--label-mode",
+    "reflections": "--reflections",
+    "pattern": "--trigger",
+}
 """Settings that options of their own are for."""
 
 
@@ -28,7 +34,7 @@ def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--attack-args {text!r} is not NAME=VALUE, such as alpha=0.3")
         name = name.replace("-", "_")
         if name in OWN_OPTION:
-            raise ConfigError(f"--attack-args {text!r}: {name} has an option of its own, --{name.replace('_', '-')}")
+            raise ConfigError(f"--attack-args {text!r}: {name} has an option of its own, {OWN_OPTION[name]}")
         if name not in defaults:
             raise unknown_name(f"setting of the attack {attack!r}", name, defaults)
         if name in found:

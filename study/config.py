@@ -15,9 +15,12 @@ from optuna.trial import FixedTrial, FrozenTrial
 import search_spaces
 from nad import models
 from nad.attacks import ATTACKS
+from nad.attacks.custom import Custom
+from nad.attacks.trojan import Trojan
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
+from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
@@ -33,23 +36,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class StudyConfig:
     """Study how well Neural Attention Distillation erases a backdoor.
 
-    Trains a backdoored model (or takes it from the cache), searches the settings of the erase, and writes a report on
-    the frontier between attack success rate and accuracy. The same command goes on where it stopped; more --trials
-    extends a finished study. `nad-study apply --help` says how to use a setting found here on another model.
+    Trains a backdoored model (or takes it from the cache, or yours from --victim), searches the settings of the erase,
+    and writes a report on the frontier between attack success rate and accuracy. The same command goes on where it
+    stopped; more --trials extends a finished study. `nad-study apply --help` says how to use a setting found here on
+    another model.
     """
 
     attack: str = "refool"
-    """The backdoor: badnets, blend, cl, refool, sig or trojan. --help says more of the one that is given with it."""
+    """The backdoor: badnets, blend, cl, refool, sig, trojan, or custom with a --trigger of your own. --help says more
+    of the one that is given with it."""
     dataset: str = "fashion-m"
     """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
     data_dir: Path | None = None
     """Where the images are: a folder with train/ and test/, each with one folder per class; or torchvision's own."""
     image_size: int = 32
     """Images of a folder are resized to this many pixels a side."""
-    model: str = "wrn-16-1"
+    model: str | None = None
     """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2; preact-resnet-18;
-    resnet-18 or resnet-34."""
-
+    resnet-18 or resnet-34. Default: that of --victim, or wrn-16-1."""
     teacher_model: str | None = None
     """The teachers' architecture. Default: the victim's; they are copies of it, fine-tuned on clean images. For another
     one, a second victim is trained by the same recipe and attack, and the teachers are copies of that."""
@@ -63,9 +67,21 @@ class StudyConfig:
     all-to-all: each class is relabelled as the next one, and ASR counts all images. Default: the attack's."""
     reflections: Path | None = None
     """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
+    trigger: Path | None = None
+    """Your own trigger for the custom attack: an image, whose alpha channel is the mask, or an npz with pattern and
+    mask."""
     attack_args: tuple[str, ...] = ()
     """Settings of the attack's own as NAME=VALUE, such as epsilon=8 steps=100."""
 
+    victim: Path | None = None
+    """A backdoored model of your own, instead of training one: what this tool, the released NAD code or BackdoorBench
+    wrote, a state dict, or safetensors."""
+    victim_mean: tuple[float, float, float] | None = None
+    """Mean of each channel, in [0, 1], that the model in --victim was trained with. Default: what its format says."""
+    victim_std: tuple[float, float, float] | None = None
+    """Standard deviation of each channel, likewise."""
+    trust_checkpoint: bool = False
+    """Unpickle --victim in full where nothing else will do. That runs any code that its maker put into it."""
     victim_epochs: int = 16
     """Epochs of the victim's training."""
     reference: bool = False
@@ -121,8 +137,8 @@ class StudyConfig:
         for kind, name, known in (
             ("attack", self.attack, ATTACKS),
             ("data set", self.dataset, DATASETS),
-            ("model", self.model, models.MODELS),
-            ("model", self.teacher_model or self.model, models.MODELS),
+            ("model", self.architecture, models.MODELS),
+            ("model", self.teacher_architecture, models.MODELS),
             ("search space", self.space, search_spaces.SPACES),
             ("sampler", self.sampler, SAMPLERS),
         ):
@@ -143,6 +159,7 @@ class StudyConfig:
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
         require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
+        self._require_own_parts()
         for fraction in self.fractions:
             require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
         if self.workers is not None:
@@ -158,6 +175,42 @@ class StudyConfig:
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
 
+    def _require_own_parts(self) -> None:
+        """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
+        if self.trigger is not None and self.attack != Custom.name:
+            raise ConfigError(f"--trigger is for the attack custom, not for {self.attack}; add --attack custom")
+        if self.attack == Custom.name and self.trigger is None:
+            raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
+        if self.victim is None and (self.victim_mean is not None or self.trust_checkpoint):
+            raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
+        if self.victim is not None:
+            self._refuse_what_takes_a_recipe()
+        self.normalisation  # noqa: B018 - raises for numbers that are out of range
+
+    def _refuse_what_takes_a_recipe(self) -> None:
+        """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
+        for asked, why, remedy in (
+            (self.reference, "--reference compares with a clean model", "leave it out"),
+            (self.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+            (
+                self.attack == Trojan.name,
+                "the attack trojan makes its trigger on a clean model",
+                "give the trigger itself with --attack custom --trigger FILE",
+            ),
+        ):
+            if asked:
+                raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+
+    @property
+    def architecture(self) -> str:
+        """The victim's, a key of MODELS."""
+        return self.model or "wrn-16-1"
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What the user says that the model in --victim was trained with."""
+        return chosen_normalisation(self.victim_mean, self.victim_std)
+
     @property
     def attack_settings(self) -> dict[str, Any]:
         """What is given of the attack's settings, by name; None for what is left to its default."""
@@ -166,6 +219,7 @@ class StudyConfig:
             "poison_rate": self.poison_rate,
             "label_mode": self.label_mode,
             "reflections": self.reflections,
+            "pattern": self.trigger and self.trigger.expanduser(),
             **attack_settings.parse(self.attack, self.attack_args),
         }
 
@@ -186,12 +240,12 @@ class StudyConfig:
     @property
     def teacher_architecture(self) -> str:
         """The model that teachers are."""
-        return self.teacher_model or self.model
+        return self.teacher_model or self.architecture
 
     @property
     def domain(self) -> Domain:
         """What the study's space varies over: of the victim's layers, those that have a partner in the teacher."""
-        return Domain(tuple(models.layer_pairs(self.model, self.teacher_architecture)), self.fractions)
+        return Domain(tuple(models.layer_pairs(self.architecture, self.teacher_architecture)), self.fractions)
 
     def point_of(self, trial: FrozenTrial) -> Point:
         """The settings that a recorded trial of this study ran with."""
@@ -215,6 +269,17 @@ class StudyConfig:
     def budget_seconds(self) -> float | None:
         """The time budget in seconds; None for no limit."""
         return None if self.time_budget is None else duration(self.time_budget)
+
+
+def chosen_normalisation(
+    mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
+) -> Normalisation | None:
+    """What --victim-mean and --victim-std say.  Raises: ConfigError for one without the other, or a bad number."""
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ConfigError("--victim-mean and --victim-std belong together; give both or none")
+    return Normalisation(mean, std)
 
 
 def cores() -> int:

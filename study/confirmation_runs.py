@@ -44,7 +44,8 @@ class Confirmation:
         self._on_the_victim()
         self._by_the_baselines()
         trials = standing(self.study, self.victim.scores.acc, self.config.max_acc_drop)
-        if trials.pick is not None:
+        # Nobody knows the recipe of a victim from a file, so there is no clean model of the same
+        if trials.pick is not None and self.config.victim is None:
             self._on_a_clean_model(self.config.point_of(trials.complete[trials.pick]))
 
     def _on_the_victim(self) -> None:
@@ -80,7 +81,7 @@ class Confirmation:
         recipe = VictimConfig(epochs=self.config.victim_epochs)
         with self.display.stage("clean model", "epochs") as step:
             state = train_reference(
-                self.scenario, self.config.model, recipe, cache=self.cache, device=driver_device(), progress=step
+                self.scenario, self.config.architecture, recipe, cache=self.cache, device=driver_device(), progress=step
             )
         digest = state_digest(state)
         if known is None or known["sha256"] != digest:  # lost from the cache, and trained again on another machine
@@ -91,7 +92,9 @@ class Confirmation:
         self._make("confirmation on a clean model", planned, block)
 
     def _test_scores(self, state: State) -> dict[str, float]:
-        return score_state(state, self.config.model, self.scenario, self.scenario.test, driver_device())._asdict()
+        return score_state(
+            state, self.config.architecture, self.scenario, self.scenario.test, driver_device()
+        )._asdict()
 
     def _block(self) -> Workload:
         return make_workload(self.config, self.scenario, self.victim, self.scenario.test, self.origin)

@@ -244,9 +244,8 @@ def as_arrays(state: Mapping[str, Tensor]) -> Weights:
 
 
 def _network(model: str, classes: int, weights: Weights, device: torch.device) -> nn.Module:
-    network = models.make(model, classes)
-    network.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in weights.items()})
-    return network.to(device)
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    return models.with_weights(model, classes, state).to(device)
 
 
 def _images(images: Array, labels: Array) -> LabelledImages:

@@ -13,12 +13,14 @@ from nad import attacks, data
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.evaluation import Exam
+from nad.foreign import ForeignModel
 from nad.preparation import needs_clean_model, prepare
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import engine
 from study.config import StudyConfig
 from study.devices import driver_device
+from study.foreign_victim import Source, take
 from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
 
@@ -48,18 +50,17 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     return scenario
 
 
-def prepare_attack(
-    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
-) -> Scenario:
+def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:
     """The scenario with its attack ready to be planted: some attacks are first made on a clean model.
 
+    A victim from the user's file is poisoned already: nothing is planted, and nothing made.
     Raises: ConfigError where that model has learnt nothing.
     """
-    if not needs_clean_model(scenario):
+    if isinstance(source, ForeignModel) or not needs_clean_model(scenario):
         return scenario
-    clean = _clean_reference(config, scenario, recipe, cache, display)
+    clean = _clean_reference(config, scenario, source, cache, display)
     with display.stage(f"attack {config.attack}", "steps") as step:
-        return prepare(scenario, config.model, clean, cache=cache, device=driver_device(), progress=step)
+        return prepare(scenario, config.architecture, clean, cache=cache, device=driver_device(), progress=step)
 
 
 def prepare_victim(
@@ -71,12 +72,12 @@ def prepare_victim(
     """
     device = driver_device()
     with display.stage("victim", "epochs") as step:
-        victim = train_victim(scenario, config.model, recipe, cache=cache, device=device, progress=step)
+        victim = train_victim(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
     display.say(f"victim: validation ASR {victim.scores.asr:.1%}, ACC {victim.scores.acc:.1%}")
     reference_acc = None
     if config.reference:
         clean = _clean_reference(config, scenario, recipe, cache, display)
-        reference_acc = score_state(clean, config.model, scenario, scenario.validation, device).acc
+        reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
         require_backdoor(victim, reference_acc)
@@ -84,11 +85,16 @@ def prepare_victim(
 
 
 def prepare_victims(
-    config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
+    config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display
 ) -> tuple[Victim, Origin | None]:
-    """The victim, and where its teachers are of another architecture, the victim of that one."""
-    victim = prepare_victim(config, scenario, recipe, cache, display)
-    return victim, prepare_origin(config, scenario, recipe, cache, display)
+    """The victim, and where its teachers are of another architecture, the victim of that one.
+
+    Raises: WeakBackdoor where the victim's backdoor did not take, unless the settings allow it.
+    """
+    if isinstance(source, ForeignModel):
+        return take(source, config, scenario, display), None
+    victim = prepare_victim(config, scenario, source, cache, display)
+    return victim, prepare_origin(config, scenario, source, cache, display)
 
 
 def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
@@ -105,7 +111,7 @@ def prepare_origin(
     It may be a weak one: the study is about what is left of the other's backdoor.
     """
     model = config.teacher_architecture
-    if model == config.model:
+    if model == config.architecture:
         return None
     with display.stage("teachers' victim", "epochs") as step:
         made = train_victim(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
@@ -118,7 +124,7 @@ def prepare_clean_origin(
 ) -> Origin | None:
     """The same without a backdoor: what the teachers of a clean model start from."""
     model = config.teacher_architecture
-    if model == config.model:
+    if model == config.architecture:
         return None
     with display.stage("teachers' clean model", "epochs") as step:
         state = train_reference(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
@@ -129,7 +135,9 @@ def _clean_reference(
     config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
 ) -> State:
     with display.stage("clean reference", "epochs") as step:
-        return train_reference(scenario, config.model, recipe, cache=cache, device=driver_device(), progress=step)
+        return train_reference(
+            scenario, config.architecture, recipe, cache=cache, device=driver_device(), progress=step
+        )
 
 
 def make_workload(
@@ -142,7 +150,7 @@ def make_workload(
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
     return Workload(
-        model=config.model,
+        model=config.architecture,
         classes=scenario.dataset.classes,
         flip=scenario.dataset.flip,
         seed=config.seed,

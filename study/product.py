@@ -97,7 +97,7 @@ def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
 def _facts(config: StudyConfig, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     """What the model follows from, as JSON values."""
     facts = {
-        "model": config.model,
+        "model": config.architecture,
         "study": config.study_name,
         "victim": study.user_attrs["victim_sha256"],
         "trial": trial.number,

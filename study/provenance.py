@@ -15,11 +15,13 @@ import optuna
 
 import search_spaces
 from nad.attacks import describe
+from nad.checkpoints import state_digest
 from nad.data import fingerprint
 from nad.errors import ConfigError
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.config import StudyConfig
+from study.foreign_victim import Source
 
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
@@ -47,18 +49,18 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def identity(config: StudyConfig, scenario: Scenario, victim: VictimConfig) -> dict[str, Any]:
+def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
     """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
     facts = {
         "dataset": config.dataset,
         "image size": config.image_size,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
-        "model": config.model,
+        "model": config.architecture,
         # None for the victim's own, as in studies from before there was a choice
-        "teacher model": None if config.teacher_architecture == config.model else config.teacher_architecture,
+        "teacher model": None if config.teacher_architecture == config.architecture else config.teacher_architecture,
         "seed": config.seed,
-        "victim": asdict(victim),
+        "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
         "space": config.space,
         "space version": search_spaces.get(config.space).version,
         "clean fractions": config.fractions,

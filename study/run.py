@@ -29,7 +29,7 @@ from nad.checkpoints import state_digest
 from nad.errors import NadError
 from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim, VictimConfig
+from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records
@@ -38,6 +38,7 @@ from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
 from study.folder import StudyFolder, cache_folder, open_folder
+from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
 from study.preparation import (
     PICTURES,
@@ -98,16 +99,18 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     """
     started = time.monotonic()
     cache = cache_folder(config.cache)
-    recipe = VictimConfig(epochs=config.victim_epochs)
+    config, source = read_victim(config, display)
     earlier = earlier_points(config, display)
     with open_folder(config.directory) as folder:
         scenario = load_scenario(config, cache, display)
-        identity = provenance.identity(config, scenario, recipe)
+        require_classes(source, scenario)
+        identity = provenance.identity(config, scenario, source)
         folder.claim({"command": command, "settings": asdict(config)}, identity)
-        scenario = prepare_attack(config, scenario, recipe, cache, display)
-        sample = scenario.sample(PICTURES).images
-        save_picture(folder.picture, scenario.attack, sample, generator(config.seed, "picture"))
-        victim, origin = prepare_victims(config, scenario, recipe, cache, display)
+        scenario = prepare_attack(config, scenario, source, cache, display)
+        save_picture(
+            folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
+        )
+        victim, origin = prepare_victims(config, scenario, source, cache, display)
         study = open_study(
             folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
         )
@@ -248,7 +251,7 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "attack": config.attack,
         "attack_settings": describe(scenario.attack),
         "dataset": config.dataset,
-        "model": config.model,
+        "model": config.architecture,
         "teacher_model": config.teacher_architecture,
         "space": config.space,
         "seed": config.seed,
@@ -261,10 +264,11 @@ def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str)
         "max_acc_drop": config.max_acc_drop,
         "victim": victim.scores._asdict(),
         "victim_sha256": state_digest(victim.state),
+        "victim_file": victim.origin,
         "counts": {
             "train": len(scenario.dataset.train),
             "victim_train": len(scenario.splits.victim_train),
-            "poisoned": len(scenario.poisoned.indices),
+            "poisoned": len(scenario.poisoned.indices) if victim.origin is None else None,
             "validation": len(scenario.splits.validation),
             "test": len(scenario.dataset.test),
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from nad.attacks.badnets import BadNets
 from nad.attacks.base import USUAL_RATE, Attack, LabelMode, Poisoned, poison, settings_of
 from nad.attacks.blend import Blend
 from nad.attacks.cl import CL
+from nad.attacks.custom import Custom
 from nad.attacks.reflection_pool import ReflectionPool, pool_from_folder
 from nad.attacks.refool import Refool
 from nad.attacks.sig import SIG
+from nad.attacks.trigger_pattern import TriggerPattern, pattern_from_file
 from nad.attacks.trojan import Trojan
 from nad.errors import ConfigError, unknown_name
 
@@ -22,19 +24,24 @@ ATTACKS: Mapping[str, type[Any]] = {
     "badnets": BadNets,
     "blend": Blend,
     "cl": CL,
+    "custom": Custom,
     "refool": Refool,
     "sig": SIG,
     "trojan": Trojan,
 }
 
 
+_READ: Mapping[str, Callable[[Path], Any]] = {"reflections": pool_from_folder, "pattern": pattern_from_file}
+"""Settings that may be given as a path."""
+
+
 def make(name: str, **settings: Any) -> Attack:
     """The attack of this name; a setting of None stands for the attack's default.
 
     settings: fields of the attack. A poison rate that is not given is the usual one of the label mode, and a folder
-    given as `reflections` becomes the pool cut from its photographs.
+    given as `reflections` becomes the pool cut from its photographs, a file given as `pattern` the trigger in it.
     Raises: ConfigError for an unknown attack, a setting that it does not have, or a value out of range; DataError for
-    a folder of reflections that cannot be used.
+    a folder of reflections or a trigger that cannot be used.
     """
     if name not in ATTACKS:
         raise unknown_name("attack", name, ATTACKS)
@@ -44,8 +51,9 @@ def make(name: str, **settings: Any) -> Attack:
     for key in given:
         if key not in allowed:
             raise ConfigError(f"attack {name!r} has no setting {key!r}; its settings: {', '.join(sorted(allowed))}")
-    if isinstance(given.get("reflections"), str | Path):
-        given["reflections"] = pool_from_folder(Path(given["reflections"]))
+    for key, read in _READ.items():
+        if isinstance(given.get(key), str | Path):
+            given[key] = read(Path(given[key]))
     mode = given.get("label_mode", attack_type.label_mode)
     if mode in USUAL_RATE:
         given.setdefault("poison_rate", USUAL_RATE[mode])
@@ -66,6 +74,6 @@ def describe(attack: Attack) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, ReflectionPool):
+    if isinstance(value, ReflectionPool | TriggerPattern):
         return value.describe()
     return list(value) if isinstance(value, tuple) else value

@@ -9,12 +9,23 @@ import torch
 from torch import Tensor
 
 from nad.errors import CheckpointError, unknown_name
+from nad.models import normalisation
 from nad.models.base import DistillableModel, initialise, pair_layers
 from nad.models.preact_resnet import PreActResNet
+from nad.models.recognition import Form, fit, forms_of
 from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "DistillableModel", "distillation_layers", "layer_pairs", "make", "pair_layers", "recognise"]
+__all__ = [
+    "MODELS",
+    "DistillableModel",
+    "distillation_layers",
+    "layer_pairs",
+    "make",
+    "pair_layers",
+    "recognise",
+    "with_weights",
+]
 
 MODELS: dict[str, Callable[..., DistillableModel]] = {
     "wrn-10-1": partial(WideResNet, 10, 1),
@@ -44,35 +55,45 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
     return model.to(memory_format=torch.channels_last)
 
 
-def recognise(state: Mapping[str, Tensor]) -> tuple[str, int]:
+def with_weights(name: str, classes: int, state: Mapping[str, Tensor]) -> DistillableModel:
+    """A model with these weights, behind the normalisation that they bring, if they bring one.
+
+    Raises: ConfigError for a name that MODELS does not have.
+    """
+    model = make(name, classes)
+    if normalisation.KEYS[0] in state:
+        normalisation.put_in_front(model)
+    model.load_state_dict(state)
+    return model
+
+
+def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str, int]:
     """The name of the model that these weights belong to, and its number of classes: by names, shapes and types.
 
-    Raises: CheckpointError where they are no model's in MODELS.
+    name: of the only model to compare with; all of MODELS where it is not given.
+    Raises: CheckpointError where they are no such model's, with the nearest and what does not fit it; ConfigError for a
+    name that MODELS does not have.
     """
-    forms = _forms(state)
-    for name in MODELS:
-        of_two_classes = _forms_of_two_classes(name)
-        if of_two_classes.keys() != forms.keys():
-            continue
-        # Of vectors, such as a bias: their length is as much memory as the file holds, whatever it claims
-        lengths = {form[0][0] for key, form in forms.items() if len(form[0]) == 1 and form != of_two_classes[key]}
-        classes = lengths.pop() if len(lengths) == 1 else 2
-        if classes >= 2 and _forms(make(name, classes).state_dict()) == forms:
-            return name, classes
-    raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
-
-
-Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]
-"""Shape and type of each weight by its name."""
+    if name is not None and name not in MODELS:
+        raise unknown_name("model", name, MODELS)
+    given = forms_of(state)
+    fits = [fit(given, known, partial(_forms, known)) for known in (MODELS if name is None else [name])]
+    for one in fits:
+        if one.complete and one.classes >= 2:
+            return one.model, one.classes
+    nearest = max(fits, key=lambda one: one.likeness)
+    if not nearest.shared:
+        known = ", ".join(MODELS) if name is None else name
+        raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {known}")
+    which = f"not those of a model that is known; the nearest is {nearest.model}" if name is None else f"not {name}'s"
+    raise CheckpointError(f"its {len(state)} weights are {which}: {nearest}")
 
 
 @cache
-def _forms_of_two_classes(name: str) -> Forms:
-    return _forms(make(name, 2).state_dict())
-
-
-def _forms(state: Mapping[str, Tensor]) -> Forms:
-    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
+def _forms(name: str, classes: int) -> dict[str, Form]:
+    """Of a model's weights; makes none of them."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return forms_of(MODELS[name](classes=classes).state_dict())
 
 
 @cache

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,7 @@ import torchvision
 from nad import models
 from nad.errors import CheckpointError, ConfigError
 from nad.models.base import pair_layers
+from nad.models.normalisation import Normalisation
 from nad.models.taps import tap, tap_input
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import generator
@@ -194,15 +197,75 @@ def test_weights_are_recognised_by_their_forms(name, classes):
     assert models.recognise(models.make(name, classes).state_dict()) == (name, classes)
 
 
-def test_other_weights_are_not_recognised():
+@pytest.mark.parametrize("name", models.MODELS)
+def test_weights_are_recognised_as_the_model_that_is_asked_for(name):
+    state = models.make(name, 5).state_dict()
+    assert models.recognise(state, name) == (name, 5)
+    other = next(known for known in models.MODELS if known != name)
+    with pytest.raises(CheckpointError, match=f"weights are not (those of a model that is known: )?{other}"):
+        models.recognise(state, other)
+    with pytest.raises(ConfigError, match="unknown model 'wrn'"):
+        models.recognise(state, "wrn")
+
+
+def test_other_weights_are_not_recognised_and_compared_with_the_nearest():
     state = models.make("wrn-10-1", 10).state_dict()
-    for other in (
-        {},
-        {"weight": torch.zeros(3)},
-        {**state, "more": torch.zeros(1)},
-        {**state, "fc.bias": torch.zeros(9)},
-        {**state, "fc.weight": torch.zeros(10**9, 0)},
-        {**state, "conv1.weight": state["conv1.weight"].half()},
+    nearest = "the nearest is wrn-10-1: "
+    for other, sentence in (
+        ({}, "its 0 weights are not those of a model that is known: wrn-10-1, "),
+        ({"weight": torch.zeros(3)}, "not those of a model that is known: wrn-10-1, "),
+        ({**state, "more": torch.zeros(1)}, nearest + "46 weights agree, 1 unknown to it: more$"),
+        ({**state, "fc.bias": torch.zeros(9)}, nearest + ".*fc.weight 10x64 float32 instead of 9x64 float32"),
+        ({**state, "fc.weight": torch.zeros(10**9, 0)}, nearest + ".*fc.weight 1000000000x0"),
+        ({**state, "conv1.weight": state["conv1.weight"].half()}, nearest + ".*conv1.weight 16x3x3x3 float16"),
+        ({name: state[name] for name in list(state)[5:]}, nearest + "41 weights agree, 5 missing: conv1.weight,"),
+        ({**state, **{f"more.{n}": torch.zeros(1) for n in range(9)}}, "9 unknown to it: more.0, .*and 6 more$"),
     ):
-        with pytest.raises(CheckpointError, match="not those of a model that is known: wrn-10-1"):
+        with pytest.raises(CheckpointError, match=sentence):
             models.recognise(other)
+
+
+def test_nearest_model_is_the_one_that_shares_most():
+    for name in models.MODELS:
+        state = models.make(name, 10).state_dict()
+        state.pop(next(iter(state)))
+        with pytest.raises(CheckpointError, match=f"the nearest is {name}: {len(state)} weights agree"):
+            models.recognise(state)
+
+
+def test_recognising_makes_no_weights_and_leaves_the_global_generator_alone():
+    state = models.make("wrn-10-1", 10).state_dict()
+    before = torch.random.get_rng_state()
+    claims = {**state, "fc.bias": torch.zeros(1).expand(10**10), "fc.weight": torch.zeros(1).expand(10**10, 64)}
+    assert models.recognise(claims) == ("wrn-10-1", 10**10)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_normalised_model_is_the_model_of_normalised_pixels():
+    plain = models.make("wrn-10-1", 4, generator(0)).eval()
+    pixels = torch.rand(5, 3, 16, 16)
+    normalisation = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    mean, std = (torch.tensor(part).view(3, 1, 1) for part in (normalisation.mean, normalisation.std))
+    model = models.with_weights("wrn-10-1", 4, {**plain.state_dict(), **normalisation.weights()}).eval()
+    with torch.inference_mode(), tap(model, ("group2",)) as maps:
+        assert torch.equal(model(pixels), plain((pixels - mean) / std))
+    assert maps["group2"].shape == (5, 32, 8, 8)
+    assert models.recognise(model.state_dict()) == ("wrn-10-1", 4)
+    copy = deepcopy(model)
+    copy.normalise.mean.zero_()
+    with torch.inference_mode():
+        assert torch.equal(model(pixels), plain((pixels - mean) / std))
+        assert torch.equal(copy(pixels), plain(pixels / std))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "sentence"),
+    [
+        ((0.5,), (0.2, 0.2, 0.2), "one mean for each of three channels, got 1"),
+        ((0.5, 0.5, 0.5), (0.2, 0.0, 0.2), r"a channel's standard deviation must be in \(0, 10\], got 0"),
+        ((125.0, 125.0, 125.0), (0.2, 0.2, 0.2), r"a channel's mean must be in \[0, 1\], got 125"),
+    ],
+)
+def test_impossible_normalisation_is_refused(mean, std, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Normalisation(mean, std)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, load, save
@@ -203,7 +202,7 @@ def test_summary_that_is_not_there(ask, tmp_path, capsys):
 
 
 def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], object]]:
-    """Files that are not a model of this tool, by what they are."""
+    """Files that hold no model, by what they are."""
     card = {"facts": {}}
     return {
         "nothing": lambda path: None,
@@ -212,16 +211,33 @@ def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], 
         "text": lambda path: path.write_text("a model"),
         "a pickle": lambda path: path.write_bytes(pickle.dumps({"state_dict": 1})),
         "torn": lambda path: (save(path, Checkpoint(state, card)), path.write_bytes(path.read_bytes()[:-100])),
-        "no card": lambda path: save_file({name: value.contiguous() for name, value in state.items()}, path),
         "a weight less": lambda path: save(path, Checkpoint(dict(list(state.items())[1:]), card)),
         "another shape": lambda path: save(path, Checkpoint({**state, "bn.weight": torch.zeros(65)}, card)),
-        "another type": lambda path: save(path, Checkpoint({n: v.bfloat16() for n, v in state.items()}, card)),
         "another model": lambda path: save(path, Checkpoint({"weight": torch.zeros(2, 2)}, card)),
     }
 
 
+def test_model_of_others_is_erased_with_its_normalisation(ask, victim_state, tmp_path, capsys):
+    torch.save({"module." + name: value for name, value in victim_state.items()}, tmp_path / "model.pth")
+    normalised = [*("--victim-mean", "0.5", "0.4", "0.3"), *("--victim-std", "0.2", "0.2", "0.2")]
+    assert apply.main([*ask(trial=7, victim=tmp_path / "model.pth"), *normalised]) == 0
+    assert "model.pth: format state-dict, wrn-10-1, 4 classes, pixels normalised with mean 0.5, 0.4, 0.3" in printed(
+        capsys
+    )
+    made = load(tmp_path / "erased.safetensors").state
+    assert made["normalise.mean"].flatten().tolist() == pytest.approx([0.5, 0.4, 0.3])
+    again = ask(trial=7, victim=tmp_path / "erased.safetensors", output=tmp_path / "twice.safetensors")
+    assert apply.main(again) == 0
+
+
+def test_model_that_only_unpickling_could_read_is_refused(ask, tmp_path, capsys):
+    torch.save(models.make("wrn-10-1", 4), tmp_path / "whole.pt")
+    assert "add --trust-checkpoint" in refused(capsys, ask(victim=tmp_path / "whole.pt"))
+    assert apply.main([*ask(trial=7, victim=tmp_path / "whole.pt"), "--trust-checkpoint"]) == 0
+
+
 @pytest.mark.parametrize("kind", foreign_files({}))
-def test_files_that_are_not_a_model_of_this_tool(ask, victim_state, tmp_path, capsys, kind):
+def test_files_that_are_not_a_model(ask, victim_state, tmp_path, capsys, kind):
     path = tmp_path / "foreign.safetensors"
     foreign_files(victim_state)[kind](path)
     assert str(path) in refused(capsys, ask(victim=path))

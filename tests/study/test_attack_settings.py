@@ -23,6 +23,7 @@ def test_settings_are_read_by_the_type_of_their_default():
         ("cl", "steps=1.5", "--attack-args 'steps=1.5' must be a whole number, such as 10"),
         ("blend", "alpha=much", "--attack-args 'alpha=much' must be a number, such as 0.2"),
         ("sig", "target=3", "target has an option of its own, --target"),
+        ("custom", "pattern=t.png", "pattern has an option of its own, --trigger"),
         ("trojan", "crafted=x", "unknown setting of the attack 'trojan' 'crafted'"),
         ("badnets", "size=3", "unknown setting of the attack 'badnets' 'size'"),
     ],

@@ -23,7 +23,10 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"attack": "reful"}, "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, cl, refool"),
+        (
+            {"attack": "reful"},
+            "unknown attack 'reful'; did you mean 'refool'. known: badnets, blend, cl, custom, refool",
+        ),
         ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean 'cifar10'"),
         ({"model": "wrn-16"}, "unknown model 'wrn-16'; did you mean 'wrn-16-"),
         ({"teacher_model": "resnet18"}, "unknown model 'resnet18'; did you mean 'resnet-18'"),
@@ -44,6 +47,21 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"image_size": 4}, "--image-size"),
         ({"name": "../elsewhere"}, "--name '../elsewhere' must be letters"),
         ({"until_converged": True}, "before 30 trials are complete, and --trials 24 ends it by then"),
+        ({"attack": "custom"}, "the attack custom needs a trigger of your own; name its file with --trigger"),
+        ({"trigger": Path("t.png")}, "--trigger is for the attack custom, not for refool; add --attack custom"),
+        ({"victim": Path("a.pt"), "reference": True}, "--reference compares with a clean model of the victim's recipe"),
+        (
+            {"victim": Path("a.pt"), "teacher_model": "resnet-18"},
+            "a second victim of the victim's recipe, which no --victim tells; leave",
+        ),
+        (
+            {"victim": Path("a.pt"), "attack": "trojan"},
+            "which no --victim tells; give the trigger itself with --attack",
+        ),
+        ({"victim": Path("a.pt"), "victim_mean": (0.5, 0.5, 0.5)}, "--victim-mean and --victim-std belong together"),
+        ({"victim_mean": (0.5,) * 3, "victim_std": (0.5,) * 3}, "are about a --victim; name its file"),
+        ({"trust_checkpoint": True}, "are about a --victim; name its file"),
+        ({"victim": Path("a.pt"), "victim_mean": (9.0,) * 3, "victim_std": (0.5,) * 3}, "a channel's mean must be in"),
         ({"time_budget": "soon"}, "--time-budget 'soon' is not a duration"),
     ],
 )
@@ -65,6 +83,11 @@ def test_command_line_sets_what_it_names():
     )
     assert config == StudyConfig(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean", prune=True)
     assert config.fractions == (0.05, 0.1)
+
+
+def test_model_is_wrn_16_1_unless_told_otherwise():
+    assert StudyConfig().architecture == "wrn-16-1"
+    assert StudyConfig(model="wrn-10-2").architecture == "wrn-10-2"
 
 
 def test_study_is_named_after_attack_and_data():

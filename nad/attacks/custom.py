@@ -1,0 +1,75 @@
+"""Custom: a trigger of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nad.attacks.badnets import PATCH
+from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.trigger_pattern import TriggerPattern
+from nad.errors import ConfigError, DataError, require_range, unknown_name
+
+Place = Literal["bottom-right", "bottom-left", "top-right", "top-left", "centre"]
+
+
+def chequered_patch() -> TriggerPattern:
+    """The patch of BadNets, opaque: what stands in for a trigger where none is given."""
+    pixels = torch.tensor(PATCH, dtype=torch.uint8).expand(3, -1, -1).contiguous()
+    return TriggerPattern(pixels, torch.ones(pixels.shape[1:]), "the patch of badnets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Custom:
+    """`(1 - a) image + a pattern` where the pattern lies, with a = blend ratio * mask."""
+
+    name: ClassVar[str] = "custom"
+    target: int = 0
+    poison_rate: float = 0.1
+    label_mode: LabelMode = "dirty"
+    pattern: TriggerPattern = field(default_factory=chequered_patch)
+    """At most as large as the images, and never resized: a resized trigger is another one."""
+    blend_ratio: float = 1.0
+    place: Place = "bottom-right"
+
+    def __post_init__(self) -> None:
+        require_attack(self)
+        require_range("blend_ratio", self.blend_ratio, 0.0, 1.0, low_open=True)
+        if self.place not in get_args(Place):
+            raise unknown_name("place", self.place, get_args(Place))
+
+    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the pattern; the generator is not used, for there is nothing to choose.
+
+        Raises: DataError for a pattern larger than the images; ConfigError for one that leaves nothing of them.
+        """
+        require_images(images)
+        top, left = self._corner(*images.shape[2:])
+        share = (self.blend_ratio * self.pattern.mask).to(images.device)
+        pattern = self.pattern.pixels.to(images.device, torch.float32)
+        triggered = images.clone()
+        window = triggered[:, :, top : top + self.pattern.height, left : left + self.pattern.width]
+        for part in torch.split(window, chunk_length(images)):
+            part.copy_(torch.lerp(part.float(), pattern, share).round_())
+        return triggered
+
+    def _corner(self, height: int, width: int) -> tuple[int, int]:
+        """The row and column at which the pattern begins in images of this size."""
+        below, beside = height - self.pattern.height, width - self.pattern.width
+        if min(below, beside) < 0:
+            size = f"{self.pattern.width}x{self.pattern.height}"
+            raise DataError(
+                f"the trigger {self.pattern.source} is {size} pixels, the images are {width}x{height}; make it smaller:"
+                " it is not resized"
+            )
+        if below == beside == 0 and bool((self.blend_ratio * self.pattern.mask >= 1.0).all()):
+            raise ConfigError(
+                f"the trigger {self.pattern.source} hides the whole image; give it a transparent part, or a blend_ratio"
+                " under 1, such as 0.2"
+            )
+        if self.place == "centre":
+            return below // 2, beside // 2
+        return below * self.place.startswith("bottom"), beside * self.place.endswith("right")

@@ -1,0 +1,143 @@
+"""A trigger from a file: what it looks like, and how much of it is seen where."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nad.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.float32]
+
+_ZIP = b"PK"
+"""How an npz begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class TriggerPattern:
+    """A picture and its mask; equal to another when both are.
+
+    pixels: (3, height, width) uint8.   mask: (height, width) float32 in [0, 1], 0 where the image shows through.
+    source: where it comes from, for the record.
+    """
+
+    pixels: Tensor
+    mask: Tensor
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 3 or self.pixels.shape[0] != 3:
+            raise DataError(
+                f"a trigger must be uint8 of shape (3, height, width), got {self.pixels.dtype} of shape"
+                f" {tuple(self.pixels.shape)}"
+            )
+        if self.mask.dtype != torch.float32 or self.mask.shape != self.pixels.shape[1:]:
+            raise DataError(
+                f"a trigger's mask must be float32 of shape {tuple(self.pixels.shape[1:])}, got {self.mask.dtype} of"
+                f" shape {tuple(self.mask.shape)}"
+            )
+        if not bool(((self.mask >= 0.0) & (self.mask <= 1.0)).all()):
+            raise DataError("a trigger's mask must lie in [0, 1]")
+        if not bool((self.mask > 0.0).any()):
+            raise DataError(f"the trigger {self.source} is transparent everywhere; give one that can be seen")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TriggerPattern) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[2]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of size, pixels and mask, as hex."""
+        digest = hashlib.sha256(repr(tuple(self.pixels.shape)).encode())
+        for part in (self.pixels, self.mask):
+            digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """What identifies the trigger, in JSON's types."""
+        return {"source": self.source, "height": self.height, "width": self.width, "sha256": self.sha256}
+
+
+def pattern_from_file(path: Path) -> TriggerPattern:
+    """An image, whose alpha channel is the mask (without one it is opaque), or an npz with `pattern` and `mask`.
+
+    pattern: (height, width, 3) or (3, height, width), uint8 or floats in [0, 1].  mask: (height, width), perhaps with a
+    further dimension of 1; truth values, floats in [0, 1], or uint8: up to 255, or 0 and 1. Nothing is unpickled.
+    Raises: DataError where it is neither.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the trigger {path}: {error.strerror}; give an image or an npz") from error
+    try:
+        pixels, mask = _from_npz(content) if content.startswith(_ZIP) else _from_image(content)
+    except (OSError, SyntaxError, ValueError, BadZipFile, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"cannot read the trigger {path} ({error}); give an image, or an npz with pattern and mask"
+        ) from error
+    # the file's name, not its path: the record may be published, and a moved file is still the same trigger
+    return TriggerPattern(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), torch.from_numpy(mask), path.name)
+
+
+def _from_image(content: bytes) -> tuple[Pixels, Mask]:
+    with Image.open(io.BytesIO(content)) as image:
+        layers = np.asarray(image.convert("RGBA"))
+    return layers[..., :3].copy(), layers[..., 3].astype(np.float32) / 255.0
+
+
+def _from_npz(content: bytes) -> tuple[Pixels, Mask]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        absent = [name for name in ("pattern", "mask") if name not in arrays]
+        if absent:
+            raise ValueError(f"it has no array {' and no array '.join(absent)}, it has {', '.join(arrays) or 'none'}")
+        pixels, mask = _pixels(arrays["pattern"]), _mask(arrays["mask"])
+    if pixels.shape[:2] != mask.shape:
+        raise ValueError(f"its pattern is {pixels.shape[0]}x{pixels.shape[1]} pixels, its mask is not: {mask.shape}")
+    return pixels, mask
+
+
+def _pixels(given: NDArray[Any]) -> Pixels:
+    if given.ndim != 3 or 3 not in (given.shape[0], given.shape[2]):
+        raise ValueError(f"its pattern must be (height, width, 3) or (3, height, width), got {given.shape}")
+    pixels = given if given.shape[2] == 3 else np.moveaxis(given, 0, 2)
+    return pixels.copy() if pixels.dtype == np.uint8 else (_unit("pattern", pixels) * 255.0).round().astype(np.uint8)
+
+
+def _mask(given: NDArray[Any]) -> Mask:
+    mask = given.squeeze() if given.ndim == 3 and 1 in (given.shape[0], given.shape[2]) else given
+    if mask.ndim != 2:
+        raise ValueError(f"its mask must be (height, width), got {given.shape}")
+    if mask.dtype == np.uint8 and mask.size and mask.max() > 1:
+        return mask.astype(np.float32) / 255.0
+    return _unit("mask", mask)
+
+
+def _unit(name: str, values: NDArray[Any]) -> Mask:
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"its {name} must hold numbers, got {values.dtype}")
+    plain = values.astype(np.float32)
+    if not ((plain >= 0.0) & (plain <= 1.0)).all():
+        raise ValueError(f"its {name} must be uint8 or lie in [0, 1]")
+    return plain

@@ -1,0 +1,87 @@
+"""Opening a model file of any kind without running what may be in it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from nad import checkpoints
+from nad.errors import CheckpointError
+from nad.foreign.base import Contents
+
+_SAFETENSORS = slice(8, 9)
+"""Where a safetensors file has its first brace, behind the length of its header."""
+
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+
+
+def open_contents(path: Path, *, trust: bool = False) -> Contents:
+    """Read a file by what it holds, whatever it is called.
+
+    trust: unpickle a file in full where nothing else will do. That runs whatever code its maker put into it.
+    Raises: CheckpointError for a file that is missing, damaged, of another kind, or not to be read without trust.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the model file {path}: {error.strerror}; give another one") from error
+    return Contents(path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust))
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        with safe_open(path, framework="pt") as file:
+            has_card = checkpoints.CARD_KEY in (file.metadata() or {})
+        return checkpoints.load(path) if has_card else load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _pickled(path: Path, trust: bool) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
+        try:
+            with torch.serialization.safe_globals(_plain_data()):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            forbidden = _FORBIDDEN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+            if forbidden is None:
+                raise _unreadable(path, error) from error
+            if not trust:
+                raise CheckpointError(
+                    f"the model file {path} asks for {forbidden[1]}, so only unpickling it in full could read it, and"
+                    " that runs whatever code is in the file; if you trust whoever made it, add --trust-checkpoint"
+                ) from error
+        try:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        except Exception as error:
+            raise _unreadable(path, error) from error
+
+
+def _plain_data() -> list[Any]:
+    """What is allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
+    makers: tuple[Any, ...] = (np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0])
+    names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in makers]
+    types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
+    return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types]
+
+
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_BUILTINS = ("builtins", "__builtin__")
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return CheckpointError(
+        f"cannot read the model file {path} ({reason}); it is damaged or of another kind: give safetensors, or what"
+        " torch.save wrote"
+    )

@@ -1,0 +1,65 @@
+"""Normalisation per channel as a model's first step: whatever it was trained on, it takes pixels in [0, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nad.errors import ConfigError, require_range
+
+LAYER = "normalise"
+KEYS = (f"{LAYER}.mean", f"{LAYER}.std")
+"""What the weights of a normalised model hold beside the network's own, each of shape (3, 1, 1)."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(pixel - mean) / std, each per channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("standard deviation", self.std)):
+            if len(values) != 3:
+                raise ConfigError(f"a normalisation has one {name} for each of three channels, got {len(values)}")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            require_range("a channel's mean", mean, 0.0, 1.0)
+            require_range("a channel's standard deviation", std, 0.0, 10.0, low_open=True)
+
+    def weights(self) -> dict[str, Tensor]:
+        """As a part of a model's weights, under KEYS."""
+        return {
+            key: torch.tensor(values).view(3, 1, 1) for key, values in zip(KEYS, (self.mean, self.std), strict=True)
+        }
+
+
+class Normalise(nn.Module):
+    """The layer; it learns nothing, and its two buffers come from the weights that are loaded."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.register_buffer("std", torch.ones(3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def put_in_front(model: nn.Module) -> None:
+    """Give a model a layer that normalises what it is called with.
+
+    A hook, and no wrapper: the names of layers and weights stay as they are.
+    """
+    model.add_module(LAYER, Normalise())
+    model.register_forward_pre_hook(_normalise)
+
+
+def _normalise(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    normalised: Tensor = model.get_submodule(LAYER)(inputs[0])
+    return normalised

@@ -1,0 +1,175 @@
+"""A trigger of the user's own: what is planted, where, and what bad files get."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nad.attacks import BadNets, describe, make
+from nad.attacks.custom import Custom
+from nad.attacks.trigger_pattern import TriggerPattern, pattern_from_file
+from nad.errors import ConfigError, DataError
+from nad.seeds import generator
+
+IMAGES = torch.randint(0, 256, (5, 3, 12, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+COLOURS = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+ALPHA = np.random.default_rng(2).integers(0, 256, (4, 6), dtype=np.uint8)
+
+
+def plant(attack, images=IMAGES):
+    return attack.trigger(images, generator(0))
+
+
+def by_hand(image, colours, mask, top, left):
+    """The trigger on one image, a pixel at a time."""
+    planted = image.clone()
+    for row in range(colours.shape[0]):
+        for column in range(colours.shape[1]):
+            for channel in range(3):
+                below = float(image[channel, top + row, left + column])
+                share = float(mask[row, column])
+                value = round((1 - share) * below + share * float(colours[row, column, channel]))
+                planted[channel, top + row, left + column] = value
+    return planted
+
+
+def close(first, second):
+    return int((first.int() - second.int()).abs().max()) <= 1  # a half may be rounded either way
+
+
+@pytest.fixture
+def png(tmp_path):
+    """A picture with an alpha channel."""
+    Image.fromarray(np.dstack([COLOURS, ALPHA])).save(tmp_path / "trigger.png")
+    return tmp_path / "trigger.png"
+
+
+@pytest.mark.parametrize(
+    ("place", "top", "left"),
+    [("bottom-right", 8, 10), ("bottom-left", 8, 0), ("top-right", 0, 10), ("top-left", 0, 0), ("centre", 4, 5)],
+)
+@pytest.mark.parametrize("ratio", [1.0, 0.3])
+def test_trigger_is_what_it_is_by_hand(png, place, top, left, ratio):
+    triggered = plant(make("custom", pattern=png, place=place, blend_ratio=ratio))
+    for image, found in zip(IMAGES, triggered, strict=True):
+        assert close(found, by_hand(image, COLOURS, ALPHA / 255 * ratio, top, left))
+
+
+def test_trigger_lies_at_the_bottom_right_unless_told_otherwise(png):
+    assert torch.equal(plant(make("custom", pattern=png)), plant(make("custom", pattern=png, place="bottom-right")))
+
+
+def test_opaque_patch_is_the_patch_of_badnets():
+    assert torch.equal(plant(Custom()), plant(BadNets()))
+
+
+def test_picture_without_alpha_is_blended_as_a_whole(tmp_path):
+    colours = np.random.default_rng(3).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "whole.png")
+    triggered = plant(make("custom", pattern=tmp_path / "whole.png", blend_ratio=0.2))
+    assert close(triggered[0], by_hand(IMAGES[0], colours, np.full((12, 16), 0.2), 0, 0))
+
+
+@pytest.mark.parametrize("pattern", [COLOURS, COLOURS.transpose(2, 0, 1), COLOURS / 255.0])
+@pytest.mark.parametrize(
+    "mask",
+    [ALPHA > 99, (ALPHA > 99)[None], (ALPHA > 99)[..., None], (ALPHA > 99) * 1.0, (ALPHA > 99).astype(np.uint8) * 255],
+)
+def test_npz_says_the_same_in_every_usual_form(pattern, mask, tmp_path):
+    np.savez(tmp_path / "trigger.npz", pattern=pattern, mask=mask)
+    found = pattern_from_file(tmp_path / "trigger.npz")
+    assert torch.equal(found.pixels, torch.from_numpy(COLOURS).permute(2, 0, 1))
+    assert torch.equal(found.mask, torch.from_numpy((ALPHA > 99).astype(np.float32)))
+
+
+def test_description_follows_the_content_and_not_the_path(png, tmp_path):
+    known = describe(make("custom", pattern=png))
+    moved = tmp_path / "elsewhere" / png.name
+    moved.parent.mkdir()
+    moved.write_bytes(png.read_bytes())
+    assert describe(make("custom", pattern=moved)) == known
+    assert str(tmp_path) not in str(known)
+    for colours, alpha in ((COLOURS // 2, ALPHA), (COLOURS, ALPHA // 2), (COLOURS[:3], ALPHA[:3])):
+        Image.fromarray(np.dstack([colours, alpha])).save(moved)
+        assert describe(make("custom", pattern=moved)) != known
+    assert {describe(make("custom", pattern=png, place=place))["place"] for place in ("centre", "top-left")} == {
+        "centre",
+        "top-left",
+    }
+
+
+# What bad triggers get
+
+
+def test_trigger_larger_than_the_images(tmp_path):
+    Image.new("RGB", (17, 5)).save(tmp_path / "wide.png")
+    with pytest.raises(DataError, match=r"wide\.png is 17x5 pixels, the images are 16x12; make it smaller"):
+        plant(make("custom", pattern=tmp_path / "wide.png"))
+
+
+def test_trigger_that_hides_the_whole_image(tmp_path):
+    Image.new("RGB", (16, 12)).save(tmp_path / "all.png")
+    with pytest.raises(ConfigError, match=r"hides the whole image; .* a blend_ratio under 1"):
+        plant(make("custom", pattern=tmp_path / "all.png"))
+    plant(make("custom", pattern=tmp_path / "all.png", blend_ratio=0.99))
+
+
+def npz(**arrays):
+    return lambda path: np.savez(path.open("wb"), **arrays)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.write_bytes(b""), "cannot identify image"),
+        (lambda path: path.write_text("a trigger"), "cannot identify image"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 torn"), "cannot read the trigger"),
+        (npz(pattern=COLOURS), "it has no array mask, it has pattern"),
+        (npz(a=COLOURS), "no array pattern and no array mask, it has a"),
+        (npz(pattern=COLOURS, mask=ALPHA[:2]), "its pattern is 4x6 pixels, its mask is not"),
+        (npz(pattern=COLOURS[..., :2], mask=ALPHA), r"its pattern must be \(height, width, 3\)"),
+        (npz(pattern=COLOURS * 2.0, mask=ALPHA), r"its pattern must be uint8 or lie in \[0, 1\]"),
+        (npz(pattern=COLOURS, mask=ALPHA * np.nan), r"its mask must be uint8 or lie in \[0, 1\]"),
+        (npz(pattern=COLOURS, mask=ALPHA.astype(str)), "its mask must hold numbers"),
+        (npz(pattern=COLOURS, mask=np.array([None, {}])), "allow_pickle=False"),
+        (npz(pattern=COLOURS, mask=ALPHA * 0), "is transparent everywhere"),
+        (lambda path: Image.new("RGBA", (3, 3)).save(path, format="PNG"), "is transparent everywhere"),
+    ],
+)
+def test_files_that_are_no_trigger(write, sentence, tmp_path):
+    path = tmp_path / "trigger"
+    write(path)
+    with pytest.raises(DataError, match=sentence) as caught:
+        make("custom", pattern=path)
+    assert "\n" not in str(caught.value)
+    assert "trigger" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"place": "bottom"}, "unknown place 'bottom'; did you mean 'bottom-"),
+        ({"blend_ratio": 0.0}, r"blend_ratio must be in \(0, 1\], got 0"),
+        ({"blend_ratio": float("nan")}, "got nan"),
+    ],
+)
+def test_settings_out_of_range(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make("custom", **settings)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mask"),
+    [
+        (torch.zeros(3, 2, 2), torch.ones(2, 2)),
+        (torch.zeros(2, 2, dtype=torch.uint8), torch.ones(2, 2)),
+        (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.ones(2, 3)),
+        (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.full((2, 2), 1.5)),
+    ],
+)
+def test_patterns_of_other_shapes_and_types(pixels, mask):
+    with pytest.raises(DataError, match="trigger"):
+        TriggerPattern(pixels, mask, "here")
