@@ -78,6 +78,7 @@ def test_controls_are_asked_before_the_sampler(finished):
         assert {name: row[f"params_{name}"] for name in params} == params
 
 
+@pytest.mark.slow
 def test_study_with_teachers_of_another_architecture(options, tmp_path, capsys):
     """Search, erased model, picture and confirmation; the same study cannot go on with other teachers."""
     begun = [*options, "--victim-epochs", "2", "--trials", "3", "--output", str(tmp_path), "--name", "s"]
@@ -115,6 +116,7 @@ def test_same_seed_gives_bit_identical_scores(options, finished, tmp_path, image
     assert scores(tmp_path / "again") == scores(finished)
 
 
+@pytest.mark.slow
 def test_attack_that_is_made_on_a_clean_model_is_studied_and_goes_on(options, tmp_path, monkeypatch):
     attack = "trojan"
     given = [attack if value == "badnets" else value for value in options]
