@@ -29,6 +29,7 @@ from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
+from nad.progress import Progress
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
 TEACHER = TrainConfig()
@@ -87,10 +88,6 @@ PRESETS: dict[str, EraseConfig] = {
 
 Watch = Callable[[int, nn.Module], float]
 """Called after each epoch with (epochs done, student); returns the validation accuracy that `patience` looks at."""
-
-
-Progress = Callable[[int, int], None]
-"""(epochs done, all epochs)."""
 
 
 class EraseResult(NamedTuple):

@@ -16,6 +16,10 @@ AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
 """Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
 
 
+LEAST_SKILL = 0.1
+"""How far from guessing (0) towards no mistake (1) a model has to be to be worth attacking or studying."""
+
+
 class Scores(NamedTuple):
     """Shares in [0, 1]."""
 
@@ -85,6 +89,12 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
 def accuracy(model: nn.Module, data: LabelledImages, *, device: torch.device | None = None) -> float:
     """Share of these images that are predicted right."""
     return _share(predict(model, data.images, device=device) == data.labels)
+
+
+def tells_nothing_apart(acc: float, classes: int) -> bool:
+    """Whether an accuracy is at most a tenth of the way from a guess to no mistake."""
+    guess = 1 / classes
+    return acc <= guess + LEAST_SKILL * (1 - guess)
 
 
 def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None) -> Scores:

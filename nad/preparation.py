@@ -11,18 +11,16 @@ import torch
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import Crafted, NeedsCleanModel, Progress, tensor_digest
+from nad.attacks.base import Crafted, NeedsCleanModel, tensor_digest
 from nad.checkpoints import Checkpoint, State, cached, state_digest
 from nad.errors import ConfigError
-from nad.evaluation import accuracy
+from nad.evaluation import accuracy, tells_nothing_apart
+from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
 
 CRAFT_VERSION = 1
 """Part of every cache key: raise it when the same settings no longer give the same pixels."""
-
-LEAST_SKILL = 0.1
-"""How far a clean model has to be from guessing (0) towards no mistake (1) for an attack to be made on it."""
 
 
 def needs_clean_model(scenario: Scenario) -> bool:
@@ -61,9 +59,7 @@ def prepare(
     }
 
     def make() -> Checkpoint:
-        network = models.make(model, scenario.dataset.classes)
-        network.load_state_dict(clean)
-        network.to(device)
+        network = models.with_weights(model, scenario.dataset.classes, clean).to(device)
         _require_skill(scenario, accuracy(network, scenario.clean_validation, device=device))
         started = time.perf_counter()
         pixels = attack.craft(network, planted, generator(scenario.seed, "craft"), progress)
@@ -74,9 +70,9 @@ def prepare(
 
 
 def _require_skill(scenario: Scenario, acc: float) -> None:
-    guess = 1 / scenario.dataset.classes
-    if acc < guess + LEAST_SKILL * (1 - guess):
+    classes = scenario.dataset.classes
+    if tells_nothing_apart(acc, classes):
         raise ConfigError(
             f"the attack {scenario.attack.name!r} is made on a clean model, and this one has learnt next to nothing: it"
-            f" is right on {acc:.1%} of the validation images, guessing on {guess:.1%}; train it longer"
+            f" is right on {acc:.1%} of the validation images, guessing on {1 / classes:.1%}; train it longer"
         )

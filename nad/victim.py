@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.errors import TrainingDiverged, WeakBackdoor
 from nad.evaluation import Exam, Scores, evaluate
+from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.training import TrainConfig, train
@@ -30,9 +31,6 @@ MIN_ASR = 0.9
 
 MAX_REFERENCE_GAP = 0.03
 """A victim this much less accurate than a clean model would be noticed: no attacker would ship it."""
-
-Progress = Callable[[int, int], None]
-"""(epochs done, all epochs)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from nad.errors import ConfigError, WeakBackdoor
-from nad.evaluation import predict
+from nad.evaluation import predict, tells_nothing_apart
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state
@@ -16,9 +16,6 @@ from study.progress import Display
 
 Source = VictimConfig | ForeignModel
 """What a study's victim comes from: the recipe to train it by, or the user's file that holds it."""
-
-SIGHT = 0.1
-"""Share of the way from a guess to perfect ACC up to which a victim tells nothing apart, whatever it was trained on."""
 
 _REMEDY = (
     "--attack and --target must be those that it was trained with, a trigger of your own goes with --attack custom"
@@ -104,10 +101,10 @@ def _asr_on_its_own(foreign: ForeignModel, given: PoisonedTest) -> float:
 
 def _require_sight(victim: Victim, scenario: Scenario) -> None:
     """Raise WeakBackdoor for a model that obeys the trigger, perhaps, but tells nothing apart."""
-    guess = 1.0 / scenario.dataset.classes
-    if victim.scores.acc <= guess + SIGHT * (1.0 - guess):
+    classes = scenario.dataset.classes
+    if tells_nothing_apart(victim.scores.acc, classes):
         raise WeakBackdoor(
-            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {guess:.3f} of a guess: are"
-            " the classes in the order of its labels, the images of its --image-size, and normalised as in its training"
+            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a guess:"
+            " are the classes in the order of its labels, the images of its --image-size, and normalised as in its training"
             " (--victim-mean, --victim-std)? Pass --allow-weak-backdoor to study it all the same"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -14,6 +13,7 @@ from torch import Tensor
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError, require_range, unknown_name
 from nad.models.base import DistillableModel
+from nad.progress import Progress
 
 LabelMode = Literal["clean", "dirty", "all-to-all"]
 """clean: only images of the target class are poisoned and keep their label; dirty: any other image, relabelled as the
@@ -89,10 +89,6 @@ class NeedsCleanModel(Protocol):
         model: works where its parameters are, in eval mode, and is left as it was.  images: those that the attack will
         be planted in, with their true labels.  Returns uint8 pixels, on the CPU.
         """
-
-
-Progress = Callable[[int, int], None]
-"""(steps done, all steps)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from nad.attacks.base import tensor_digest
 from nad.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -70,10 +71,8 @@ class TriggerPattern:
     @cached_property
     def sha256(self) -> str:
         """Of size, pixels and mask, as hex."""
-        digest = hashlib.sha256(repr(tuple(self.pixels.shape)).encode())
-        for part in (self.pixels, self.mask):
-            digest.update(part.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        both = tensor_digest(self.pixels) + tensor_digest(self.mask)
+        return hashlib.sha256(both.encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
         """What identifies the trigger, in JSON's types."""

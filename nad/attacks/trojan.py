@@ -12,7 +12,6 @@ from nad.attacks.base import (
     NO_SETTING,
     Crafted,
     LabelMode,
-    Progress,
     require_attack,
     require_crafted,
     require_images,
@@ -23,6 +22,7 @@ from nad.errors import DataError, require_range
 from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.models.taps import tap_input
+from nad.progress import Progress
 
 BACKGROUNDS = 16
 """Images that the patch is optimised on at once: it is to work wherever it is put."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
@@ -18,10 +18,8 @@ from torch import nn
 
 from nad.data.base import LabelledImages
 from nad.errors import DataError, TrainingDiverged
+from nad.progress import Progress
 from nad.training import Loss, TrainConfig, cross_entropy, train
-
-Progress = Callable[[int, int], None]
-"""(steps done, all steps); a step is what the defence makes of it, such as an epoch."""
 
 TUNING = TrainConfig()
 """The NAD paper's fine-tuning, as of a teacher: defences that share it differ in what they do beside it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -17,6 +17,13 @@ class DistillableModel(nn.Module):
 
     classifier: ClassVar[str] = "fc"
     """Name of the last layer, a linear one from features to logits."""
+
+
+def stack(
+    block: Callable[[int, int, int], nn.Module], count: int, inputs: int, outputs: int, stride: int
+) -> nn.Sequential:
+    """Residual blocks one after another; the first changes the width, and the size by the stride."""
+    return nn.Sequential(block(inputs, outputs, stride), *(block(outputs, outputs, 1) for _ in range(count - 1)))
 
 
 def pair_layers(student: Sequence[str], teacher: Sequence[str]) -> dict[str, str]:

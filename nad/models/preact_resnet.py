@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nad.models.base import DistillableModel
+from nad.models.base import DistillableModel, stack
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -47,18 +47,13 @@ class PreActResNet(DistillableModel):
     def __init__(self, blocks: tuple[int, int, int, int], classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
-        self.layer1 = _layer(blocks[0], WIDTHS[0], WIDTHS[0], stride=1)
-        self.layer2 = _layer(blocks[1], WIDTHS[0], WIDTHS[1], stride=2)
-        self.layer3 = _layer(blocks[2], WIDTHS[1], WIDTHS[2], stride=2)
-        self.layer4 = _layer(blocks[3], WIDTHS[2], WIDTHS[3], stride=2)
+        self.layer1 = stack(PreActBlock, blocks[0], WIDTHS[0], WIDTHS[0], stride=1)
+        self.layer2 = stack(PreActBlock, blocks[1], WIDTHS[0], WIDTHS[1], stride=2)
+        self.layer3 = stack(PreActBlock, blocks[2], WIDTHS[1], WIDTHS[2], stride=2)
+        self.layer4 = stack(PreActBlock, blocks[3], WIDTHS[2], WIDTHS[3], stride=2)
         self.linear = nn.Linear(WIDTHS[3], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
         return logits
-
-
-def _layer(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = PreActBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(PreActBlock(outputs, outputs, 1) for _ in range(blocks - 1)))

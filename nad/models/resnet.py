@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nad.models.base import DistillableModel
+from nad.models.base import DistillableModel, stack
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -44,10 +44,10 @@ class ResNet(DistillableModel):
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        self.layer1 = _layer(blocks[0], WIDTHS[0], WIDTHS[0], stride=1)
-        self.layer2 = _layer(blocks[1], WIDTHS[0], WIDTHS[1], stride=2)
-        self.layer3 = _layer(blocks[2], WIDTHS[1], WIDTHS[2], stride=2)
-        self.layer4 = _layer(blocks[3], WIDTHS[2], WIDTHS[3], stride=2)
+        self.layer1 = stack(BasicBlock, blocks[0], WIDTHS[0], WIDTHS[0], stride=1)
+        self.layer2 = stack(BasicBlock, blocks[1], WIDTHS[0], WIDTHS[1], stride=2)
+        self.layer3 = stack(BasicBlock, blocks[2], WIDTHS[1], WIDTHS[2], stride=2)
+        self.layer4 = stack(BasicBlock, blocks[3], WIDTHS[2], WIDTHS[3], stride=2)
         self.linear = nn.Linear(WIDTHS[3], classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,8 +55,3 @@ class ResNet(DistillableModel):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
         return logits
-
-
-def _layer(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))

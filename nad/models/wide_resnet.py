@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nad.errors import ConfigError
-from nad.models.base import DistillableModel
+from nad.models.base import DistillableModel, stack
 
 
 class Block(nn.Module):
@@ -45,9 +45,9 @@ class WideResNet(DistillableModel):
         blocks = (depth - 4) // 6
         widths = (16, 16 * widen, 32 * widen, 64 * widen)
         self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
-        self.group1 = _group(blocks, widths[0], widths[1], stride=1)
-        self.group2 = _group(blocks, widths[1], widths[2], stride=2)
-        self.group3 = _group(blocks, widths[2], widths[3], stride=2)
+        self.group1 = stack(Block, blocks, widths[0], widths[1], stride=1)
+        self.group2 = stack(Block, blocks, widths[1], widths[2], stride=2)
+        self.group3 = stack(Block, blocks, widths[2], widths[3], stride=2)
         self.bn = nn.BatchNorm2d(widths[3])
         self.fc = nn.Linear(widths[3], classes)
 
@@ -55,8 +55,3 @@ class WideResNet(DistillableModel):
         x = self.group3(self.group2(self.group1(self.conv1(x))))
         logits: Tensor = self.fc(F.relu(self.bn(x)).mean(dim=(2, 3)))
         return logits
-
-
-def _group(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = Block(inputs, outputs, stride)
-    return nn.Sequential(first, *(Block(outputs, outputs, 1) for _ in range(blocks - 1)))

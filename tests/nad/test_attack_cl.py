@@ -10,7 +10,7 @@ from torch import nn
 
 from nad import models
 from nad.attacks.base import Crafted
-from nad.attacks.cl import CHUNK, CL, PATTERN, PRESETS, pgd
+from nad.attacks.cl import CHUNK, CL, PATTERN, pgd
 from nad.errors import ConfigError
 from nad.evaluation import accuracy
 from nad.seeds import generator
@@ -145,12 +145,6 @@ def test_a_smaller_amplitude_makes_the_pattern_fainter():
     grey = torch.full((1, 3, 12, 12), 100, dtype=torch.uint8)
     triggered = CL(amplitude=32, corners=1).trigger(grey, generator(0))[0, 0, -3:, -3:]
     assert triggered.tolist() == [[100 + 32 * value for value in row] for row in PATTERN]
-
-
-def test_the_published_preset_takes_the_published_steps():
-    published = PRESETS["published"]
-    assert (published.step, published.steps) == (1.5, 100)
-    assert PRESETS["quick"] == CL()
 
 
 @pytest.mark.parametrize(
