@@ -104,7 +104,7 @@ def _require_sight(victim: Victim, scenario: Scenario) -> None:
     classes = scenario.dataset.classes
     if tells_nothing_apart(victim.scores.acc, classes):
         raise WeakBackdoor(
-            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a guess:"
-            " are the classes in the order of its labels, the images of its --image-size, and normalised as in its"
-            " training (--victim-mean, --victim-std)? Pass --allow-weak-backdoor to study it all the same"
+            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a"
+            " guess: are the classes in the order of its labels, the images of its --image-size, and normalised as in"
+            " its training (--victim-mean, --victim-std)? Pass --allow-weak-backdoor to study it all the same"
         )
