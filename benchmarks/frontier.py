@@ -109,7 +109,7 @@ def read_table(path: Path) -> Table:
     settings = config["settings"]
     space = search_spaces.get(settings["space"])
     fractions = tuple(settings["clean_fractions"] or space.clean_fractions)
-    pairs = models.layer_pairs(settings["model"], settings.get("teacher_model") or settings["model"])
+    pairs = models.layer_pairs(summary["model"], summary.get("teacher_model", summary["model"]))
     domain = Domain(tuple(pairs), tuple(sorted(set(fractions))))
     complete = trials[trials["state"] == "COMPLETE"]
     scores = complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float)

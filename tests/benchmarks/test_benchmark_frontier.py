@@ -63,9 +63,11 @@ def made_up(path: Path) -> Path:
     ]
     rows.append({**rows[-1], "number": len(rows), "state": "FAIL", "asr": "", "acc": ""})
     pd.DataFrame(rows).to_csv(path / "trials.csv", index=False)
-    settings = {"space": "nad", "model": "wrn-16-1", "clean_fractions": [0.1, 0.05]}
+    settings = {"space": "nad", "model": None, "clean_fractions": [0.1, 0.05]}
     (path / "config.json").write_text(json.dumps({"settings": settings}))
-    (path / "summary.json").write_text(json.dumps({"victim": {"acc": VICTIM_ACC}, "max_acc_drop": MAX_ACC_DROP}))
+    (path / "summary.json").write_text(
+        json.dumps({"model": "wrn-16-1", "victim": {"acc": VICTIM_ACC}, "max_acc_drop": MAX_ACC_DROP})
+    )
     return path / "trials.csv"
 
 
