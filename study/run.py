@@ -32,7 +32,7 @@ from nad.seeds import generator
 from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
-from study import attack_settings, baselines, confirmation, engine, product, provenance, records
+from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
@@ -215,7 +215,7 @@ def search(
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )
-        engine.run_trials(
+        tuning.run_trials(
             run_trial,
             searcher,
             payload=workload,

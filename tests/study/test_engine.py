@@ -28,7 +28,7 @@ from toy_engine import (
 )
 
 from nad.errors import ConfigError, EraseDiverged, NadError
-from study import engine
+from study import engine, tuning
 from study.records import converged
 from study.search import TrialEvent
 
@@ -45,7 +45,7 @@ class Ran:
         self.start = time.perf_counter()
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            engine.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
+            tuning.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
         self.printed = printed.getvalue()
         self.trials = self.study.trials
 
@@ -117,7 +117,7 @@ def test_as_many_trials_run_at_once_as_there_are_processors_and_the_budget_keeps
     meeting.mkdir()
     study = open_toy(tmp_path)
     searcher = searcher_of(study, wanted=60, deadline=time.monotonic() + 1)  # over before a worker has started
-    engine.run_trials(meet, searcher, payload=meeting, slots=9)
+    tuning.run_trials(meet, searcher, payload=meeting, slots=9)
     assert states(study) == {"COMPLETE": SLOTS}
 
 
@@ -131,7 +131,7 @@ def test_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_started: Non
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        engine.run_trials(slow, searcher_of(study, wanted=9, on_event=interrupt), payload=1, slots=SLOTS)
+        tuning.run_trials(slow, searcher_of(study, wanted=9, on_event=interrupt), payload=1, slots=SLOTS)
     assert time.perf_counter() - sent[0] < 5
     found = states(study)
     assert found["COMPLETE"] >= 1
@@ -147,14 +147,14 @@ def test_mistake_of_the_space_comes_home_as_it_is(ray_started: None, tmp_path: P
 
     study = open_toy(tmp_path)
     with pytest.raises(ConfigError, match="betas must be positive, got -1"):
-        engine.run_trials(toy, searcher_of(study, wanted=2, space=broken), payload={"plan": {}}, slots=SLOTS)
+        tuning.run_trials(toy, searcher_of(study, wanted=2, space=broken), payload={"plan": {}}, slots=SLOTS)
     assert states(study) == {"FAIL": 1}
 
 
 def test_trial_larger_than_any_node_is_refused_at_once(ray_started: None, tmp_path: Path) -> None:
     study = open_toy(tmp_path)
     with pytest.raises(ConfigError, match=r"asks for 64 CPUs and 0 GPUs, .* largest node has 2 CPUs and 0 GPUs; lower"):
-        engine.run_trials(toy, searcher_of(study, wanted=1), slots=SLOTS, cpus_per_trial=64)
+        tuning.run_trials(toy, searcher_of(study, wanted=1), slots=SLOTS, cpus_per_trial=64)
     with pytest.raises(ConfigError, match=r"0\.5 GPUs"):
         engine.run_tasks(square, [1], gpus=0.5)
     assert states(study) == {}
@@ -193,7 +193,7 @@ def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: 
     study = open_toy(tmp_path)
 
     def run(wanted: int, **settings: Any) -> int:
-        engine.run_trials(toy, searcher_of(study, wanted, **settings), payload={"plan": {}}, slots=SLOTS)
+        tuning.run_trials(toy, searcher_of(study, wanted, **settings), payload={"plan": {}}, slots=SLOTS)
         return states(study)["COMPLETE"]
 
     def enough() -> bool:

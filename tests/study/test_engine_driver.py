@@ -24,7 +24,7 @@ from toy_engine import (
     toy,
 )
 
-from study import engine
+from study import engine, tuning
 
 
 def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
@@ -89,7 +89,7 @@ def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_pa
     process.kill()
     output = process.communicate()
     study = open_toy(tmp_path)
-    engine.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
+    tuning.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
     assert output == ("", ""), "a driver is silent"
     assert states(study) == {"COMPLETE": 8, "FAIL": 2}
     after = study.trials

@@ -11,7 +11,7 @@ from toy_engine import SLOTS, above_half, epochs, open_toy, searcher_of, states
 
 from reports.frontier import front_order
 from reports.objectives import costs
-from study import engine
+from study import tuning
 from study.records import trials_table
 from study.search import enqueue
 
@@ -27,7 +27,7 @@ class Ran:
         self.study = open_toy(folder)
         enqueue(self.study, {"x": 0.95}, {"control": "nad-paper"})
         searcher = searcher_of(self.study, wanted=WANTED, pruner=above_half)
-        engine.run_trials(epochs, searcher, payload=self.left, slots=SLOTS)
+        tuning.run_trials(epochs, searcher, payload=self.left, slots=SLOTS)
         self.trials = self.study.trials
         self.pruned = [trial for trial in self.trials if trial.state.name == "PRUNED"]
         self.complete = [trial for trial in self.trials if trial.state.name == "COMPLETE"]

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from nad.errors import EraseDiverged
-from study import engine
+from study import engine, tuning
 from study.search import OptunaSearcher, Shown, enqueue
 from study.storage import open_study
 
@@ -24,7 +24,7 @@ SLOTS = 2
 IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers import this module, too
 
 
-def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: engine.Report) -> None:
+def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tuning.Report) -> None:
     """Scores at once, or fails in the way that the payload plans for this trial number."""
     plan = payload["plan"].get(config["number"], "score")
     x = config["params"]["x"]
@@ -51,7 +51,7 @@ class Heavy:
 ALIVE: weakref.WeakSet[Heavy] = weakref.WeakSet()
 
 
-def epochs(config: Mapping[str, Any], payload: Path, report: engine.Report) -> None:
+def epochs(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
     """Ten epochs of the same scores; leaves its process's number in the folder when it is left, in whatever way."""
     x, heavy = config["params"]["x"], Heavy()
     ALIVE.add(heavy)
@@ -68,12 +68,12 @@ def above_half(trial: Shown, others: Sequence[Shown]) -> str:
     return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
 
 
-def slow(config: Mapping[str, Any], payload: Any, report: engine.Report) -> None:
+def slow(config: Mapping[str, Any], payload: Any, report: tuning.Report) -> None:
     """The first ones score, the others take for ever."""
     toy(config, {"plan": {}}, report) if config["number"] < payload else time.sleep(600)
 
 
-def meet(config: Mapping[str, Any], payload: Path, report: engine.Report) -> None:
+def meet(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
     """Ends when a second trial has come."""
     (payload / str(config["number"])).touch()
     while len(list(payload.iterdir())) < 2:
@@ -115,7 +115,7 @@ def drive(folder: Path) -> None:
     study = open_toy(folder)
     enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
     with engine.ray_session(cpus=SLOTS):
-        engine.run_trials(slow, searcher_of(study, wanted=8), payload=3, slots=SLOTS)
+        tuning.run_trials(slow, searcher_of(study, wanted=8), payload=3, slots=SLOTS)
 
 
 def states(study: optuna.study.Study) -> dict[str, int]:
