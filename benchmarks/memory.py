@@ -80,11 +80,16 @@ def short_points(config: StudyConfig, count: int) -> list[Point]:
 def erase_and_weigh(described: dict[str, Any], workload: Workload) -> dict[str, float]:
     """One trial of a study.  Returns the memory of this process in MB, and the process."""
     run_trial({"params": described, "seed": 0}, workload, lambda _report: None)
+    return {**held_megabytes(), "process": float(os.getpid())}
+
+
+def held_megabytes() -> dict[str, float]:
+    """What this process holds: `own`, and `resident` with shared pages."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kilobytes = {
         name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value
     }
-    return {"own": kilobytes["RssAnon"] / 1000, "resident": kilobytes["VmRSS"] / 1000, "process": float(os.getpid())}
+    return {"own": kilobytes["RssAnon"] / 1000, "resident": kilobytes["VmRSS"] / 1000}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
+from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
@@ -53,6 +54,7 @@ from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.storage import open_study
+from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 
 
@@ -120,23 +122,18 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         known = facts(config, scenario, victim, command)
         test_counts = confirmation.Counts.of(scenario)
 
-        def write_records() -> dict[str, Any]:
-            table = records.trials_table(study)
-            records.write_table(folder.trials, table)
-            records.write_parquet(folder.parquet, table)
+        def summary() -> dict[str, Any]:
             reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
             others = baselines.standing(study.user_attrs, config.fractions, test_counts)
-            found = records.results(study, known["victim"], config.max_acc_drop, reader, others)
-            summary = {
+            return {
                 **known,
                 "seconds": clock.read(),
                 "energy_kwh": meter.read(),
-                **found,
+                **records.results(study, known["victim"], config.max_acc_drop, reader, others),
                 "stopped": stopped(config, study),
             }
-            records.write_json(folder.summary, summary)
-            return summary
 
+        files = StudyFiles(folder, study, summary)
         images = str(identity["images"])
         with engine.ray_session(cpus=config.cpus):
             with clock.stage("teachers"):
@@ -145,29 +142,27 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
                 with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, earlier, display, write_records)
+                    search(config, study, workload, victim.scores.acc, earlier, display, files)
             finally:
-                write_records()
+                files.write()
             with clock.stage("baselines"):
-                baselines.search(config, study, workload, display, write_records)
+                baselines.search(config, study, workload, display, files.refresh)
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
-            product.write_card(folder, write_records())
+            product.write_card(folder, files.write())
             if config.confirm:
-                again = Confirmation(config, study, scenario, victim, origin, images, cache, display, write_records)
-                confirm(again, folder, clock, write_records)
+                again = Confirmation(config, study, scenario, victim, origin, images, cache, display, files.refresh)
+                confirm(again, folder, clock, files)
         return build(folder.path)
 
 
-def confirm(
-    again: Confirmation, folder: StudyFolder, clock: Clock, write_records: Callable[[], dict[str, Any]]
-) -> None:
+def confirm(again: Confirmation, folder: StudyFolder, clock: Clock, files: StudyFiles) -> None:
     """Run what matters again; the files are up to date at the end, however it comes."""
     build(folder.path)  # what comes may take long: there is something to look at
     try:
         with clock.stage("confirmation"):
             again.run()
     finally:
-        product.write_card(folder, write_records())
+        product.write_card(folder, files.write())
 
 
 def search(
@@ -177,7 +172,8 @@ def search(
     victim_acc: float,
     earlier: Sequence[EarlierPoint],
     display: Display,
-    write_records: Callable[[], object],
+    files: StudyFiles,
+    run_one: TrialFunction = run_trial,
 ) -> None:
     """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
     the front has stopped growing; keep the files up to date.
@@ -200,7 +196,7 @@ def search(
             if event.kind not in ("started", "progress"):
                 # A full disk ends the study when the next trial is recorded; these files are only its shadow.
                 with suppress(NadError):
-                    write_records()
+                    files.refresh()
 
         step(board.done, config.trials)
         searcher = OptunaSearcher(
@@ -216,7 +212,7 @@ def search(
             on_event=on_event,
         )
         tuning.run_trials(
-            run_trial,
+            run_one,
             searcher,
             payload=workload,
             slots=config.slots,

@@ -1,0 +1,118 @@
+"""`python -m benchmarks.many_trials`: what a study of many trials costs beside them, from the first to the last.
+
+The study is a real one but for its trials, which score at once: Ray Tune, Optuna's storage in SQLite, the sampler, and
+the files that a running study keeps up to date. Overhead of a trial: from being asked to being told, less what its
+worker computed. Given as the median of the first hundred trials after the workers have started, of the last hundred,
+and their ratio; and what the driver's own memory grew by between them. The last line is the same as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+import numpy as np
+import tyro
+from optuna.trial import TrialState
+from rich.console import Console
+
+from benchmarks.memory import held_megabytes
+from reports.objectives import OBJECTIVES
+from study import baselines, confirmation, engine, records
+from study.config import StudyConfig
+from study.files import StudyFiles
+from study.folder import StudyFolder
+from study.objective import Workload
+from study.progress import Display
+from study.run import search
+from study.storage import open_study
+from study.tuning import Report
+
+VICTIM = {"asr": 1.0, "acc": 0.8}
+WINDOW = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What a study of many trials costs beside them."""
+
+    trials: int = 1000
+    sampler: str = "tpe"
+    workers: int = 2
+
+
+def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> None:
+    """A trial without an erase: the stronger its betas, the lower both scores, and much noise, as in real ones."""
+    started = time.perf_counter()
+    strength = min(1.0, sum(config["params"]["erase"]["betas"]) / 30_000)
+    luck, skill = np.random.default_rng(config["number"]).uniform(0.7, 1.0, 2)
+    acc = float((0.8 - strength**2 / 2) * skill)
+    scores = {"asr": float((1 - strength) * luck), "acc": acc, "acc_non_target": acc, "recovery_acc": strength}
+    for epoch in range(1, 3):
+        report({"epoch": epoch, "asr": scores["asr"], "acc": scores["acc"]})
+    report({"final": True, **scores, "compute_seconds": time.perf_counter() - started})
+
+
+def main(arguments: Arguments) -> None:
+    """Run the study, and print what it cost."""
+    os.umask(0o077)
+    with tempfile.TemporaryDirectory() as folder:
+        config = StudyConfig(
+            sampler=arguments.sampler, trials=arguments.trials, workers=arguments.workers, output=Path(folder)
+        )
+        result = measure(config)
+    print(
+        f"overhead of a trial: {result['first']} s at first, {result['last']} s at last, ratio {result['ratio']};"
+        f" {result['wall']} s of wall time a trial; the driver grew by {result['growth_megabytes']} MB"
+    )
+    print(json.dumps(result))
+
+
+def measure(config: StudyConfig) -> dict[str, Any]:
+    """Run the study that the settings describe, on trials that score at once."""
+    config.directory.mkdir()
+    folder = StudyFolder(config.directory)
+    directions = [goal.direction for goal in OBJECTIVES]
+    study = open_study(folder.storage_url, folder.name, config.sampler, config.seed, directions)
+    held: list[tuple[int, float]] = []
+    nothing = confirmation.Reader({}, config.point_of, confirmation.Counts(asr=1, acc=1))
+
+    def read() -> dict[str, Any]:
+        found = records.results(study, VICTIM, config.max_acc_drop, nothing, baselines.Standing([], []))
+        held.append((found["trials"]["complete"], held_megabytes()["own"]))
+        return found
+
+    files, started = StudyFiles(folder, study, read), time.monotonic()
+    with engine.ray_session(cpus=config.cpus):
+        no_workload = cast("Workload", None)  # these trials erase nothing
+        display = Display(Console(stderr=True))
+        search(config, study, no_workload, VICTIM["acc"], (), display, files, run_one=score_at_once)
+    wall = time.monotonic() - started
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    seconds = [
+        trial.duration.total_seconds() - trial.user_attrs["compute_seconds"]
+        for trial in complete
+        if trial.duration is not None
+    ]
+    early, late = median(seconds[config.slots : config.slots + WINDOW]), median(seconds[-WINDOW:])
+    before = next(megabytes for trials, megabytes in held if trials >= WINDOW)
+    return {
+        "trials": len(complete),
+        "sampler": config.sampler,
+        "first": round(early, 3),
+        "last": round(late, 3),
+        "ratio": round(late / early, 2),
+        "wall": round(wall / len(complete), 3),
+        "growth_megabytes": round(held[-1][1] - before),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
