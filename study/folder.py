@@ -14,6 +14,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
+from study import driver
+from study.driver import Driver, driver_of
 from study.provenance import require_same
 from study.records import write_json
 
@@ -31,6 +33,8 @@ class StudyFolder:
     """Where a study keeps what it knows."""
 
     path: Path
+    left_by: Driver | None = None
+    """The driver that had claimed it before and did not leave in order: it was killed, or its host went down."""
 
     @property
     def name(self) -> str:
@@ -101,6 +105,7 @@ class StudyFolder:
 def open_folder(path: Path) -> Iterator[StudyFolder]:
     """The folder, made where it is not there yet, and held by this process alone.
 
+    The kernel frees the lock of a driver that died, so the next one takes over: `left_by` says from whom.
     Raises: NadError where it cannot be written or is full; ConfigError where another process runs this study.
     """
     try:
@@ -110,7 +115,8 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"the study {path.name!r} is being run by another process; wait for it, or choose another --name"
+            f"the study {path.name!r} is being run by {driver_of(path) or 'another process'}; wait for it, stop it, or"
+            " choose another --name"
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -121,6 +127,18 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
                 f"the disk of {path} has {free / 2**20:.0f} MB left, a study needs {MIN_FREE_BYTES / 2**20:.0f} MB;"
                 " free some space or choose another --output"
             )
-        yield StudyFolder(path)
+        with _claimed(path) as left_by:
+            yield StudyFolder(path, left_by)
     finally:
         lock.release()
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[Driver | None]:
+    """Say beside the lock who holds it; gives the driver that had and did not leave."""
+    left_by = driver_of(path)
+    write_json(path / driver.FILE, Driver.current().facts())
+    try:
+        yield left_by
+    finally:
+        (path / driver.FILE).unlink(missing_ok=True)
