@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
 from study import driver
 from study.driver import Driver, driver_of
-from study.provenance import require_same
+from study.provenance import recorded_identity, require_same
 from study.records import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
@@ -85,20 +86,27 @@ class StudyFolder:
     def model_card(self) -> Path:
         return self.model.with_suffix(".md")
 
-    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any], study: optuna.Study) -> None:
         """Write config.json; a study that has begun must be the same as the one asked for.
 
         Raises: ConfigError that lists what differs; nothing is changed then.
         """
-        if self.database.exists() and self.config.exists():
-            try:
-                recorded = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
-            except (OSError, ValueError, KeyError) as error:
-                raise NadError(
-                    f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
-                ) from error
+        recorded = recorded_identity(study)
+        if recorded is None and study.get_trials(deepcopy=False):
+            recorded = self._recorded_identity()
+        if recorded is not None:
             require_same(self.name, recorded, identity)
         write_json(self.config, {**settings, "identity": identity})
+
+    def _recorded_identity(self) -> Mapping[str, Any]:
+        """That of a study from before the record had it."""
+        try:
+            found: Mapping[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NadError(
+                f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
+            ) from error
+        return found
 
 
 @contextmanager
