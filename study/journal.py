@@ -31,8 +31,8 @@ def open_journal(path: Path, say: Callable[[str], None]) -> JournalStorage:
         return JournalStorage(backend)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NadError(
-            f"{path} is no Optuna journal, or is damaged before its end ({error}); restore it from a backup or choose"
-            " another --storage"
+            f"the journal {path} is damaged before its end ({error}); restore it from a backup or choose another"
+            " --storage"
         ) from error
 
 
@@ -61,15 +61,17 @@ class _MendingLock(JournalFileOpenLock):
 def mend(path: Path) -> int:
     """Cut off a last line that was torn; returns how many bytes that were.
 
-    A whole record that lacks only its line's end is kept.  A file that does not begin as a journal is left alone.
-    The caller holds the writers' lock.
+    A whole record that lacks only its line's end is kept.  The caller holds the writers' lock.
+    Raises: NadError for a file that does not begin as a journal, and is left as it is.
     """
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         start = _last_line(file, end)
         file.seek(start)
         tail = file.read()
-        if not tail or not _is_journal(file):
+        if end and not _is_journal(file):
+            raise NadError(f"{path} is no Optuna journal; choose another file for --storage")
+        if not tail:
             return 0
         if whole := _is_record(tail):
             file.seek(end)

@@ -14,7 +14,7 @@ from study.driver import Driver
 from study.file_systems import is_local
 from study.folder import StudyFolder
 from study.heartbeat import sole_driver
-from study.storage import open_study
+from study.storage import close_study, open_study
 
 _HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
 
@@ -30,13 +30,23 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
     url = config.storage or folder.storage_url
     directions = [goal.direction for goal in OBJECTIVES]
     study = open_study(url, folder.name, config.sampler, config.seed, directions, say)
-    if config.storage is None and is_local(folder.path):  # where the folder's own lock reaches everybody
-        yield study
+    try:
+        with _held(study, config, folder, say):
+            yield study
+    finally:
+        close_study(study)
+
+
+@contextmanager
+def _held(study: optuna.Study, config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[None]:
+    """Against other drivers, where the folder's own lock does not reach everybody."""
+    if config.storage is None and is_local(folder.path):
+        yield
         return
     with sole_driver(study, folder.left_by, take_over=config.take_over, say=say):
         if config.storage is not None:
             _require_home(study, folder, take_over=config.take_over)
-        yield study
+        yield
 
 
 def _gone(driver: Driver) -> str:
