@@ -151,7 +151,12 @@ _LIMITS: dict[str, dict[str, int]] = {
 }
 """By driver: after how many seconds (PostgreSQL's last: milliseconds) a server that has gone silent counts as gone."""
 
-_PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql[rsa]",
+}
 """What to install for a module, where it has another name."""
 
 
