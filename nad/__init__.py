@@ -9,8 +9,12 @@ from nad.erasure import PRESETS, EraseConfig
 from nad.errors import ConfigError, DataError, EraseDiverged, NadError
 from nad.training import TrainConfig
 
+SCIENCE_VERSION = 1
+"""Raised when the same settings and seed no longer give the same trial: studies from before cannot go on then."""
+
 __all__ = [
     "PRESETS",
+    "SCIENCE_VERSION",
     "ConfigError",
     "DataError",
     "EraseConfig",

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
 from study.storage import SAMPLERS
+from study.storage_url import masked, require_storage
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)
@@ -124,6 +125,15 @@ class StudyConfig:
     """Folder of all studies."""
     name: str | None = None
     """The study's folder in it; the same name resumes. Default: ATTACK-DATASET."""
+    storage: str | None = field(default=None, repr=False)
+    """Where the record is kept: postgresql+psycopg://USER@HOST/DATABASE, mysql+pymysql://USER@HOST/DATABASE,
+    sqlite:///FILE, or journal:FILE for network file systems. Default: SQLite in the study's folder."""
+    take_over: bool = False
+    """Take over a study in a shared storage whose driver on another host may still run, or that belongs to another
+    folder; a driver that does still run stops by itself."""
+    fork: str | None = None
+    """Start a new study of this name with the settings given here, and ask again every point that the study --name has
+    completed; scores are not copied. The same command goes on with it."""
     cache: Path | None = None
     """Folder of victims, teachers and downloads. Default: this user's cache folder."""
     workers: int | None = None
@@ -164,10 +174,13 @@ class StudyConfig:
             require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
         if self.workers is not None:
             require_range("--workers", self.workers, 1, 4096)
-        if self.name is not None and not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"--name {self.name!r} must be letters, digits, dots, dashes and underscores, at most 100"
-            )
+        for option, given in (("--name", self.name), ("--fork", self.fork)):
+            if given is not None and not _NAME.fullmatch(given):
+                raise ConfigError(
+                    f"{option} {given!r} must be letters, digits, dots, dashes and underscores, at most 100"
+                )
+        if self.storage is not None:
+            require_storage(self.storage)
         if self.until_converged and self.trials <= LEAST_TRIALS:
             raise ConfigError(
                 f"--until-converged cannot stop a study before {LEAST_TRIALS} trials are complete, and --trials"
@@ -200,6 +213,10 @@ class StudyConfig:
         ):
             if asked:
                 raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+
+    def shown(self) -> dict[str, Any]:
+        """All settings as they may be written down: without the storage's password."""
+        return {**asdict(self), "storage": None if self.storage is None else masked(self.storage)}
 
     @property
     def architecture(self) -> str:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
-from study.provenance import require_same
+from study import driver
+from study.driver import Driver, driver_of
+from study.provenance import recorded_identity, require_same
 from study.records import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
@@ -31,6 +34,8 @@ class StudyFolder:
     """Where a study keeps what it knows."""
 
     path: Path
+    left_by: Driver | None = None
+    """The driver that had claimed it before and did not leave in order: it was killed, or its host went down."""
 
     @property
     def name(self) -> str:
@@ -81,26 +86,34 @@ class StudyFolder:
     def model_card(self) -> Path:
         return self.model.with_suffix(".md")
 
-    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any], study: optuna.Study) -> None:
         """Write config.json; a study that has begun must be the same as the one asked for.
 
         Raises: ConfigError that lists what differs; nothing is changed then.
         """
-        if self.database.exists() and self.config.exists():
-            try:
-                recorded = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
-            except (OSError, ValueError, KeyError) as error:
-                raise NadError(
-                    f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
-                ) from error
+        recorded = recorded_identity(study)
+        if recorded is None and study.get_trials(deepcopy=False):
+            recorded = self._recorded_identity()
+        if recorded is not None:
             require_same(self.name, recorded, identity)
         write_json(self.config, {**settings, "identity": identity})
+
+    def _recorded_identity(self) -> Mapping[str, Any]:
+        """That of a study from before the record had it."""
+        try:
+            found: Mapping[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NadError(
+                f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
+            ) from error
+        return found
 
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[StudyFolder]:
     """The folder, made where it is not there yet, and held by this process alone.
 
+    The kernel frees the lock of a driver that died, so the next one takes over: `left_by` says from whom.
     Raises: NadError where it cannot be written or is full; ConfigError where another process runs this study.
     """
     try:
@@ -110,7 +123,8 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"the study {path.name!r} is being run by another process; wait for it, or choose another --name"
+            f"the study {path.name!r} is being run by {driver_of(path) or 'another process'}; wait for it, stop it, or"
+            " choose another --name"
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -121,6 +135,18 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
                 f"the disk of {path} has {free / 2**20:.0f} MB left, a study needs {MIN_FREE_BYTES / 2**20:.0f} MB;"
                 " free some space or choose another --output"
             )
-        yield StudyFolder(path)
+        with _claimed(path) as left_by:
+            yield StudyFolder(path, left_by)
     finally:
         lock.release()
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[Driver | None]:
+    """Say beside the lock who holds it; gives the driver that had and did not leave."""
+    left_by = driver_of(path)
+    write_json(path / driver.FILE, Driver.current().facts())
+    try:
+        yield left_by
+    finally:
+        (path / driver.FILE).unlink(missing_ok=True)

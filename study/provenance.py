@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 
 import search_spaces
+from nad import SCIENCE_VERSION
 from nad.attacks import describe
 from nad.checkpoints import state_digest
 from nad.data import fingerprint
@@ -24,6 +25,8 @@ from study.config import StudyConfig
 from study.foreign_victim import Source
 
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
+
+_IDENTITY = "identity"  # system attribute of the study
 
 
 def versions() -> dict[str, str]:
@@ -52,6 +55,7 @@ def git_revision() -> str | None:
 def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
     """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
     facts = {
+        "science version": SCIENCE_VERSION,
         "dataset": config.dataset,
         "image size": config.image_size,
         "images": fingerprint(scenario.dataset),
@@ -72,7 +76,7 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
 
 def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise ConfigError, listing what differs, unless a study is resumed as what it was."""
-    before, now = _flat(recorded), _flat(asked)
+    before, now = _flat({"science version": 1, **recorded}), _flat(asked)  # 1: of studies that do not say
     differences = [
         f"{key} {_brief(before.get(key))} (now {_brief(now.get(key))})"
         for key in dict.fromkeys([*before, *now])
@@ -80,9 +84,25 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
     ]
     if differences:
         raise ConfigError(
-            f"the study {name!r} was made with {', '.join(differences)}; give the same settings to go on with it, or"
-            " another --name to start a new one"
+            f"the study {name!r} was made with {', '.join(differences)}; give the same settings to go on with it,"
+            " --fork NAME to start a new one from its points, or another --name to start afresh"
         )
+
+
+def recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
+    """What the record itself says that the study is; None where it does not say."""
+    found: Mapping[str, Any] | None = _system_attrs(study).get(_IDENTITY)
+    return found
+
+
+def record_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
+    """Fix what a study is, once its victim is accepted: until then its settings can still be mended."""
+    if recorded_identity(study) is None:
+        study._storage.set_study_system_attr(study._study_id, _IDENTITY, dict(identity))
+
+
+def _system_attrs(study: optuna.Study) -> dict[str, Any]:
+    return study._storage.get_study_system_attrs(study._study_id)
 
 
 def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -40,7 +39,9 @@ from study.energy import EnergyMeter
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
+from study.fork import FORK_OF, fork, fork_of
 from study.objective import Workload, describe_point, run_trial
+from study.opening import open_record
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -53,7 +54,7 @@ from study.preparation import (
 from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
-from study.storage import open_study
+from study.storage_url import masked_arguments
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
-        report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
+        report = run(
+            config, command=shlex.join(["python", "-m", "study.run", *masked_arguments(given)]), display=display
+        )
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -102,21 +105,20 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     started = time.monotonic()
     cache = cache_folder(config.cache)
     config, source = read_victim(config, display)
-    earlier = earlier_points(config, display)
-    with open_folder(config.directory) as folder:
+    old = config.study_name if config.fork else fork_of(config.directory)
+    config, earlier = earlier_points(config, display)
+    with open_folder(config.directory) as folder, open_record(config, folder, display.say) as study:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
         identity = provenance.identity(config, scenario, source)
-        folder.claim({"command": command, "settings": asdict(config)}, identity)
+        folder.claim({"command": command, "settings": config.shown(), FORK_OF: old}, identity, study)
         scenario = prepare_attack(config, scenario, source, cache, display)
         save_picture(
             folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
         )
         victim, origin = prepare_victims(config, scenario, source, cache, display)
-        study = open_study(
-            folder.storage_url, folder.name, config.sampler, config.seed, [goal.direction for goal in OBJECTIVES]
-        )
         provenance.require_same_victims(study, victim_digests(victim, origin))
+        provenance.record_identity(study, identity)
         clock, meter = Clock(study, started), EnergyMeter(study)
         clock.set("victim", victim.seconds)
         known = facts(config, scenario, victim, command)
@@ -223,16 +225,23 @@ def search(
         display.say(why)
 
 
-def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoint]:
-    """The settings that --warm-start brings, after a line about them.
+def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
+    """The study to run, which is another one for --fork, and the settings that --fork and --warm-start bring, after a
+    line about each.
 
-    Raises: ConfigError for a folder that holds no study.
+    Raises: ConfigError for a study or a folder of one that is not there.
     """
-    if not config.warm_start:
-        return ()
-    found = warm_start(config.warm_start, config.directory, search_spaces.get(config.space), config.domain)
-    display.say(str(found))
-    return found.points
+    points: list[EarlierPoint] = []
+    if config.fork:
+        old = config.study_name
+        config, found = fork(config)
+        display.say(found.said(f"fork: settings of the study {old!r}"))
+        points += found.points
+    if config.warm_start:
+        found = warm_start(config.warm_start, config.directory, search_spaces.get(config.space), config.domain)
+        display.say(str(found))
+        points += found.points
+    return config, points
 
 
 def stopped(config: StudyConfig, study: optuna.Study) -> str | None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from nad.errors import ConfigError, unknown_name
+from study.file_systems import is_local
+from study.journal import open_journal
+from study.patience import PatientStorage
+from study.storage_url import journal_path, masked
+
+log = logging.getLogger(__name__)
 
 
 class QuasiRandomSampler(QMCSampler):
@@ -65,11 +74,16 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def open_study(
-    storage_url: str, name: str, sampler_name: str, seed: int, directions: Sequence[str]
+    storage_url: str,
+    name: str,
+    sampler_name: str,
+    seed: int,
+    directions: Sequence[str],
+    say: Callable[[str], None] = log.warning,
 ) -> optuna.study.Study:
     """Create the study, or load it to go on.
 
-    directions: "minimize" or "maximize", one per metric.
+    directions: "minimize" or "maximize", one per metric.  say: told when the storage is mended or does not answer.
     The sampler's seed grows with the trials already there, so that a resumed study draws new points.
     Raises: ConfigError for an unknown sampler, a storage that cannot be opened, or a study with other directions.
     """
@@ -78,11 +92,13 @@ def open_study(
     wanted = [StudyDirection[direction.upper()] for direction in directions]
     try:
         study = optuna.create_study(
-            storage=_open_storage(storage_url), study_name=name, directions=wanted, load_if_exists=True
+            storage=PatientStorage(_open_storage(storage_url, say), say),
+            study_name=name,
+            directions=wanted,
+            load_if_exists=True,
         )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"cannot open the study's storage {_printable(storage_url)}: {reason}") from error
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError) as error:
+        raise ConfigError(f"cannot open the study's storage {masked(storage_url)}: {_reason(error)}") from error
     if study.directions != wanted:
         found = " and ".join(direction.name.lower() for direction in study.directions)
         raise ConfigError(f"study {name!r} was made to {found}, not to {' and '.join(directions)}; choose another name")
@@ -90,22 +106,70 @@ def open_study(
     return study
 
 
-def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    storage = optuna.storages.RDBStorage(url)
-    if storage.engine.name == "sqlite":
+def close_study(study: optuna.study.Study) -> None:
+    """Close the connections of a study from `open_study`; SQLite then folds its write-ahead log into the database."""
+    backend = getattr(cast("PatientStorage", study._storage).inner, "_backend", None)
+    if isinstance(backend, optuna.storages.RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
+
+
+def _open_storage(url: str, say: Callable[[str], None]) -> optuna.storages.BaseStorage:
+    journal = journal_path(url)
+    if journal is not None:
+        return open_journal(journal, say)
+    parsed = sqlalchemy.make_url(url)
+    backend, _, driver = parsed.drivername.partition("+")
+    limits = {name: limit for name, limit in _LIMITS.get(driver or backend, {}).items() if name not in parsed.query}
+    ping = backend != "sqlite"  # a server may have been restarted since
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": ping, "connect_args": limits})
+    if backend == "sqlite":
         storage.engine.dispose()  # the connections made so far lack the settings below
-        sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
-    return storage
+        settings = _WRITE_AHEAD if is_local(Path(storage.engine.url.database or ".")) else _SHARED
+        sqlalchemy.event.listen(storage.engine, "connect", partial(_set_up_sqlite, settings))
+    return optuna.storages.get_storage(storage)
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+_WRITE_AHEAD = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+"""One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""
+
+_SHARED = ("PRAGMA journal_mode=DELETE", "PRAGMA synchronous=FULL")
+"""For file systems of several machines: they have no shared memory, in which the write-ahead log keeps its index."""
+
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_LIMITS: dict[str, dict[str, int]] = {
+    "postgresql": _POSTGRESQL,
+    "psycopg": _POSTGRESQL,
+    "psycopg2": _POSTGRESQL,
+    "pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+}
+"""By driver: after how many seconds (PostgreSQL's last: milliseconds) a server that has gone silent counts as gone."""
+
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql[rsa]",
+}
+"""What to install for a module, where it has another name."""
 
 
-def _printable(url: str) -> str:
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return repr(url)
+def _set_up_sqlite(settings: Sequence[str], connection: Any, _record: object) -> None:
+    for statement in settings:
+        connection.execute(statement)
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(cause, ModuleNotFoundError) and cause.name:
+        package = _PACKAGES.get(cause.name, cause.name)
+        return f'its package is not installed; run: python -m pip install "{package}"'
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else cause).strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""`--warm-start DIR...`: the best settings of earlier studies, to be asked again by this one.
+"""`--warm-start DIR...`: the best settings of earlier studies, to be asked again by this one; `--fork` takes all.
 
 Another attack, data set or model makes other scores, so only settings are taken, from the earlier study's files: its
 table and its summary.
@@ -45,7 +45,11 @@ class WarmStart(NamedTuple):
 
     def __str__(self) -> str:
         """One sentence."""
-        said = f"warm start: settings of earlier studies that are asked once, after the controls: {len(self.points)}"
+        return self.said("warm start: settings of earlier studies")
+
+    def said(self, whose: str) -> str:
+        """One sentence about these settings."""
+        said = f"{whose} that are asked once, after the controls: {len(self.points)}"
         if not self.skipped:
             return said
         reasons = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.most_common())
@@ -61,12 +65,22 @@ def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domai
     for directory in directories:
         if directory.expanduser().resolve() == own:
             raise ConfigError(f"--warm-start {str(directory)!r} is this study itself; name earlier ones")
-    ranked = [_best_first(directory) for directory in directories]
+    ranked = [best_first_of(directory, "--warm-start") for directory in directories]
     candidates = [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
+    return fitting(candidates, space, domain, most=MOST_POINTS)
+
+
+def fitting(
+    candidates: Sequence[EarlierPoint], space: SearchSpace, domain: Domain, most: int | None = None
+) -> WarmStart:
+    """Those that this space can ask, in their order, each once; what the controls ask is left out.
+
+    most: take no more than so many.
+    """
     seen = {_key(control.params) for control in space.controls(domain)}
     found = WarmStart([], Counter())
     for point in candidates:
-        if len(found.points) == MOST_POINTS:
+        if len(found.points) == most:
             break
         if _key(point.params) in seen:
             continue
@@ -79,12 +93,13 @@ def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domai
     return found
 
 
-def _best_first(directory: Path) -> list[EarlierPoint]:
+def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
+    """Every complete trial's point of a study.  Raises: ConfigError, which names the option, where there is none."""
     path = directory.expanduser().resolve()
     try:
         complete = read_study(path).complete
     except ReportError as error:
-        raise ConfigError(f"--warm-start: {error}") from error
+        raise ConfigError(f"{option}: {error}") from error
     params = list(complete["params"])
     return [EarlierPoint(path.name, params[index]) for index in best_first(trial_costs(complete))]
 

@@ -1,0 +1,66 @@
+"""Opening a study's record: in its folder or in a storage of the user's choice, and as its only driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import optuna
+
+from nad.errors import ConfigError
+from reports.objectives import OBJECTIVES
+from study.config import StudyConfig
+from study.driver import Driver
+from study.file_systems import is_local
+from study.folder import StudyFolder
+from study.heartbeat import sole_driver
+from study.storage import close_study, open_study
+
+_HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
+
+
+@contextmanager
+def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[optuna.Study]:
+    """The study of this folder, new or to go on with, held while the block runs.
+
+    Raises: ConfigError where its storage cannot be opened, or the study is another's there.
+    """
+    if folder.left_by is not None:
+        say(f"the driver that ran it ({_gone(folder.left_by)}) is gone; its unfinished trials run again")
+    url = config.storage or folder.storage_url
+    directions = [goal.direction for goal in OBJECTIVES]
+    study = open_study(url, folder.name, config.sampler, config.seed, directions, say)
+    try:
+        with _held(study, config, folder, say):
+            yield study
+    finally:
+        close_study(study)
+
+
+@contextmanager
+def _held(study: optuna.Study, config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[None]:
+    """Against other drivers, where the folder's own lock does not reach everybody."""
+    if config.storage is None and is_local(folder.path):
+        yield
+        return
+    with sole_driver(study, folder.left_by, take_over=config.take_over, say=say):
+        if config.storage is not None:
+            _require_home(study, folder, take_over=config.take_over)
+        yield
+
+
+def _gone(driver: Driver) -> str:
+    return f"process {driver.pid} on host {driver.host}"
+
+
+def _require_home(study: optuna.Study, folder: StudyFolder, *, take_over: bool) -> None:
+    """Raise ConfigError where the storage's study of this name belongs to another folder."""
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    home = attrs.get(_HOME)
+    if home not in (None, str(folder.path)) and not take_over:
+        raise ConfigError(
+            f"the storage has a study {folder.name!r} already, which belongs to the folder {home}; choose another"
+            f" --name, or add --take-over to go on with it in {folder.path}"
+        )
+    if home != str(folder.path):
+        study._storage.set_study_system_attr(study._study_id, _HOME, str(folder.path))

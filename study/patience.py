@@ -1,0 +1,213 @@
+"""A storage that may be gone for a while: what could not be written is written when it is back."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import time
+from collections.abc import Callable, Container, Sequence
+from typing import Any, TypeVar
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from nad.errors import NadError
+
+Result = TypeVar("Result")
+
+PATIENCE = 300.0
+"""Seconds for which a storage that does not answer is asked again."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_PASSING = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+    *(errno.EBUSY, errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET),
+)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class PatientStorage(BaseStorage):
+    """Another storage, asked again with growing pauses while it is out of reach.
+
+    A call whose answer was lost may have been carried out: a repetition finds that out before it does the same twice.
+    That takes one writer per study, which a study's driver is.
+
+    say: told once when an outage begins, and once when it is over.
+    patience: seconds of an outage after which NadError is raised; from then on each call is made once.
+    """
+
+    def __init__(self, inner: BaseStorage, say: Callable[[str], None], patience: float = PATIENCE) -> None:
+        self.inner = inner
+        self.barred = ""
+        """Why nothing may be written any more, as a sentence; empty while it may."""
+        self.suspect: Callable[[], None] = lambda: None
+        """Called when another process seems to write to this study; may set `barred`."""
+        self._say, self._patience = say, patience
+        self._newest: dict[int, int] = {}
+        """Of each study: the id of the trial that was made last."""
+
+    def _ask(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
+        """call's answer; `again` is called in its place once an answer may have been lost."""
+        try:
+            return call()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            return self._insist(again or call, error)
+
+    def _insist(self, call: Callable[[], Result], error: Exception) -> Result:
+        began, pause, told = time.monotonic(), _FIRST_PAUSE, False
+        while time.monotonic() - began < self._patience:
+            if not told:
+                told = True
+                self._say(f"the storage does not answer ({_reason(error)}); trying again for {_span(self._patience)}")
+            time.sleep(min(pause, max(0.0, self._patience - (time.monotonic() - began))))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            try:
+                answer = call()
+            except Exception as another:
+                if not is_outage(another):
+                    raise
+                error = another
+                continue
+            self._say("the storage answers again; nothing was lost")
+            return answer
+        waited, self._patience = self._patience, 0.0
+        raise NadError(
+            f"the storage did not answer for {_span(waited)} ({_reason(error)}); mend that and run the same command"
+            " again: finished trials are kept, and what still ran runs again"
+        ) from error
+
+    def _write(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
+        """The same for what changes the record.  Raises: NadError where that is no longer this driver's to do."""
+        self._require_right()
+        try:
+            return self._ask(call, again)
+        except UpdateFinishedTrialError:
+            self.suspect()
+            self._require_right()
+            raise
+
+    def _require_right(self) -> None:
+        if self.barred:
+            raise NadError(self.barred)
+
+    # Writing
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self._write(lambda: self.inner.create_new_study(directions, study_name))
+
+    def delete_study(self, study_id: int) -> None:
+        self._write(lambda: self.inner.delete_study(study_id))
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._write(lambda: self.inner.set_study_user_attr(study_id, key, value))
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._write(lambda: self.inner.set_study_system_attr(study_id, key, value))
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if study_id not in self._newest:
+            self._newest[study_id] = max(
+                (trial._trial_id for trial in self.get_all_trials(study_id, False)), default=-1
+            )
+
+        def again() -> int:
+            newest = max((t._trial_id for t in self.inner.get_all_trials(study_id, deepcopy=False)), default=-1)
+            return newest if newest > self._newest[study_id] else self.inner.create_new_trial(study_id, template_trial)
+
+        made = self._write(lambda: self.inner.create_new_trial(study_id, template_trial), again)
+        self._newest[study_id] = made
+        return made
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._write(lambda: self.inner.set_trial_param(trial_id, param_name, param_value_internal, distribution))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        def again() -> bool:
+            reached = self.inner.get_trial(trial_id).state is state
+            return reached or self.inner.set_trial_state_values(trial_id, state, values)
+
+        return self._write(lambda: self.inner.set_trial_state_values(trial_id, state, values), again)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._write(lambda: self.inner.set_trial_intermediate_value(trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._write(lambda: self.inner.set_trial_user_attr(trial_id, key, value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._write(lambda: self.inner.set_trial_system_attr(trial_id, key, value))
+
+    # Reading
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._ask(lambda: self.inner.get_study_id_from_name(study_name))
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._ask(lambda: self.inner.get_study_name_from_id(study_id))
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._ask(lambda: self.inner.get_study_directions(study_id))
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._ask(lambda: self.inner.get_study_user_attrs(study_id))
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._ask(lambda: self.inner.get_study_system_attrs(study_id))
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return self._ask(self.inner.get_all_studies)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return self._ask(lambda: self.inner.get_trial(trial_id))
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self._ask(lambda: self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number))
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return self._ask(lambda: self.inner.get_all_trials(study_id, deepcopy, states))
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        return self._ask(lambda: self.inner.get_n_trials(study_id, state))
+
+    def remove_session(self) -> None:
+        self.inner.remove_session()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a storage's error may pass by itself: no connection, a lock, a file system that does not answer."""
+    cause = _cause(error)
+    if isinstance(cause, OSError):
+        return cause.errno in _PASSING
+    if not isinstance(cause, DBAPIError):
+        return False
+    code = getattr(cause.orig, "sqlite_errorcode", None)
+    if code is not None:
+        # Of its input and output errors, that of the shared memory means a full disk.
+        hiccup = code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_SHMSIZE
+        return hiccup or code & 0xFF in _LOCKED
+    return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ or error if isinstance(error, StorageInternalError) else error
+
+
+def _reason(error: BaseException) -> str:
+    """One line without the statement and its values."""
+    cause = _cause(error)
+    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies import refused, summary, table
+from test_warm_start import diagonal, point, study_folder
+
+from nad.errors import ConfigError
+from study.config import StudyConfig
+from study.fork import fork, fork_of
+from study.run import main
+
+
+def config_of(output: Path, **changes: Any) -> StudyConfig:
+    return StudyConfig(**{"output": output, "name": "a", "fork": "b", **changes})
+
+
+def test_every_complete_point_that_fits_is_asked_and_the_others_are_counted(tmp_path: Path) -> None:
+    points = [point(epochs=epochs) for epochs in range(2, 16)] + [point(clean_fraction=0.33), point(epochs=2)]
+    study_folder(tmp_path / "a", points, diagonal(16))
+    config, found = fork(config_of(tmp_path, trials=99))
+    assert (config.study_name, config.directory, config.trials) == ("b", tmp_path / "b", 99)
+    assert [each.params for each in found.points] == points[:14], "more than a warm start takes, and each once"
+    assert {each.study for each in found.points} == {"a"}
+    assert found.said("fork: settings of the study 'a'") == (
+        "fork: settings of the study 'a' that are asked once, after the controls: 14; skipped because they do not fit"
+        " this study: 1 (1 with clean_fraction 0.33)"
+    )
+
+
+def test_fork_of_a_study_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--fork: there is no study 'a' in .*; name the old one with --name"):
+        fork(config_of(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fork_of_a_study_without_a_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"^--fork: .*a") as caught:
+        fork(config_of(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_fork_onto_itself_is_refused(tmp_path: Path) -> None:
+    study_folder(tmp_path / "a", [point()], diagonal(1))
+    with pytest.raises(ConfigError, match="--fork 'a' is the study itself"):
+        fork(config_of(tmp_path, fork="a"))
+
+
+@pytest.mark.parametrize("content", ["{}", '{"fork_of": null}', '{"fork_of": "other"}', "{", "[]"])
+def test_fork_onto_another_study_is_refused_and_the_same_fork_goes_on(tmp_path: Path, content: str) -> None:
+    study_folder(tmp_path / "a", [point()], diagonal(1))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match="--fork 'b': there is already a study of that name, which is no fork of 'a'"):
+        fork(config_of(tmp_path))
+    (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a"}))
+    assert len(fork(config_of(tmp_path))[1].points) == 1
+
+
+@pytest.mark.parametrize("name", ["../a", "", "a/b", ".hidden"])
+def test_name_that_is_no_folder_of_a_study_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--fork .* must be letters"):
+        StudyConfig(fork=name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_started")
+def test_fork_runs_the_old_points_under_new_settings_and_can_be_forked_itself(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "s")
+    old = table(tmp_path / "s")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "s").glob("*.csv")}
+    there = [*options, "--output", str(tmp_path), "--name", "s"]
+    assert "--fork NAME" in refused(capsys, *there, "--seed", "5")
+    for trials in ("6", "9"):
+        assert main([*there, "--seed", "5", "--fork", "t", "--trials", trials]) == 0
+    assert f"fork: settings of the study 's' that are asked once, after the controls: {sum(old.control.isna())}" in (
+        capsys.readouterr().out
+    )
+    new = table(tmp_path / "t").sort_values("number")
+    named = [name for name in old if name.startswith("params_")]
+    controls = int(new.control.notna().sum())
+    asked = new[new.warm_start.notna()]
+    assert list(asked.number) == list(range(controls, controls + len(asked)))
+    wanted = old[old.control.isna()]
+    assert sorted(map(str, asked[named].to_dict("records"))) == sorted(map(str, wanted[named].to_dict("records")))
+    assert not set(new.seed) & set(old.seed), "scores are made anew"
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "s").glob("*.csv")}
+    assert fork_of(tmp_path / "t") == "s"
+    assert main([*options, "--output", str(tmp_path), "--name", "t", "--seed", "5", "--trials", "10"]) == 0
+    assert fork_of(tmp_path / "t") == "s", "it stays a fork where it goes on by its own name"
+    again = [*options, "--output", str(tmp_path), "--name", "t", "--seed", "6", "--fork", "u", "--trials", "12"]
+    assert main(again) == 0
+    assert summary(tmp_path / "u")["trials"]["complete"] == 12
+    assert "which is no fork of 'u'" in refused(
+        capsys, *options, "--output", str(tmp_path), "--name", "u", "--fork", "t"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_started")
+def test_study_in_a_journal_equals_one_in_the_folder_and_goes_on(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "shared.log"
+    command = [*options, "--storage", f"journal:{journal}", "--output", str(tmp_path), "--name", "s"]
+    assert main([*command, "--trials", "4"]) == 0
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":6,"tri')
+    capsys.readouterr()
+    assert main([*command, "--trials", "6"]) == 0
+    assert "its last 17 bytes were cut off" in capsys.readouterr().out
+    named = ["asr", "acc", "seed", "control"]
+    assert table(tmp_path / "s")[named][:4].to_dict() == table(finished).sort_values("number")[named][:4].to_dict()
+    assert not (tmp_path / "s" / "study.db").exists()

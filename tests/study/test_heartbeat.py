@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from processes import wait_until
+from toys import DIRECTIONS, states
+
+from nad.errors import ConfigError, NadError
+from study import heartbeat
+from study.driver import Driver
+from study.heartbeat import sole_driver
+from study.storage import open_study
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 0.1)
+    monkeypatch.setattr(heartbeat, "WATCH", 1.0)
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def two(request: pytest.FixtureRequest) -> tuple[optuna.Study, optuna.Study]:
+    """The same study, as two drivers have it open."""
+    url = request.getfixturevalue("url")
+    if request.param == "journal":
+        url = f"journal:{request.getfixturevalue('tmp_path')}/j"
+    return tuple(open_study(url, "s", "random", 0, DIRECTIONS) for _ in range(2))  # type: ignore[return-value]
+
+
+def mark_of(study: optuna.Study) -> Any:
+    return study._storage.get_study_system_attrs(study._study_id).get("driver")
+
+
+def leave_mark(study: optuna.Study, **changes: Any) -> Driver:
+    """What a driver that was killed leaves."""
+    driver = dataclasses.replace(Driver.current(), **changes)
+    study._storage.set_study_system_attr(study._study_id, "driver", {**driver.facts(), "token": "other", "count": 7})
+    return driver
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Drivers of this test are on two hosts: neither can see the other's process."""
+    monkeypatch.setattr(Driver, "alive", property(lambda _driver: None))
+    return
+
+
+def test_record_says_who_drives_it_and_no_longer_when_it_ends(two: tuple[optuna.Study, optuna.Study]) -> None:
+    one, other = two
+    said: list[str] = []
+    with sole_driver(one, None, take_over=False, say=said.append):
+        first = mark_of(other)
+        assert Driver.read(first) is not None
+        wait_until(lambda: mark_of(other)["count"] > first["count"], seconds=5)
+    assert mark_of(other) is None
+    with sole_driver(other, None, take_over=False, say=said.append):
+        pass
+    assert said == []
+
+
+def test_second_driver_on_the_same_host_is_refused_at_once(two: tuple[optuna.Study, optuna.Study]) -> None:
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        refused = pytest.raises(
+            ConfigError, match=r"'s' is being run by process .* since less than a minute; wait for it"
+        )
+        with refused, sole_driver(other, None, take_over=False, say=pytest.fail):
+            pass
+        assert mark_of(one)["token"]
+
+
+def test_second_driver_on_another_host_sees_the_mark_move(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None
+) -> None:
+    one, other = two
+    said: list[str] = []
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        began = time.monotonic()
+        with (
+            pytest.raises(ConfigError, match="being run by"),
+            sole_driver(other, None, take_over=False, say=said.append),
+        ):
+            pass
+        assert time.monotonic() - began < 0.9, "it need not wait to the end"
+        assert len(said) == 1
+
+
+def test_mark_that_does_not_move_is_taken_over_whatever_the_clocks_say(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None
+) -> None:
+    one, other = two
+    driver = leave_mark(one, started="2999-01-01T00:00:00+00:00", host="far")
+    said: list[str] = []
+    began = time.monotonic()
+    with sole_driver(other, None, take_over=False, say=said.append):
+        assert 1 <= time.monotonic() - began < 5
+        assert mark_of(one)["count"] >= 1
+    assert "waiting up to 1 seconds" in said[0]
+    assert said[1] == f"the study is taken over from {driver}: its unfinished trials run again"
+
+
+def test_killed_driver_of_this_host_is_taken_over_at_once_and_mentioned_once(
+    two: tuple[optuna.Study, optuna.Study],
+) -> None:
+    one, other = two
+    driver = leave_mark(one, born="earlier")
+    said: list[str] = []
+    for known, sentences in ((None, 1), (driver, 1)):
+        with sole_driver(other, known, take_over=False, say=said.append):
+            assert len(said) == sentences
+        leave_mark(one, born="earlier")
+
+
+def test_driver_that_was_taken_over_by_force_stops_and_spoils_nothing(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None
+) -> None:
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        trial = one.ask()
+        with sole_driver(other, None, take_over=True, say=lambda _sentence: None):
+            started = other.ask()
+            wait_until(lambda: bool(one._storage.barred), seconds=5)  # type: ignore[attr-defined]
+            with pytest.raises(NadError, match="'s' has been taken over by process"):
+                one.tell(trial, state=TrialState.FAIL)
+            other.tell(started, [0.5, 0.5])
+            assert states(other) == ["RUNNING", "COMPLETE"]
+            token = mark_of(other)["token"]
+        assert mark_of(other) is None
+        leave_mark(other)
+    assert mark_of(other)["token"] == "other" != token, "the one that was ousted takes nobody's mark away"
+
+
+def test_ousted_driver_notices_by_the_first_trial_that_the_other_ended(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 60)
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        trial = one.ask()
+        leave_mark(other, host="far")
+        other.tell(trial.number, state=TrialState.FAIL)
+        with pytest.raises(NadError, match=r"taken over by process .* on host far"):
+            one._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [1.0, 1.0])
+    assert states(other) == ["FAIL"]
