@@ -34,6 +34,7 @@ from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
+from study.cluster import on_cluster
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
@@ -101,7 +102,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     cache = cache_folder(config.cache)
     config, source = read_victim(config, display)
     earlier = earlier_points(config, display)
-    with open_folder(config.directory) as folder:
+    with open_folder(config.directory) as folder, on_cluster(config, display):
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
         identity = provenance.identity(config, scenario, source)
