@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def wait_for_slots(config: StudyConfig, display: Display) -> int:
     ):
         while True:
             waited = time.monotonic() - started
-            step(min(int(waited), int(config.wait_seconds)), int(config.wait_seconds) + 1)
+            step(int(min(waited, config.wait_seconds)), math.ceil(config.wait_seconds))
             try:
                 return engine.available_slots(*size)
             except ConfigError as error:

@@ -92,13 +92,16 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
     Raises: ConfigError if Ray cannot join it, with its reason.
     """
     mode = "token" if cluster.authenticated else "disabled"
-    with _ray_environment(RAY_AUTH_MODE=mode):
+    # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
+    # checkout.
+    with _ray_environment(RAY_AUTH_MODE=mode), tempfile.TemporaryDirectory(prefix="nad-") as empty:
         try:
             ray.init(
                 address=cluster.address,
                 configure_logging=False,
                 log_to_driver=False,
                 runtime_env={
+                    "working_dir": empty,
                     "py_modules": [_source_of(module) for module in modules],
                     "excludes": ["__pycache__"],
                     "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
@@ -172,9 +175,16 @@ def _slots_of(node: Mapping[str, float], cpus: float, gpus: float) -> int:
 def granted_device() -> str:
     """The device of this task or trial, in torch's words: a GPU only where Ray granted one.
 
-    A trial without one may still see the GPUs of its node; it must not use them.
+    A trial without one may still see the GPUs of its node; it must not use them. On a GPU that it shares, this process
+    is held to its share of the memory: one that needs more fails by itself, instead of making the others fail.
     """
-    return "cuda:0" if ray.is_initialized() and ray.get_gpu_ids() else "cpu"
+    if not ray.is_initialized() or not ray.get_gpu_ids():
+        return "cpu"
+    import torch  # late: the engine knows nothing of models
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
+    return "cuda:0"
 
 
 def run_tasks(

@@ -27,10 +27,13 @@ class LocalCluster:
     folder: Path
     token: str | None
     environment: Mapping[str, str]
-    port: int = field(default_factory=lambda: free_port())
+    port: int = field(init=False)
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     host: str = "127.0.0.2"
     """The head's."""
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
 
     @property
     def address(self) -> str:
