@@ -182,7 +182,7 @@ def granted_device() -> str:
         return "cpu"
     import torch  # late: the engine knows nothing of models
 
-    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)  # type: ignore[no-untyped-call]
     torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
     return "cuda:0"
 

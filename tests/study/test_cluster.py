@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import ray
+import sqlalchemy
 import torch
 from cluster import LocalCluster, free_port, local_cluster
 from cluster_tasks import Dies, Diverges, where_the_code_is
+from processes import wait_until
 from rich.console import Console
-from studies import refused, scores, summary
+from studies import complete_trials, refused, scores, summary
 
 from nad.errors import ConfigError, NadError, TrainingDiverged
 from study import engine, probe
@@ -35,6 +38,13 @@ def cluster() -> Iterator[LocalCluster]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def without_workers(options: list[str]) -> list[str]:
+    """The same command, on as many nodes as there are."""
+    where = options.index("--workers")
+    return options[:where] + options[where + 2 :]
+
+
 def joined(cluster: LocalCluster) -> AbstractContextManager[None]:
     return engine.cluster_session(find_cluster(cluster.address), (*engine.PACKAGES, "cluster_tasks"))
 
@@ -53,9 +63,12 @@ def test_code_travels_to_nodes_that_do_not_have_it(cluster: LocalCluster) -> Non
 
 
 def test_study_on_a_cluster_scores_as_on_this_machine_and_leaves_the_cluster_running(
-    cluster: LocalCluster, options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: LocalCluster,
+    without_workers: list[str],
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    without_workers = options[: options.index("--workers")] + options[options.index("--workers") + 2 :]
     command = [*without_workers, "--trials", "6", "--output", str(tmp_path), "--name", "s"]
     assert main([*command, "--address", cluster.address]) == 0
     shown = capsys.readouterr().out
@@ -66,6 +79,7 @@ def test_study_on_a_cluster_scores_as_on_this_machine_and_leaves_the_cluster_run
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_victim_is_trained_on_the_cluster_and_kept_here(
     cluster: LocalCluster, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +104,7 @@ def display() -> Display:
     return Display(Console(file=io.StringIO()))
 
 
+@pytest.mark.slow
 def test_training_that_fails_on_the_cluster_says_why(cluster: LocalCluster, display: Display, tmp_path: Path) -> None:
     on_it = runner(StudyConfig(address=cluster.address), display)
     with joined(cluster):
@@ -98,6 +113,62 @@ def test_training_that_fails_on_the_cluster_says_why(cluster: LocalCluster, disp
         with pytest.raises(NadError, match=r"^a worker process was lost"):
             on_it(Dies(tmp_path), None, None)
     assert len(list(tmp_path.iterdir())) == 2, "it is tried again, once"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_study_that_loses_a_node_completes_every_wanted_trial(
+    without_workers: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a cluster without authentication, which is said."""
+    command = [*without_workers, "--trials", "12", "--output", str(tmp_path), "--name", "s"]
+
+    def kill_in_mid_study() -> None:
+        wait_until(lambda: done(tmp_path / "s") >= 3, seconds=300)
+        cluster.kill("127.0.0.3")
+
+    with local_cluster(token=False) as cluster:
+        killer = threading.Thread(target=kill_in_mid_study)
+        killer.start()
+        code = main([*command, "--address", cluster.address])
+        killer.join()
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    assert "asks nobody for a token" in shown.out
+    counts = summary(tmp_path / "s")["trials"]
+    print(f"\n{counts}")
+    assert (counts["complete"], counts["running"]) == (12, 0)
+    both = scores(tmp_path / "s").keys() & scores(finished).keys()
+    assert len(both) >= 4
+    assert {point: scores(tmp_path / "s")[point] for point in both} == {
+        point: scores(finished)[point] for point in both
+    }
+
+
+def done(folder: Path) -> int:
+    """Complete trials, where the study's record may not be there yet."""
+    try:
+        return len(complete_trials(folder))
+    except (KeyError, sqlalchemy.exc.SQLAlchemyError):
+        return 0
+
+
+@pytest.mark.slow
+def test_node_that_is_waited_for_is_used_when_it_comes(
+    cluster: LocalCluster, without_workers: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*without_workers, "--trials", "1", "--cpus-per-trial", "2", "--output", str(tmp_path), "--name", "s"]
+    starter = threading.Timer(8, lambda: cluster.start("127.0.0.4", cpus=2))
+    starter.start()
+    try:
+        code = main([*command, "--address", cluster.address, "--wait-for-nodes", "3m"])
+    finally:
+        starter.join()
+        cluster.kill("127.0.0.4")
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    assert "nodes: 0/180 s waited" in shown.out
+    assert "3 nodes, room for 1 trials at a time" in shown.out
 
 
 # what is refused
