@@ -45,28 +45,27 @@ def on_cluster(config: StudyConfig, display: Display) -> Iterator[None]:
 
 
 def wait_for_slots(config: StudyConfig, display: Display) -> int:
-    """How many trials the cluster holds at once, which may take as long as --wait-for-nodes to be any.
+    """How many trials the cluster holds at once.
 
-    An autoscaler is told of what is missing.
+    With --wait-for-nodes, that is waited for until it is as many as --workers, or any; an autoscaler is told.
     Raises: ConfigError where no node can hold one, in the end.
     """
-    size = (config.cpus_per_trial, config.gpus_per_trial)
-    started = time.monotonic()
+    size, wanted = (config.cpus_per_trial, config.gpus_per_trial), config.workers or 1
+    deadline = time.monotonic() + config.wait_seconds
+    if config.wait_seconds and _slots(size) < wanted:
+        with requested(wanted, *size), display.stage("nodes", "s waited", lambda: f"room for {_slots(size)}") as step:
+            while (left := deadline - time.monotonic()) > 0 and _slots(size) < wanted:
+                step(int(config.wait_seconds - left), math.ceil(config.wait_seconds))
+                time.sleep(min(_LOOK_SECONDS, left))
+    try:
+        return engine.available_slots(*size)
+    except ConfigError as error:
+        waited = f" (waited for {config.wait_for_nodes})" if config.wait_seconds else ""
+        raise ConfigError(f"{error}{waited}") from None
+
+
+def _slots(size: tuple[float, float]) -> int:
     try:
         return engine.available_slots(*size)
     except ConfigError:
-        if not config.wait_seconds:
-            raise
-    with (
-        requested(config.workers or 1, *size),
-        display.stage("nodes", "s waited") as step,
-    ):
-        while True:
-            waited = time.monotonic() - started
-            step(int(min(waited, config.wait_seconds)), math.ceil(config.wait_seconds))
-            try:
-                return engine.available_slots(*size)
-            except ConfigError as error:
-                if waited >= config.wait_seconds:
-                    raise ConfigError(f"{error} (waited for {config.wait_for_nodes})") from None
-            time.sleep(min(_LOOK_SECONDS, config.wait_seconds))
+        return 0

@@ -131,7 +131,8 @@ class StudyConfig:
     address: str | None = None
     """HOST:PORT of a running Ray cluster to run on, or auto for this machine's. Default: none, this machine alone."""
     wait_for_nodes: str | None = None
-    """How long to wait, such as 10m, for a cluster's node that can hold a trial. Default: refuse at once."""
+    """How long to wait, such as 10m, until a cluster has room for --workers trials, or for one; then it starts with the
+    room that there is. Default: not at all; a cluster with room for none is refused."""
     workers: int | None = None
     """Trials at a time. Default: as many as the processor has cores for, or as the cluster holds when they start."""
     cpus_per_trial: int = 1

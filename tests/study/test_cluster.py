@@ -167,7 +167,7 @@ def test_node_that_is_waited_for_is_used_when_it_comes(
         cluster.kill("127.0.0.4")
     shown = capsys.readouterr()
     assert code == 0, shown.err
-    assert "nodes: 0/180 s waited" in shown.out
+    assert "nodes: 0/180 s waited, room for 0" in shown.out
     assert "3 nodes, room for 1 trials at a time" in shown.out
 
 
