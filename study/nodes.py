@@ -37,8 +37,8 @@ def largest_share() -> Share:
     return Share(int(max((one["CPU"] for one in resources), default=1)), 0)
 
 
-def on_every_node(function: Callable[..., Any], arguments: tuple[Any, ...], *, seconds: float) -> dict[str, Any]:
-    """What function(*arguments) returns on each working node, by the node's name; a text where it does not run.
+def on_every_node(function: Callable[..., Any], arguments: tuple[Any, ...], *, seconds: float) -> list[tuple[str, Any]]:
+    """Each working node's name, and what function(*arguments) returns there; a text where it does not run.
 
     function: of a module that every node can import.  seconds: for the slowest node to answer.
     """
@@ -48,10 +48,10 @@ def on_every_node(function: Callable[..., Any], arguments: tuple[Any, ...], *, s
     for reference in late:
         ray.cancel(reference, force=True)
     answered = set(ready)
-    return {
-        name_of(node): _answer(reference) if reference in answered else f"no answer in {seconds:g} s"
+    return [
+        (name_of(node), _answer(reference) if reference in answered else f"no answer in {seconds:g} s")
         for node, reference in asked.items()
-    }
+    ]
 
 
 def _answer(reference: ray.ObjectRef[Any]) -> Any:

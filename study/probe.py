@@ -27,7 +27,7 @@ def require_equal_nodes() -> list[str]:
     here = describe(PACKAGES, ())
     answers = on_every_node(describe, (PACKAGES, _MODULES), seconds=_SECONDS)
     warnings = []
-    for node, facts in answers.items():
+    for node, facts in answers:
         if isinstance(facts, str):
             raise ConfigError(f"the node {node} of the cluster does not run tasks of this study: {facts}")
         _require_equal(node, facts, here)

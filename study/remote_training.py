@@ -40,15 +40,17 @@ def _run_on_cluster(
     """
     share = largest_share()
     started = time.monotonic()
+    last: tuple[int, int] | None = None
     told = False
 
     def watch(latest: tuple[int, int] | None) -> None:
-        nonlocal told
-        if latest is not None and latest[1] and progress is not None:
-            progress(*latest)
-        elif latest is None and not told and time.monotonic() - started > _PATIENCE:
+        nonlocal last, told
+        if latest is None and not told and time.monotonic() - started > _PATIENCE:
             told = True
             display.say(f"waiting for {share} of one node, which the cluster's other work has taken")
+        if latest != last and latest is not None and progress is not None:
+            progress(*latest)
+        last = latest
 
     weights, card = _run_watched(work, share, watch)
     return Checkpoint({name: torch.from_numpy(values.copy()) for name, values in weights.items()}, card)
@@ -58,7 +60,7 @@ class _Meter:
     """An actor on the driver's node: how far the task is."""
 
     def __init__(self) -> None:
-        self.latest: tuple[int, int] | None = None
+        self.latest: tuple[int, int] | None = None  # until the task starts
 
     def show(self, done: int, total: int) -> None:
         self.latest = (done, total)
@@ -94,7 +96,7 @@ def _train(work: Work, threads: int, meter: Any) -> tuple[Weights, dict[str, obj
     def show(done: int, total: int) -> None:
         meter.show.remote(done, total)
 
-    show(0, 0)
+    show(0, 1)
     torch.set_num_threads(threads)
     made = work(torch.device(engine.granted_device()), show)
     return as_arrays(made.state), made.card

@@ -57,9 +57,9 @@ def test_code_travels_to_nodes_that_do_not_have_it(cluster: LocalCluster) -> Non
         answers = on_every_node(describe, (("torch",), ("study.objective",)), seconds=120)
         assert probe.require_equal_nodes() == []
     assert all(str(cluster.folder) in place and str(ROOT) not in place for place in places), places
-    assert [answer.versions["torch"] for answer in answers.values()] == [torch.__version__.partition("+")[0]] * 2
-    assert {answer.failure for answer in answers.values()} == {""}
-    assert {name.partition(" ")[0] for name in answers} == set(cluster.nodes)
+    assert [answer.versions["torch"] for _node, answer in answers] == [torch.__version__.partition("+")[0]] * 2
+    assert {answer.failure for _node, answer in answers} == {""}
+    assert {node.partition(" ")[0] for node, _answer in answers} == set(cluster.nodes)
 
 
 def test_study_on_a_cluster_scores_as_on_this_machine_and_leaves_the_cluster_running(
@@ -189,6 +189,18 @@ def test_token_that_is_wrong_or_missing_is_one_sentence(
     assert "asks for a token, and no token is found here" in refused(capsys, *command)
 
 
+def test_cluster_of_another_ray_is_one_sentence(
+    cluster: LocalCluster,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "__version__", "2.50.0")
+    error = refused(capsys, *options, "--output", str(tmp_path), "--address", cluster.address)
+    assert f"cannot join the Ray cluster at {cluster.address}: Version mismatch" in error
+
+
 def test_token_is_found_where_ray_keeps_it(
     cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,14 +282,14 @@ def test_wait_without_a_cluster_is_refused() -> None:
 def test_node_that_would_fail_is_named_with_its_difference(
     facts: Facts | str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "on_every_node", lambda *arguments, **options: {"n1": facts})
+    monkeypatch.setattr(probe, "on_every_node", lambda *arguments, **options: [("n1", facts)])
     with pytest.raises(ConfigError, match=reason):
         probe.require_equal_nodes()
 
 
 def test_node_with_another_numpy_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Facts({**describe(probe.PACKAGES, ()).versions, "numpy": "2.0.0"}, "")
-    monkeypatch.setattr(probe, "on_every_node", lambda *arguments, **options: {"n1": other})
+    monkeypatch.setattr(probe, "on_every_node", lambda *arguments, **options: [("n1", other)])
     (warning,) = probe.require_equal_nodes()
     assert warning.startswith("the node n1 has numpy 2.0.0 (here ")
 
