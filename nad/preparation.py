@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from nad import models
 from nad.attacks import describe
 from nad.attacks.base import Crafted, NeedsCleanModel, tensor_digest
 from nad.checkpoints import Checkpoint, State, cached, state_digest
+from nad.data.base import LabelledImages
 from nad.errors import ConfigError
 from nad.evaluation import accuracy, tells_nothing_apart
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
+from nad.work import Runner, run_here
 
 CRAFT_VERSION = 1
 """Part of every cache key: raise it when the same settings no longer give the same pixels."""
@@ -36,10 +38,11 @@ def prepare(
     cache: Path,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    run: Runner = run_here,
 ) -> Scenario:
     """The scenario with its attack ready to be planted; the same one where there is nothing to prepare.
 
-    clean: a model trained without the poison, see nad.victim.train_reference.
+    clean: a model trained without the poison, see nad.victim.train_reference.  run: where it is made.
     What is made is kept in the cache under the attack's settings, the images it will be planted in, the name and the
     weights of the clean model, and the seed.
     Raises: ConfigError where the clean model guesses.
@@ -59,20 +62,38 @@ def prepare(
     }
 
     def make() -> Checkpoint:
-        network = models.with_weights(model, scenario.dataset.classes, clean).to(device)
-        _require_skill(scenario, accuracy(network, scenario.clean_validation, device=device))
-        started = time.perf_counter()
-        pixels = attack.craft(network, planted, generator(scenario.seed, "craft"), progress)
-        return Checkpoint({"pixels": pixels}, {"seconds": time.perf_counter() - started})
+        crafting = Crafting(
+            attack, model, scenario.dataset.classes, clean, planted, scenario.clean_validation, scenario.seed
+        )
+        return run(crafting, device, progress)
 
     pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
     return replace(scenario, attack=replace(attack, crafted=Crafted(pixels)))
 
 
-def _require_skill(scenario: Scenario, acc: float) -> None:
-    classes = scenario.dataset.classes
+@dataclass(frozen=True)
+class Crafting:
+    """The making of an attack on a clean model, and all that it needs; see nad.work."""
+
+    attack: Any
+    model: str
+    classes: int
+    clean: State
+    planted: LabelledImages
+    validation: LabelledImages
+    seed: int
+
+    def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
+        network = models.with_weights(self.model, self.classes, self.clean).to(device)
+        _require_skill(self.attack.name, self.classes, accuracy(network, self.validation, device=device))
+        started = time.perf_counter()
+        pixels = self.attack.craft(network, self.planted, generator(self.seed, "craft"), progress)
+        return Checkpoint({"pixels": pixels}, {"seconds": time.perf_counter() - started})
+
+
+def _require_skill(attack: str, classes: int, acc: float) -> None:
     if tells_nothing_apart(acc, classes):
         raise ConfigError(
-            f"the attack {scenario.attack.name!r} is made on a clean model, and this one has learnt next to nothing: it"
+            f"the attack {attack!r} is made on a clean model, and this one has learnt next to nothing: it"
             f" is right on {acc:.1%} of the validation images, guessing on {1 / classes:.1%}; train it longer"
         )

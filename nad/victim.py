@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,14 @@ from nad.attacks import Attack, describe
 from nad.attacks.base import NeedsCleanModel, require_crafted, tensor_digest
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
+from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor
 from nad.evaluation import Exam, Scores, evaluate
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.training import TrainConfig, train
+from nad.work import Runner, run_here
 
 RECIPE_VERSION = 1
 """Part of every cache key: raise it when the same settings no longer mean the same training."""
@@ -65,14 +67,17 @@ def train_victim(
     cache: Path,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    run: Runner = run_here,
 ) -> Victim:
     """The backdoored model, from the cache where the same one was trained before.
+
+    run: where it is trained if it is not there.
 
     The weights depend on the number of threads as well (sums in another order), which the key leaves out: a cached
     victim serves every machine. Its digest is in the study's record.
     Raises: TrainingDiverged where its loss is no longer finite.
     """
-    made = _trained(scenario, model, config, scenario.attack, cache, device, progress)
+    made = _trained(scenario, model, config, scenario.attack, cache, lambda work: run(work, device, progress))
     scores = score_state(made.state, model, scenario, scenario.validation, device)
     return Victim(made.state, scores, float(str(made.card["seconds"])))
 
@@ -91,12 +96,13 @@ def train_reference(
     cache: Path,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    run: Runner = run_here,
 ) -> State:
     """A clean model: the victim's recipe and images without the poison, from the cache where it was trained before.
 
     Raises: TrainingDiverged where its loss is no longer finite.
     """
-    return _trained(scenario, model, config, None, cache, device, progress).state
+    return _trained(scenario, model, config, None, cache, lambda work: run(work, device, progress)).state
 
 
 def require_backdoor(
@@ -118,19 +124,46 @@ def require_backdoor(
         )
 
 
+@dataclass(frozen=True)
+class Training:
+    """One model's training and all that it needs; see nad.work."""
+
+    what: str
+    """As errors name the model."""
+    model: str
+    classes: int
+    flip: bool
+    data: LabelledImages
+    config: VictimConfig
+    seed: int
+
+    def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
+        network = models.make(self.model, self.classes, generator(self.seed, "victim", "weights")).to(device)
+        started = time.perf_counter()
+        batches = generator(self.seed, "victim", "batches")
+        for end in train(
+            network, self.data, self.config, flip=self.flip, generator=batches, device=device, mixed_precision=True
+        ):
+            if not math.isfinite(end.loss):
+                raise TrainingDiverged(f"{self.what}'s training diverged in epoch {end.epoch}; a lower lr may help")
+            if progress is not None:
+                progress(end.epoch, self.config.epochs)
+        return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})
+
+
 def _trained(
     scenario: Scenario,
     model: str,
     config: VictimConfig,
     attack: Attack | None,
     cache: Path,
-    device: torch.device | None,
-    progress: Progress | None,
+    run: Callable[[Training], Checkpoint],
 ) -> Checkpoint:
+    dataset = scenario.dataset
     facts = {
         "recipe": RECIPE_VERSION,
-        "dataset": fingerprint(scenario.dataset),
-        "flip": scenario.dataset.flip,
+        "dataset": fingerprint(dataset),
+        "flip": dataset.flip,
         "model": model,
         "config": asdict(config),
         "attack": None if attack is None else describe(attack),
@@ -140,17 +173,9 @@ def _trained(
         facts["crafted"] = tensor_digest(require_crafted(attack))
 
     def make() -> Checkpoint:
-        data = scenario.clean_train if attack is None else scenario.poisoned.data
-        network = models.make(model, scenario.dataset.classes, generator(scenario.seed, "victim", "weights")).to(device)
-        started = time.perf_counter()
-        batches = generator(scenario.seed, "victim", "batches")
-        flip = scenario.dataset.flip
-        for end in train(network, data, config, flip=flip, generator=batches, device=device, mixed_precision=True):
-            if not math.isfinite(end.loss):
-                what = "the clean model" if attack is None else "the victim"
-                raise TrainingDiverged(f"{what}'s training diverged in epoch {end.epoch}; a lower lr may help")
-            if progress is not None:
-                progress(end.epoch, config.epochs)
-        return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})
+        what, data = (
+            ("the clean model", scenario.clean_train) if attack is None else ("the victim", scenario.poisoned.data)
+        )
+        return run(Training(what, model, dataset.classes, dataset.flip, data, config, scenario.seed))
 
     return cached(cache / "models", "reference" if attack is None else "victim", facts, make)

@@ -30,6 +30,8 @@ from study.storage_url import masked, require_storage
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)
 """Defences that a study can run beside its trials; fine-tuning is among the trials, as the control with beta = 0."""
+MOST_WORKERS = 4096
+_ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -136,8 +138,13 @@ class StudyConfig:
     completed; scores are not copied. The same command goes on with it."""
     cache: Path | None = None
     """Folder of victims, teachers and downloads. Default: this user's cache folder."""
+    address: str | None = None
+    """HOST:PORT of a running Ray cluster to run on, or auto for this machine's. Default: none, this machine alone."""
+    wait_for_nodes: str | None = None
+    """How long to wait, such as 10m, until a cluster has room for --workers trials, or for one; then it starts with the
+    room that there is. Default: not at all; a cluster with room for none is refused."""
     workers: int | None = None
-    """Trials at a time. Default: as many as the processor has cores for."""
+    """Trials at a time. Default: as many as the processor has cores for, or as the cluster holds when they start."""
     cpus_per_trial: int = 1
     """Threads of one trial."""
     gpus_per_trial: float = 0.0
@@ -173,7 +180,8 @@ class StudyConfig:
         for fraction in self.fractions:
             require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
         if self.workers is not None:
-            require_range("--workers", self.workers, 1, 4096)
+            require_range("--workers", self.workers, 1, MOST_WORKERS)
+        self._require_cluster()
         for option, given in (("--name", self.name), ("--fork", self.fork)):
             if given is not None and not _NAME.fullmatch(given):
                 raise ConfigError(
@@ -187,6 +195,14 @@ class StudyConfig:
                 f" {self.trials} ends it by then; give a higher limit, such as --trials 200"
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
+
+    def _require_cluster(self) -> None:
+        """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""
+        if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
+            raise ConfigError(f"--address {self.address!r} must be auto, or HOST:PORT such as 10.0.0.5:6379")
+        if self.wait_for_nodes is not None and self.address is None:
+            raise ConfigError("--wait-for-nodes waits for a cluster's nodes; name the cluster with --address")
+        self.wait_seconds  # noqa: B018 - raises for a text that is not a duration
 
     def _require_own_parts(self) -> None:
         """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
@@ -274,7 +290,9 @@ class StudyConfig:
 
     @property
     def slots(self) -> int:
-        """Trials at a time."""
+        """Trials at a time, at most: a cluster may hold fewer."""
+        if self.address is not None:
+            return self.workers or MOST_WORKERS
         return self.workers or max(1, cores() // self.cpus_per_trial)
 
     @property
@@ -286,6 +304,11 @@ class StudyConfig:
     def budget_seconds(self) -> float | None:
         """The time budget in seconds; None for no limit."""
         return None if self.time_budget is None else duration(self.time_budget)
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long to wait for a node that can hold a trial."""
+        return 0.0 if self.wait_for_nodes is None else duration(self.wait_for_nodes, "--wait-for-nodes")
 
 
 def chosen_normalisation(
@@ -304,14 +327,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def duration(text: str) -> float:
-    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.
+def duration(text: str, option: str = "--time-budget") -> float:
+    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.  option: where it was given, for errors.
 
     Raises: ConfigError for anything else, and for zero.
     """
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        raise ConfigError(f"--time-budget {text!r} is not a duration: write 90s, 30m, 8h or 1h30m")
+        raise ConfigError(f"{option} {text!r} is not a duration: write 90s, 30m, 8h or 1h30m")
     seconds = sum(float(value) * _UNIT_SECONDS[unit] for value, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
     if not 0 < seconds < math.inf:
-        raise ConfigError(f"--time-budget {text!r} leaves no time for a trial")
+        raise ConfigError(f"{option} {text!r} leaves no time for a trial")
     return seconds

@@ -20,6 +20,7 @@ from study.objective import Origin, Workload, as_arrays
 from study.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
 from study.progress import Display
 from study.records import standing
+from study.remote_training import runner
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,13 @@ class Confirmation:
         recipe = VictimConfig(epochs=self.config.victim_epochs)
         with self.display.stage("clean model", "epochs") as step:
             state = train_reference(
-                self.scenario, self.config.architecture, recipe, cache=self.cache, device=driver_device(), progress=step
+                self.scenario,
+                self.config.architecture,
+                recipe,
+                cache=self.cache,
+                device=driver_device(),
+                progress=step,
+                run=runner(self.config, self.display),
             )
         digest = state_digest(state)
         if known is None or known["sha256"] != digest:  # lost from the cache, and trained again on another machine

@@ -3,12 +3,14 @@
 What runs on Ray is written without Ray: a task is `function(argument, payload) -> result`. It travels by reference: it
 lives in a module that workers can import.
 
+A cluster that is joined belongs to others: it is left running, and nothing here sets how it listens or whom it trusts.
 Embedded Ray listens on the loopback interface only, asks for a token that only this process and its children hold,
 and has no dashboard, no telemetry and no files outside one private folder, which goes when the session ends.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import secrets
@@ -16,16 +18,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-# Ray reads some of these when it is imported, workers inherit them all
 os.environ.update(
     {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only; `ray_session` checks that it took
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # drops the worker deaths that Ray prints: the record has them
+        # drops the worker deaths that Ray prints: the record has them; read when Ray is imported
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
         "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 still prints boxes in the new output
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study's storage is the record; no CSV, JSON, TensorBoard
@@ -37,11 +36,17 @@ os.environ.update(
 os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # glibc: the threads of past trials would keep their freed memory
 
 import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
+from study.address import Cluster
 
 TaskFunction = Callable[[Any, Any], Any]
+
+PACKAGES = ("nad", "search_spaces", "study", "reports")
+"""What travels to the nodes of a cluster."""
 
 _LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
@@ -57,22 +62,93 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         return
     base = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="nad-", dir=base if len(base) <= _LONGEST_TMP else "/tmp")  # noqa: S108 - private
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
-        ray.init(
-            address="local",  # never what a stale address file names
-            num_cpus=cpus,
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=False,
-            _temp_dir=os.path.join(folder, "r"),  # Ray opens its folder to everybody; the one around it stays private
-        )
-        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
-            raise NadError("Ray would listen on the network: import study.engine before anything that imports ray")
+        with _ray_environment(
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN=os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
+            RAY_USAGE_STATS_ENABLED="0",
+        ):
+            ray.init(
+                address="local",  # never what a stale address file names
+                num_cpus=cpus,
+                include_dashboard=False,
+                configure_logging=False,
+                log_to_driver=False,
+                _temp_dir=os.path.join(folder, "r"),  # Ray opens its folder to all; the one around it stays private
+            )
+            if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
+                raise NadError("Ray would listen on the network; this version of it is not the one that was tested")
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iterator[None]:
+    """Join a running Ray cluster, and leave it running at the end.
+
+    modules: packages and modules that travel to its nodes from here; all else that tasks import is installed there.
+    Raises: ConfigError if Ray cannot join it, with its reason.
+    """
+    mode = "token" if cluster.authenticated else "disabled"
+    # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
+    # checkout.
+    with _ray_environment(RAY_AUTH_MODE=mode), tempfile.TemporaryDirectory(prefix="nad-") as empty:
+        try:
+            ray.init(
+                address=cluster.address,
+                configure_logging=False,
+                log_to_driver=False,
+                runtime_env={
+                    "working_dir": empty,
+                    "py_modules": [_source_of(module) for module in modules],
+                    "excludes": ["__pycache__"],
+                    "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
+                },
+            )
+        except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"cannot join the Ray cluster at {cluster.address}: {reason}; this command has to run on one of its"
+                " nodes, with the same Ray and Python"
+            ) from error
+        yield
+
+
+def _source_of(module: str) -> str:
+    """The folder of a package or the file of a module, wherever it is imported from."""
+    found = importlib.import_module(module).__file__
+    if found is None:
+        raise NadError(f"the package {module} has no folder that could travel")
+    path = Path(found)
+    return str(path.parent if path.name == "__init__.py" else path)
+
+
+@contextmanager
+def _ray_environment(**settings: str) -> Iterator[None]:
+    """These environment variables, for Ray in this process and for what it starts; it is left at the end."""
+    before = {name: os.environ.get(name) for name in settings}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    os.environ.update(settings)
+    _read_environment_again()
+    try:
         yield
     finally:
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        _read_environment_again()
+
+
+def _read_environment_again() -> None:
+    """Ray reads these when it is imported, which is before anybody knows whether it will be started or joined."""
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") == "1"
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
@@ -99,9 +175,16 @@ def _slots_of(node: Mapping[str, float], cpus: float, gpus: float) -> int:
 def granted_device() -> str:
     """The device of this task or trial, in torch's words: a GPU only where Ray granted one.
 
-    A trial without one may still see the GPUs of its node; it must not use them.
+    A trial without one may still see the GPUs of its node; it must not use them. On a GPU that it shares, this process
+    is held to its share of the memory: one that needs more fails by itself, instead of making the others fail.
     """
-    return "cuda:0" if ray.is_initialized() and ray.get_gpu_ids() else "cpu"
+    if not ray.is_initialized() or not ray.get_gpu_ids():
+        return "cpu"
+    import torch  # late: the engine knows nothing of models
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)  # type: ignore[no-untyped-call]
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
+    return "cuda:0"
 
 
 def run_tasks(
@@ -128,7 +211,7 @@ def run_tasks(
     try:
         while pending:
             (done,), pending = ray.wait(pending)
-            results[indices[done]] = _fetch(done)
+            results[indices[done]] = fetch(done)
             if on_done is not None:
                 on_done(indices[done], results[indices[done]])
     except BaseException:
@@ -138,7 +221,8 @@ def run_tasks(
     return results
 
 
-def _fetch(reference: ray.ObjectRef[Any]) -> Any:
+def fetch(reference: ray.ObjectRef[Any]) -> Any:
+    """What a task returned.  Raises: what it raised; NadError if its worker process died."""
     try:
         return ray.get(reference)
     except RayTaskError as error:

@@ -23,6 +23,7 @@ from study.devices import driver_device
 from study.foreign_victim import Source, take
 from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
 from study.progress import Display
+from study.remote_training import runner
 
 T = TypeVar("T")
 
@@ -60,7 +61,15 @@ def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cach
         return scenario
     clean = _clean_reference(config, scenario, source, cache, display)
     with display.stage(f"attack {config.attack}", "steps") as step:
-        return prepare(scenario, config.architecture, clean, cache=cache, device=driver_device(), progress=step)
+        return prepare(
+            scenario,
+            config.architecture,
+            clean,
+            cache=cache,
+            device=driver_device(),
+            progress=step,
+            run=runner(config, display),
+        )
 
 
 def prepare_victim(
@@ -72,7 +81,15 @@ def prepare_victim(
     """
     device = driver_device()
     with display.stage("victim", "epochs") as step:
-        victim = train_victim(scenario, config.architecture, recipe, cache=cache, device=device, progress=step)
+        victim = train_victim(
+            scenario,
+            config.architecture,
+            recipe,
+            cache=cache,
+            device=device,
+            progress=step,
+            run=runner(config, display),
+        )
     display.say(f"victim: validation ASR {victim.scores.asr:.1%}, ACC {victim.scores.acc:.1%}")
     reference_acc = None
     if config.reference:
@@ -114,7 +131,9 @@ def prepare_origin(
     if model == config.architecture:
         return None
     with display.stage("teachers' victim", "epochs") as step:
-        made = train_victim(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+        made = train_victim(
+            scenario, model, recipe, cache=cache, device=driver_device(), progress=step, run=runner(config, display)
+        )
     display.say(f"teachers' victim ({model}): validation ASR {made.scores.asr:.1%}, ACC {made.scores.acc:.1%}")
     return Origin(model, as_arrays(made.state))
 
@@ -127,7 +146,9 @@ def prepare_clean_origin(
     if model == config.architecture:
         return None
     with display.stage("teachers' clean model", "epochs") as step:
-        state = train_reference(scenario, model, recipe, cache=cache, device=driver_device(), progress=step)
+        state = train_reference(
+            scenario, model, recipe, cache=cache, device=driver_device(), progress=step, run=runner(config, display)
+        )
     return Origin(model, as_arrays(state))
 
 
@@ -136,7 +157,13 @@ def _clean_reference(
 ) -> State:
     with display.stage("clean reference", "epochs") as step:
         return train_reference(
-            scenario, config.architecture, recipe, cache=cache, device=driver_device(), progress=step
+            scenario,
+            config.architecture,
+            recipe,
+            cache=cache,
+            device=driver_device(),
+            progress=step,
+            run=runner(config, display),
         )
 
 

@@ -33,6 +33,7 @@ from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
+from study.cluster import on_cluster
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
@@ -107,7 +108,11 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = earlier_points(config, display)
-    with open_folder(config.directory) as folder, open_record(config, folder, display.say) as study:
+    with (
+        open_folder(config.directory) as folder,
+        open_record(config, folder, display.say) as study,
+        on_cluster(config, display),
+    ):
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
         identity = provenance.identity(config, scenario, source)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 
+import click
 import pytest
 from pages import ROOT
+from ray.scripts.scripts import cli as ray_commands
 
 import reports.build
 import study.apply
@@ -27,6 +30,10 @@ def check(words: Words) -> None:
         _make(words)
     elif words[:2] == ("nad-study", "apply"):
         _apply(words[2:])
+    elif words[0] == "ray":
+        _ray(words[1:])
+    elif words[0] in _SHELL:
+        _shell(words)
     elif words[0] == "nad-study":
         _study(words[1:])
     elif words[:2] == ("python", "-m") and words[2].startswith("benchmarks."):
@@ -71,6 +78,26 @@ def _accepts(main: Callable[[list[str]], int], options: Words) -> None:
         os.umask(umask)
     if code not in (0, None):
         raise Refused(f"exit code {code}")
+
+
+def _ray(words: Words) -> None:
+    """Read by Ray's own command line, without running it."""
+    name, *options = words
+    if name not in ray_commands.commands:
+        raise Refused(f"there is no command ray {name}")
+    try:
+        ray_commands.commands[name].make_context(name, options)
+    except click.ClickException as error:
+        raise Refused(error.format_message()) from error
+
+
+_SHELL = {"export": r"[A-Z_]+=\S+", "chmod": r"[0-7]{3} \S+"}
+"""What a page may ask of the shell, and what has to follow it."""
+
+
+def _shell(words: Words) -> None:
+    if not re.fullmatch(_SHELL[words[0]], " ".join(words[1:])):
+        raise Refused(f"the shell would not understand {' '.join(words)!r}")
 
 
 def _make(words: Words) -> None:

@@ -135,6 +135,9 @@ def execute(command: Command) -> None:
         "nad-study apply runs/a --victim victim.safetensors",
         "python -m pytest tests/nothing",
         "make nothing",
+        "ray begin --head",
+        "ray start --hed",
+        "chmod ~/.ray/auth_token",
         "rm -r runs",
     ],
 )

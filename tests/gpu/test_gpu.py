@@ -73,3 +73,18 @@ def test_two_tasks_share_a_gpu_and_give_its_memory_back():
         assert engine.available_slots(1, 0.5) >= 2
         results = engine.run_tasks(task_with_memory, [1_000_000] * 2, cpus=1, gpus=0.5)
     assert results == [("cuda:0", 0.0, 0)] * 2
+
+
+def take_too_much(_argument, _payload):
+    device = torch.device(granted_device())
+    total = torch.cuda.get_device_properties(device).total_memory
+    try:
+        torch.empty(int(0.6 * total), dtype=torch.uint8, device=device)
+    except torch.cuda.OutOfMemoryError:
+        return "refused"
+    return "granted"
+
+
+def test_task_is_held_to_its_share_of_the_memory():
+    with engine.ray_session(cpus=1):
+        assert engine.run_tasks(take_too_much, [0], cpus=1, gpus=0.5) == ["refused"]

@@ -1,0 +1,102 @@
+"""A victim's training on a cluster instead of on the driver's machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import ray
+import torch
+
+from nad.checkpoints import Checkpoint
+from nad.progress import Progress
+from nad.work import Runner, Work, run_here
+from study import engine
+from study.config import StudyConfig
+from study.nodes import Share, largest_share, pinned
+from study.objective import Weights, as_arrays
+from study.progress import Display
+
+_LOOK_SECONDS = 0.5
+_PATIENCE = 15.0
+"""Seconds until a task that has not started is worth a word."""
+
+
+def runner(config: StudyConfig, display: Display) -> Runner:
+    """Where this study's victims are trained: on the cluster that it runs on, else here."""
+    return run_here if config.address is None else partial(_run_on_cluster, display)
+
+
+def _run_on_cluster(
+    display: Display, work: Work, _device: torch.device | None, progress: Progress | None
+) -> Checkpoint:
+    """As a task on a GPU if the cluster has one, else on all CPUs of its largest node; the weights come back.
+
+    The number of threads is that of those CPUs, so the weights depend on the node, as those of a victim that is trained
+    here depend on this machine.
+    Raises: what the work raises; NadError if its node is lost twice.
+    """
+    share = largest_share()
+    started = time.monotonic()
+    last: tuple[int, int] | None = None
+    told = False
+
+    def watch(latest: tuple[int, int] | None) -> None:
+        nonlocal last, told
+        if latest is None and not told and time.monotonic() - started > _PATIENCE:
+            told = True
+            display.say(f"waiting for {share} of one node, which the cluster's other work has taken")
+        if latest != last and latest is not None and progress is not None:
+            progress(*latest)
+        last = latest
+
+    weights, card = _run_watched(work, share, watch)
+    return Checkpoint({name: torch.from_numpy(values.copy()) for name, values in weights.items()}, card)
+
+
+class _Meter:
+    """An actor on the driver's node: how far the task is."""
+
+    def __init__(self) -> None:
+        self.latest: tuple[int, int] | None = None  # until the task starts
+
+    def show(self, done: int, total: int) -> None:
+        self.latest = (done, total)
+
+    def read(self) -> tuple[int, int] | None:
+        return self.latest
+
+
+def _run_watched(
+    work: Work, share: Share, watch: Callable[[tuple[int, int] | None], None]
+) -> tuple[Weights, dict[str, object]]:
+    """The task's result; watch is called twice a second with its progress, None before it starts."""
+    here = ray.get_runtime_context().get_node_id()
+    meter: Any = ray.remote(num_cpus=0)(_Meter).options(scheduling_strategy=pinned(here)).remote()
+    # A node that is lost costs one more training; what the work raises is raised at once.
+    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1)(_train).remote(work, share.cpus, meter)
+    try:
+        while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+            watch(ray.get(meter.read.remote()))
+        watch(ray.get(meter.read.remote()))
+        made: tuple[Weights, dict[str, object]] = engine.fetch(task)
+    except BaseException:
+        ray.cancel(task, force=True)
+        raise
+    finally:
+        ray.kill(meter)
+    return made
+
+
+def _train(work: Work, threads: int, meter: Any) -> tuple[Weights, dict[str, object]]:
+    """In the task; returns plain arrays, for the driver may have no GPU."""
+
+    def show(done: int, total: int) -> None:
+        meter.show.remote(done, total)
+
+    show(0, 1)
+    torch.set_num_threads(threads)
+    made = work(torch.device(engine.granted_device()), show)
+    return as_arrays(made.state), made.card
