@@ -48,6 +48,9 @@ TaskFunction = Callable[[Any, Any], Any]
 PACKAGES = ("nad", "search_spaces", "study", "reports")
 """What travels to the nodes of a cluster."""
 
+_NOWHERE = "http://127.0.0.1:9"
+"""A proxy on this machine where nobody listens."""
+
 _LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
 
@@ -68,6 +71,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             RAY_AUTH_MODE="token",
             RAY_AUTH_TOKEN=os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
             RAY_USAGE_STATS_ENABLED="0",
+            http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
         ):
             ray.init(
                 address="local",  # never what a stale address file names
