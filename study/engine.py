@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 # Ray reads some of these when it is imported, workers inherit them all
@@ -40,6 +40,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
+from study.lifeline import PERIOD, Lifeline
+from study.losses import lost_process
+from study.scratch import scratch_folder
+from study.signals import deaf_to_hangups
 
 TaskFunction = Callable[[Any, Any], Any]
 
@@ -56,23 +60,23 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         yield
         return
     base = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="nad-", dir=base if len(base) <= _LONGEST_TMP else "/tmp")  # noqa: S108 - private
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    try:
-        ray.init(
-            address="local",  # never what a stale address file names
-            num_cpus=cpus,
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=False,
-            _temp_dir=os.path.join(folder, "r"),  # Ray opens its folder to everybody; the one around it stays private
-        )
-        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
-            raise NadError("Ray would listen on the network: import study.engine before anything that imports ray")
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder:  # noqa: S108 - private
+        try:
+            with deaf_to_hangups():
+                ray.init(
+                    address="local",  # never what a stale address file names
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    configure_logging=False,
+                    log_to_driver=False,
+                    _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays private
+                )
+            if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
+                raise NadError("Ray would listen on the network: import study.engine before anything that imports ray")
+            yield
+        finally:
+            ray.shutdown()
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
@@ -125,12 +129,15 @@ def run_tasks(
     indices = {task.remote(argument, shared): index for index, argument in enumerate(arguments)}
     results: list[Any] = [None] * len(arguments)
     pending = list(indices)
+    lifeline = Lifeline()
     try:
         while pending:
-            (done,), pending = ray.wait(pending)
-            results[indices[done]] = _fetch(done)
-            if on_done is not None:
-                on_done(indices[done], results[indices[done]])
+            ended, pending = ray.wait(pending, timeout=PERIOD)
+            lifeline.check()
+            for done in ended:
+                results[indices[done]] = _fetch(done)
+                if on_done is not None:
+                    on_done(indices[done], results[indices[done]])
     except BaseException:
         for left in pending:
             ray.cancel(left, force=True)
@@ -144,7 +151,4 @@ def _fetch(reference: ray.ObjectRef[Any]) -> Any:
     except RayTaskError as error:
         raise error.cause from error  # the cause has the type and the text, the wrapper the remote traceback
     except RayError as error:
-        raise NadError(
-            f"a worker process was lost ({type(error).__name__}), most often for want of memory; "
-            "lower --workers and run the same command again"
-        ) from error
+        raise NadError(f"a worker process was lost: {lost_process(str(error))}; run the same command again") from error

@@ -8,8 +8,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 import tyro
 from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +33,7 @@ from nad.seeds import generator
 from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
+from reports.wording import duration
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
 from study.config import StudyConfig
@@ -52,18 +54,20 @@ from study.preparation import (
 from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
+from study.signals import Interrupted, handled_by, stop_at_once
 from study.storage import open_study
 from study.warm_start import EarlierPoint, warm_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     display = Display(Console())
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
-        report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
+        with handled_by(stop_at_once):
+            report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -74,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted: finished trials are kept; the same command goes on from here", file=sys.stderr)
-        return 130
+        return error.exit_code if isinstance(error, Interrupted) else 130
     display.say(f"report: {report}")
     return 0
 
@@ -143,11 +147,8 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = make_workload(config, scenario, victim, scenario.validation, origin)
                 wanted = [(workload.draw, fraction) for fraction in config.fractions]
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
-            try:
-                with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, earlier, display, write_records)
-            finally:
-                write_records()
+            with recorded(folder, write_records), clock.stage("trials"):
+                search(config, study, workload, victim.scores.acc, earlier, display, write_records)
             with clock.stage("baselines"):
                 baselines.search(config, study, workload, display, write_records)
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
@@ -156,6 +157,20 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 again = Confirmation(config, study, scenario, victim, origin, images, cache, display, write_records)
                 confirm(again, folder, clock, write_records)
         return build(folder.path)
+
+
+@contextmanager
+def recorded(folder: StudyFolder, write_records: Callable[[], object]) -> Iterator[None]:
+    """The files are up to date at the end, however it comes; so is the page, where running trials were let finish."""
+    try:
+        yield
+    except Interrupted as error:
+        if error.finished:
+            write_records()
+            build(folder.path)
+        raise
+    finally:
+        write_records()
 
 
 def confirm(
@@ -222,9 +237,21 @@ def search(
             slots=config.slots,
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
+            trial_timeout=config.trial_seconds,
+            on_interrupt=lambda: display.say(last_words(study)),
         )
     if why := stopped(config, study):
         display.say(why)
+
+
+def last_words(study: optuna.Study) -> str:
+    """After the first Ctrl-C: what is waited for, and for how long at most if trials take as long as they did."""
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    longest = max((trial.user_attrs.get("seconds", 0.0) for trial in complete), default=0.0)
+    wait = f" (about {duration(longest)} at most)" if longest else ""
+    trials = f"{running} running trial" + ("s" if running != 1 else "")
+    return f"no further trial starts; finishing {trials}{wait}; once more stops at once"
 
 
 def earlier_points(config: StudyConfig, display: Display) -> Sequence[EarlierPoint]:
