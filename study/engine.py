@@ -31,6 +31,7 @@ os.environ.update(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study's storage is the record; no CSV, JSON, TensorBoard
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it swallows Ctrl-C and waits up to 15 s for running trials
         "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # nothing is ever restored from Tune's own state
+        "TUNE_STATE_REFRESH_PERIOD": "3600",  # it asks the head for its resources, and waits where that is lost
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     }
 )

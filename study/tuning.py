@@ -27,7 +27,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from study.lifeline import Lifeline
+from study.lifeline import Lifeline, RayLost
 from study.losses import Loss, loss_of
 from study.scratch import scratch_folder
 from study.signals import Interrupted, handled_by
@@ -35,6 +35,8 @@ from study.signals import Interrupted, handled_by
 Report = Callable[[Mapping[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Any, Report], None]
 
+_ABANDONED: list[BaseException] = []
+"""Keep Tune's objects of a run whose Ray is lost: as they go, they would wait for it, until Ray ends the process."""
 _REPORT = "report"  # what a trial reports travels under this key, apart from what Tune adds
 
 
@@ -106,8 +108,9 @@ def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scr
     )
     try:
         tuner.fit()
-    except _StopNow:
-        pass
+    except _StopNow as stop:
+        if isinstance(bridge.error, RayLost):
+            _ABANDONED.append(stop)
     finally:
         del tuner
         gc.collect()  # Tune frees the resources of a run that was cut short when its objects go
