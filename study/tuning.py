@@ -279,6 +279,9 @@ class _Scheduler(FIFOScheduler):
         """A stopped trial waits in its report, leaves its function from there, and its process takes the next one."""
         return self.STOP if self.bridge.on_report(trial.trial_id, result) else self.CONTINUE
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its scheduler, too; what it holds is of this process
+
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self.bridge.losses.setdefault(trial.trial_id, loss_of(Path(trial.error_file).read_text()))
 

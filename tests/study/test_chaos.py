@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +118,7 @@ def test_driver_killed_at_twenty_random_moments_loses_nothing(
         in_flight += sum(state == "RUNNING" for state, *_ in after.values())
         lost += sum(after[number] != trial for number, trial in before.items() if trial[0] in ("COMPLETE", "FAIL"))
     final = start(command)
-    out, err = final.communicate(timeout=900)
+    _out, err = final.communicate(timeout=900)
     assert final.returncode == 0, err
     trials = recorded(folder)
     states = [state for state, *_ in trials.values()]
@@ -156,7 +159,7 @@ def test_ten_killed_workers_cost_no_point(options: list[str], finished: Path, tm
         if running and any(state == "RUNNING" for state, *_ in recorded(folder).values()):
             os.kill(moments.choice(running), signal.SIGKILL)
             killed += 1
-    out, err = process.communicate(timeout=1200)
+    _out, err = process.communicate(timeout=1200)
     assert process.returncode == 0, err
     trials = recorded(folder)
     lost = [attrs["error"] for state, _params, _values, attrs in trials.values() if state == "FAIL"]
@@ -173,25 +176,26 @@ def test_ten_killed_workers_cost_no_point(options: list[str], finished: Path, tm
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 60 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def small_disk() -> Iterator[Path]:
+    """A file system of 60 MB; its path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", name]
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", name], check=True)
 
 
-def fill(disk: Path, leave: int) -> Path:
-    """Take all of a disk's space but so many bytes; the file that holds it."""
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Take all of a disk's space but so many bytes, while others may write to it; the file that holds it."""
     ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        file.write(b"\0" * max(0, free - leave))
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave) > 0:
+            file.write(b"\0" * min(free, 2**20))
     return ballast
 
 
@@ -210,7 +214,7 @@ def test_disk_that_fills_up_during_the_trials(options: list[str], finished: Path
     process = start(command)
     folder = small_disk / "s"
     wait_until(lambda: sum(state == "COMPLETE" for state, *_ in recorded(folder).values()) >= 2, seconds=200)
-    ballast = fill(small_disk, leave=0)
+    ballast = fill(small_disk)
     sentence = refusal(process)
     assert "finished trials are kept" in sentence
     ballast.unlink()
@@ -226,14 +230,16 @@ def test_disk_that_fills_up_during_the_trials(options: list[str], finished: Path
     assert sum(state == "COMPLETE" for state, *_ in after.values()) == 8
 
 
-def test_disk_that_is_full_when_the_victim_is_kept(options: list[str], small_disk: Path, tmp_path: Path) -> None:
-    cache = small_disk / "cache"
-    command = [*options, "--trials", "2", "--output", str(tmp_path), "--name", "s", "--cache", str(cache)]
-    cache.mkdir()
+def test_disk_that_is_full_when_the_victim_is_kept(
+    options: list[str], finished: Path, cache: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    own = small_disk / "cache"
+    shutil.copytree(cache / "images", own / "images")
+    command = [*options, "--trials", "2", "--output", str(tmp_path), "--name", "s", "--cache", str(own)]
     ballast = fill(small_disk, leave=40_000)
     sentence = refusal(start(command))
     assert "cannot write the model file" in sentence
-    assert not list(cache.rglob("*.partial"))
+    assert not list(own.rglob("*.partial"))
     ballast.unlink()
     again = start(command)
     _out, err = again.communicate(timeout=300)
@@ -241,7 +247,7 @@ def test_disk_that_is_full_when_the_victim_is_kept(options: list[str], small_dis
 
 
 def test_disk_that_is_full_when_the_report_is_written(options: list[str], finished: Path, small_disk: Path) -> None:
-    subprocess.run(["cp", "-r", str(finished), str(small_disk / "s")], check=True)
+    shutil.copytree(finished, small_disk / "s")
     (small_disk / "s" / "report.html").unlink()
     command = [*options, "--trials", "6", "--output", str(small_disk), "--name", "s"]
     before = recorded(small_disk / "s")
@@ -258,16 +264,29 @@ def test_disk_that_is_full_when_the_report_is_written(options: list[str], finish
     assert (small_disk / "s" / "report.html").stat().st_size > 1_000_000
 
 
-def test_full_temporary_folder(options: list[str], finished: Path, small_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_full_temporary_folder(options: list[str], finished: Path, small_disk: Path, tmp_path: Path, when: str) -> None:
     """Ray and Tune keep their own files there."""
-    command = [*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]
-    with pytest.MonkeyPatch.context():
-        ballast = fill(small_disk, leave=0)
-        refusal(start(command, TMPDIR=str(small_disk)))
-        ballast.unlink()
-        process = start(command, TMPDIR=str(small_disk))
-        _out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    command = [*options, "--trials", "40", "--output", str(tmp_path), "--name", "s"]
+    ballast = fill(small_disk, leave=20_000) if when == "before" else small_disk / "ballast"
+    process = start(command, TMPDIR=str(small_disk))
+    if when == "during":
+        wait_until(lambda: sum(state == "COMPLETE" for state, *_ in recorded(tmp_path / "s").values()) >= 2, 200)
+        fill(small_disk)
+    _out, err = process.communicate(timeout=400)
+    print(f"\n{process.returncode} {err}")
+    if process.returncode:  # Ray may do without what it cannot write
+        assert process.returncode == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1, err
+    before = recorded(tmp_path / "s")
+    assert not [state for state, *_ in before.values() if state == "RUNNING"]
+    ballast.unlink(missing_ok=True)
+    again = start(command, TMPDIR=str(small_disk))
+    _out, err = again.communicate(timeout=400)
+    assert again.returncode == 0, err
+    after = recorded(tmp_path / "s")
+    assert sum(state == "COMPLETE" for state, *_ in after.values()) == 40
 
 
 def test_processes_and_folders_of_a_killed_driver_go(options: list[str], finished: Path, tmp_path: Path) -> None:

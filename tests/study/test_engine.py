@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,11 @@ def test_second_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_start
 def test_first_interrupt_starts_nothing_and_lets_running_trials_finish(ray_started: None, tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
-    study, said = open_toy(tmp_path), []
+    study, said, lock = open_toy(tmp_path), [], threading.Lock()
+
+    def say() -> None:
+        with lock:  # as a display has, and no pickle
+            said.append(states(study))
 
     def interrupt(event: TrialEvent) -> None:
         if event.kind == "started" and event.number == 1:
@@ -162,7 +167,7 @@ def test_first_interrupt_starts_nothing_and_lets_running_trials_finish(ray_start
             searcher_of(study, wanted=9, on_event=interrupt),
             payload=meeting,
             slots=SLOTS,
-            on_interrupt=lambda: said.append(states(study)),
+            on_interrupt=say,
         )
     assert (caught.value.exit_code, caught.value.finished) == (129, True)
     assert said == [{"RUNNING": 2}]
