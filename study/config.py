@@ -105,6 +105,9 @@ class StudyConfig:
     counts as one of --trials, and controls run to their end."""
     time_budget: str | None = None
     """Start no further trial after this long, such as 90s, 30m or 8h; running ones finish and count."""
+    trial_timeout: str | None = None
+    """End a trial that runs for longer than this, such as 20m: its process is killed, and its setting is asked again
+    once. Default: no limit."""
     until_converged: bool = False
     """Stop before --trials when the front has stopped growing: when, of at least 30 complete trials, the last half
     added less than 1% to its hypervolume. The same command then starts no more trials."""
@@ -195,6 +198,7 @@ class StudyConfig:
                 f" {self.trials} ends it by then; give a higher limit, such as --trials 200"
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
+        self.trial_seconds  # noqa: B018 - likewise
 
     def _require_cluster(self) -> None:
         """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""
@@ -303,7 +307,12 @@ class StudyConfig:
     @property
     def budget_seconds(self) -> float | None:
         """The time budget in seconds; None for no limit."""
-        return None if self.time_budget is None else duration(self.time_budget)
+        return None if self.time_budget is None else duration(self.time_budget, "--time-budget")
+
+    @property
+    def trial_seconds(self) -> float | None:
+        """The longest that a trial may run, in seconds; None for no limit."""
+        return None if self.trial_timeout is None else duration(self.trial_timeout, "--trial-timeout")
 
     @property
     def wait_seconds(self) -> float:
@@ -327,7 +336,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def duration(text: str, option: str = "--time-budget") -> float:
+def duration(text: str, option: str) -> float:
     """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.  option: where it was given, for errors.
 
     Raises: ConfigError for anything else, and for zero.

@@ -14,7 +14,6 @@ import importlib
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ os.environ.update(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study's storage is the record; no CSV, JSON, TensorBoard
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it swallows Ctrl-C and waits up to 15 s for running trials
         "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # nothing is ever restored from Tune's own state
+        "TUNE_STATE_REFRESH_PERIOD": "3600",  # it asks the head for its resources, and waits where that is lost
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     }
 )
@@ -42,6 +42,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
 from study.address import Cluster
+from study.lifeline import PERIOD, Lifeline
+from study.losses import lost_process
+from study.scratch import scratch_folder
+from study.signals import deaf_to_hangups
 
 TaskFunction = Callable[[Any, Any], Any]
 
@@ -64,28 +68,28 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         yield
         return
     base = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="nad-", dir=base if len(base) <= _LONGEST_TMP else "/tmp")  # noqa: S108 - private
-    try:
-        with _ray_environment(
+    with (
+        scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder,  # noqa: S108 - private
+        _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
             RAY_AUTH_MODE="token",
             RAY_AUTH_TOKEN=os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
             RAY_USAGE_STATS_ENABLED="0",
             http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
-        ):
+        ),
+    ):
+        with deaf_to_hangups():
             ray.init(
                 address="local",  # never what a stale address file names
                 num_cpus=cpus,
                 include_dashboard=False,
                 configure_logging=False,
                 log_to_driver=False,
-                _temp_dir=os.path.join(folder, "r"),  # Ray opens its folder to all; the one around it stays private
+                _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays private
             )
-            if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
-                raise NadError("Ray would listen on the network; this version of it is not the one that was tested")
-            yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
+            raise NadError("Ray would listen on the network; this version of it is not the one that was tested")
+        yield
 
 
 @contextmanager
@@ -212,12 +216,15 @@ def run_tasks(
     indices = {task.remote(argument, shared): index for index, argument in enumerate(arguments)}
     results: list[Any] = [None] * len(arguments)
     pending = list(indices)
+    lifeline = Lifeline()
     try:
         while pending:
-            (done,), pending = ray.wait(pending)
-            results[indices[done]] = fetch(done)
-            if on_done is not None:
-                on_done(indices[done], results[indices[done]])
+            ended, pending = ray.wait(pending, timeout=PERIOD)
+            lifeline.check()
+            for done in ended:
+                results[indices[done]] = fetch(done)
+                if on_done is not None:
+                    on_done(indices[done], results[indices[done]])
     except BaseException:
         for left in pending:
             ray.cancel(left, force=True)
@@ -232,7 +239,4 @@ def fetch(reference: ray.ObjectRef[Any]) -> Any:
     except RayTaskError as error:
         raise error.cause from error  # the cause has the type and the text, the wrapper the remote traceback
     except RayError as error:
-        raise NadError(
-            f"a worker process was lost ({type(error).__name__}), most often for want of memory; "
-            "lower --workers and run the same command again"
-        ) from error
+        raise NadError(f"a worker process was lost: {lost_process(str(error))}; run the same command again") from error

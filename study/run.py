@@ -8,8 +8,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 import tyro
 from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,6 +32,7 @@ from nad.seeds import generator
 from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
+from reports.wording import duration
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
 from study.cluster import on_cluster
@@ -55,21 +57,22 @@ from study.preparation import (
 from study.progress import Display, TrialBoard
 from study.pruning import pruner
 from study.search import OptunaSearcher, TrialEvent, enqueue
+from study.signals import Interrupted, handled_by, stop_at_once
 from study.storage_url import masked_arguments
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     display = Display(Console())
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
-        report = run(
-            config, command=shlex.join(["python", "-m", "study.run", *masked_arguments(given)]), display=display
-        )
+        command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
+        with handled_by(stop_at_once):
+            report = run(config, command=command, display=display)
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted: finished trials are kept; the same command goes on from here", file=sys.stderr)
-        return 130
+        return error.exit_code if isinstance(error, Interrupted) else 130
     display.say(f"report: {report}")
     return 0
 
@@ -147,11 +150,8 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = make_workload(config, scenario, victim, scenario.validation, origin)
                 wanted = [(workload.draw, fraction) for fraction in config.fractions]
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
-            try:
-                with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, earlier, display, files)
-            finally:
-                files.write()
+            with recorded(folder, files), clock.stage("trials"):
+                search(config, study, workload, victim.scores.acc, earlier, display, files)
             with clock.stage("baselines"):
                 baselines.search(config, study, workload, display, files.refresh)
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
@@ -160,6 +160,20 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 again = Confirmation(config, study, scenario, victim, origin, images, cache, display, files.refresh)
                 confirm(again, folder, clock, files)
         return build(folder.path)
+
+
+@contextmanager
+def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
+    """The files are up to date at the end, however it comes; so is the page, where running trials were let finish."""
+    try:
+        yield
+    except Interrupted as error:
+        if error.finished:
+            files.write()
+            build(folder.path)
+        raise
+    finally:
+        files.write()
 
 
 def confirm(again: Confirmation, folder: StudyFolder, clock: Clock, files: StudyFiles) -> None:
@@ -225,9 +239,21 @@ def search(
             slots=config.slots,
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
+            trial_timeout=config.trial_seconds,
+            on_interrupt=lambda: display.say(last_words(study)),
         )
     if why := stopped(config, study):
         display.say(why)
+
+
+def last_words(study: optuna.Study) -> str:
+    """After the first Ctrl-C: what is waited for, and for how long at most if trials take as long as they did."""
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    longest = max((trial.user_attrs.get("seconds", 0.0) for trial in complete), default=0.0)
+    wait = f" (about {duration(longest)} at most)" if longest else ""
+    trials = f"{running} running trial" + ("s" if running != 1 else "")
+    return f"no further trial starts; finishing {trials}{wait}; once more stops at once"
 
 
 def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:

@@ -30,6 +30,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nad.errors import NadError
+from study.losses import Loss
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
@@ -50,12 +51,13 @@ Pruner = Callable[[Shown, Sequence[Shown]], str]
 """(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
 
 STOPPED = "the study was stopped while this trial ran"
-MAX_RETRIES = 2  # of one point whose trials end without their own doing
+MAX_RESTARTS = 10  # of one point in whose trial the study's process ends: it may be the trial's doing
 LAST_CHOICE = {"pruned": 1.0}
 """The constraint of a pruned trial: further out than any score can be, for scores are fractions.
 
 Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
 """
+_COUNTS = ("retry", "restart")
 _ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point was enqueued with
 _MAX_TEXT = 8000  # characters of a traceback: its end says what happened
 
@@ -72,14 +74,16 @@ def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Ma
     for trial in study.get_trials(deepcopy=False):
         if _key([_fixed_params(trial), trial.system_attrs.get(_ASKED_WITH)]) == wanted:
             return
-    _enqueue(study, params, user_attrs, retry=0)
+    _enqueue(study, params, user_attrs, {})
 
 
-def _enqueue(study: optuna.study.Study, params: Mapping[str, Any], attrs: Mapping[str, Any], retry: int) -> None:
+def _enqueue(
+    study: optuna.study.Study, params: Mapping[str, Any], attrs: Mapping[str, Any], asked: Mapping[str, int]
+) -> None:
     study.add_trial(
         optuna.trial.create_trial(
             state=TrialState.WAITING,
-            user_attrs={**attrs, "retry": retry} if retry else dict(attrs),
+            user_attrs={**attrs, **asked},
             system_attrs={"fixed_params": dict(params), _ASKED_WITH: dict(attrs)},
         )
     )
@@ -102,7 +106,7 @@ def repair(study: optuna.study.Study) -> int:
     left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in left:
         _give_up(study, trial, {"error": STOPPED})
-        _ask_again(study, trial)
+        _ask_again(study, trial, "restart", MAX_RESTARTS)
     return len(left)
 
 
@@ -112,11 +116,13 @@ def _give_up(study: optuna.study.Study, trial: FrozenTrial, attrs: Mapping[str, 
     study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _ask_again(study: optuna.study.Study, trial: FrozenTrial) -> None:
-    retry = trial.user_attrs.get("retry", 0) + 1
-    if retry <= MAX_RETRIES:
+def _ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry", "restart"], most: int) -> None:
+    """Ask its point again unless that was done so often for this reason; the trial's attributes count both reasons."""
+    asked: dict[str, int] = {name: trial.user_attrs[name] for name in _COUNTS if name in trial.user_attrs}
+    asked[why] = asked.get(why, 0) + 1
+    if asked[why] <= most:
         params = {**_fixed_params(trial), **trial.params}
-        _enqueue(study, params, trial.system_attrs.get(_ASKED_WITH, {}), retry)
+        _enqueue(study, params, trial.system_attrs.get(_ASKED_WITH, {}), asked)
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
@@ -281,20 +287,21 @@ class OptunaSearcher:
         trial = shown.pop(running.trial.number)
         return self._pruner(trial, [shown[number] for number in sorted(shown)])
 
-    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: str = "") -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, loss: Loss | None = None
+    ) -> None:
         """Record how a trial ended.
 
         result: its last report, if it was not passed to `on_trial_result`.
-        error: why the engine lost it, such as a killed process: a sentence, and lines of detail.  The point of a trial
-            that was lost without a last report of its own is asked again, at most twice.
+        loss: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
+            report of its own is asked again, as often as the loss allows.
         """
         running = self._running.pop(trial_id)
         last = running.last or (dict(result) if result and _is_last(result) else {})
-        loss, _, details = error.partition("\n")
-        state, reason = verdict(last, self._metrics, loss)
+        state, reason = verdict(last, self._metrics, loss.reason if loss else "")
         attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
-        if not last and details:
-            attrs["traceback"] = details
+        if not last and loss and loss.details:
+            attrs["traceback"] = loss.details
         if reason:
             attrs["error"] = reason
         for name, value in {**attrs, "curve": running.curve}.items():
@@ -302,7 +309,7 @@ class OptunaSearcher:
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
         else:
-            self._record_loss(running, state, reason, lost=bool(loss) and not last)
+            self._record_loss(running, state, reason, retries=loss.retries if loss and not last else 0)
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
@@ -314,7 +321,7 @@ class OptunaSearcher:
         self._failures = 0
         self._tell_of("complete", running, scores)
 
-    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, lost: bool) -> None:
+    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
         if state is TrialState.PRUNED:
             for name, value in LAST_CHOICE.items():
                 running.trial.set_constraint(name, value)
@@ -327,8 +334,7 @@ class OptunaSearcher:
             return
         self._failures += 1
         self._last_error = f"trial {frozen.number}: {reason.splitlines()[0]}"
-        if lost:
-            _ask_again(self._study, frozen)
+        _ask_again(self._study, frozen, "retry", retries)
         self._tell_of("failed", running, error=reason)
 
     def _tell_of(

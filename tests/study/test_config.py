@@ -11,13 +11,13 @@ from study.config import StudyConfig, cores, duration
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28800), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800)]
 )
 def test_durations_are_read(text, seconds):
-    assert duration(text) == seconds
+    assert duration(text, "--time-budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["30", "m", "-5m", "5 m", "1w", "", "0s", "nans"])
 def test_what_is_no_duration_is_refused_by_its_text(text):
     with pytest.raises(ConfigError, match="--time-budget"):
-        duration(text)
+        duration(text, "--time-budget")
 
 
 @pytest.mark.parametrize(

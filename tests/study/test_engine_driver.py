@@ -101,16 +101,58 @@ def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_pa
     wait_until(lambda: not alive(family))
 
 
-def test_interrupted_driver_cleans_up_after_itself(tmp_path: Path, short_tmp: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_terminal_s_signals_let_the_running_trials_finish(
+    tmp_path: Path, short_tmp: Path, number: signal.Signals
+) -> None:
+    """They go to the whole process group: to Ray's processes, too."""
+    study = open_toy(tmp_path)
+    process = start_driver(tmp_path, short_tmp)
+    wait_until_two_run(study, process)
+    os.killpg(process.pid, number)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "finishing\n"
+    (tmp_path / "go").touch()
+    _, err = process.communicate(timeout=60)
+    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
+    assert states(study) == {"COMPLETE": 5}
+
+
+def test_driver_interrupted_twice_cleans_up_after_itself(tmp_path: Path, short_tmp: Path) -> None:
     study = open_toy(tmp_path)
     process = start_driver(tmp_path, short_tmp)
     wait_until_two_run(study, process)
     family = processes_below(process.pid)
     assert {entry.stat().st_mode & 0o777 for entry in short_tmp.iterdir()} == {0o700}
     os.killpg(process.pid, signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "finishing\n"
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out == ""
-    assert err.strip().endswith("KeyboardInterrupt")
+    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
     assert not alive(family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("process_name", "lost"), [("gcs_server", "Ray's head node"), ("raylet", "Ray on this machine")]
+)
+def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
+    tmp_path: Path, short_tmp: Path, process_name: str, lost: str
+) -> None:
+    study = open_toy(tmp_path)
+    process = start_driver(tmp_path, short_tmp)
+    wait_until_two_run(study, process)
+    family = processes_below(process.pid)
+    (needed,) = (pid for pid in family if f"/{process_name}\0" in command_of(pid))
+    os.kill(needed, signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"study.lifeline.RayLost: {lost} no longer answers")
+    assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
+    assert not list(short_tmp.iterdir())
+    wait_until(lambda: not alive(family))

@@ -23,6 +23,7 @@ from toys import (
 
 from nad.errors import ConfigError, NadError
 from study import search
+from study.losses import Loss
 from study.search import enqueue, repair, verdict
 from study.storage import open_study
 
@@ -43,7 +44,7 @@ def test_no_more_trials_run_than_are_still_wanted(study: optuna.study.Study) -> 
     assert searcher.suggest("b")
     assert searcher.suggest("c") is None
     assert not searcher.finished, "a running trial may still fail"
-    searcher.on_trial_complete("a", error="lost")
+    searcher.on_trial_complete("a", loss=Loss("lost"))
     assert searcher.suggest("c")
 
 
@@ -143,7 +144,7 @@ def test_record_holds_what_the_trial_reported(study: optuna.study.Study) -> None
     searcher.on_trial_result("t", {"epoch": 2, "asr": 0.25, "acc": math.nan})
     searcher.on_trial_result("t", {**FINAL, "seconds": 1.5, "loss": np.float64(0.25), "host": "h"})
     searcher.on_trial_result("t", {"error": "raised after its final report"})
-    searcher.on_trial_complete("t", error="raised after its final report")
+    searcher.on_trial_complete("t", loss=Loss("raised after its final report"))
     trial = study.trials[0]
     attrs = trial.user_attrs
     assert trial.values == [0.1, 0.9]
@@ -228,16 +229,36 @@ def test_after_a_crash_no_trial_is_running_and_the_point_is_asked_again(url: str
     left, again = resumed.trials
     assert (left.state.name, left.user_attrs["error"]) == ("FAIL", search.STOPPED)
     assert again.params == left.params == {"x": 0.5}
-    assert (again.user_attrs["control"], again.user_attrs["retry"]) == ("fine-tuning", 1)
+    assert (again.user_attrs["control"], again.user_attrs["restart"]) == ("fine-tuning", 1)
     assert again.user_attrs["seed"] == left.user_attrs["seed"] == config["seed"]
 
 
-def test_point_is_asked_again_at_most_twice(study: optuna.study.Study) -> None:
+def test_point_that_loses_its_process_is_asked_again_at_most_twice(study: optuna.study.Study) -> None:
+    searcher = searcher_of(study, wanted=9)
+    configs = [play(searcher, {}, "the worker was killed") for _ in range(4)]
+    assert configs[0]["params"] == configs[1]["params"] == configs[2]["params"] != configs[3]["params"]
+    assert [trial.user_attrs.get("retry", 0) for trial in study.trials[:4]] == [0, 1, 2, 0]
+
+
+def test_point_that_hangs_is_asked_again_once(study: optuna.study.Study) -> None:
+    searcher = searcher_of(study, wanted=9)
+    points = []
     for _ in range(3):
+        points.append(searcher.suggest("t")["params"])
+        searcher.on_trial_complete("t", loss=Loss.by_timeout(1200))
+    assert points[0] == points[1] != points[2]
+    assert study.trials[0].user_attrs["error"] == "it ran longer than --trial-timeout allows (1200 s), and was ended"
+
+
+def test_killed_driver_costs_a_point_none_of_its_retries(study: optuna.study.Study) -> None:
+    for _ in range(search.MAX_RESTARTS):
         crash(study)
+    searcher = searcher_of(study, wanted=9)
+    play(searcher, {}, "the worker was killed")
+    assert study.trials[-1].user_attrs == {"restart": search.MAX_RESTARTS, "retry": 1}
+    crash(study)
     assert repair(study) == 1
-    retries = [(trial.state.name, trial.user_attrs.get("retry", 0)) for trial in study.trials]
-    assert retries == [("FAIL", 0), ("FAIL", 1), ("FAIL", 2)]
+    assert "WAITING" not in states(study), "a trial that takes the driver with it does not keep a study for ever"
 
 
 def test_lost_trial_is_asked_again_but_a_failed_one_is_not(study: optuna.study.Study) -> None:

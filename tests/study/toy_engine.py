@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import weakref
@@ -68,9 +69,23 @@ def above_half(trial: Shown, others: Sequence[Shown]) -> str:
     return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
 
 
-def slow(config: Mapping[str, Any], payload: Any, report: tuning.Report) -> None:
-    """The first ones score, the others take for ever."""
-    toy(config, {"plan": {}}, report) if config["number"] < payload else time.sleep(600)
+def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tuning.Report) -> None:
+    """The first ones score, the others wait for a file."""
+    first, go = payload
+    while config["number"] >= first and not go.exists():
+        time.sleep(0.1)
+    toy(config, {"plan": {}}, report)
+
+
+def hang(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
+    """The first point never comes back, nor does it let another thread of its process run."""
+    first = payload / "first"
+    if not first.exists():
+        first.write_text(str(config["params"]["x"]))
+    if first.read_text() == str(config["params"]["x"]):
+        (payload / str(os.getpid())).touch()
+        re.match(r"(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock for longer than anybody waits
+    toy(config, {"plan": {}}, report)
 
 
 def meet(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
@@ -111,11 +126,17 @@ def searcher_of(study: optuna.study.Study, wanted: int, **settings: Any) -> Optu
 
 
 def drive(folder: Path) -> None:
-    """A whole driver process: three trials score, the next two run until somebody ends this."""
+    """A whole driver process: three trials score, the next two run until there is a file `go`, or this is ended."""
     study = open_toy(folder)
     enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
     with engine.ray_session(cpus=SLOTS):
-        tuning.run_trials(slow, searcher_of(study, wanted=8), payload=3, slots=SLOTS)
+        tuning.run_trials(
+            slow,
+            searcher_of(study, wanted=8),
+            payload=(3, folder / "go"),
+            slots=SLOTS,
+            on_interrupt=lambda: print("finishing", flush=True),
+        )
 
 
 def states(study: optuna.study.Study) -> dict[str, int]:

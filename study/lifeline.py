@@ -1,0 +1,70 @@
+"""Whether the Ray that this process runs on is still there.
+
+Ray itself ends the process of a driver that has lost its head node, after a minute, without a word and with the record
+as it was: whoever waits for Ray asks here first, and has time to put things in order.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+
+import ray
+
+from nad.errors import NadError
+
+PERIOD = 1.0
+"""Seconds between two looks."""
+_PATIENCE = 5.0  # seconds for a connection, and thrice in a row: a busy machine is not a lost one
+_ATTEMPTS = 3
+
+Address = tuple[str, int]
+
+
+class RayLost(NadError):
+    """Ray's head, or its process on this machine, is gone; what ran there is lost."""
+
+
+class Lifeline:
+    """The two processes that a driver cannot do without: Ray's head and the raylet of its own node."""
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+        self._needed = _needed()
+
+    def check(self) -> None:
+        """To be called often: looks once in a period.  Raises: RayLost."""
+        now = time.monotonic()
+        if now - self._looked < PERIOD:
+            return
+        lost = [name for name, address in self._needed if not _answers(address)]
+        self._looked = time.monotonic()
+        if lost:
+            raise RayLost(
+                f"{' and '.join(lost)} no longer answers: it was killed, or ran out of memory; what had finished is"
+                " kept, and the same command goes on"
+            )
+
+
+def _needed() -> Sequence[tuple[str, Address]]:
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    own = context.get_node_id()
+    nodes = [node for node in ray.nodes() if node["NodeID"] == own]  # type: ignore[no-untyped-call]
+    raylets = [("Ray on this machine", (node["NodeManagerAddress"], node["NodeManagerPort"])) for node in nodes]
+    return [("Ray's head node", (host.strip("[]"), int(port))), *raylets]
+
+
+def _answers(address: Address) -> bool:
+    for attempt in range(_ATTEMPTS):
+        try:
+            socket.create_connection(address, timeout=_PATIENCE).close()
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            if attempt < _ATTEMPTS - 1:
+                time.sleep(PERIOD)
+            continue
+        return True
+    return False

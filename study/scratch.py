@@ -1,0 +1,54 @@
+"""Private folders for what need not outlive a process; those of killed processes go when the next one starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nad.errors import NadError
+
+_PREFIX = "nad-"
+_LOCK = "in-use.lock"
+_YOUNG = 60.0  # seconds: a folder may be so young that its process has not locked it yet
+
+
+@contextmanager
+def scratch_folder(base: Path) -> Iterator[Path]:
+    """A new folder in `base` that only this user can enter, removed at the end.
+
+    The kernel frees its lock when its process ends, however that comes: this is how the next one knows.
+    Raises: NadError where there is no space for it.
+    """
+    _sweep(base)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        lock = FileLock(folder / _LOCK)
+        lock.acquire()
+    except OSError as error:
+        raise NadError(f"cannot make a temporary folder in {base}: {error.strerror}; free some space there") from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    for folder in base.glob(f"{_PREFIX}*"):
+        try:
+            found = folder.lstat()
+            own = not folder.is_symlink() and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
+            if not own or abs(time.time() - found.st_mtime) < _YOUNG or not (folder / _LOCK).exists():
+                continue
+            with FileLock(folder / _LOCK, timeout=0):
+                pass
+        except (OSError, Timeout):  # gone in between, or in use
+            continue
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""Ctrl-C, SIGTERM and a closed terminal: once to finish what runs, twice to stop at once.
+
+Where nothing is worth finishing, the first one stops at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody ended this process from outside.
+
+    signal: by which signal.  finished: whether what was running when it came was left to finish.
+    """
+
+    def __init__(self, number: int, *, finished: bool = False) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+        self.finished = finished
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell reports a process that a signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signal
+
+
+@contextmanager
+def handled_by(handler: Callable[[int], None]) -> Iterator[None]:
+    """Call handler(signal's number), in the main thread between two instructions, for each that comes in this block.
+
+    A signal that this process was started to ignore, such as SIGHUP under nohup, stays ignored. Outside the main thread
+    nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        handler(number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    heard = [number for number, action in before.items() if action not in (signal.SIG_IGN, None)]
+    for number in heard:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def stop_at_once(number: int) -> None:
+    """For `handled_by`.  Raises: Interrupted."""
+    raise Interrupted(number)
+
+
+@contextmanager
+def deaf_to_hangups() -> Iterator[None]:
+    """Processes that are started in this block outlive a closed terminal: what started them ends them in good order.
+
+    Ray does the same for Ctrl-C, which a terminal sends to all of them, too.
+    """
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,301 @@
+"""Studies whose processes are killed, or that have no space left: minutes each, so all of them are slow tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from processes import alive, command_of, processes_below, wait_until
+from studies import summary
+from toy_engine import IMPORTABLE
+
+from nad.evaluation import Scores
+from study.run import main
+from study.search import enqueue
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+TRIALS = 20
+Recorded = dict[int, tuple[str, dict[str, Any], tuple[float, ...] | None, dict[str, Any]]]
+
+
+def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+    """A study's own process, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "study.run", *arguments],
+        env={**os.environ, "PYTHONPATH": IMPORTABLE, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def recorded(folder: Path) -> Recorded:
+    """Every trial of a study by number, running or not; nothing while there is no record."""
+    if not (folder / "study.db").exists():
+        return {}
+    try:
+        study = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder}/study.db")
+        trials = study.get_trials()
+    except (KeyError, optuna.exceptions.StorageInternalError):  # killed while the tables were made
+        return {}
+    return {
+        trial.number: (trial.state.name, trial.params, trial.values and tuple(trial.values), trial.user_attrs)
+        for trial in trials
+    }
+
+
+def scored(trials: Recorded) -> dict[str, tuple[float, ...]]:
+    """What each point and seed came to, every measured score of it; a point that ran twice is an error."""
+    found: dict[str, tuple[float, ...]] = {}
+    for state, params, _values, attrs in trials.values():
+        if state == "COMPLETE":
+            key = json.dumps([params, attrs["seed"]], sort_keys=True)
+            assert key not in found, "a point that had finished ran again under the same seed"
+            found[key] = tuple(attrs.get(name, 0.0) for name in Scores._fields)
+    return found
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes in which trials run."""
+    found = []
+    for pid in sorted(processes_below(process.pid)):
+        try:
+            if command_of(pid).startswith("ray::ImplicitFunc"):
+                found.append(pid)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_driver_killed_at_twenty_random_moments_loses_nothing(
+    options: list[str], finished: Path, tmp_path: Path
+) -> None:
+    """The study before gave the cache its victim, so that the kills fall on the study; some fall on its start."""
+    folder, moments = tmp_path / "s", random.Random(4)
+    command = [*options, "--trials", str(TRIALS), "--output", str(tmp_path), "--name", "s"]
+    killed = ended = lost = reruns = in_flight = 0
+    began = time.monotonic()
+    while killed < 20:
+        before = recorded(folder)
+        process = start(command)
+        wait_for_more = moments.random() < 0.75
+        if wait_for_more:  # else this start is killed before it has got anywhere
+            known = sum(state == "COMPLETE" for state, *_ in before.values())
+            wait_until(
+                lambda known=known, process=process: (
+                    process.poll() is not None
+                    or sum(state == "COMPLETE" for state, *_ in recorded(folder).values()) > known
+                ),
+                seconds=200,
+            )
+            time.sleep(moments.uniform(0, 1.5))
+        else:
+            time.sleep(moments.uniform(0.5, 20))
+        done = process.poll() is not None
+        process.kill()
+        output = process.communicate()
+        if done:
+            assert process.returncode == 0, output
+            ended += 1
+            break
+        killed += 1
+        after = recorded(folder)
+        in_flight += sum(state == "RUNNING" for state, *_ in after.values())
+        lost += sum(after[number] != trial for number, trial in before.items() if trial[0] in ("COMPLETE", "FAIL"))
+    final = start(command)
+    _out, err = final.communicate(timeout=900)
+    assert final.returncode == 0, err
+    trials = recorded(folder)
+    states = [state for state, *_ in trials.values()]
+    reruns = sum(attrs.get("restart", 0) > 0 for _state, _params, _values, attrs in trials.values())
+    print(
+        f"\n{killed} kills in {time.monotonic() - began:.0f} s, {lost} finished trials lost, {in_flight} in flight,"
+        f" {reruns} run again, states { ({name: states.count(name) for name in set(states)}) }"
+    )
+    assert lost == 0
+    assert states.count("COMPLETE") == TRIALS
+    assert set(states) <= {"COMPLETE", "FAIL"}
+    assert reruns <= in_flight
+    assert summary(folder)["trials"]["running"] == 0
+    assert scored(trials).items() == evaluated_again(options, tmp_path, trials).items()
+
+
+def evaluated_again(options: list[str], tmp_path: Path, trials: Recorded) -> dict[str, tuple[float, ...]]:
+    """The same points in a study that nobody disturbs."""
+    command = [*options, "--output", str(tmp_path), "--name", "again"]
+    assert main([*command, "--trials", "1"]) == 0
+    study = optuna.load_study(study_name="again", storage=f"sqlite:///{tmp_path}/again/study.db")
+    asked = 0
+    for state, params, _values, attrs in trials.values():
+        if state == "COMPLETE" and "control" not in attrs:
+            enqueue(study, params, {"asked": asked})
+            asked += 1
+    assert main([*command, "--trials", str(TRIALS)]) == 0
+    return scored(recorded(tmp_path / "again"))
+
+
+def test_ten_killed_workers_cost_no_point(options: list[str], finished: Path, tmp_path: Path) -> None:
+    folder, moments = tmp_path / "s", random.Random(5)
+    process = start([*options, "--trials", str(TRIALS), "--output", str(tmp_path), "--name", "s"])
+    killed = 0
+    while killed < 10 and process.poll() is None:
+        time.sleep(moments.uniform(0.5, 3))
+        running = workers_of(process)
+        if running and any(state == "RUNNING" for state, *_ in recorded(folder).values()):
+            os.kill(moments.choice(running), signal.SIGKILL)
+            killed += 1
+    _out, err = process.communicate(timeout=1200)
+    assert process.returncode == 0, err
+    trials = recorded(folder)
+    lost = [attrs["error"] for state, _params, _values, attrs in trials.values() if state == "FAIL"]
+    states = [state for state, *_ in trials.values()]
+    print(f"\n{killed} workers killed, {len(lost)} trials cut short, {states.count('COMPLETE')} complete")
+    assert killed == 10
+    assert states.count("COMPLETE") == TRIALS
+    assert set(states) <= {"COMPLETE", "FAIL"}
+    assert all("most often for want of memory; lower --workers" in reason for reason in lost)
+    complete = {json.dumps(params, sort_keys=True) for state, params, *_ in trials.values() if state == "COMPLETE"}
+    assert all(
+        json.dumps(params, sort_keys=True) in complete for state, params, *_ in trials.values() if state == "FAIL"
+    )
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 60 MB; its path is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", name]
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", name], check=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Take all of a disk's space but so many bytes, while others may write to it; the file that holds it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave) > 0:
+            file.write(b"\0" * min(free, 2**20))
+    return ballast
+
+
+def refusal(process: subprocess.Popen[str]) -> str:
+    """The one sentence with which it ends."""
+    _out, err = process.communicate(timeout=300)
+    assert process.returncode == 2, err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1, err
+    print("\n" + err)
+    return err
+
+
+def test_disk_that_fills_up_during_the_trials(options: list[str], finished: Path, small_disk: Path) -> None:
+    command = [*options, "--trials", "8", "--output", str(small_disk), "--name", "s"]
+    process = start(command)
+    folder = small_disk / "s"
+    wait_until(lambda: sum(state == "COMPLETE" for state, *_ in recorded(folder).values()) >= 2, seconds=200)
+    ballast = fill(small_disk)
+    sentence = refusal(process)
+    assert "finished trials are kept" in sentence
+    ballast.unlink()
+    before = recorded(folder)
+    kept = {number: trial for number, trial in before.items() if trial[0] == "COMPLETE"}
+    assert len(kept) >= 2
+    again = start(command)
+    _out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    after = recorded(folder)
+    assert kept.items() <= after.items()
+    assert sorted({state for state, *_ in after.values()} - {"FAIL"}) == ["COMPLETE"]
+    assert sum(state == "COMPLETE" for state, *_ in after.values()) == 8
+
+
+def test_disk_that_is_full_when_the_victim_is_kept(
+    options: list[str], finished: Path, cache: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    own = small_disk / "cache"
+    shutil.copytree(cache / "images", own / "images")
+    command = [*options, "--trials", "2", "--output", str(tmp_path), "--name", "s", "--cache", str(own)]
+    ballast = fill(small_disk, leave=40_000)
+    sentence = refusal(start(command))
+    assert "cannot write the model file" in sentence
+    assert not list(own.rglob("*.partial"))
+    ballast.unlink()
+    again = start(command)
+    _out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+
+
+def test_disk_that_is_full_when_the_report_is_written(options: list[str], finished: Path, small_disk: Path) -> None:
+    shutil.copytree(finished, small_disk / "s")
+    (small_disk / "s" / "report.html").unlink()
+    command = [*options, "--trials", "6", "--output", str(small_disk), "--name", "s"]
+    before = recorded(small_disk / "s")
+    process = start(command)
+    wait_until(lambda: (small_disk / "s" / "study.lock").exists() and len(processes_below(process.pid)) > 3, 100)
+    ballast = fill(small_disk, leave=1_000_000)
+    assert "report.html" in refusal(process)
+    assert not (small_disk / "s" / "report.html").exists()
+    assert recorded(small_disk / "s") == before
+    ballast.unlink()
+    again = start(command)
+    _out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert (small_disk / "s" / "report.html").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_full_temporary_folder(options: list[str], finished: Path, small_disk: Path, tmp_path: Path, when: str) -> None:
+    """Ray and Tune keep their own files there."""
+    command = [*options, "--trials", "40", "--output", str(tmp_path), "--name", "s"]
+    ballast = fill(small_disk, leave=20_000) if when == "before" else small_disk / "ballast"
+    process = start(command, TMPDIR=str(small_disk))
+    if when == "during":
+        wait_until(lambda: sum(state == "COMPLETE" for state, *_ in recorded(tmp_path / "s").values()) >= 2, 200)
+        fill(small_disk)
+    _out, err = process.communicate(timeout=400)
+    print(f"\n{process.returncode} {err}")
+    if process.returncode:  # Ray may do without what it cannot write
+        assert process.returncode == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1, err
+    before = recorded(tmp_path / "s")
+    assert not [state for state, *_ in before.values() if state == "RUNNING"]
+    ballast.unlink(missing_ok=True)
+    again = start(command, TMPDIR=str(small_disk))
+    _out, err = again.communicate(timeout=400)
+    assert again.returncode == 0, err
+    after = recorded(tmp_path / "s")
+    assert sum(state == "COMPLETE" for state, *_ in after.values()) == 40
+
+
+def test_processes_and_folders_of_a_killed_driver_go(options: list[str], finished: Path, tmp_path: Path) -> None:
+    command = [*options, "--trials", "200", "--output", str(tmp_path), "--name", "s"]
+    process = start(command)
+    wait_until(lambda: len(workers_of(process)) >= 2, seconds=100)
+    family = processes_below(process.pid)
+    process.kill()
+    killed = time.monotonic()
+    process.communicate()
+    wait_until(lambda: not alive(family), seconds=60)
+    print(f"\nall processes gone after {time.monotonic() - killed:.0f} s")
