@@ -14,8 +14,6 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
-from study.provenance import require_same
-from study.records import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
 """A report takes 5 MB: with less free space than this a study is refused before it begins."""
@@ -41,6 +39,11 @@ class StudyFolder:
         return self.path / "study.db"
 
     @property
+    def database_log(self) -> Path:
+        """SQLite's log of writes that are not in the database yet: there while somebody writes, and after a kill."""
+        return self.path / "study.db-wal"
+
+    @property
     def storage_url(self) -> str:
         """Optuna's name for the database."""
         return f"sqlite:///{self.database}"
@@ -52,6 +55,10 @@ class StudyFolder:
     @property
     def summary(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def trials(self) -> Path:
@@ -73,6 +80,21 @@ class StudyFolder:
         return self.path / "attention.png"
 
     @property
+    def driver_log(self) -> Path:
+        """What was said while it ran, with times."""
+        return self.path / "driver.log"
+
+    @property
+    def logs(self) -> Path:
+        """One file per trial."""
+        return self.path / "logs"
+
+    @property
+    def tensorboard(self) -> Path:
+        """One run per trial, for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
     def model(self) -> Path:
         """The recommended setting's erased model."""
         return self.path / "models" / "recommended.safetensors"
@@ -86,6 +108,9 @@ class StudyFolder:
 
         Raises: ConfigError that lists what differs; nothing is changed then.
         """
+        from study.provenance import require_same  # not above: what only reads a folder needs neither torch nor pandas
+        from study.records import write_json
+
         if self.database.exists() and self.config.exists():
             try:
                 recorded = json.loads(self.config.read_text(encoding="utf-8"))["identity"]

@@ -19,7 +19,6 @@ from typing import Any
 import optuna
 import tyro
 from optuna.exceptions import StorageInternalError
-from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
@@ -37,9 +36,11 @@ from study.clock import Clock
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
+from study.events import display_for
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.objective import Workload, describe_point, run_trial
+from study.observers import observers
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -59,25 +60,21 @@ from study.warm_start import EarlierPoint, warm_start
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    display = Display(Console())
+    display = display_for(given)
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         report = run(config, command=shlex.join(["python", "-m", "study.run", *given]), display=display)
     except (NadError, ReportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return display.failed(str(error), 2)
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        print(f"error: the study's record cannot be written ({reason}); {_GO_ON}", file=sys.stderr)
-        return 2
+        return display.failed(f"the study's record cannot be written ({reason}); {_GO_ON}", 2)
     except OSError as error:
-        print(f"error: {error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", file=sys.stderr)
-        return 2
+        return display.failed(f"{error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", 2)
     except KeyboardInterrupt:
-        print("interrupted: finished trials are kept; the same command goes on from here", file=sys.stderr)
-        return 130
-    display.say(f"report: {report}")
+        return display.failed("interrupted: finished trials are kept; the same command goes on from here", 130)
+    display.finished(report)
     return 0
 
 
@@ -101,11 +98,11 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     cache = cache_folder(config.cache)
     config, source = read_victim(config, display)
     earlier = earlier_points(config, display)
-    with open_folder(config.directory) as folder:
+    with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
         identity = provenance.identity(config, scenario, source)
-        folder.claim({"command": command, "settings": asdict(config)}, identity)
+        folder.claim({"command": command, "directory": os.getcwd(), "settings": asdict(config)}, identity)
         scenario = prepare_attack(config, scenario, source, cache, display)
         save_picture(
             folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
@@ -145,7 +142,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             try:
                 with clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, earlier, display, write_records)
+                    search(config, study, workload, victim.scores.acc, earlier, display, write_records, observe)
             finally:
                 write_records()
             with clock.stage("baselines"):
@@ -178,6 +175,7 @@ def search(
     earlier: Sequence[EarlierPoint],
     display: Display,
     write_records: Callable[[], object],
+    observe: Callable[[TrialEvent], None],
 ) -> None:
     """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
     the front has stopped growing; keep the files up to date.
@@ -196,6 +194,7 @@ def search(
 
         def on_event(event: TrialEvent) -> None:
             board.on_event(event)
+            observe(event)
             step(board.done, config.trials)
             if event.kind not in ("started", "progress"):
                 # A full disk ends the study when the next trial is recorded; these files are only its shadow.
