@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.wording import NONE, percent
-from study.overview import Overview, look, studies
+from study.overview import UNFINISHED, Overview, look, studies
 
 COLUMNS = ("study", "attack", "data set", "trials", "failed", "running", "ASR", "ACC", "state", "last change")
 
@@ -90,9 +89,6 @@ def show(found: Sequence[Overview], console: Console) -> None:
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)
-    for study in found:
-        for trouble in study.troubles:
-            print(f"{study.name}: {trouble}", file=sys.stderr)
 
 
 def _row(study: Overview) -> tuple[str, ...]:
@@ -116,7 +112,9 @@ def state(study: Overview) -> str:
     """Such as `running (host a, pid 123)` or `unfinished: 4 trials left`."""
     if study.runs and study.driver is not None:
         return f"{study.state} (host {study.driver.host}, pid {study.driver.pid})"
-    return f"{study.state}: {study.left} left" if study.left else study.state
+    if study.state == UNFINISHED:
+        return f"{study.state}: {study.left} left"
+    return "; ".join([study.state, *study.troubles])
 
 
 def when(time: datetime | None) -> str:

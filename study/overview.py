@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "running"}
 """Optuna's names of a trial's states, and those of summary.json."""
 
-RUNNING, ELSEWHERE, FINISHED, UNFINISHED = "running", "running elsewhere", "finished", "unfinished"
-"""A driver on this host is alive; one on another host has not left, which is all that can be told from here; all that
-was asked for is done; or it is not, and nobody works on it."""
+RUNNING, ELSEWHERE = "running", "running elsewhere"
+"""A driver on this host is alive; one on another host has not left, which is all that can be told from here."""
+FINISHED, UNFINISHED, UNREADABLE = "finished", "unfinished", "unreadable"
+"""Nobody works on it, and all that was asked for is done, or it is not, or no file says what it was."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ class Overview:
 
     @property
     def state(self) -> str:
-        """RUNNING, ELSEWHERE, FINISHED or UNFINISHED."""
+        """RUNNING, ELSEWHERE, FINISHED, UNFINISHED or UNREADABLE."""
         if self.driver is not None and self.runs:
             return RUNNING if self.driver.alive else ELSEWHERE
+        if not self.settings and not self.summary:
+            return UNREADABLE
         return UNFINISHED if self.left else FINISHED
 
     @property

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
@@ -40,7 +41,15 @@ def read_trials(folder: StudyFolder, settings: Mapping[str, Any]) -> list[Frozen
             if storage is None or folder.name not in studies:
                 return []
             return storage.get_all_trials(studies[folder.name]._study_id, deepcopy=False)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError, OSError, ValueError, KeyError) as error:
+    except (
+        OptunaError,
+        sqlalchemy.exc.SQLAlchemyError,
+        ImportError,
+        RuntimeError,
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise NadError(
             f"its record at {location} cannot be read ({reason}): what follows is from summary.json"

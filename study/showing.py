@@ -13,7 +13,7 @@ import tyro
 
 from reports.wording import NONE, control_label, duration, percent, readable_params
 from study import listing
-from study.overview import Overview, find, look
+from study.overview import FINISHED, UNFINISHED, Overview, find, look
 from study.trial_logs import log_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def lines(study: Overview) -> Iterator[str]:
         begun = trial.datetime_start
         since = f" for {duration((datetime.now() - begun).total_seconds())}" if begun and study.runs else ""
         yield f"  trial {trial.number} runs{since}: {_settings(trial.params)}"
-    if (sentence := said(study)) and study.state != "finished":
+    if (sentence := said(study)) and study.state != FINISHED:
         yield f"last said: {sentence}"
     yield from _table("front, by validation scores", [(f"trial {point.get('number')}", point) for point in study.front])
     yield from _table(
@@ -91,7 +91,7 @@ def lines(study: Overview) -> Iterator[str]:
     yield from (f"note: {trouble}" for trouble in study.troubles)
     if study.folder.report.exists():
         yield f"report: {study.folder.report}"
-    if not study.runs and study.left:
+    if study.state == UNFINISHED:
         yield f"go on with: nad-study resume {study.folder.path}"
 
 

@@ -14,7 +14,7 @@ import tyro
 
 from nad.errors import NadError
 from study.driver import Driver, driver_of
-from study.overview import find, look
+from study.overview import UNFINISHED, find, look
 
 POLL_SECONDS = 0.2
 TOLD_EVERY = 60.0
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no longer waiting; the study {folder.name!r} still stops by itself")
         return 130
     after = look(folder, live=True)
-    left = f"; {after.left} left, `nad-study resume {folder.path}` goes on" if after.left else ""
+    left = f"; {after.left} left, `nad-study resume {folder.path}` goes on" if after.state == UNFINISHED else ""
     print(f"stopped: {after.done} of {after.wanted} trials are done{left}")
     return 0
 

@@ -6,10 +6,10 @@ hands events to a thread through a queue, and on a full disk that queue is never
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec as _find
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ FLUSH_SECONDS = 10.0
 
 def require_installed() -> None:
     """Raises: ConfigError where the package that writes the files is missing."""
-    if importlib.util.find_spec("tensorboardX") is None:
+    if _find("tensorboardX") is None:
         raise ConfigError(
             "--tensorboard needs the package tensorboardX, which is not installed; leave the option out, or install it"
             " with: pip install 'nad-study[tensorboard]'"
@@ -41,7 +41,7 @@ class TensorBoard:
         try:
             self._take(event)
         except OSError:
-            self._runs.pop(event.number, None)
+            self._close(event.number)
 
     def _take(self, event: TrialEvent) -> None:
         if event.kind == "started":
@@ -51,17 +51,18 @@ class TensorBoard:
         elif event.kind == "progress":
             self._runs[event.number].scores(event.scores, int(event.scores.get("epoch", 0)))
         else:
-            run = self._runs.pop(event.number)
             if event.kind == "complete":
-                run.result(event.params, event.scores)
-            run.close()
+                self._runs[event.number].result(event.params, event.scores)
+            self._close(event.number)
 
     def close(self) -> None:
         """The search is over."""
-        for run in self._runs.values():
-            with suppress(OSError):
-                run.close()
-        self._runs.clear()
+        for number in list(self._runs):
+            self._close(number)
+
+    def _close(self, number: int) -> None:
+        with suppress(OSError, KeyError):
+            self._runs.pop(number).close()
 
 
 class _Run:
