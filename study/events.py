@@ -82,7 +82,8 @@ class EventLines(Display):
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps(plain({"event": kind, "time": stamp, **content}), allow_nan=False)
         try:
-            print(line, file=self._file, flush=True)
+            self._file.write(f"{line}\n")  # in one piece: an interrupt may come between any two
+            self._file.flush()
         except BrokenPipeError:
             # Python flushes stdout once more when it ends, and would complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())

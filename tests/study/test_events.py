@@ -1,14 +1,20 @@
 """What programs see of a study: one JSON object a line, whatever happens."""
 
+import fcntl
 import io
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import wait_until
 from studies import refused
 
 from nad.errors import NadError
@@ -97,6 +103,35 @@ def test_every_ending_is_an_event(raised, code, capsys, monkeypatch):
 
 def test_without_the_option_people_get_plain_text(capsys):
     assert "{" not in refused(capsys, "--trials", "0")
+
+
+def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines():
+    """The pipe is full when the interrupt comes, so that a write is under way."""
+    script = (
+        "import sys; from study.events import EventLines; shown = EventLines(sys.stdout)\n"
+        "try:\n"
+        "    while True: shown.say('x' * 999)\n"
+        "except KeyboardInterrupt: shown.failed('interrupted', 130)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    with process:
+        wait_until(lambda: asleep_in_a_write(process), seconds=20)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        found = lines(process.stdout.read().decode())
+        assert process.stderr.read() == b"interrupted\n"
+    assert [event["event"] for event in found] == [*["say"] * (len(found) - 1), "error"]
+
+
+def asleep_in_a_write(process):
+    before = in_pipe(process.stdout)
+    time.sleep(0.3)
+    return before == in_pipe(process.stdout) > 0
+
+
+def in_pipe(pipe):
+    """Bytes that wait to be read."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
 def test_reader_that_goes_away_does_not_end_the_study(tmp_path):
