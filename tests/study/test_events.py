@@ -115,8 +115,10 @@ def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines():
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     with process:
-        wait_until(lambda: asleep_in_a_write(process), seconds=20)
-        process.send_signal(signal.SIGINT)
+        try:
+            wait_until(lambda: asleep_in_a_write(process), seconds=20)
+        finally:
+            process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         found = lines(process.stdout.read().decode())
         assert process.stderr.read() == b"interrupted\n"
