@@ -93,6 +93,7 @@ def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver):
     said, _ = stopping.communicate(timeout=60)
     assert stopping.returncode == 0
     assert f"stopped: {SCORING + SLOTS} of {WANTED} trials are done; 3 trials left" in said
+    process.wait(timeout=10)
     wait_until(lambda: not alive(below), seconds=30)
     again = asked("stop", output)
     assert (again.returncode, again.stdout) == (0, "the study 's' is not running\n")
