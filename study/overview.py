@@ -175,7 +175,7 @@ def look(folder: StudyFolder, *, live: bool = False) -> Overview:
         try:
             from study.record_reading import read_trials  # not above: Optuna takes longer than all of this
 
-            record = read_trials(folder, settings)
+            record = read_trials(folder, config)
             counts = _counts(record)
         except NadError as error:
             unread += (str(error),)

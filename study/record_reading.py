@@ -26,13 +26,25 @@ MASK = "***"
 _JOURNAL = "journal:"
 
 
-def read_trials(folder: StudyFolder, settings: Mapping[str, Any]) -> list[FrozenTrial]:
+def storage_of(config: Mapping[str, Any]) -> str | None:
+    """The storage that a study's config.json names; a relative file counts from where the study was run."""
+    storage = config["settings"].get("storage") if isinstance(config.get("settings"), Mapping) else None
+    if not storage:
+        return None
+    start = Path(config.get("directory") or ".")
+    for kind in (_JOURNAL, "sqlite:///"):
+        if storage.startswith(kind):
+            return f"{kind}{start / Path(storage.removeprefix(kind)).expanduser()}"
+    return str(storage)
+
+
+def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTrial]:
     """All trials of a study, waiting ones included, by number; none where it has no record yet.
 
-    settings: of config.json, where `storage` names a record outside the folder.
+    config: config.json, which names a record outside the folder.
     Raises: NadError where the record cannot be read.
     """
-    location = str(settings.get("storage") or folder.storage_url)
+    location = storage_of(config) or folder.storage_url
     if MASK in location:
         raise NadError(f"its record is at {location}, and the password is not kept: what follows is from summary.json")
     try:

@@ -17,10 +17,10 @@ from nad.errors import ConfigError
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.overview import find
-from study.record_reading import MASK
+from study.record_reading import MASK, storage_of
 
-OF_ONE_RUN = ("json", "output", "name")
-"""Settings that are not taken over: how a run is shown, and where the folder was then."""
+OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
+"""Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,8 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
         )
     start = Path(config.get("directory") or ".")
     values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
+    if storage := storage_of(config):
+        values["storage"] = storage
     return StudyConfig(**values, output=folder.path.parent, name=folder.name)
 
 
