@@ -93,7 +93,7 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     with engine.ray_session(cpus=config.cpus):
         no_workload = cast("Workload", None)  # these trials erase nothing
         display = Display(Console(stderr=True))
-        search(config, study, no_workload, VICTIM["acc"], (), display, files, run_one=score_at_once)
+        search(config, study, no_workload, VICTIM["acc"], (), display, files, lambda _event: None, score_at_once)
     wall = time.monotonic() - started
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     seconds = [

@@ -31,7 +31,7 @@ from study.folder import cache_folder
 from study.foreign_victim import describe
 from study.found_setting import FoundSetting, read_setting
 from study.progress import Display
-from study.records import write_text
+from study.writing import write_text
 
 SUFFIX = ".safetensors"
 

@@ -1,18 +1,32 @@
-"""`nad-study`: runs a study, or with `apply` uses a setting that one has found."""
+"""`nad-study`, or `python -m study`: runs a study, and looks after those that there are."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+
+from nad.errors import NadError, unknown_name
+
+COMMANDS = {
+    "run": "study.run",
+    "apply": "study.apply",
+    "list": "study.listing",
+    "show": "study.showing",
+    "stop": "study.stopping",
+    "resume": "study.resuming",
+}
+"""The module of each, whose `main` takes the rest of the words; imported when it is called, for some take seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """The command line; returns the exit code. Options without a command are those of `run`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["apply"]:
-        from study.apply import main as apply  # not above: it needs no Ray, and a study need not know it
-
-        return apply(given[1:])
-    from study.run import main as run
-
-    return run(given)
+    command = given.pop(0) if given and not given[0].startswith("-") else "run"
+    try:
+        if command not in COMMANDS:
+            raise unknown_name("command", command, COMMANDS)
+        return int(import_module(COMMANDS[command]).main(given))
+    except NadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

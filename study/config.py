@@ -23,7 +23,7 @@ from nad.errors import ConfigError, require_range, unknown_name
 from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
-from study import attack_settings
+from study import attack_settings, tensorboard
 from study.storage import SAMPLERS
 from study.storage_url import masked, require_storage
 
@@ -41,8 +41,8 @@ class StudyConfig:
 
     Trains a backdoored model (or takes it from the cache, or yours from --victim), searches the settings of the erase,
     and writes a report on the frontier between attack success rate and accuracy. The same command goes on where it
-    stopped; more --trials extends a finished study. `nad-study apply --help` says how to use a setting found here on
-    another model.
+    stopped; more --trials extends a finished study. `nad-study list`, `show NAME`, `stop NAME` and `resume NAME` look
+    after the studies that there are; `nad-study apply --help` says how to use a setting found here on another model.
     """
 
     attack: str = "refool"
@@ -153,6 +153,11 @@ class StudyConfig:
     gpus_per_trial: float = 0.0
     """GPUs of one trial; a fraction shares one."""
 
+    json: bool = False
+    """Say what happens in lines of JSON, for other programs, instead of for a person."""
+    tensorboard: bool = False
+    """Also write every trial for TensorBoard, into the study's folder. Takes the extra tensorboard."""
+
     def __post_init__(self) -> None:
         for kind, name, known in (
             ("attack", self.attack, ATTACKS),
@@ -199,6 +204,8 @@ class StudyConfig:
             )
         self.budget_seconds  # noqa: B018 - raises for a text that is not a duration
         self.trial_seconds  # noqa: B018 - likewise
+        if self.tensorboard:
+            tensorboard.require_installed()
 
     def _require_cluster(self) -> None:
         """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""

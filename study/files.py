@@ -10,6 +10,7 @@ import optuna
 
 from study import records
 from study.folder import StudyFolder
+from study.writing import write_json
 
 SHARE = 0.02
 """Of a study's time that may go into files after each trial: what they cost grows with the trials they hold."""
@@ -35,7 +36,7 @@ class StudyFiles:
         records.write_table(self._folder.trials, table)
         records.write_parquet(self._folder.parquet, table)
         summary = self._read()
-        records.write_json(self._folder.summary, summary)
+        write_json(self._folder.summary, summary)
         ended = time.monotonic()
         self._due = ended + (ended - began) / SHARE
         return summary

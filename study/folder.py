@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import optuna
 import platformdirs
 from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
 from study import driver
 from study.driver import Driver, driver_of
-from study.provenance import recorded_identity, require_same
-from study.records import write_json
+from study.writing import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
 """A report takes 5 MB: with less free space than this a study is refused before it begins."""
@@ -46,6 +42,11 @@ class StudyFolder:
         return self.path / "study.db"
 
     @property
+    def database_log(self) -> Path:
+        """SQLite's log of writes that are not in the database yet: there while somebody writes, and after a kill."""
+        return self.path / "study.db-wal"
+
+    @property
     def storage_url(self) -> str:
         """Optuna's name for the database."""
         return f"sqlite:///{self.database}"
@@ -57,6 +58,10 @@ class StudyFolder:
     @property
     def summary(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def trials(self) -> Path:
@@ -78,6 +83,21 @@ class StudyFolder:
         return self.path / "attention.png"
 
     @property
+    def driver_log(self) -> Path:
+        """What was said while it ran, with times."""
+        return self.path / "driver.log"
+
+    @property
+    def logs(self) -> Path:
+        """One file per trial."""
+        return self.path / "logs"
+
+    @property
+    def tensorboard(self) -> Path:
+        """One run per trial, for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
     def model(self) -> Path:
         """The recommended setting's erased model."""
         return self.path / "models" / "recommended.safetensors"
@@ -85,28 +105,6 @@ class StudyFolder:
     @property
     def model_card(self) -> Path:
         return self.model.with_suffix(".md")
-
-    def claim(self, settings: Mapping[str, Any], identity: Mapping[str, Any], study: optuna.Study) -> None:
-        """Write config.json; a study that has begun must be the same as the one asked for.
-
-        Raises: ConfigError that lists what differs; nothing is changed then.
-        """
-        recorded = recorded_identity(study)
-        if recorded is None and study.get_trials(deepcopy=False):
-            recorded = self._recorded_identity()
-        if recorded is not None:
-            require_same(self.name, recorded, identity)
-        write_json(self.config, {**settings, "identity": identity})
-
-    def _recorded_identity(self) -> Mapping[str, Any]:
-        """That of a study from before the record had it."""
-        try:
-            found: Mapping[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))["identity"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NadError(
-                f"cannot read {self.config}, which says what this study is; restore it or choose another --name"
-            ) from error
-        return found
 
 
 @contextmanager

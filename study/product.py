@@ -30,7 +30,8 @@ from study.folder import StudyFolder
 from study.objective import Weights, Workload, describe_point, erase_again
 from study.preparation import PICTURES
 from study.progress import Display
-from study.records import standing, write_text
+from study.records import standing
+from study.writing import write_text
 
 SHOWN = 3
 """Images in the attention picture, each clean and triggered: the first of the attack's own picture."""

@@ -1,11 +1,18 @@
-"""What a person sees while a study runs: one live line in a terminal, plain lines elsewhere."""
+"""What a person sees while a study runs: one live line in a terminal, plain lines elsewhere.
+
+`Display` is also the interface for who else wants to see it: `study.events` has the one for programs.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -72,18 +79,63 @@ class TrialBoard:
 
 
 class Display:
-    """Shows stages one after another: `with display.stage("victim", "epochs") as step: ... step(done, all)`."""
+    """Shows stages one after another: `with display.stage("victim", "epochs") as step: ... step(done, all)`.
+
+    log: is told what was said and how far stages and trials came, as plain sentences, too; see `study.trial_logs`.
+    """
+
+    log: Callable[[str], None] = staticmethod(lambda sentence: None)
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def begin(self, name: str, folder: Path, wanted: int) -> None:
+        """A study begins, or goes on, in its folder."""
+        self.log(f"study {name}: {wanted} trials wanted, process {os.getpid()} on host {platform.node()}")
+
     def say(self, sentence: str) -> None:
         """One sentence on its own line."""
-        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        self.log(sentence)
+        self._say(sentence)
 
     @contextmanager
     def stage(self, name: str, unit: str, status: Callable[[], str] = str) -> Iterator[Step]:
         """Show how far a stage is, and when it may end. status: more to say, asked anew at every step."""
+        ended = False
+        with self._stage(name, unit, status) as show:
+
+            def step(done: int, total: int) -> None:
+                nonlocal ended
+                show(done, total)
+                if done >= total and not ended:
+                    ended = True
+                    self.log(f"{name}: {done}/{total} {unit}")
+
+            yield step
+
+    def trial(self, event: TrialEvent) -> None:
+        """Something happened to a trial."""
+        if event.kind == "complete":
+            found = ", ".join(f"{name.upper()} {score:.1%}" for name, score in event.scores.items())
+            self.log(f"trial {event.number} complete: {found}")
+        elif event.kind in ("pruned", "failed"):
+            self.log(f"trial {event.number} {event.kind}: {event.reason}")
+
+    def finished(self, report: Path) -> None:
+        """The command has done what was asked."""
+        self.say(f"report: {report}")
+
+    def failed(self, sentence: str, exit_code: int) -> int:
+        """The command ends early; 2 stands for what the user can mend.  Returns the exit code."""
+        self.log(sentence)
+        print(f"error: {sentence}" if exit_code == 2 else sentence, file=sys.stderr)
+        return exit_code
+
+    def _say(self, sentence: str) -> None:
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _stage(self, name: str, unit: str, status: Callable[[], str]) -> Iterator[Step]:
         if self._console.is_terminal:
             with self._live(name, unit, status) as step:
                 yield step
@@ -121,7 +173,7 @@ class Display:
                 return
             last = now
             parts = [f"{done}/{total} {unit}", status(), eta.text(done, total)]
-            self.say(f"{name}: {', '.join(part for part in parts if part)}")
+            self._say(f"{name}: {', '.join(part for part in parts if part)}")
 
         return step
 

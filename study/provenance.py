@@ -18,11 +18,13 @@ from nad import SCIENCE_VERSION
 from nad.attacks import describe
 from nad.checkpoints import state_digest
 from nad.data import fingerprint
-from nad.errors import ConfigError
+from nad.errors import ConfigError, NadError
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.config import StudyConfig
+from study.folder import StudyFolder
 from study.foreign_victim import Source
+from study.writing import write_json
 
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
@@ -72,6 +74,30 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
+
+
+def claim(folder: StudyFolder, study: optuna.Study, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Write config.json; a study that has begun must be the same as the one asked for.
+
+    Raises: ConfigError that lists what differs; nothing is changed then.
+    """
+    recorded = recorded_identity(study)
+    if recorded is None and study.get_trials(deepcopy=False):
+        recorded = _identity_in(folder)
+    if recorded is not None:
+        require_same(folder.name, recorded, identity)
+    write_json(folder.config, {**settings, "identity": identity})
+
+
+def _identity_in(folder: StudyFolder) -> Mapping[str, Any]:
+    """That of a study from before the record had it."""
+    try:
+        found: Mapping[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NadError(
+            f"cannot read {folder.config}, which says what this study is; restore it or choose another --name"
+        ) from error
+    return found
 
 
 def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
-from nad.errors import NadError
 from reports.convergence import Plateau, plateau
 from reports.frontier import constrained_pick, front_order, hypervolume
 from reports.objectives import OBJECTIVES, Floats, costs
+from study.writing import write_bytes
 
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 _COLUMNS = (
@@ -165,19 +164,9 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write beside, then rename; only the owner may read it."""
-    _write(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside, then rename; only the owner may read it."""
-    _write(path, text.encode())
-
-
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, beside, then rename; only the owner may read it."""
-    _write(path, table.to_csv(index=False).encode())
+    write_bytes(path, table.to_csv(index=False).encode())
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
@@ -185,7 +174,7 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     columns = {name: _typed(name, table[name]) for name in table.columns}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
-    _write(path, sink.getvalue().to_pybytes())
+    write_bytes(path, sink.getvalue().to_pybytes())
 
 
 def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
@@ -197,16 +186,3 @@ def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values])
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-        beside.replace(path)
-    except OSError as error:
-        raise NadError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another --output, then run the same"
-            " command again: finished trials are kept"
-        ) from error

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,7 +19,6 @@ import optuna
 import tyro
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
@@ -39,11 +38,13 @@ from study.cluster import on_cluster
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
+from study.events import display_for
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.fork import FORK_OF, fork, fork_of
 from study.objective import Workload, describe_point, run_trial
+from study.observers import observers
 from study.opening import open_record
 from study.preparation import (
     PICTURES,
@@ -66,7 +67,7 @@ from study.warm_start import EarlierPoint, warm_start
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    display = Display(Console())
+    display = display_for(given)
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
@@ -74,19 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with handled_by(stop_at_once):
             report = run(config, command=command, display=display)
     except (NadError, ReportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return display.failed(str(error), 2)
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        print(f"error: the study's record cannot be written ({reason}); {_GO_ON}", file=sys.stderr)
-        return 2
+        return display.failed(f"the study's record cannot be written ({reason}); {_GO_ON}", 2)
     except OSError as error:
-        print(f"error: {error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", file=sys.stderr)
-        return 2
+        return display.failed(f"{error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", 2)
     except KeyboardInterrupt as error:
-        print("interrupted: finished trials are kept; the same command goes on from here", file=sys.stderr)
-        return error.exit_code if isinstance(error, Interrupted) else 130
-    display.say(f"report: {report}")
+        code = error.exit_code if isinstance(error, Interrupted) else 130
+        return display.failed("interrupted: finished trials are kept; the same command goes on from here", code)
+    display.finished(report)
     return 0
 
 
@@ -113,13 +111,15 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     config, earlier = earlier_points(config, display)
     with (
         open_folder(config.directory) as folder,
+        observers(config, folder, display) as observe,
         open_record(config, folder, display.say) as study,
         on_cluster(config, display),
     ):
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
         identity = provenance.identity(config, scenario, source)
-        folder.claim({"command": command, "settings": config.shown(), FORK_OF: old}, identity, study)
+        started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
+        provenance.claim(folder, study, started_with, identity)
         scenario = prepare_attack(config, scenario, source, cache, display)
         save_picture(
             folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
@@ -151,7 +151,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                 wanted = [(workload.draw, fraction) for fraction in config.fractions]
                 workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
             with recorded(folder, files), clock.stage("trials"):
-                search(config, study, workload, victim.scores.acc, earlier, display, files)
+                search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
             with clock.stage("baselines"):
                 baselines.search(config, study, workload, display, files.refresh)
             product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
@@ -194,6 +194,7 @@ def search(
     earlier: Sequence[EarlierPoint],
     display: Display,
     files: StudyFiles,
+    observe: Callable[[TrialEvent], None],
     run_one: TrialFunction = run_trial,
 ) -> None:
     """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
@@ -213,6 +214,7 @@ def search(
 
         def on_event(event: TrialEvent) -> None:
             board.on_event(event)
+            observe(event)
             step(board.done, config.trials)
             if event.kind not in ("started", "progress"):
                 # A full disk ends the study when the next trial is recorded; these files are only its shadow.

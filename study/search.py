@@ -143,6 +143,13 @@ class TrialEvent:
     params: Mapping[str, Any]
     scores: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """What the record has of the trial beside its parameters and scores, such as its seed; all of it at the end."""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or was pruned, in a line; empty for others."""
+        return str(self.error or self.attrs.get("error", "")).partition("\n")[0]
 
 
 @dataclass
@@ -346,8 +353,10 @@ class OptunaSearcher:
     ) -> None:
         if self._on_event is None:
             return
+        trial = running.trial
+        attrs = {} if kind == "progress" else trial.user_attrs  # a copy, and epochs come often
         try:
-            self._on_event(TrialEvent(kind, running.trial.number, running.trial.params, scores or {}, error))
+            self._on_event(TrialEvent(kind, trial.number, trial.params, scores or {}, error, attrs))
         except Exception:
             log.exception("an observer of the study failed; the study goes on")
 

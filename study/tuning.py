@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from nad.errors import NadError
 from study.engine import available_slots  # first: it sets what Ray reads when it is imported
+from study.printed import Printed
 
 # isort: split
 import ray
@@ -132,12 +133,15 @@ def _trainable(function: TrialFunction, payload: Any, cpus: float, gpus: float) 
 def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.ObjectRef[Any]) -> None:
     """One trial in its worker process; how it failed is reported, so that the record has the text."""
     start = time.perf_counter()
+    printed = Printed()
 
     def report(scores: Mapping[str, Any]) -> None:
-        tune.report({_REPORT: {**scores, "host": platform.node(), "seconds": time.perf_counter() - start}})
+        seconds = time.perf_counter() - start
+        tune.report({_REPORT: {**scores, "host": platform.node(), "seconds": seconds, **printed.report()}})
 
     try:
-        function(config, ray.get(shared), report)
+        with printed:
+            function(config, ray.get(shared), report)
     except NadError as error:
         report({"error": str(error)})
     except Exception as error:

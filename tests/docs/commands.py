@@ -10,12 +10,17 @@ from collections.abc import Callable, Sequence
 
 import click
 import pytest
+import tyro
 from pages import ROOT
 from ray.scripts.scripts import cli as ray_commands
 
 import reports.build
 import study.apply
 import study.run
+from study.listing import ListConfig
+from study.resuming import ResumeConfig
+from study.showing import ShowConfig
+from study.stopping import StopConfig
 
 Words = Sequence[str]
 
@@ -34,8 +39,10 @@ def check(words: Words) -> None:
         _ray(words[1:])
     elif words[0] in _SHELL:
         _shell(words)
+    elif words[0] == "nad-study" and words[1] in READERS:
+        READERS[words[1]](words[2:])
     elif words[0] == "nad-study":
-        _study(words[1:])
+        _study(words[2:] if words[1] == "run" else words[1:])
     elif words[:2] == ("python", "-m") and words[2].startswith("benchmarks."):
         _benchmark(words[2])
     elif words[:2] == ("python", "-m") and words[2] in MODULES:
@@ -55,6 +62,20 @@ def _apply(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study.apply, "apply", lambda _config, _display: None)
         _accepts(study.apply.main, options)
+
+
+def _looks(config: type) -> Callable[[Words], None]:
+    """The options of a command about a study that is there; whether it is, a page cannot know."""
+    return lambda options: _accepts(lambda given: tyro.cli(config, args=given) and 0, options)
+
+
+def _resume(options: Words) -> None:
+    def read(given: list[str]) -> int:
+        _named, changes = tyro.cli(ResumeConfig, args=given, return_unknown_args=True)
+        _study(changes)
+        return 0
+
+    _accepts(read, options)
 
 
 def _report(options: Words) -> None:
@@ -111,5 +132,12 @@ def _pytest(options: Words) -> None:
         if not path.startswith("-") and not (ROOT / path).exists():
             raise Refused(f"{path} does not exist")
 
+
+READERS: dict[str, Callable[[Words], None]] = {
+    "list": _looks(ListConfig),
+    "show": _looks(ShowConfig),
+    "stop": _looks(StopConfig),
+    "resume": _resume,
+}
 
 MODULES: dict[str, Callable[[Words], None]] = {"study.run": _study, "reports.build": _report, "pytest": _pytest}

@@ -40,7 +40,7 @@ class Ran:
     """A study of 12 wanted trials, some of which fail, each in its own way."""
 
     def __init__(self, folder: Path) -> None:
-        self.plan = {1: "nan", 2: "raise", 3: "return", 4: "diverge", 5: "die"}
+        self.plan = {1: "nan", 2: "raise", 3: "return", 4: "diverge", 5: "die", 6: "print"}
         self.study = open_toy(folder)
         self.complete_at: list[float] = []
         searcher = searcher_of(self.study, wanted=12, on_event=self.observe)
@@ -64,6 +64,13 @@ def ran(ray_started: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_wanted_number_is_complete_despite_failures(ran: Ran) -> None:
     assert states(ran.study) == {"COMPLETE": 12, "FAIL": 5}
+
+
+def test_what_a_trial_prints_and_warns_of_comes_home_with_it(ran: Ran) -> None:
+    printed = {trial.number: trial.user_attrs["printed"] for trial in ran.trials if "printed" in trial.user_attrs}
+    assert list(printed) == [6]
+    assert printed[6].startswith("said by a trial\n")
+    assert "UserWarning: careful" in printed[6]
 
 
 @pytest.mark.parametrize(

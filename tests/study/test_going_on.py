@@ -10,9 +10,10 @@ from filelock import FileLock
 from studies import refused, scores, summary, table
 
 from reports import convergence
-from study import engine, records
+from study import command, engine, files
 from study.halving import RUNGS
 from study.run import main
+from study.trial_logs import log_of
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 
@@ -26,6 +27,34 @@ def test_same_command_goes_on_and_more_trials_extend(options, finished, tmp_path
     after = scores(tmp_path / "s")
     assert len(after) == 8
     assert before.items() <= after.items()
+
+
+def test_resume_goes_on_with_the_recorded_settings_and_tells_programs(finished, tmp_path, capsys):
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    capsys.readouterr()
+    assert command.main(["resume", "s", "--output", str(tmp_path), "--trials", "7", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0] | {"time": ""} == {
+        "event": "study",
+        "time": "",
+        "study": "s",
+        "folder": str(folder),
+        "wanted_trials": 7,
+    }
+    trial = [event for event in events if event["event"] == "trial"]
+    assert [event["number"] for event in trial] == [6] * len(trial)
+    assert [event["state"] for event in trial] == ["started", *["progress"] * (len(trial) - 2), "complete"]
+    assert events[-1]["event"] == "finished"
+    assert summary(folder)["trials"]["complete"] == 7
+    assert scores(finished).items() <= scores(folder).items()
+    (row,) = table(folder)[lambda rows: rows.number == 6].itertuples()
+    assert trial[-1]["scores"] == {"asr": row.asr, "acc": row.acc}
+    log = log_of(folder / "logs", 6).read_text()
+    assert f"seed {row.seed}" in log
+    assert log.count("epoch ") == len(trial) - 2
+    assert f"host {row.host}" in log
+    assert (folder / "driver.log").read_text().endswith(f"report: {folder}/report.html\n")
 
 
 def test_study_that_goes_on_with_pruning_counts_what_it_stopped(options, finished, tmp_path):
@@ -93,14 +122,15 @@ def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, fi
     shutil.copytree(finished, folder)
     again = [*options, "--trials", "6", "--confirm", "2", "--output", str(tmp_path), "--name", "s"]
     confirmed_in_files = []
-    write_json = records.write_json
+    write_json = files.write_json
 
     def watched(path, content):
-        confirmed_in_files.append(sum(control["test"] is not None for control in content["controls"]))
+        if "controls" in content:  # summary.json
+            confirmed_in_files.append(sum(control["test"] is not None for control in content["controls"]))
         write_json(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "write_json", watched)
+        patch.setattr(files, "write_json", watched)
         assert main(again) == 0
     assert len(set(confirmed_in_files)) > 2, "the files are kept up to date while it runs"
     found = summary(folder)

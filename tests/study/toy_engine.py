@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,9 @@ def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tuning.Re
         raise ValueError("this trial's own mistake")
     if plan == "diverge":
         raise EraseDiverged("the loss is no longer finite in epoch 2")
+    if plan == "print":
+        print("said by a trial")
+        warnings.warn("careful", stacklevel=1)
     if plan == "die":
         os._exit(1)
     if plan == "return":

@@ -1,0 +1,102 @@
+"""What other programs see of a study that runs: one JSON object a line. docs/events.md describes them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from study.progress import Display, Step
+from study.search import TrialEvent
+
+INTERVAL = 1.0
+"""Seconds between two lines of one stage; its first and its last line always come."""
+
+
+def display_for(arguments: list[str]) -> Display:
+    """How a command with these arguments is to be shown; before they are read, for they may be wrong."""
+    return EventLines(sys.stdout) if "--json" in arguments else Display(Console())
+
+
+class EventLines(Display):
+    """Writes each event as one line of JSON; how a command ended is the last one.
+
+    Where nobody reads any longer, the study goes on unseen.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file: TextIO | None = file
+
+    def begin(self, name: str, folder: Path, wanted: int) -> None:
+        super().begin(name, folder, wanted)
+        self._write("study", study=name, folder=str(folder), wanted_trials=wanted)
+
+    def trial(self, event: TrialEvent) -> None:
+        super().trial(event)
+        self._write(
+            "trial",
+            number=event.number,
+            state=event.kind,
+            params=event.params,
+            scores=event.scores,
+            seed=event.attrs.get("seed"),
+            error=event.reason or None,
+        )
+
+    def finished(self, report: Path) -> None:
+        self.log(f"report: {report}")
+        self._write("finished", report=str(report), summary=str(report.with_name("summary.json")), exit_code=0)
+
+    def failed(self, sentence: str, exit_code: int) -> int:
+        self._write("error", text=sentence, exit_code=exit_code)
+        return super().failed(sentence, exit_code)
+
+    def _say(self, sentence: str) -> None:
+        self._write("say", text=sentence)
+
+    @contextmanager
+    def _stage(self, name: str, unit: str, status: Callable[[], str]) -> Iterator[Step]:
+        last = -math.inf
+
+        def step(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if done >= total or now - last >= INTERVAL:
+                last = now
+                self._write("stage", stage=name, unit=unit, done=done, all=total)
+
+        yield step
+
+    def _write(self, kind: str, **content: Any) -> None:
+        if self._file is None:
+            return
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps(plain({"event": kind, "time": stamp, **content}), allow_nan=False)
+        try:
+            self._file.write(f"{line}\n")  # in one piece: an interrupt may come between any two
+            self._file.flush()
+        except BrokenPipeError:
+            # Python flushes stdout once more when it ends, and would complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+            self._file = None
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: numpy's numbers become numbers, what is not finite null, anything unknown its text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

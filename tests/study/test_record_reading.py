@@ -1,0 +1,60 @@
+"""Reading a study's record beside whoever writes it."""
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from nad.errors import NadError
+from study.folder import StudyFolder
+from study.record_reading import read_trials, storage_of
+
+
+@pytest.mark.parametrize(
+    ("storage", "located"),
+    [
+        (None, None),
+        ("journal:j.log", "journal:/work/j.log"),
+        ("journal:/x/j.log", "journal:/x/j.log"),
+        ("sqlite:///x.db", "sqlite:////work/x.db"),
+        ("sqlite:////x/y.db", "sqlite:////x/y.db"),
+        ("postgresql+psycopg://me@host/db", "postgresql+psycopg://me@host/db"),
+    ],
+)
+def test_relative_files_count_from_where_the_study_was_run(storage, located):
+    assert storage_of({"directory": "/work", "settings": {"storage": storage}}) == located
+
+
+def test_study_without_settings_has_its_record_in_its_folder():
+    assert storage_of({}) is None
+    assert storage_of({"settings": {}}) is None
+
+
+def test_names_that_mean_something_in_urls_are_only_names(tmp_path, tables):
+    folder = tmp_path / "a b?c#d%20e"
+    folder.mkdir()
+    (folder / "study.db").write_bytes(tables.read_bytes())
+    assert read_trials(StudyFolder(folder), {}) == []
+    assert [path.name for path in folder.iterdir()] == ["study.db"]
+
+
+@pytest.mark.parametrize("storage", ["journal:j.log", "sqlite:///other.db"])
+def test_record_elsewhere_is_read_and_one_that_is_not_there_is_not_made(storage, tmp_path):
+    config = {"directory": str(tmp_path), "settings": {"storage": storage}}
+    folder = StudyFolder(tmp_path / "s")
+    assert read_trials(folder, config) == []
+    assert list(tmp_path.iterdir()) == []
+    name, _, path = storage_of(config).rpartition(":")
+    opened = JournalStorage(JournalFileBackend(path)) if name == "journal" else storage_of(config)
+    study = optuna.create_study(storage=opened, study_name="s", directions=["minimize", "maximize"])
+    optuna.create_study(storage=opened, study_name="another", directions=["minimize", "maximize"])
+    study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert [trial.values for trial in read_trials(folder, config)] == [[0.1, 0.9]]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_password_that_is_not_kept_is_one_sentence(tmp_path):
+    config = {"settings": {"storage": "postgresql+psycopg://me:***@host/db"}}
+    with pytest.raises(NadError, match=r"me:\*\*\*@host/db, and the password is not kept: what follows"):
+        read_trials(StudyFolder(tmp_path), config)
