@@ -17,7 +17,8 @@ CONNECT_SECONDS = 5.0
 """A cluster's address answers within this."""
 _KNOCK_SECONDS = 30.0
 
-# The cluster id is made up: a request that gets past the token is answered with the news that the id is wrong.
+# The cluster id is made up: a request that gets past the token is answered with the news that the id is wrong. Then
+# the cluster is asked for its nodes.
 _KNOCK = """
 import sys
 from ray._raylet import GcsClient
@@ -26,6 +27,10 @@ try:
     client.internal_kv_get(b"session_name", namespace=b"session", timeout=5)
 except Exception as error:
     print(error)
+    if "WrongClusterID" in str(error):
+        for node in GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10).values():
+            if node.state == node.ALIVE:
+                print("node", node.node_manager_address)
 """
 
 
@@ -42,13 +47,15 @@ def find_cluster(address: str) -> Cluster:
     """The cluster at HOST:PORT, or for `auto` the one that RAY_ADDRESS or `ray start` on this machine names.
 
     A token is looked for where Ray does: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
-    Raises: ConfigError where nobody answers in time, what answers is not Ray, or the token is missing or wrong.
+    Raises: ConfigError where nobody answers in time, what answers is not Ray, the token is missing or wrong, or this
+    machine is no node of the cluster.
     """
     found = _named_here() if address == "auto" else address
     _require_answer(found)
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     answer = _knock(found, {**without, "RAY_AUTH_MODE": "disabled"})
     if "WrongClusterID" in answer:
+        _require_node_here(found, answer)
         return Cluster(found, authenticated=False)
     if "InvalidAuthToken" not in answer:
         raise ConfigError(
@@ -62,7 +69,27 @@ def find_cluster(address: str) -> Cluster:
             f"the Ray cluster at {found} asks for a token, and {which}; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a"
             " file with it, or put it into ~/.ray/auth_token"
         )
+    _require_node_here(found, answer)
     return Cluster(found, authenticated=True)
+
+
+def _require_node_here(address: str, answer: str) -> None:
+    """Raise ConfigError unless one of the cluster's nodes is this machine: Ray needs one to talk through."""
+    nodes = [line.removeprefix("node ") for line in answer.splitlines() if line.startswith("node ")]
+    if not any(map(_is_here, nodes)):
+        raise ConfigError(
+            f"this machine is no node of the Ray cluster at {address}; run the command on one of them"
+            f" ({', '.join(nodes[:3]) or 'none is alive'}), or join with `ray start --address={address} --num-cpus=0`"
+        )
+
+
+def _is_here(host: str) -> bool:
+    """Whether this machine has that address: nobody else can listen on it."""
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _named_here() -> str:

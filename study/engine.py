@@ -116,10 +116,10 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
                 },
             )
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             raise ConfigError(
-                f"cannot join the Ray cluster at {cluster.address}: {reason}; this command has to run on one of its"
-                " nodes, with the same Ray and Python"
+                f"cannot join the Ray cluster at {cluster.address}: {reason}; it takes the same Ray and Python as on"
+                " its nodes"
             ) from error
         yield
 

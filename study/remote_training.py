@@ -20,6 +20,7 @@ from study.objective import Weights, as_arrays
 from study.progress import Display
 
 _LOOK_SECONDS = 0.5
+_STARTED = (0, 0)
 _PATIENCE = 15.0
 """Seconds until a task that has not started is worth a word."""
 
@@ -48,7 +49,7 @@ def _run_on_cluster(
         if latest is None and not told and time.monotonic() - started > _PATIENCE:
             told = True
             display.say(f"waiting for {share} of one node, which the cluster's other work has taken")
-        if latest != last and latest is not None and progress is not None:
+        if latest not in (None, _STARTED, last) and progress is not None:
             progress(*latest)
         last = latest
 
@@ -96,7 +97,7 @@ def _train(work: Work, threads: int, meter: Any) -> tuple[Weights, dict[str, obj
     def show(done: int, total: int) -> None:
         meter.show.remote(done, total)
 
-    show(0, 1)
+    show(*_STARTED)
     torch.set_num_threads(threads)
     made = work(torch.device(engine.granted_device()), show)
     return as_arrays(made.state), made.card

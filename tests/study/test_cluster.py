@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from studies import complete_trials, refused, scores, summary
 from nad.errors import ConfigError, NadError, TrainingDiverged
 from study import engine, probe
 from study.address import find_cluster
+from study.cluster import on_cluster
 from study.config import StudyConfig
 from study.node_facts import Facts, describe
 from study.nodes import Share, largest_share, on_every_node, working_nodes
@@ -118,23 +120,26 @@ def test_training_that_fails_on_the_cluster_says_why(cluster: LocalCluster, disp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_study_that_loses_a_node_completes_every_wanted_trial(
-    without_workers: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    without_workers: list[str],
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a cluster without authentication, which is said."""
     command = [*without_workers, "--trials", "12", "--output", str(tmp_path), "--name", "s"]
 
     def kill_in_mid_study() -> None:
         wait_until(lambda: done(tmp_path / "s") >= 3, seconds=300)
         cluster.kill("127.0.0.3")
 
-    with local_cluster(token=False) as cluster:
+    with local_cluster() as cluster:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token or "")
         killer = threading.Thread(target=kill_in_mid_study)
         killer.start()
         code = main([*command, "--address", cluster.address])
         killer.join()
     shown = capsys.readouterr()
     assert code == 0, shown.err
-    assert "asks nobody for a token" in shown.out
     counts = summary(tmp_path / "s")["trials"]
     print(f"\n{counts}")
     assert (counts["complete"], counts["running"]) == (12, 0)
@@ -151,6 +156,19 @@ def done(folder: Path) -> int:
         return len(complete_trials(folder))
     except (KeyError, sqlalchemy.exc.SQLAlchemyError):
         return 0
+
+
+@pytest.mark.slow
+def test_cluster_that_asks_nobody_for_a_token_is_warned_of() -> None:
+    """One node on the loopback interface, so that nobody else gets in while this runs."""
+    shown = io.StringIO()
+    only_here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with (
+        local_cluster("127.0.0.1", token=False, environment=only_here) as cluster,
+        on_cluster(StudyConfig(address=cluster.address), Display(Console(file=shown, width=400))),
+    ):
+        pass
+    assert f"warning: the Ray cluster at {cluster.address} asks nobody for a token" in shown.getvalue()
 
 
 @pytest.mark.slow
@@ -187,6 +205,22 @@ def test_token_that_is_wrong_or_missing_is_one_sentence(
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "asks for a token, and no token is found here" in refused(capsys, *command)
+
+
+def test_machine_that_is_no_node_is_told_so_at_once(
+    cluster: LocalCluster,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_here(where: tuple[str, int]) -> None:
+        raise OSError(99, f"Cannot assign requested address {where}")
+
+    monkeypatch.setattr(socket, "create_server", not_here)
+    error = refused(capsys, *options, "--output", str(tmp_path), "--address", cluster.address)
+    assert "this machine is no node of the Ray cluster" in error
+    assert "127.0.0.3" in error
 
 
 def test_cluster_of_another_ray_is_one_sentence(
