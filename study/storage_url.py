@@ -25,6 +25,11 @@ def require_storage(url: str) -> None:
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise ConfigError(f"--storage {masked(url)!r} is no storage: write {_KNOWN}") from error
+    if "***" in (parsed.password, *parsed.query.values()):
+        raise ConfigError(
+            f"--storage {url!r} is a storage as it was written down, with its password masked; put the password in, or"
+            " leave it out where the driver finds it by itself, as in ~/.pgpass"
+        )
     if parsed.get_backend_name() == "sqlite" and (
         parsed.database in (None, "", ":memory:") or "memory" in parsed.query.get("mode", "")
     ):

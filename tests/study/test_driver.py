@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 from toy_engine import IMPORTABLE
 
 from nad.errors import ConfigError
@@ -62,11 +63,12 @@ def test_second_driver_is_told_who_runs_the_study_and_a_killed_one_is_taken_over
         said = f"is being run by process {process.pid} on host {platform.node()} since less than a minute; wait"
         with pytest.raises(ConfigError, match=said), open_folder(tmp_path):
             pass
-        process.kill()
-        process.wait()
         driver = driver_of(tmp_path)
         assert driver is not None
-        assert driver.alive is False
+        assert driver.alive
+        process.kill()
+        wait_until(lambda: driver.alive is False, seconds=10)  # though nobody has collected its exit code yet
+        process.wait()
         with open_folder(tmp_path) as folder:
             assert folder.left_by == driver
             assert driver_of(tmp_path) != driver

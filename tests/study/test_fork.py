@@ -70,6 +70,7 @@ def test_name_that_is_no_folder_of_a_study_is_refused(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_started")
 def test_fork_runs_the_old_points_under_new_settings_and_can_be_forked_itself(
     options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -77,34 +78,29 @@ def test_fork_runs_the_old_points_under_new_settings_and_can_be_forked_itself(
     shutil.copytree(finished, tmp_path / "s")
     old = table(tmp_path / "s")
     before = {file.name: file.read_bytes() for file in (tmp_path / "s").glob("*.csv")}
-    there = [*options, "--output", str(tmp_path), "--name", "s"]
-    assert "--fork NAME" in refused(capsys, *there, "--seed", "5")
-    for trials in ("6", "9"):
-        assert main([*there, "--seed", "5", "--fork", "t", "--trials", trials]) == 0
-    assert f"fork: settings of the study 's' that are asked once, after the controls: {sum(old.control.isna())}" in (
-        capsys.readouterr().out
-    )
+    there = [*options, "--output", str(tmp_path)]
+    more = ["--clean-fractions", "0.1", "0.2", "0.3"]
+    assert "--fork NAME to start a new one" in refused(capsys, *there, "--name", "s", *more)
+    for trials in ("6", "7"):
+        assert main([*there, "--name", "s", *more, "--fork", "t", "--trials", trials]) == 0
+    points = old[old.control.isna()]
+    said = f"fork: settings of the study 's' that are asked once, after the controls: {len(points)}\n"
+    assert capsys.readouterr().out.count(said) == 2
     new = table(tmp_path / "t").sort_values("number")
-    named = [name for name in old if name.startswith("params_")]
-    controls = int(new.control.notna().sum())
-    asked = new[new.warm_start.notna()]
-    assert list(asked.number) == list(range(controls, controls + len(asked)))
-    wanted = old[old.control.isna()]
-    assert sorted(map(str, asked[named].to_dict("records"))) == sorted(map(str, wanted[named].to_dict("records")))
-    assert not set(new.seed) & set(old.seed), "scores are made anew"
+    controls, asked = int(new.control.notna().sum()), new[new.warm_start.notna()]
+    assert list(asked.number) == list(range(controls, controls + len(points)))
+    for name in (name for name in old if name.startswith("params_")):
+        assert sorted(map(str, asked[name])) == sorted(map(str, points[name]))
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "s").glob("*.csv")}
-    assert fork_of(tmp_path / "t") == "s"
-    assert main([*options, "--output", str(tmp_path), "--name", "t", "--seed", "5", "--trials", "10"]) == 0
+    assert main([*there, "--name", "t", *more, "--trials", "7"]) == 0
     assert fork_of(tmp_path / "t") == "s", "it stays a fork where it goes on by its own name"
-    again = [*options, "--output", str(tmp_path), "--name", "t", "--seed", "6", "--fork", "u", "--trials", "12"]
-    assert main(again) == 0
-    assert summary(tmp_path / "u")["trials"]["complete"] == 12
-    assert "which is no fork of 'u'" in refused(
-        capsys, *options, "--output", str(tmp_path), "--name", "u", "--fork", "t"
-    )
+    assert main([*there, "--name", "t", "--fork", "u", "--trials", "6"]) == 0
+    assert summary(tmp_path / "u")["trials"]["complete"] == 6
+    assert "which is no fork of 'u'" in refused(capsys, *there, "--name", "u", "--fork", "t")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_started")
 def test_study_in_a_journal_equals_one_in_the_folder_and_goes_on(
     options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,7 +18,7 @@ from study.heartbeat import sole_driver
 from study.run import main
 from study.storage import close_study, open_study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

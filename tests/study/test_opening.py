@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from test_heartbeat import leave_mark, mark_of
+from toys import DIRECTIONS, play, searcher_of
+
+from nad.errors import ConfigError, NadError
+from study import opening
+from study.config import StudyConfig
+from study.driver import Driver
+from study.folder import StudyFolder, open_folder
+from study.opening import open_record
+from study.provenance import record_identity, require_same
+from study.storage import open_study
+
+ONE, TWO = ({"science version": 1, "seed": seed} for seed in (1, 2))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> StudyConfig:
+    return StudyConfig(name="s", storage=f"journal:{tmp_path}/j")
+
+
+def folder_at(path: Path, left_by: Driver | None = None) -> StudyFolder:
+    path.mkdir(exist_ok=True, parents=True)
+    return StudyFolder(path, left_by)
+
+
+def test_study_in_a_shared_storage_belongs_to_one_folder_until_it_is_moved(config: StudyConfig, tmp_path: Path) -> None:
+    for folder in ("a", "a"):
+        with open_record(config, folder_at(tmp_path / folder / "s"), pytest.fail) as study:
+            assert mark_of(study) is not None
+    said = f"has a study 's' already, which belongs to the folder {tmp_path}/a/s; choose another --name, or add --take"
+    with pytest.raises(ConfigError, match=said), open_record(config, folder_at(tmp_path / "b" / "s"), pytest.fail):
+        pass
+    moved = StudyConfig(name="s", storage=config.storage, take_over=True)
+    with open_record(moved, folder_at(tmp_path / "b" / "s"), pytest.fail):
+        pass
+    with pytest.raises(ConfigError, match="--take-over"), open_record(config, folder_at(tmp_path / "a" / "s"), print):
+        pass
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_record_is_marked_where_the_folder_s_lock_does_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    monkeypatch.setattr(opening, "is_local", lambda _path: local)
+    with open_record(StudyConfig(name="s"), folder_at(tmp_path / "s"), pytest.fail) as study:
+        assert (mark_of(study) is None) is local
+    assert not list(tmp_path.glob("s/study.db-*")), "SQLite's log is folded into the database"
+
+
+def test_driver_that_is_gone_is_mentioned_once(config: StudyConfig, tmp_path: Path) -> None:
+    with open_record(config, folder_at(tmp_path / "s"), pytest.fail):
+        pass
+    study = open_study(str(config.storage), "s", "random", 0, DIRECTIONS)
+    left = leave_mark(study, born="earlier")
+    said: list[str] = []
+    with open_record(config, folder_at(tmp_path / "s", left), said.append):
+        pass
+    assert said == [
+        f"the driver that ran it (process {left.pid} on host {left.host}) is gone; its unfinished trials run again"
+    ]
+
+
+# what a study is
+
+
+def test_record_knows_what_its_study_is_without_the_folder_s_files(study: optuna.Study, tmp_path: Path) -> None:
+    with open_folder(tmp_path / "s") as folder:
+        folder.claim({}, ONE, study)
+        folder.claim({}, TWO, study)  # the victim is not accepted yet: settings can be mended
+        record_identity(study, TWO)
+        folder.config.unlink()
+        with pytest.raises(ConfigError, match=r"seed 2 \(now 1\)"):
+            folder.claim({}, ONE, study)
+        assert not folder.config.exists()
+        folder.claim({}, TWO, study)
+
+
+def test_study_that_somebody_else_s_program_made_is_left_alone(study: optuna.Study, tmp_path: Path) -> None:
+    play(searcher_of(study))
+    with open_folder(tmp_path / "s") as folder, pytest.raises(NadError, match="which says what this study is"):
+        folder.claim({}, ONE, study)
+
+
+def test_trials_of_another_version_of_the_science_are_not_mixed() -> None:
+    require_same("s", {"seed": 1}, {"seed": 1, "science version": 1})
+    with pytest.raises(ConfigError, match=r"was made with science version 1 \(now 2\); .* --fork NAME"):
+        require_same("s", {"seed": 1}, {"seed": 1, "science version": 2})
