@@ -44,11 +44,13 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
     config: config.json, which names a record outside the folder.
     Raises: NadError where the record cannot be read.
     """
-    location = storage_of(config) or folder.storage_url
+    elsewhere = storage_of(config)
+    location = elsewhere or f"{folder.database}"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if MASK in location:
         raise NadError(f"its record is at {location}, and the password is not kept: what follows is from summary.json")
     try:
-        with _opened(location) as storage:
+        with _opened(elsewhere) if elsewhere else _database(folder.database) as storage:
             studies = {} if storage is None else {study.study_name: study for study in storage.get_all_studies()}
             if storage is None or folder.name not in studies:
                 return []
@@ -71,19 +73,27 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
 @contextmanager
 def _opened(location: str) -> Iterator[BaseStorage | None]:
     """The storage; None where it is a file that is not there."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if location.startswith(_JOURNAL):
         path = Path(location.removeprefix(_JOURNAL)).expanduser()
         yield JournalStorage(JournalFileBackend(str(path))) if path.exists() else None
         return
     url = sqlalchemy.make_url(location)
-    if url.get_backend_name() == "sqlite":
-        database = Path(url.database or "")
-        if not database.exists():
-            yield None
-            return
-        location = _read_only(database)
-    storage = RDBStorage(location, skip_table_creation=True)
+    with _database(Path(url.database or "")) if url.get_backend_name() == "sqlite" else _connected(location) as storage:
+        yield storage
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[BaseStorage | None]:
+    if not path.exists():
+        yield None
+        return
+    with _connected(_read_only(path)) as storage:
+        yield storage
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[BaseStorage]:
+    storage = RDBStorage(url, skip_table_creation=True)
     try:
         yield storage
     finally:

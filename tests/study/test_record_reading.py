@@ -1,5 +1,7 @@
 """Reading a study's record beside whoever writes it."""
 
+import gc
+
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -8,6 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from nad.errors import NadError
 from study.folder import StudyFolder
 from study.record_reading import read_trials, storage_of
+from study.storage import open_study
 
 
 @pytest.mark.parametrize(
@@ -30,12 +33,18 @@ def test_study_without_settings_has_its_record_in_its_folder():
     assert storage_of({"settings": {}}) is None
 
 
-def test_names_that_mean_something_in_urls_are_only_names(tmp_path, tables):
+def test_names_that_mean_something_in_urls_are_only_names(tmp_path, url):
+    """And a database that nobody writes gets no log of writes beside it, although it is of the kind that has one."""
+    study = open_study(url, "a b?c#d%20e", "random", 0, ["minimize", "maximize"])
+    study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
+    del study
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
     folder = tmp_path / "a b?c#d%20e"
     folder.mkdir()
-    (folder / "study.db").write_bytes(tables.read_bytes())
-    assert read_trials(StudyFolder(folder), {}) == []
-    assert [path.name for path in folder.iterdir()] == ["study.db"]
+    (tmp_path / "study.db").rename(folder / "study.db")
+    assert [trial.values for trial in read_trials(StudyFolder(folder), {})] == [[0.1, 0.9]]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [folder.name, f"{folder.name}/study.db"]
 
 
 @pytest.mark.parametrize("storage", ["journal:j.log", "sqlite:///other.db"])
