@@ -13,7 +13,7 @@ from study.config import StudyConfig
 from study.driver import Driver
 from study.folder import StudyFolder, open_folder
 from study.opening import open_record
-from study.provenance import record_identity, require_same
+from study.provenance import claim, record_identity, require_same
 from study.storage import open_study
 
 ONE, TWO = ({"science version": 1, "seed": seed} for seed in (1, 2))
@@ -71,20 +71,20 @@ def test_driver_that_is_gone_is_mentioned_once(config: StudyConfig, tmp_path: Pa
 
 def test_record_knows_what_its_study_is_without_the_folder_s_files(study: optuna.Study, tmp_path: Path) -> None:
     with open_folder(tmp_path / "s") as folder:
-        folder.claim({}, ONE, study)
-        folder.claim({}, TWO, study)  # the victim is not accepted yet: settings can be mended
+        claim(folder, study, {}, ONE)
+        claim(folder, study, {}, TWO)  # the victim is not accepted yet: settings can be mended
         record_identity(study, TWO)
         folder.config.unlink()
         with pytest.raises(ConfigError, match=r"seed 2 \(now 1\)"):
-            folder.claim({}, ONE, study)
+            claim(folder, study, {}, ONE)
         assert not folder.config.exists()
-        folder.claim({}, TWO, study)
+        claim(folder, study, {}, TWO)
 
 
 def test_study_that_somebody_else_s_program_made_is_left_alone(study: optuna.Study, tmp_path: Path) -> None:
     play(searcher_of(study))
     with open_folder(tmp_path / "s") as folder, pytest.raises(NadError, match="which says what this study is"):
-        folder.claim({}, ONE, study)
+        claim(folder, study, {}, ONE)
 
 
 def test_trials_of_another_version_of_the_science_are_not_mixed() -> None:
