@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     with scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder:  # noqa: S108 - private
         try:
-            with deaf_to_hangups():
+            with deaf_to_hangups(), _start_or_say_why(folder):
                 ray.init(
                     address="local",  # never what a stale address file names
                     num_cpus=cpus,
@@ -78,6 +79,27 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _start_or_say_why(folder: Path) -> Iterator[None]:
+    """Raises: NadError with what Ray says, and what is wrong more often than it knows."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise _not_started(folder, error) from error
+    except Exception as error:
+        if type(error) is not Exception:  # what Ray raises where one of its processes does not come up
+            raise
+        raise _not_started(folder, error) from error
+
+
+def _not_started(folder: Path, error: Exception) -> NadError:
+    free = shutil.disk_usage(folder).free / 2**20
+    return NadError(
+        f"Ray did not start: {str(error).strip().splitlines()[0]} The disk of its temporary folder {folder.parent} has"
+        f" {free:.0f} MB left, and Ray wants 50; free some space, or name another folder in TMPDIR"
+    )
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
