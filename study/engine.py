@@ -14,6 +14,7 @@ import importlib
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
         ),
     ):
-        with deaf_to_hangups():
+        with deaf_to_hangups(), _start_or_say_why(folder):
             ray.init(
                 address="local",  # never what a stale address file names
                 num_cpus=cpus,
@@ -157,6 +158,27 @@ def _read_environment_again() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") == "1"
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _start_or_say_why(folder: Path) -> Iterator[None]:
+    """Raises: NadError with what Ray says, and what is wrong more often than it knows."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise _not_started(folder, error) from error
+    except Exception as error:
+        if type(error) is not Exception:  # what Ray raises where one of its processes does not come up
+            raise
+        raise _not_started(folder, error) from error
+
+
+def _not_started(folder: Path, error: Exception) -> NadError:
+    free = shutil.disk_usage(folder).free / 2**20
+    return NadError(
+        f"Ray did not start: {str(error).strip().splitlines()[0]} The disk of its temporary folder {folder.parent} has"
+        f" {free:.0f} MB left, and Ray wants 50; free some space, or name another folder in TMPDIR"
+    )
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
