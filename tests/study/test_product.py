@@ -138,13 +138,9 @@ def test_trial_that_comes_out_otherwise_is_said_and_kept(options, finished, tmp_
     import sqlite3
 
     shutil.copytree(finished, tmp_path / "s")
-    number = summary(finished)["recommended"]["number"]
     with sqlite3.connect(tmp_path / "s" / "study.db") as database:
-        database.execute(
-            "update trial_values set value = value - 0.001 where objective = 1 and trial_id ="
-            " (select trial_id from trials where number = ?)",
-            (number,),
-        )
+        # of all trials alike, so that the same one stays the recommended one
+        database.execute("update trial_values set value = value - 0.001 where objective = 1")
     (tmp_path / "s" / "attention.png").unlink()
     assert main([*options, "--confirm", "0", "--output", str(tmp_path)]) == 0
     assert "another kind of machine" in " ".join(capsys.readouterr().out.split())
