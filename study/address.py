@@ -50,7 +50,11 @@ def find_cluster(address: str) -> Cluster:
     Raises: ConfigError where nobody answers in time, what answers is not Ray, the token is missing or wrong, or this
     machine is no node of the cluster.
     """
-    found = _named_here() if address == "auto" else address
+    from ray._private.services import canonicalize_bootstrap_address  # late: it imports Ray
+
+    named = _named_here() if address == "auto" else address
+    _require_answer(named)
+    found = canonicalize_bootstrap_address(named) or named  # Ray takes localhost for this machine's own address
     _require_answer(found)
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     answer = _knock(found, {**without, "RAY_AUTH_MODE": "disabled"})

@@ -16,6 +16,7 @@ import torch
 from cluster import LocalCluster, free_port, local_cluster
 from cluster_tasks import Dies, Diverges, where_the_code_is
 from processes import wait_until
+from ray._private import ray_constants
 from rich.console import Console
 from studies import complete_trials, refused, scores, summary
 
@@ -159,10 +160,12 @@ def done(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_cluster_that_asks_nobody_for_a_token_is_warned_of() -> None:
+def test_cluster_that_asks_nobody_for_a_token_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """One node on the loopback interface, so that nobody else gets in while this runs."""
     shown = io.StringIO()
     only_here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
     with (
         local_cluster("127.0.0.1", token=False, environment=only_here) as cluster,
         on_cluster(StudyConfig(address=cluster.address), Display(Console(file=shown, width=400))),
