@@ -29,7 +29,7 @@ from study.confirmation import Run, run_once
 from study.folder import cache_folder
 from study.objective import describe_point
 from study.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
-from study.progress import Display
+from study.watching.progress import Display
 
 CLEAN_FRACTION = 0.1
 

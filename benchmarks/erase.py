@@ -26,7 +26,7 @@ from nad.erasure import PRESETS
 from search_spaces import Point
 from study import engine
 from study.objective import Workload, describe_point, run_trial
-from study.progress import Display
+from study.watching.progress import Display
 
 EPOCHS = 10
 CORES = len(os.sched_getaffinity(0))

@@ -30,10 +30,10 @@ from study.config import StudyConfig
 from study.files import StudyFiles
 from study.folder import StudyFolder
 from study.objective import Workload
-from study.progress import Display
+from study.record.storage import open_study
 from study.run import search
-from study.storage import open_study
 from study.tuning import Report
+from study.watching.progress import Display
 
 VICTIM = {"asr": 1.0, "acc": 0.8}
 WINDOW = 100

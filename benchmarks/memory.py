@@ -23,7 +23,7 @@ from search_spaces import Point
 from study import engine
 from study.config import StudyConfig
 from study.objective import Workload, describe_point, run_trial
-from study.progress import Display
+from study.watching.progress import Display
 
 EPOCHS = 2
 WARM_UP = 20

@@ -16,7 +16,7 @@ from study.config import StudyConfig
 from study.folder import cache_folder
 from study.objective import Workload
 from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
-from study.progress import Display
+from study.watching.progress import Display
 
 
 @dataclass(frozen=True, kw_only=True)

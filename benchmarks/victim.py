@@ -27,7 +27,7 @@ from nad.victim import VictimConfig
 from study.config import StudyConfig
 from study.folder import cache_folder
 from study.preparation import load_scenario, prepare_attack
-from study.progress import Display
+from study.watching.progress import Display
 
 USUAL = TrainConfig(epochs=19, lr=0.1, batch_size=64, weight_decay=5e-4, cutout=0)
 """Its schedule is the usual loop's own."""

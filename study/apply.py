@@ -30,7 +30,7 @@ from study.devices import driver_device
 from study.folder import cache_folder
 from study.foreign_victim import describe
 from study.found_setting import FoundSetting, read_setting
-from study.progress import Display
+from study.watching.progress import Display
 from study.writing import write_text
 
 SUFFIX = ".safetensors"

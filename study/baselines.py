@@ -24,7 +24,7 @@ from study.config import StudyConfig
 from study.confirmation import NOTHING, Counts, summarise
 from study.engine import granted_device
 from study.objective import Workload
-from study.progress import Display
+from study.watching.progress import Display
 
 
 class Run(NamedTuple):

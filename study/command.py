@@ -11,10 +11,10 @@ from nad.errors import NadError, unknown_name
 COMMANDS = {
     "run": "study.run",
     "apply": "study.apply",
-    "list": "study.listing",
-    "show": "study.showing",
-    "stop": "study.stopping",
-    "resume": "study.resuming",
+    "list": "study.watching.listing",
+    "show": "study.watching.showing",
+    "stop": "study.watching.stopping",
+    "resume": "study.watching.resuming",
 }
 """The module of each, whose `main` takes the rest of the words; imported when it is called, for some take seconds."""
 

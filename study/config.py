@@ -23,9 +23,10 @@ from nad.errors import ConfigError, require_range, unknown_name
 from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
-from study import attack_settings, tensorboard
-from study.storage import SAMPLERS
-from study.storage_url import masked, require_storage
+from study import attack_settings
+from study.record.storage import SAMPLERS
+from study.record.storage_url import masked, require_storage
+from study.watching import tensorboard
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)

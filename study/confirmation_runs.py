@@ -13,14 +13,14 @@ from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, score_state, train_reference
 from search_spaces import Point
 from study import baselines, confirmation
+from study.cluster.remote_training import runner
 from study.config import StudyConfig
 from study.confirmation import CLEAN_MODEL, VICTIM, Run
 from study.devices import driver_device
 from study.objective import Origin, Workload, as_arrays
 from study.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
-from study.progress import Display
 from study.records import standing
-from study.remote_training import runner
+from study.watching.progress import Display
 
 
 @dataclass(frozen=True)

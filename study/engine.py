@@ -42,7 +42,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
-from study.address import Cluster
+from study.cluster.address import Cluster
 from study.lifeline import PERIOD, Lifeline
 from study.losses import lost_process
 from study.scratch import scratch_folder

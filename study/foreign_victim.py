@@ -12,7 +12,7 @@ from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
-from study.progress import Display
+from study.watching.progress import Display
 
 Source = VictimConfig | ForeignModel
 """What a study's victim comes from: the recipe to train it by, or the user's file that holds it."""

@@ -29,8 +29,8 @@ from study.devices import driver_device
 from study.folder import StudyFolder
 from study.objective import Weights, Workload, describe_point, erase_again
 from study.preparation import PICTURES
-from study.progress import Display
 from study.records import standing
+from study.watching.progress import Display
 from study.writing import write_text
 
 SHOWN = 3

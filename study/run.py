@@ -34,18 +34,15 @@ from reports.objectives import OBJECTIVES
 from reports.wording import duration
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
 from study.clock import Clock
-from study.cluster import on_cluster
+from study.cluster.joining import on_cluster
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
-from study.events import display_for
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.fork import FORK_OF, fork, fork_of
 from study.objective import Workload, describe_point, run_trial
-from study.observers import observers
-from study.opening import open_record
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -55,13 +52,16 @@ from study.preparation import (
     victim_digests,
     with_teachers,
 )
-from study.progress import Display, TrialBoard
 from study.pruning import pruner
+from study.record.opening import open_record
+from study.record.storage_url import masked_arguments
 from study.search import OptunaSearcher, TrialEvent, enqueue
 from study.signals import Interrupted, handled_by, stop_at_once
-from study.storage_url import masked_arguments
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
+from study.watching.events import display_for
+from study.watching.observers import observers
+from study.watching.progress import Display, TrialBoard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

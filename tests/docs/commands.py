@@ -17,10 +17,10 @@ from ray.scripts.scripts import cli as ray_commands
 import reports.build
 import study.apply
 import study.run
-from study.listing import ListConfig
-from study.resuming import ResumeConfig
-from study.showing import ShowConfig
-from study.stopping import StopConfig
+from study.watching.listing import ListConfig
+from study.watching.resuming import ResumeConfig
+from study.watching.showing import ShowConfig
+from study.watching.stopping import StopConfig
 
 Words = Sequence[str]
 

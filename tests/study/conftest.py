@@ -16,8 +16,8 @@ from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
 
 from study import engine
+from study.record.storage import open_study
 from study.run import main
-from study.storage import open_study
 
 CLASSES = 4
 SIZE = 16

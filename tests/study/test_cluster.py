@@ -21,15 +21,16 @@ from rich.console import Console
 from studies import complete_trials, refused, scores, summary
 
 from nad.errors import ConfigError, NadError, TrainingDiverged
-from study import engine, probe
-from study.address import find_cluster
-from study.cluster import on_cluster
+from study import engine
+from study.cluster import probe
+from study.cluster.address import find_cluster
+from study.cluster.joining import on_cluster
+from study.cluster.node_facts import Facts, describe
+from study.cluster.nodes import Share, largest_share, on_every_node, working_nodes
+from study.cluster.remote_training import runner
 from study.config import StudyConfig
-from study.node_facts import Facts, describe
-from study.nodes import Share, largest_share, on_every_node, working_nodes
-from study.progress import Display
-from study.remote_training import runner
 from study.run import main
+from study.watching.progress import Display
 
 ROOT = Path(__file__).resolve().parents[2]
 

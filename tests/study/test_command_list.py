@@ -9,8 +9,8 @@ import pytest
 
 from study import command
 from study.driver import Driver
+from study.record.storage import open_study
 from study.search import enqueue
-from study.storage import open_study
 
 
 def listed(capsys, output, *options):

@@ -19,8 +19,8 @@ from studies import refused
 
 from nad.errors import NadError
 from study import run
-from study.events import EventLines
 from study.search import TrialEvent
+from study.watching.events import EventLines
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,7 @@ def test_without_the_option_people_get_plain_text(capsys):
 def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines():
     """The pipe is full when the interrupt comes, so that a write is under way."""
     script = (
-        "import sys; from study.events import EventLines; shown = EventLines(sys.stdout)\n"
+        "import sys; from study.watching.events import EventLines; shown = EventLines(sys.stdout)\n"
         "try:\n"
         "    while True: shown.say('x' * 999)\n"
         "except KeyboardInterrupt: shown.failed('interrupted', 130)"
@@ -138,7 +138,7 @@ def in_pipe(pipe):
 
 def test_reader_that_goes_away_does_not_end_the_study(tmp_path):
     script = (
-        "import sys, time; from study.events import EventLines; shown = EventLines(sys.stdout)\n"
+        "import sys, time; from study.watching.events import EventLines; shown = EventLines(sys.stdout)\n"
         "for number in range(3): shown.say('x'); time.sleep(0.2)\n"
         "open(sys.argv[1], 'w').write('went on')"
     )

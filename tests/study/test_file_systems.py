@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from toys import DIRECTIONS
 
-from study import storage
-from study.file_systems import is_local
-from study.storage import open_study
+from study.record import storage
+from study.record.file_systems import is_local
+from study.record.storage import open_study
 
 MOUNTS = """\
 proc /proc proc rw 0 0

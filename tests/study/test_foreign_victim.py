@@ -29,8 +29,8 @@ from study import confirmation_runs, preparation
 from study.config import StudyConfig
 from study.foreign_victim import take
 from study.preparation import load_scenario, prepare_attack, prepare_victims
-from study.progress import Display
 from study.run import main
+from study.watching.progress import Display
 
 ATTACK = BadNets(poison_rate=0.3)
 

@@ -13,7 +13,7 @@ from reports import convergence
 from study import command, engine, files
 from study.halving import RUNGS
 from study.run import main
-from study.trial_logs import log_of
+from study.watching.trial_logs import log_of
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 

@@ -12,10 +12,10 @@ from processes import wait_until
 from toys import DIRECTIONS, states
 
 from nad.errors import ConfigError, NadError
-from study import heartbeat
 from study.driver import Driver
-from study.heartbeat import sole_driver
-from study.storage import open_study
+from study.record import heartbeat
+from study.record.heartbeat import sole_driver
+from study.record.storage import open_study
 
 
 @pytest.fixture(autouse=True)

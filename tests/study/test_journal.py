@@ -9,8 +9,8 @@ import pytest
 from toys import DIRECTIONS, play_all, searcher_of, states
 
 from nad.errors import NadError
-from study.journal import mend
-from study.storage import open_study
+from study.record.journal import mend
+from study.record.storage import open_study
 
 
 def open_toy(path: Path, said: list[str]) -> optuna.Study:

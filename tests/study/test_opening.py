@@ -8,13 +8,13 @@ from test_heartbeat import leave_mark, mark_of
 from toys import DIRECTIONS, play, searcher_of
 
 from nad.errors import ConfigError, NadError
-from study import opening
 from study.config import StudyConfig
 from study.driver import Driver
 from study.folder import StudyFolder, open_folder
-from study.opening import open_record
 from study.provenance import claim, record_identity, require_same
-from study.storage import open_study
+from study.record import opening
+from study.record.opening import open_record
+from study.record.storage import open_study
 
 ONE, TWO = ({"science version": 1, "seed": seed} for seed in (1, 2))
 

@@ -15,9 +15,9 @@ from sqlalchemy.exc import OperationalError
 from toys import DIRECTIONS, FINAL, play, searcher_of, states
 
 from nad.errors import NadError
-from study import patience
-from study.patience import PatientStorage
-from study.storage import open_study
+from study.record import patience
+from study.record.patience import PatientStorage
+from study.record.storage import open_study
 
 
 def outage() -> StorageInternalError:

@@ -14,9 +14,9 @@ from studies import refused, summary
 from toys import DIRECTIONS, FINAL, play, play_all, searcher_of, states
 
 from nad.errors import ConfigError, NadError
-from study.heartbeat import sole_driver
+from study.record.heartbeat import sole_driver
+from study.record.storage import close_study, open_study
 from study.run import main
-from study.storage import close_study, open_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -15,8 +15,8 @@ from nad.victim import VictimConfig
 from study.config import StudyConfig
 from study.objective import as_arrays
 from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim
-from study.progress import Display
 from study.provenance import identity
+from study.watching.progress import Display
 
 RECIPE = VictimConfig(epochs=10)
 

@@ -4,8 +4,8 @@ import re
 import optuna
 from rich.console import Console
 
-from study.progress import Display, Eta, TrialBoard
 from study.search import TrialEvent
+from study.watching.progress import Display, Eta, TrialBoard
 
 
 def event(kind, number, **scores):

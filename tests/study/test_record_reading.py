@@ -9,8 +9,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from nad.errors import NadError
 from study.folder import StudyFolder
-from study.record_reading import read_trials, storage_of
-from study.storage import open_study
+from study.record.storage import open_study
+from study.watching.record_reading import read_trials, storage_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nad.errors import ConfigError
 from study import command
 from study.config import StudyConfig
 from study.folder import StudyFolder
-from study.resuming import options_of, recorded_settings
+from study.watching.resuming import options_of, recorded_settings
 from study.writing import write_json
 
 CONFIGS = [

@@ -18,8 +18,8 @@ from toys import (
     states,
 )
 
+from study.record.storage import SAMPLERS, open_study
 from study.search import trial_seed
-from study.storage import SAMPLERS, open_study
 
 # what is asked
 

@@ -10,8 +10,8 @@ import optuna
 from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, states
 
 from study.halving import Halving, Seen
+from study.record.storage import SAMPLERS, open_study
 from study.search import LAST_CHOICE, OptunaSearcher, Shown, enqueue
-from study.storage import SAMPLERS, open_study
 
 EPOCHS = 8
 

@@ -24,8 +24,8 @@ from toys import (
 from nad.errors import ConfigError, NadError
 from study import search
 from study.losses import Loss
+from study.record.storage import open_study
 from study.search import enqueue, repair, verdict
-from study.storage import open_study
 
 # what ends a run
 

@@ -4,10 +4,10 @@ import pytest
 from toys import FINAL, searcher_of
 
 from nad.errors import ConfigError
-from study import tensorboard
 from study.config import StudyConfig
 from study.search import TrialEvent
-from study.tensorboard import TensorBoard
+from study.watching import tensorboard
+from study.watching.tensorboard import TensorBoard
 
 pytest.importorskip("tensorboardX")
 

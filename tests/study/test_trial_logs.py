@@ -11,9 +11,9 @@ from rich.console import Console
 from toys import FINAL, searcher_of
 
 from study.printed import MOST, Printed
-from study.progress import Display
 from study.search import TrialEvent
-from study.trial_logs import DriverLog, TrialLogs, log_of
+from study.watching.progress import Display
+from study.watching.trial_logs import DriverLog, TrialLogs, log_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from toy_engine import SLOTS, searcher_of, toy
 from study import engine, tuning
 from study.driver import FILE, Driver
 from study.folder import open_folder
+from study.record.storage import open_study
 from study.search import enqueue
-from study.storage import open_study
 
 WANTED = 8
 SCORING = 3

@@ -17,8 +17,8 @@ import optuna
 
 from nad.errors import EraseDiverged
 from study import engine, tuning
+from study.record.storage import open_study
 from study.search import OptunaSearcher, Shown, enqueue
-from study.storage import open_study
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")

@@ -15,8 +15,8 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from study.progress import Display, Step
 from study.search import TrialEvent
+from study.watching.progress import Display, Step
 
 INTERVAL = 1.0
 """Seconds between two lines of one stage; its first and its last line always come."""

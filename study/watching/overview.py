@@ -173,7 +173,7 @@ def look(folder: StudyFolder, *, live: bool = False) -> Overview:
     driver = driver_of(folder.path)
     if live or not counts or folder.database_log.exists() or (driver is not None and driver.alive):
         try:
-            from study.record_reading import read_trials  # not above: Optuna takes longer than all of this
+            from study.watching.record_reading import read_trials  # not above: Optuna takes longer than all of this
 
             record = read_trials(folder, config)
             counts = _counts(record)

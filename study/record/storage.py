@@ -18,10 +18,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from nad.errors import ConfigError, unknown_name
-from study.file_systems import is_local
-from study.journal import open_journal
-from study.patience import PatientStorage
-from study.storage_url import journal_path, masked
+from study.record.file_systems import is_local
+from study.record.journal import open_journal
+from study.record.patience import PatientStorage
+from study.record.storage_url import journal_path, masked
 
 log = logging.getLogger(__name__)
 

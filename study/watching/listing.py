@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.wording import NONE, percent
-from study.overview import UNFINISHED, Overview, look, studies
+from study.watching.overview import UNFINISHED, Overview, look, studies
 
 COLUMNS = ("study", "attack", "data set", "trials", "failed", "running", "ASR", "ACC", "state", "last change")
 

@@ -11,10 +11,10 @@ from nad.errors import ConfigError
 from reports.objectives import OBJECTIVES
 from study.config import StudyConfig
 from study.driver import Driver
-from study.file_systems import is_local
 from study.folder import StudyFolder
-from study.heartbeat import sole_driver
-from study.storage import close_study, open_study
+from study.record.file_systems import is_local
+from study.record.heartbeat import sole_driver
+from study.record.storage import close_study, open_study
 
 _HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
 

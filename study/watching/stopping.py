@@ -14,7 +14,7 @@ import tyro
 
 from nad.errors import NadError
 from study.driver import Driver, driver_of
-from study.overview import UNFINISHED, find, look
+from study.watching.overview import UNFINISHED, find, look
 
 POLL_SECONDS = 0.2
 TOLD_EVERY = 60.0

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 from nad.errors import ConfigError
 from study import engine
-from study.address import find_cluster
+from study.cluster.address import find_cluster
+from study.cluster.nodes import requested, working_nodes
+from study.cluster.probe import require_equal_nodes
 from study.config import StudyConfig
-from study.nodes import requested, working_nodes
-from study.probe import require_equal_nodes
-from study.progress import Display
+from study.watching.progress import Display
 
 _LOOK_SECONDS = 2.0
 """Between two looks for new nodes."""

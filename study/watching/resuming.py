@@ -16,8 +16,8 @@ import tyro
 from nad.errors import ConfigError
 from study.config import StudyConfig
 from study.folder import StudyFolder
-from study.overview import find
-from study.record_reading import MASK, storage_of
+from study.watching.overview import find
+from study.watching.record_reading import MASK, storage_of
 
 OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
 """Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""

@@ -14,10 +14,10 @@ from nad.checkpoints import Checkpoint
 from nad.progress import Progress
 from nad.work import Runner, Work, run_here
 from study import engine
+from study.cluster.nodes import Share, largest_share, pinned
 from study.config import StudyConfig
-from study.nodes import Share, largest_share, pinned
 from study.objective import Weights, as_arrays
-from study.progress import Display
+from study.watching.progress import Display
 
 _LOOK_SECONDS = 0.5
 _STARTED = (0, 0)

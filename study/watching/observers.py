@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from study.config import StudyConfig
 from study.folder import StudyFolder
-from study.progress import Display
 from study.search import TrialEvent
-from study.tensorboard import TensorBoard
-from study.trial_logs import DriverLog, TrialLogs
+from study.watching.progress import Display
+from study.watching.tensorboard import TensorBoard
+from study.watching.trial_logs import DriverLog, TrialLogs
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nad.errors import ConfigError
-from study.node_facts import Facts, describe
-from study.nodes import on_every_node
+from study.cluster.node_facts import Facts, describe
+from study.cluster.nodes import on_every_node
 
 DECISIVE = ("python", "torch")
 """Another version of these is refused: another Python cannot read what this one sends, another torch sums otherwise."""

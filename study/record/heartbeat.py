@@ -18,7 +18,7 @@ import optuna
 
 from nad.errors import ConfigError
 from study.driver import Driver
-from study.patience import PatientStorage
+from study.record.patience import PatientStorage
 
 BEAT = 15.0
 """Seconds between two marks of a driver."""
@@ -35,7 +35,7 @@ def sole_driver(
 ) -> Iterator[None]:
     """Hold the study's record while this block runs; its storage is barred where another driver takes over.
 
-    study: from `study.storage.open_study`.
+    study: from `study.record.storage.open_study`.
     known: a driver of which the user was told already that it is gone.
     take_over: do not wait for one that may still run; it stops by itself when it notices.
     Raises: ConfigError where another driver runs this study.

@@ -1,6 +1,6 @@
 """What a person sees while a study runs: one live line in a terminal, plain lines elsewhere.
 
-`Display` is also the interface for who else wants to see it: `study.events` has the one for programs.
+`Display` is also the interface for who else wants to see it: `study.watching.events` has the one for programs.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class TrialBoard:
 class Display:
     """Shows stages one after another: `with display.stage("victim", "epochs") as step: ... step(done, all)`.
 
-    log: is told what was said and how far stages and trials came, as plain sentences, too; see `study.trial_logs`.
+    log: is told what was said and how far stages and trials came, as plain sentences, too; see
+        `study.watching.trial_logs`.
     """
 
     log: Callable[[str], None] = staticmethod(lambda sentence: None)

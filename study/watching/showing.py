@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from reports.wording import NONE, control_label, duration, percent, readable_params
-from study import listing
-from study.overview import FINISHED, UNFINISHED, Overview, find, look
-from study.trial_logs import log_of
+from study.watching import listing
+from study.watching.overview import FINISHED, UNFINISHED, Overview, find, look
+from study.watching.trial_logs import log_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

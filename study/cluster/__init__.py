@@ -1,0 +1,1 @@
+"""A study on a running Ray cluster of several machines."""
