@@ -23,7 +23,7 @@ from nad.erasure import PRESETS, EraseConfig
 from nad.victim import VictimConfig
 from reports import intervals
 from search_spaces import Point
-from study import engine
+from study import engine, tasks
 from study.config import StudyConfig
 from study.confirmation import Run, run_once
 from study.folder import cache_folder
@@ -111,7 +111,7 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
                 step(len(rows), len(todo))
 
             runs = [Run(Point(CLEAN_FRACTION, settings(epochs, name)), draw) for draw, epochs, name in todo]
-            engine.run_tasks(
+            tasks.run_tasks(
                 run_once, [(run.draw, describe_point(run.point)) for run in runs], payload=blocks, on_done=keep
             )
     return pd.concat([done, pd.DataFrame(rows)])

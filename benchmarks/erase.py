@@ -24,7 +24,7 @@ from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
 from nad.erasure import PRESETS
 from search_spaces import Point
-from study import engine
+from study import tasks
 from study.objective import Workload, describe_point, run_trial
 from study.watching.progress import Display
 
@@ -129,7 +129,7 @@ def _in_parallel(
             done.append(index)
             step(len(done), len(arguments))
 
-        return engine.run_tasks(our_erase, arguments, payload=workload, on_done=count)
+        return tasks.run_tasks(our_erase, arguments, payload=workload, on_done=count)
 
 
 if __name__ == "__main__":

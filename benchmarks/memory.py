@@ -20,7 +20,7 @@ from rich.console import Console
 import search_spaces
 from benchmarks.subject import Subject, workload_of
 from search_spaces import Point
-from study import engine
+from study import tasks
 from study.config import StudyConfig
 from study.objective import Workload, describe_point, run_trial
 from study.watching.progress import Display
@@ -52,7 +52,7 @@ def main(arguments: Arguments) -> None:
             step(len(held), arguments.erases)
 
         points = [describe_point(point) for point in short_points(config, arguments.erases)]
-        engine.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
+        tasks.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
     if len({memory["process"] for memory in held}) > 1:
         raise SystemExit("the erases ran in more than one process: nothing to compare")
     own = [memory["own"] for memory in held]

@@ -19,11 +19,11 @@ from nad import defences
 from nad.errors import TrainingDiverged
 from nad.evaluation import evaluate
 from nad.seeds import generator
-from study import engine
+from study import tasks
 from study.config import StudyConfig
 from study.confirmation import NOTHING, Counts, summarise
-from study.engine import granted_device
 from study.objective import Workload
+from study.tasks import granted_device
 from study.watching.progress import Display
 
 
@@ -95,7 +95,7 @@ def make(
             step(done, len(planned))
             on_run()
 
-        engine.run_tasks(
+        tasks.run_tasks(
             run_once,
             [tuple(run) for run in runs],
             payload=dict(workloads),

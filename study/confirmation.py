@@ -29,7 +29,7 @@ from reports import intervals
 from reports.frontier import front_order, knee
 from reports.objectives import OBJECTIVES
 from search_spaces import Point
-from study import engine
+from study import tasks
 from study.objective import Workload, describe_point, measure
 from study.records import standing
 
@@ -135,7 +135,7 @@ def confirm(
         on_done(ended)
 
     arguments = [(run.draw, describe_point(run.point)) for run in runs]
-    engine.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
+    tasks.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
 
 
 def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workload]) -> dict[str, Any]:

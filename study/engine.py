@@ -1,7 +1,4 @@
-"""The only file that starts, joins or leaves Ray; tasks run from here, trials from `study.tuning`.
-
-What runs on Ray is written without Ray: a task is `function(argument, payload) -> result`. It travels by reference: it
-lives in a module that workers can import.
+"""The only file that starts, joins or leaves Ray; `study.tasks` and `study.tuning` run what runs there.
 
 A cluster that is joined belongs to others: it is left running, and nothing here sets how it listens or whom it trusts.
 Embedded Ray listens on the loopback interface only, asks for a token that only this process and its children hold,
@@ -16,10 +13,9 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 os.environ.update(
     {
@@ -39,16 +35,12 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # glibc: the threads of past tri
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from nad.errors import ConfigError, NadError
 from study.cluster.address import Cluster
-from study.lifeline import PERIOD, Lifeline
-from study.losses import lost_process
 from study.scratch import scratch_folder
 from study.signals import deaf_to_hangups
-
-TaskFunction = Callable[[Any, Any], Any]
 
 PACKAGES = ("nad", "search_spaces", "study", "reports")
 """What travels to the nodes of a cluster."""
@@ -179,86 +171,3 @@ def _not_started(folder: Path, error: Exception) -> NadError:
         f"Ray did not start: {str(error).strip().splitlines()[0]} The disk of its temporary folder {folder.parent} has"
         f" {free:.0f} MB left, and Ray wants 50; free some space, or name another folder in TMPDIR"
     )
-
-
-def available_slots(cpus: float, gpus: float = 0.0) -> int:
-    """How many trials or tasks of this size the nodes hold at once.
-
-    Raises: ConfigError if no node can hold one: it would wait for ever.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    slots = sum(_slots_of(node, cpus, gpus) for node in nodes)
-    if slots == 0:
-        most = [f"{max((node.get(kind, 0) for node in nodes), default=0):g} {kind}s" for kind in ("CPU", "GPU")]
-        raise ConfigError(
-            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but Ray's largest node has {' and '.join(most)}; "
-            "lower --cpus-per-trial or --gpus-per-trial"
-        )
-    return slots
-
-
-def _slots_of(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    # the small term: 0.1 of a GPU fits ten times, in spite of rounding
-    return int(min(node.get(kind, 0) / size + 1e-9 for kind, size in (("CPU", cpus), ("GPU", gpus)) if size))
-
-
-def granted_device() -> str:
-    """The device of this task or trial, in torch's words: a GPU only where Ray granted one.
-
-    A trial without one may still see the GPUs of its node; it must not use them. On a GPU that it shares, this process
-    is held to its share of the memory: one that needs more fails by itself, instead of making the others fail.
-    """
-    if not ray.is_initialized() or not ray.get_gpu_ids():
-        return "cpu"
-    import torch  # late: the engine knows nothing of models
-
-    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)  # type: ignore[no-untyped-call]
-    torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
-    return "cuda:0"
-
-
-def run_tasks(
-    function: TaskFunction,
-    arguments: Sequence[Any],
-    *,
-    payload: Any = None,
-    cpus: float = 1,
-    gpus: float = 0.0,
-    on_done: Callable[[int, Any], None] | None = None,
-) -> list[Any]:
-    """Run function(argument, payload) for every argument, in parallel; results in the arguments' order.
-
-    payload: goes into the object store once; numpy arrays in it are shared and read-only.
-    on_done: called with the index and the result of each task as it ends.
-    Raises: what the first failing task raised, after stopping the others; NadError if a worker process died.
-    """
-    available_slots(cpus, gpus)
-    shared = ray.put(payload)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
-    indices = {task.remote(argument, shared): index for index, argument in enumerate(arguments)}
-    results: list[Any] = [None] * len(arguments)
-    pending = list(indices)
-    lifeline = Lifeline()
-    try:
-        while pending:
-            ended, pending = ray.wait(pending, timeout=PERIOD)
-            lifeline.check()
-            for done in ended:
-                results[indices[done]] = fetch(done)
-                if on_done is not None:
-                    on_done(indices[done], results[indices[done]])
-    except BaseException:
-        for left in pending:
-            ray.cancel(left, force=True)
-        raise
-    return results
-
-
-def fetch(reference: ray.ObjectRef[Any]) -> Any:
-    """What a task returned.  Raises: what it raised; NadError if its worker process died."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        raise error.cause from error  # the cause has the type and the text, the wrapper the remote traceback
-    except RayError as error:
-        raise NadError(f"a worker process was lost: {lost_process(str(error))}; run the same command again") from error

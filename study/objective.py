@@ -24,7 +24,7 @@ from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.seeds import generator
 from search_spaces import Point
-from study.engine import granted_device
+from study.tasks import granted_device
 
 Array = NDArray[Any]
 Weights = dict[str, Array]

@@ -17,7 +17,7 @@ from nad.foreign import ForeignModel
 from nad.preparation import needs_clean_model, prepare
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
-from study import engine
+from study import tasks
 from study.cluster.remote_training import runner
 from study.config import StudyConfig
 from study.devices import driver_device
@@ -249,7 +249,7 @@ def with_teachers(
                     save(paths[which], Checkpoint(state, cards[which]))
                 step(len(teachers) + len(lost), len(paths))
 
-            engine.run_tasks(
+            tasks.run_tasks(
                 teacher_or_why,
                 missing,
                 payload=dict(workloads),

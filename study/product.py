@@ -23,7 +23,7 @@ from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
 from search_spaces import Point
-from study import engine, model_card
+from study import model_card, tasks
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.folder import StudyFolder
@@ -64,7 +64,7 @@ def make(
     with display.stage("recommended model", "made") as step:
         step(0, 1)
         try:
-            [(weights, scores)] = engine.run_tasks(
+            [(weights, scores)] = tasks.run_tasks(
                 erase_again,
                 [(describe_point(point), facts["seed"])],
                 payload=workload,

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nad.errors import NadError
-from study.engine import available_slots  # first: it sets what Ray reads when it is imported
 from study.printed import Printed
+from study.tasks import available_slots  # first: it sets what Ray reads when it is imported
 
 # isort: split
 import ray

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nad.errors import ConfigError
-from study import engine
+from study import engine, tasks
 from study.cluster.address import find_cluster
 from study.cluster.nodes import requested, working_nodes
 from study.cluster.probe import require_equal_nodes
@@ -58,7 +58,7 @@ def wait_for_slots(config: StudyConfig, display: Display) -> int:
                 step(int(config.wait_seconds - left), math.ceil(config.wait_seconds))
                 time.sleep(min(_LOOK_SECONDS, left))
     try:
-        return engine.available_slots(*size)
+        return tasks.available_slots(*size)
     except ConfigError as error:
         waited = f" (waited for {config.wait_for_nodes})" if config.wait_seconds else ""
         raise ConfigError(f"{error}{waited}") from None
@@ -66,6 +66,6 @@ def wait_for_slots(config: StudyConfig, display: Display) -> int:
 
 def _slots(size: tuple[float, float]) -> int:
     try:
-        return engine.available_slots(*size)
+        return tasks.available_slots(*size)
     except ConfigError:
         return 0

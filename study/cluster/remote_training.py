@@ -13,7 +13,7 @@ import torch
 from nad.checkpoints import Checkpoint
 from nad.progress import Progress
 from nad.work import Runner, Work, run_here
-from study import engine
+from study import tasks
 from study.cluster.nodes import Share, largest_share, pinned
 from study.config import StudyConfig
 from study.objective import Weights, as_arrays
@@ -82,7 +82,7 @@ def _run_watched(
         while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
             watch(ray.get(meter.read.remote()))
         watch(ray.get(meter.read.remote()))
-        made: tuple[Weights, dict[str, object]] = engine.fetch(task)
+        made: tuple[Weights, dict[str, object]] = tasks.fetch(task)
     except BaseException:
         ray.cancel(task, force=True)
         raise
@@ -99,5 +99,5 @@ def _train(work: Work, threads: int, meter: Any) -> tuple[Weights, dict[str, obj
 
     show(*_STARTED)
     torch.set_num_threads(threads)
-    made = work(torch.device(engine.granted_device()), show)
+    made = work(torch.device(tasks.granted_device()), show)
     return as_arrays(made.state), made.card

@@ -21,7 +21,7 @@ from rich.console import Console
 from studies import complete_trials, refused, scores, summary
 
 from nad.errors import ConfigError, NadError, TrainingDiverged
-from study import engine
+from study import engine, tasks
 from study.cluster import probe
 from study.cluster.address import find_cluster
 from study.cluster.joining import on_cluster
@@ -348,8 +348,8 @@ def test_process_on_a_shared_gpu_is_held_to_its_share(monkeypatch: pytest.Monkey
     monkeypatch.setattr(engine.ray, "get_gpu_ids", lambda: ["0"])
     monkeypatch.setattr(engine.ray, "get_runtime_context", Context)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *held_to: held.append(held_to))
-    assert engine.granted_device() == "cuda:0"
+    assert tasks.granted_device() == "cuda:0"
     assert held == [(0.25, 0)]
     monkeypatch.setattr(engine.ray, "get_gpu_ids", list)
-    assert engine.granted_device() == "cpu"
+    assert tasks.granted_device() == "cpu"
     assert len(held) == 1

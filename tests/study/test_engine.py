@@ -30,7 +30,7 @@ from toy_engine import (
 )
 
 from nad.errors import ConfigError, EraseDiverged, NadError
-from study import engine, tuning
+from study import engine, tasks, tuning
 from study.records import converged
 from study.search import TrialEvent
 from study.signals import Interrupted
@@ -213,36 +213,36 @@ def test_trial_larger_than_any_node_is_refused_at_once(ray_started: None, tmp_pa
     with pytest.raises(ConfigError, match=r"asks for 64 CPUs and 0 GPUs, .* largest node has 2 CPUs and 0 GPUs; lower"):
         tuning.run_trials(toy, searcher_of(study, wanted=1), slots=SLOTS, cpus_per_trial=64)
     with pytest.raises(ConfigError, match=r"0\.5 GPUs"):
-        engine.run_tasks(square, [1], gpus=0.5)
+        tasks.run_tasks(square, [1], gpus=0.5)
     assert states(study) == {}
 
 
 def test_slots_are_counted_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 8.0}]
     monkeypatch.setattr(engine.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    assert engine.available_slots(2) == 2 + 1 + 4
-    assert engine.available_slots(1, 1) == 2
-    assert engine.available_slots(0.1, 0.1) == 20
+    assert tasks.available_slots(2) == 2 + 1 + 4
+    assert tasks.available_slots(1, 1) == 2
+    assert tasks.available_slots(0.1, 0.1) == 20
 
 
 def test_tasks_share_a_read_only_payload_and_keep_their_order(ray_started: None) -> None:
     ended = []
     payload = {"zeros": np.zeros(1_000_000, dtype=np.uint8)}
-    results = engine.run_tasks(square, [0, 1, 2], payload=payload, on_done=lambda index, result: ended.append(index))
+    results = tasks.run_tasks(square, [0, 1, 2], payload=payload, on_done=lambda index, result: ended.append(index))
     assert results == [(0, False), (1, False), (4, False)]
     assert sorted(ended) == [0, 1, 2]
 
 
 def test_error_of_a_task_comes_home_as_it_was_raised(ray_started: None) -> None:
     with pytest.raises(EraseDiverged, match=r"^teacher 1 diverged$") as caught:
-        engine.run_tasks(diverge, [0, 1])
+        tasks.run_tasks(diverge, [0, 1])
     assert type(caught.value) is EraseDiverged
     assert "in diverge" in str(caught.value.__cause__), "the remote traceback"
 
 
 def test_task_whose_process_dies_is_one_sentence(ray_started: None) -> None:
     with pytest.raises(NadError, match=r"^a worker process was lost: .* killed or crashed, .*; lower --workers"):
-        engine.run_tasks(die, [0])
+        tasks.run_tasks(die, [0])
 
 
 def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: None, tmp_path: Path) -> None:

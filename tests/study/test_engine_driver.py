@@ -24,11 +24,11 @@ from toy_engine import (
     toy,
 )
 
-from study import engine, tuning
+from study import tasks, tuning
 
 
 def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
-    engine.run_tasks(square, range(SLOTS), payload={"zeros": np.zeros(1)})  # so that workers run, too
+    tasks.run_tasks(square, range(SLOTS), payload={"zeros": np.zeros(1)})  # so that workers run, too
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     family = processes_below(os.getpid())
     assert len(family) > 3

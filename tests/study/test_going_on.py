@@ -10,7 +10,7 @@ from filelock import FileLock
 from studies import refused, scores, summary, table
 
 from reports import convergence
-from study import command, engine, files
+from study import command, files, tasks
 from study.halving import RUNGS
 from study.run import main
 from study.watching.trial_logs import log_of
@@ -142,7 +142,7 @@ def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, fi
     assert found["seconds"]["confirmation"] > 0
     assert "test ASR" in (folder / "report.html").read_text()
     assert all(point["test"]["seeds"] == 2 for point in (found["front"][0], found["front"][-1]))
-    monkeypatch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     assert main(again) == 0
     assert summary(folder)["controls"] == found["controls"]
 

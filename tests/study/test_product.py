@@ -13,7 +13,7 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
-from study import engine, preparation
+from study import preparation, tasks
 from study.run import main
 
 pytestmark = pytest.mark.usefixtures("ray_started")
@@ -93,7 +93,7 @@ def test_what_is_there_is_not_made_again_and_what_is_lost_is(options, finished, 
     model, picture = tmp_path / "s" / "models" / "recommended.safetensors", tmp_path / "s" / "attention.png"
     same = [*options, "--confirm", "0", "--output", str(tmp_path)]
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
+        patch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
         assert main(same) == 0
     before = model.read_bytes()
     picture.unlink()
@@ -168,7 +168,7 @@ def test_front_s_ends_and_knee_have_test_scores(confirmed):
 
 def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(options, confirmed, tmp_path, monkeypatch):
     shutil.copytree(confirmed, tmp_path / "s")
-    monkeypatch.setattr(engine, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     monkeypatch.setattr("study.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("it is on record"))
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
@@ -200,7 +200,7 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(options, fini
 
     monkeypatch.setattr(preparation, "load_entry", no_cache_for_draw_one)
     monkeypatch.setattr(
-        engine,
+        tasks,
         "run_tasks",
         lambda function, arguments, *, payload, on_done=None, **_: [
             done(on_done, index, (diverge if function is real else function)(argument, payload))
