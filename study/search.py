@@ -216,11 +216,16 @@ class OptunaSearcher:
     @property
     def finished(self) -> bool:
         """Whether no further trial will be asked; running ones may still report."""
-        if self._held >= self._wanted or self._failures >= self._max_failures:
+        if self._held >= self._wanted:
             return True
-        if self._has_enough and not self._running:
+        if (self._has_enough or self._fails) and not self._running:
             return True
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def _fails(self) -> bool:
+        """Whether no trial is worth starting; one that still runs may end that."""
+        return self._failures >= self._max_failures
 
     @property
     def _held(self) -> int:
@@ -232,7 +237,7 @@ class OptunaSearcher:
 
         Returns {"params": what the space made, "seed", "replicate", "number"}.
         """
-        if self.finished or self._has_enough or self._held + len(self._running) >= self._wanted:
+        if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
             return None
         trial = self._study.ask()
         try:
@@ -367,7 +372,7 @@ class OptunaSearcher:
 
     def raise_if_failing(self) -> None:
         """Raise NadError if the run ended because trial after trial failed."""
-        if self._failures >= self._max_failures and self._held < self._wanted:
+        if self._fails and self._held < self._wanted:
             raise NadError(
                 f"the study stopped because {self._failures} trials in a row failed, with {self._held} of "
                 f"{self._wanted} done; the last was {self._last_error}; "

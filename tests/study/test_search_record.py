@@ -78,6 +78,19 @@ def test_failures_in_a_row_end_the_study_with_the_last_reason(study: optuna.stud
         searcher.raise_if_failing()
 
 
+def test_running_trial_that_succeeds_after_failures_in_a_row_lets_the_study_go_on(study: optuna.study.Study) -> None:
+    searcher = searcher_of(study, wanted=3, max_failures=2)
+    searcher.suggest("runs")
+    play(searcher, {"error": "boom"})
+    play(searcher, {"error": "boom"})
+    assert searcher.suggest("next") is None
+    assert not searcher.finished, "the one that runs may still succeed"
+    searcher.on_trial_complete("runs", FINAL)
+    play_all(searcher)
+    searcher.raise_if_failing()
+    assert Counter(states(study)) == {"COMPLETE": 3, "FAIL": 2}
+
+
 def test_failures_between_successes_do_not_end_the_study(study: optuna.study.Study) -> None:
     searcher = searcher_of(study, wanted=6, max_failures=2)
     while not searcher.finished:
