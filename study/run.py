@@ -109,57 +109,53 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = earlier_points(config, display)
-    with (
-        open_folder(config.directory) as folder,
-        observers(config, folder, display) as observe,
-        open_record(config, folder, display.say) as study,
-        on_cluster(config, display),
-    ):
+    with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
-        identity = provenance.identity(config, scenario, source)
-        started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
-        provenance.claim(folder, study, started_with, identity)
-        scenario = prepare_attack(config, scenario, source, cache, display)
-        save_picture(
-            folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
-        )
-        victim, origin = prepare_victims(config, scenario, source, cache, display)
-        provenance.require_same_victims(study, victim_digests(victim, origin))
-        provenance.record_identity(study, identity)
-        clock, meter = Clock(study, started), EnergyMeter(study)
-        clock.set("victim", victim.seconds)
-        known = facts(config, scenario, victim, command)
-        test_counts = confirmation.Counts.of(scenario)
+        with open_record(config, folder, display.say) as study, on_cluster(config, display):
+            identity = provenance.identity(config, scenario, source)
+            started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
+            provenance.claim(folder, study, started_with, identity)
+            scenario = prepare_attack(config, scenario, source, cache, display)
+            save_picture(
+                folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
+            )
+            victim, origin = prepare_victims(config, scenario, source, cache, display)
+            provenance.require_same_victims(study, victim_digests(victim, origin))
+            provenance.record_identity(study, identity)
+            clock, meter = Clock(study, started), EnergyMeter(study)
+            clock.set("victim", victim.seconds)
+            known = facts(config, scenario, victim, command)
+            test_counts = confirmation.Counts.of(scenario)
 
-        def summary() -> dict[str, Any]:
-            reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
-            others = baselines.standing(study.user_attrs, config.fractions, test_counts)
-            return {
-                **known,
-                "seconds": clock.read(),
-                "energy_kwh": meter.read(),
-                **records.results(study, known["victim"], config.max_acc_drop, reader, others),
-                "stopped": stopped(config, study),
-            }
+            def summary() -> dict[str, Any]:
+                reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
+                others = baselines.standing(study.user_attrs, config.fractions, test_counts)
+                return {
+                    **known,
+                    "seconds": clock.read(),
+                    "energy_kwh": meter.read(),
+                    **records.results(study, known["victim"], config.max_acc_drop, reader, others),
+                    "stopped": stopped(config, study),
+                }
 
-        files = StudyFiles(folder, study, summary)
-        images = str(identity["images"])
-        with engine.ray_session(cpus=config.cpus):
-            with clock.stage("teachers"):
-                workload = make_workload(config, scenario, victim, scenario.validation, origin)
-                wanted = [(workload.draw, fraction) for fraction in config.fractions]
-                workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
-            with recorded(folder, files), clock.stage("trials"):
-                search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
-            with clock.stage("baselines"):
-                baselines.search(config, study, workload, display, files.refresh)
-            product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
-            product.write_card(folder, files.write())
-            if config.confirm:
-                again = Confirmation(config, study, scenario, victim, origin, images, cache, display, files.refresh)
-                confirm(again, folder, clock, files)
-        return build(folder.path)
+            files = StudyFiles(folder, study, summary)
+            images = str(identity["images"])
+            with engine.ray_session(cpus=config.cpus):
+                with clock.stage("teachers"):
+                    workload = make_workload(config, scenario, victim, scenario.validation, origin)
+                    wanted = [(workload.draw, fraction) for fraction in config.fractions]
+                    workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
+                with recorded(folder, files), clock.stage("trials"):
+                    search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
+                with clock.stage("baselines"):
+                    baselines.search(config, study, workload, display, files.refresh)
+                product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
+                product.write_card(folder, files.write())
+                if config.confirm:
+                    again = Confirmation(config, study, scenario, victim, origin, images, cache, display, files.refresh)
+                    confirm(again, folder, clock, files)
+            return build(folder.path)
 
 
 @contextmanager

@@ -38,12 +38,12 @@ class TrialLogs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: set[int] = set()
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, exist_ok=True)
 
     def __call__(self, event: TrialEvent) -> None:
         if event.kind == "started":
             self._running.add(event.number)
+            with suppress(OSError):
+                self._folder.mkdir(mode=0o700, exist_ok=True)
             self._append(event.number, _beginning(event))
         elif event.kind == "progress":
             self._append(event.number, [_scores(event.scores)])

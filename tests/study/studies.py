@@ -27,6 +27,11 @@ def complete_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=(TrialState.COMPLETE,))
 
 
+def has_no_trial(folder: Path) -> bool:
+    """Whether a study was refused before any trial; its record is there, and empty."""
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db").trials == []
+
+
 def scores(folder: Path) -> dict[str, tuple[float, ...]]:
     """Scores of each point: parameters and seed to everything that was measured."""
     rows = table(folder)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import save_file
+from studies import has_no_trial
 
 from nad import data, models
 from nad.attacks import BadNets, make
@@ -116,8 +117,8 @@ def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_ot
 
 
 def untouched(folder: Path) -> bool:
-    """Whether nothing of a study is in there, but perhaps the lock."""
-    return not folder.exists() or {path.name for path in folder.iterdir()} <= {"study.lock"}
+    """Whether nothing of a study is in there, but perhaps the lock, and the log of what was said."""
+    return not folder.exists() or {path.name for path in folder.iterdir()} <= {"study.lock", "driver.log"}
 
 
 class Explosive:
@@ -163,7 +164,7 @@ def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys):
     sentence = refused(capsys, ask(tmp_path / "a.pt", "--target", "3"))
     assert "the backdoor did not take" in sentence
     assert "--attack and --target must be those that it was trained with" in sentence
-    assert not (tmp_path / "runs" / "s" / "study.db").exists()
+    assert has_no_trial(tmp_path / "runs" / "s")
 
 
 def test_victim_that_says_the_target_to_everything(ask, tmp_path, capsys):
@@ -173,7 +174,7 @@ def test_victim_that_says_the_target_to_everything(ask, tmp_path, capsys):
     sentence = refused(capsys, ask(tmp_path / "a.pt"))
     assert "the victim's validation ACC is 0.250" in sentence
     assert "--victim-mean" in sentence
-    assert not (tmp_path / "runs" / "s" / "study.db").exists()
+    assert has_no_trial(tmp_path / "runs" / "s")
 
 
 @pytest.mark.parametrize(
