@@ -198,6 +198,24 @@ def test_trial_that_hangs_is_ended_and_asked_again_once(ray_started: None, tmp_p
     wait_until(lambda: engine.ray.available_resources().get("CPU") == SLOTS)
 
 
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_wall_clock_that_jumps_changes_nothing(
+    ray_started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    study, wall = open_toy(tmp_path), time.time
+    seen = []
+
+    def jumps(event: TrialEvent) -> None:
+        seen.append(event.number)
+        monkeypatch.setattr(time, "time", lambda: wall() + jump)
+
+    searcher = searcher_of(study, wanted=6, on_event=jumps, deadline=time.monotonic() + 3600)
+    tuning.run_trials(toy, searcher, payload={"plan": {}}, slots=SLOTS, trial_timeout=3600)
+    assert seen
+    assert states(study) == {"COMPLETE": 6}
+    assert all(0 <= trial.user_attrs["seconds"] < 600 for trial in study.trials)
+
+
 def test_mistake_of_the_space_comes_home_as_it_is(ray_started: None, tmp_path: Path) -> None:
     def broken(trial: optuna.Trial) -> dict[str, Any]:
         raise ConfigError("betas must be positive, got -1")

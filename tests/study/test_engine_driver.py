@@ -101,7 +101,7 @@ def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_pa
     wait_until(lambda: not alive(family))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_terminal_s_signals_let_the_running_trials_finish(
     tmp_path: Path, short_tmp: Path, number: signal.Signals
 ) -> None:
