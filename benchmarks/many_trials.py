@@ -2,8 +2,9 @@
 
 The study is a real one but for its trials, which score at once: Ray Tune, Optuna's storage in SQLite, the sampler, and
 the files that a running study keeps up to date. Overhead of a trial: from being asked to being told, less what its
-worker computed. Given as the median of the first hundred trials after the workers have started, of the last hundred,
-and their ratio; and what the driver's own memory grew by between them. The last line is the same as one JSON object.
+worker computed; medians of a hundred trials. The last hundred are compared with the first hundred of the same study,
+and with those of another one that is run right afterwards: machines get slower and faster within minutes. Also what the
+driver's own memory grew by from the hundredth trial on. The last line is the same as one JSON object.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -67,9 +68,17 @@ def main(arguments: Arguments) -> None:
         config = StudyConfig(
             sampler=arguments.sampler, trials=arguments.trials, workers=arguments.workers, output=Path(folder)
         )
-        result = measure(config)
+        long = measure(config)
+        after = measure(replace(config, name="after", trials=WINDOW + config.slots))
+    result = {
+        **long,
+        "first_after": after["first"],
+        "ratio": round(long["last"] / long["first"], 2),
+        "ratio_after": round(long["last"] / after["first"], 2),
+    }
     print(
-        f"overhead of a trial: {result['first']} s at first, {result['last']} s at last, ratio {result['ratio']};"
+        f"overhead of a trial: {result['first']} s at first, {result['last']} s at last, and {result['first_after']} s"
+        f" in the first hundred of a study right afterwards: ratios {result['ratio']} and {result['ratio_after']};"
         f" {result['wall']} s of wall time a trial; the driver grew by {result['growth_megabytes']} MB"
     )
     print(json.dumps(result))
@@ -94,6 +103,7 @@ def measure(config: StudyConfig) -> dict[str, Any]:
         no_workload = cast("Workload", None)  # these trials erase nothing
         display = Display(Console(stderr=True))
         search(config, study, no_workload, VICTIM["acc"], (), display, files, lambda _event: None, score_at_once)
+        files.write()
     wall = time.monotonic() - started
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     seconds = [
@@ -108,7 +118,6 @@ def measure(config: StudyConfig) -> dict[str, Any]:
         "sampler": config.sampler,
         "first": round(early, 3),
         "last": round(late, 3),
-        "ratio": round(late / early, 2),
         "wall": round(wall / len(complete), 3),
         "growth_megabytes": round(held[-1][1] - before),
     }
