@@ -33,6 +33,7 @@ from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from reports.wording import duration
 from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
+from study.asking import enqueue
 from study.clock import Clock
 from study.cluster.joining import on_cluster
 from study.config import StudyConfig
@@ -55,7 +56,7 @@ from study.preparation import (
 from study.pruning import pruner
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
-from study.search import OptunaSearcher, TrialEvent, enqueue
+from study.search import OptunaSearcher, TrialEvent
 from study.signals import Interrupted, handled_by, stop_at_once
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start

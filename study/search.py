@@ -16,20 +16,20 @@ Knows parameters, scores and states; not what a trial does, nor the engine that 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from nad.errors import NadError
+from study.asking import ask_again, point_key, repair, was_asked_for
 from study.losses import Loss
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
@@ -50,79 +50,14 @@ class Shown(NamedTuple):
 Pruner = Callable[[Shown, Sequence[Shown]], str]
 """(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
 
-STOPPED = "the study was stopped while this trial ran"
-MAX_RESTARTS = 10  # of one point in whose trial the study's process ends: it may be the trial's doing
 LAST_CHOICE = {"pruned": 1.0}
 """The constraint of a pruned trial: further out than any score can be, for scores are fractions.
 
 Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
 """
-_COUNTS = ("retry", "restart")
-_ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point was enqueued with
 _MAX_TEXT = 8000  # characters of a traceback: its end says what happened
 
 log = logging.getLogger(__name__)
-
-
-def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> None:
-    """Ask this point before any that the sampler proposes; once per study, however often this is called.
-
-    params: all of the point's parameters, or some; the sampler draws the others.
-    user_attrs: go with the trial, and with a retry of it, such as {"control": "fine-tuning"}.
-    """
-    wanted = _key([params, user_attrs])
-    for trial in study.get_trials(deepcopy=False):
-        if _key([_fixed_params(trial), trial.system_attrs.get(_ASKED_WITH)]) == wanted:
-            return
-    _enqueue(study, params, user_attrs, {})
-
-
-def _enqueue(
-    study: optuna.study.Study, params: Mapping[str, Any], attrs: Mapping[str, Any], asked: Mapping[str, int]
-) -> None:
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=TrialState.WAITING,
-            user_attrs={**attrs, **asked},
-            system_attrs={"fixed_params": dict(params), _ASKED_WITH: dict(attrs)},
-        )
-    )
-
-
-def _fixed_params(trial: FrozenTrial) -> dict[str, Any]:
-    return cast("dict[str, Any]", trial.system_attrs.get("fixed_params", {}))
-
-
-def _key(value: object) -> str:
-    """The same text for equal parameters, also after their way through the storage."""
-    return json.dumps(value, sort_keys=True)
-
-
-def repair(study: optuna.study.Study) -> int:
-    """Tell every RUNNING trial FAIL and ask its point again; returns how many there were.
-
-    Only one process may run a study: this takes any RUNNING trial for a leftover.
-    """
-    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in left:
-        _give_up(study, trial, {"error": STOPPED})
-        _ask_again(study, trial, "restart", MAX_RESTARTS)
-    return len(left)
-
-
-def _give_up(study: optuna.study.Study, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
-    for name, value in attrs.items():
-        study._storage.set_trial_user_attr(trial._trial_id, name, value)
-    study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry", "restart"], most: int) -> None:
-    """Ask its point again unless that was done so often for this reason; the trial's attributes count both reasons."""
-    asked: dict[str, int] = {name: trial.user_attrs[name] for name in _COUNTS if name in trial.user_attrs}
-    asked[why] = asked.get(why, 0) + 1
-    if asked[why] <= most:
-        params = {**_fixed_params(trial), **trial.params}
-        _enqueue(study, params, trial.system_attrs.get(_ASKED_WITH, {}), asked)
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
@@ -206,7 +141,7 @@ class OptunaSearcher:
         self._replicates: dict[str, set[int]] = {}
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in complete:
-            self._replicates_of(_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
+            self._replicates_of(point_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
         self._complete = len(complete)
         self._has_enough = self._enough()
         self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
@@ -253,17 +188,14 @@ class OptunaSearcher:
         return {"params": params, "seed": seed, "replicate": running.replicate, "number": trial.number}
 
     def _start(self, trial: optuna.Trial) -> _Running:
-        point = _key(trial.params)
+        point = point_key(trial.params)
         taken = self._replicates_of(point)
         replicate = next(number for number in range(len(taken) + 1) if number not in taken)
         taken.add(replicate)
         trial.set_user_attr("seed", trial_seed(self._seed, replicate))
         trial.set_user_attr("replicate", replicate)
         trial.set_user_attr("started", datetime.now(UTC).isoformat(timespec="seconds"))
-        return _Running(trial, point, replicate, spared=replicate > 0 or self._was_asked_for(trial))
-
-    def _was_asked_for(self, trial: optuna.Trial) -> bool:
-        return bool(self._study._storage.get_trial_system_attrs(trial._trial_id).get(_ASKED_WITH))
+        return _Running(trial, point, replicate, spared=replicate > 0 or was_asked_for(self._study, trial))
 
     def _replicates_of(self, point: str) -> set[int]:
         return self._replicates.setdefault(point, set())
@@ -346,7 +278,7 @@ class OptunaSearcher:
             return
         self._failures += 1
         self._last_error = f"trial {frozen.number}: {reason.splitlines()[0]}"
-        _ask_again(self._study, frozen, "retry", retries)
+        ask_again(self._study, frozen, "retry", retries)
         self._tell_of("failed", running, error=reason)
 
     def _tell_of(

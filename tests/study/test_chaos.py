@@ -24,8 +24,8 @@ from studies import summary
 from toy_engine import IMPORTABLE
 
 from nad.evaluation import Scores
+from study.asking import enqueue
 from study.run import main
-from study.search import enqueue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -9,9 +9,10 @@ import numpy as np
 import optuna
 from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, states
 
+from study.asking import enqueue
 from study.halving import Halving, Seen
 from study.record.storage import SAMPLERS, open_study
-from study.search import LAST_CHOICE, OptunaSearcher, Shown, enqueue
+from study.search import LAST_CHOICE, OptunaSearcher, Shown
 
 EPOCHS = 8
 

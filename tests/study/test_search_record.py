@@ -22,10 +22,11 @@ from toys import (
 )
 
 from nad.errors import ConfigError, NadError
-from study import search
+from study import asking
+from study.asking import enqueue, repair
 from study.losses import Loss
 from study.record.storage import open_study
-from study.search import enqueue, repair, verdict
+from study.search import TrialEvent, verdict
 
 # what ends a run
 
@@ -189,7 +190,7 @@ def test_space_that_raises_fails_its_trial_and_is_heard(study: optuna.study.Stud
 def test_observer_hears_every_step_and_cannot_hurt(study: optuna.study.Study, caplog: pytest.LogCaptureFixture) -> None:
     heard = []
 
-    def observe(event: search.TrialEvent) -> None:
+    def observe(event: TrialEvent) -> None:
         heard.append((event.kind, dict(event.scores), event.error))
         raise ValueError("the observer's own")
 
@@ -240,7 +241,7 @@ def test_after_a_crash_no_trial_is_running_and_the_point_is_asked_again(url: str
     resumed = open_study(url, "s", "random", 0, DIRECTIONS)
     config = play(searcher_of(resumed))
     left, again = resumed.trials
-    assert (left.state.name, left.user_attrs["error"]) == ("FAIL", search.STOPPED)
+    assert (left.state.name, left.user_attrs["error"]) == ("FAIL", asking.STOPPED)
     assert again.params == left.params == {"x": 0.5}
     assert (again.user_attrs["control"], again.user_attrs["restart"]) == ("fine-tuning", 1)
     assert again.user_attrs["seed"] == left.user_attrs["seed"] == config["seed"]
@@ -264,11 +265,11 @@ def test_point_that_hangs_is_asked_again_once(study: optuna.study.Study) -> None
 
 
 def test_killed_driver_costs_a_point_none_of_its_retries(study: optuna.study.Study) -> None:
-    for _ in range(search.MAX_RESTARTS):
+    for _ in range(asking.MAX_RESTARTS):
         crash(study)
     searcher = searcher_of(study, wanted=9)
     play(searcher, {}, "the worker was killed")
-    assert study.trials[-1].user_attrs == {"restart": search.MAX_RESTARTS, "retry": 1}
+    assert study.trials[-1].user_attrs == {"restart": asking.MAX_RESTARTS, "retry": 1}
     crash(study)
     assert repair(study) == 1
     assert "WAITING" not in states(study), "a trial that takes the driver with it does not keep a study for ever"

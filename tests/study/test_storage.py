@@ -7,8 +7,8 @@ import pytest
 from toys import conditional_space, play_all, searcher_of
 
 from nad.errors import ConfigError
+from study.asking import enqueue
 from study.record.storage import open_study
-from study.search import enqueue
 
 DIRECTIONS = ("minimize", "maximize")
 

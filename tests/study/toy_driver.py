@@ -12,10 +12,10 @@ from typing import Any
 from toy_engine import SLOTS, searcher_of, toy
 
 from study import engine, tuning
+from study.asking import enqueue
 from study.driver import FILE, Driver
 from study.folder import open_folder
 from study.record.storage import open_study
-from study.search import enqueue
 
 WANTED = 8
 SCORING = 3

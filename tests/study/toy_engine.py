@@ -17,8 +17,9 @@ import optuna
 
 from nad.errors import EraseDiverged
 from study import engine, tuning
+from study.asking import enqueue
 from study.record.storage import open_study
-from study.search import OptunaSearcher, Shown, enqueue
+from study.search import OptunaSearcher, Shown
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")
