@@ -66,6 +66,7 @@ def test_code_travels_to_nodes_that_do_not_have_it(cluster: LocalCluster) -> Non
     assert {node.partition(" ")[0] for node, _answer in answers} == set(cluster.nodes)
 
 
+@pytest.mark.slow
 def test_study_on_a_cluster_scores_as_on_this_machine_and_leaves_the_cluster_running(
     cluster: LocalCluster,
     without_workers: list[str],
