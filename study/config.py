@@ -24,8 +24,8 @@ from nad.models.normalisation import Normalisation
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
-from study.record.storage import SAMPLERS
 from study.record.storage_url import masked, require_storage
+from study.samplers import SAMPLERS
 from study.watching import tensorboard
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

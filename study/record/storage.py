@@ -1,9 +1,8 @@
-"""Opening a study: Optuna's samplers by name, and the storage that holds the record."""
+"""Opening a study in the storage that holds its record."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,66 +10,17 @@ from typing import Any, cast
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
 
-from nad.errors import ConfigError, unknown_name
+from nad.errors import ConfigError
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
 from study.record.patience import PatientStorage
 from study.record.storage_url import journal_path, masked
+from study.samplers import make_sampler
 
 log = logging.getLogger(__name__)
-
-
-class QuasiRandomSampler(QMCSampler):
-    """Sobol points in the space of all parameters that the study has seen, for conditional spaces as well.
-
-    Optuna's own takes the parameters of the study's first trial for the whole space: where that is fine-tuning, no beta
-    would ever be quasi-random. Here a trial that leaves a layer out leaves the coordinate of its beta unused.
-    """
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter of every trial so far; the controls bring all of them."""
-        seen: dict[str, BaseDistribution] = {}
-        for other in study.get_trials(deepcopy=False):
-            seen |= other.distributions
-        return seen
-
-
-def _tpe(seed: int) -> BaseSampler:
-    # group: each set of parameters that occurs together gets a joint density, as conditional spaces need
-    return TPESampler(seed=seed, multivariate=True, group=True)
-
-
-def _quasi_random(seed: int) -> BaseSampler:
-    return QuasiRandomSampler(scramble=True, seed=seed, warn_independent_sampling=False)
-
-
-def _gp(seed: int) -> BaseSampler:
-    # Its model holds only what every trial has; the betas, which a trial may lack, are left to TPE.
-    return GPSampler(seed=seed, independent_sampler=TPESampler(seed=seed), warn_independent_sampling=False)
-
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": _tpe,
-    "gp": _gp,
-    "nsga2": lambda seed: NSGAIISampler(seed=seed),
-    "quasi-random": _quasi_random,
-    "random": lambda seed: RandomSampler(seed=seed),
-}
-
-
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """Raises: ConfigError for an unknown sampler."""
-    if name not in SAMPLERS:
-        raise unknown_name("sampler", name, SAMPLERS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # TPE's group, and the quasi-random one
-        return SAMPLERS[name](seed)
 
 
 def open_study(

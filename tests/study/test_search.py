@@ -18,7 +18,8 @@ from toys import (
     states,
 )
 
-from study.record.storage import SAMPLERS, open_study
+from study.record.storage import open_study
+from study.samplers import SAMPLERS
 from study.search import trial_seed
 
 # what is asked

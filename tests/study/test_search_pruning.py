@@ -11,7 +11,8 @@ from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, stat
 
 from study.asking import enqueue
 from study.halving import Halving, Seen
-from study.record.storage import SAMPLERS, open_study
+from study.record.storage import open_study
+from study.samplers import SAMPLERS
 from study.search import LAST_CHOICE, OptunaSearcher, Shown
 
 EPOCHS = 8
