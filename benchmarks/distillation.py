@@ -20,7 +20,6 @@ from rich.console import Console
 
 from nad.data import fingerprint
 from nad.erasure import PRESETS, EraseConfig
-from nad.victim import VictimConfig
 from reports import intervals
 from search_spaces import Point
 from study import engine, tasks
@@ -95,7 +94,7 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
     config = StudyConfig(attack="refool", clean_fractions=(CLEAN_FRACTION,), seed=seed)
     cache = cache_folder(None)
     scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, VictimConfig(epochs=config.victim_epochs), cache, display)
+    victim = prepare_victim(config, scenario, config.recipe, cache, display)
     block = make_workload(config, scenario, victim, scenario.test)
     blocks = {draw: for_draw(block, scenario, CLEAN_FRACTION, draw) for draw in sorted({draw for draw, *_ in todo})}
     with engine.ray_session(cpus=config.cpus):

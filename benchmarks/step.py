@@ -2,7 +2,8 @@
 
 One thread (or one GPU), batches of 64 images of 32 pixels. The arithmetic of a step is counted by torch (convolutions
 and matrix products, forwards and backwards); beside it stands the rate that one large matrix product reaches in the
-same process. Medians over rounds that take turns. The last line is the same as one JSON object.
+same process, each in both precisions. Medians over rounds that take turns. The last line is the same as one JSON
+object.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
 from nad import models
 from nad.augment import Augment, to_input
+from nad.precision import Precision, autocast
+from nad.training import cross_entropy
 
 BATCH, CLASSES, SIDE = 64, 10, 32
 MATRIX = 1024
@@ -46,13 +48,17 @@ def main(arguments: Arguments) -> None:
     square = torch.randn(MATRIX, MATRIX, device=device)
     inputs = to_input(images, device)
 
-    def forwards_and_backwards() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+    half = square.bfloat16()
 
-    def step() -> None:
+    def forwards_and_backwards(precision: Precision = "float32") -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(device, precision):
+            loss = cross_entropy(model, inputs, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(precision: Precision = "float32") -> None:
         to_input(augment(images, draws), device)
-        forwards_and_backwards()
+        forwards_and_backwards(precision)
         optimiser.step()
 
     def evaluation() -> None:
@@ -66,10 +72,18 @@ def main(arguments: Arguments) -> None:
         "forwards and backwards": forwards_and_backwards,
         "forwards": evaluation,
         "matrix product": lambda: square @ square,
+        "step in bfloat16": lambda: step("bfloat16"),
+        "matrix product in bfloat16": lambda: half @ half,
     }
     seconds = in_turns(work, device)
-    rate = counter.get_total_flops() / seconds["step"]
-    product = 2 * MATRIX**3 / seconds["matrix product"]
+    rate, half_rate = (counter.get_total_flops() / seconds[name] for name in ("step", "step in bfloat16"))
+    product, half_product = (2 * MATRIX**3 / seconds[name] for name in ("matrix product", "matrix product in bfloat16"))
+    rates = {
+        "images_per_second": round(BATCH / seconds["step in bfloat16"]),
+        "times_as_fast": round(seconds["step"] / seconds["step in bfloat16"], 2),
+        "gigaflops_of_a_matrix_product": round(half_product / 1e9, 1),
+        "share": round(half_rate / half_product, 2),
+    }
     result = {
         "images_per_second": round(BATCH / seconds["step"]),
         "evaluated_per_second": round(BATCH / seconds["forwards"]),
@@ -79,11 +93,16 @@ def main(arguments: Arguments) -> None:
         "share_of_the_step_beside_forwards_and_backwards": round(
             1 - seconds["forwards and backwards"] / seconds["step"], 3
         ),
+        "bfloat16": rates,
     }
     print(
         f"{arguments.model}: {result['images_per_second']} images/s, {result['gigaflops']} GFLOP/s, which is", end=" "
     )
     print(f"{100 * rate / product:.0f}% of a matrix product's {result['gigaflops_of_a_matrix_product']}")
+    print(
+        f"in bfloat16: {rates['images_per_second']} images/s, {rates['times_as_fast']} times as fast, which is"
+        f" {100 * half_rate / half_product:.0f}% of a matrix product's {rates['gigaflops_of_a_matrix_product']}"
+    )
     print(json.dumps(result))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from nad.data import fingerprint
 from nad.evaluation import Exam
 from nad.scenario import Scenario
-from nad.victim import VictimConfig
 from study import engine
 from study.config import StudyConfig
 from study.folder import cache_folder
@@ -27,6 +26,7 @@ class Subject:
     data_dir: Path | None = None
     attack: str = "refool"
     victim_epochs: int = 16
+    precision: str = "auto"
 
     def settings(self, clean_fractions: Sequence[float]) -> StudyConfig:
         """A study of this victim."""
@@ -35,6 +35,7 @@ class Subject:
             dataset=self.dataset,
             data_dir=self.data_dir,
             victim_epochs=self.victim_epochs,
+            precision=self.precision,
             clean_fractions=tuple(clean_fractions),
             allow_weak_backdoor=True,
         )
@@ -45,7 +46,7 @@ def workload_of(
     config: StudyConfig, exam: Callable[[Scenario], Exam], *, cpus: int, display: Display
 ) -> Iterator[Workload]:
     """What the study's trials would share, while a Ray with so many CPUs runs.  exam: what erases are scored on."""
-    cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
+    cache, recipe = cache_folder(None), config.recipe
     scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
     victim = prepare_victim(config, scenario, recipe, cache, display)
     block = make_workload(config, scenario, victim, exam(scenario))

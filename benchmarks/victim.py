@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,13 +52,15 @@ def main(arguments: Arguments) -> None:
     display = Display(Console(stderr=True))
     for seed in arguments.seeds:
         config = StudyConfig(attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed)
-        cache, recipe = cache_folder(None), VictimConfig(epochs=config.victim_epochs)
+        cache, recipe = cache_folder(None), config.recipe
         scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
         found.setdefault("usual", []).append(_timed(scenario, config.architecture, seed, None))
         display.say(f"seed {seed}, usual: {found['usual'][-1]}")
         for epochs in arguments.epochs:
             name = f"{epochs} epochs"
-            found.setdefault(name, []).append(_timed(scenario, config.architecture, seed, VictimConfig(epochs=epochs)))
+            found.setdefault(name, []).append(
+                _timed(scenario, config.architecture, seed, replace(recipe, epochs=epochs))
+            )
             display.say(f"seed {seed}, {name}: {found[name][-1]}")
     results = {}
     for name, runs in found.items():
@@ -79,7 +81,8 @@ def _timed(scenario: Scenario, model: str, seed: int, recipe: VictimConfig | Non
     if recipe is None:
         train_as_usual(network, data, exam, USUAL, flip=flip)
     else:
-        for _ in train(network, data, recipe, flip=flip, generator=generator(seed, "victim", "batches")):
+        batches = generator(seed, "victim", "batches")
+        for _ in train(network, data, recipe, flip=flip, generator=batches, precision=recipe.precision):
             pass
     return time.perf_counter() - started, evaluate(network, exam)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nad.errors import ConfigError, unknown_name
+from nad.precision import widened
 
 Operator = Literal["sum", "mean", "max"]
 OPERATORS: tuple[Operator, ...] = ("sum", "mean", "max")
@@ -37,6 +38,7 @@ def attention_energy(features: Tensor, power: float = 2.0, operator: Operator = 
 
     features: (batch, channel, height, width), any sign.  Returns (batch, height, width), not negative.
     """
+    features = widened(features)
     energy = features.square() if power == 2.0 else features.abs().pow(power)
     if operator == "sum":
         return energy.sum(dim=1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nad.attention import (
@@ -29,6 +28,7 @@ from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
+from nad.precision import Precision
 from nad.progress import Progress
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
@@ -108,6 +108,7 @@ def make_teacher(
     generator: torch.Generator,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    precision: Precision = "float32",
 ) -> tuple[float, ...]:
     """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
 
@@ -115,7 +116,7 @@ def make_teacher(
     Raises: EraseDiverged where it is no longer finite.
     """
     losses: list[float] = []
-    for end in train(copy, holdout, config, flip=flip, generator=generator, device=device):
+    for end in train(copy, holdout, config, flip=flip, generator=generator, device=device, precision=precision):
         _check_finite(end.loss, end.epoch, "the teacher's fine-tuning", "a lower lr may help")
         losses.append(end.loss)
         if progress is not None:
@@ -135,6 +136,7 @@ def distil(
     watch: Watch | None = None,
     pairs: Mapping[str, str] | None = None,
     memory: MapMemory | None = None,
+    precision: Precision = "float32",
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
@@ -142,7 +144,9 @@ def distil(
     teacher once, or not at all where `memory` knows its maps. Where the maps of two layers differ in size, both are
     averaged to the smaller one before they are normalised.
     pairs: the teacher's layer for each of the student's that it calls otherwise; see `pair_layers`.
-    memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout and state of the generator.
+    memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout, precision and state of the
+        generator.
+    precision: of the student's and the teacher's passes; attention and losses have single precision in any case.
     Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
     Source: Li et al. 2021, section 3.
     """
@@ -156,7 +160,17 @@ def distil(
     with tap(student, tuple(weights)) as student_features, tap(teacher, attended) as teacher_features:
         attend = _teachers_attention(teacher, teacher_features, config, memory)
         loss = _distillation_loss(attend, student_features, partner, config) if weights else cross_entropy
-        for end in train(student, holdout, config, flip=flip, generator=generator, loss=loss, device=device):
+        ends = train(
+            student,
+            holdout,
+            config,
+            flip=flip,
+            generator=generator,
+            loss=loss,
+            device=device,
+            precision=precision,
+        )
+        for end in ends:
             _check_finite(end.loss, end.epoch, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
             if watch is None:
@@ -204,7 +218,7 @@ def _distillation_loss(
 
     def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         theirs = attend(next(batches), inputs)
-        total = F.cross_entropy(student(inputs), labels)
+        total = cross_entropy(student, inputs, labels)
         for layer, beta in config.weights.items():
             ours = attention_energy(features[layer], config.power, config.operator)
             ours, target = of_equal_size(ours, theirs[partner[layer]])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nad.augment import Augment, to_input
 from nad.data.base import LabelledImages
 from nad.errors import require_range, unknown_name
+from nad.precision import Precision, autocast, widened
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, inputs, labels) to a scalar; the only thing in which fine-tuning and distillation differ."""
@@ -83,7 +84,7 @@ class EpochEnd(NamedTuple):
 
 def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """The plain loss of fine-tuning."""
-    return F.cross_entropy(model(inputs), labels)
+    return F.cross_entropy(widened(model(inputs)), labels)
 
 
 def train(
@@ -95,18 +96,17 @@ def train(
     generator: torch.Generator,
     loss: Loss = cross_entropy,
     device: torch.device | None = None,
-    mixed_precision: bool = False,
+    precision: Precision = "float32",
 ) -> Iterator[EpochEnd]:
     """Train in place, an epoch per step of the iterator: the caller watches, scores, or stops by leaving the loop.
 
     Batch order and augmentation come from the generator alone. The model is in train mode whenever a batch runs, and
     each batch passes through it once, so that batch norm sees each batch once. The images move to the device once, and
     nothing waits for it before the end of an epoch.
-    mixed_precision: on a GPU, bfloat16 where torch deems it safe. A CPU without its arithmetic would only be slower.
+    precision: of the passes; weights and losses have single precision in any case.
     """
     where = device or torch.device("cpu")
     resident = LabelledImages(data.images.to(where), data.labels.to(where))
-    precision = torch.autocast(where.type, torch.bfloat16, enabled=mixed_precision and where.type == "cuda")
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=config.lr,
@@ -123,7 +123,7 @@ def train(
         for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
-            with precision:
+            with autocast(where, precision):
                 value = loss(model, to_input(batch.images, where), batch.labels)
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]

@@ -17,8 +17,9 @@ from nad.attacks.base import NeedsCleanModel, require_crafted, tensor_digest
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
-from nad.errors import TrainingDiverged, WeakBackdoor
+from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
 from nad.evaluation import Exam, Scores, evaluate
+from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
@@ -46,6 +47,12 @@ class VictimConfig(TrainConfig):
     weight_decay: float = 5e-4
     cutout: int = 0
     """No Cutout: a hole may hide the trigger, and short training needs every pixel."""
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
 
 
 class Victim(NamedTuple):
@@ -141,8 +148,9 @@ class Training:
         network = models.make(self.model, self.classes, generator(self.seed, "victim", "weights")).to(device)
         started = time.perf_counter()
         batches = generator(self.seed, "victim", "batches")
+        precision = self.config.precision
         for end in train(
-            network, self.data, self.config, flip=self.flip, generator=batches, device=device, mixed_precision=True
+            network, self.data, self.config, flip=self.flip, generator=batches, device=device, precision=precision
         ):
             if not math.isfinite(end.loss):
                 raise TrainingDiverged(f"{self.what}'s training diverged in epoch {end.epoch}; a lower lr may help")

@@ -130,6 +130,7 @@ def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]
             flip=workload.flip,
             generator=generator(workload.seed, "baseline", draw),
             device=device,
+            precision=workload.precision,
         )
     except TrainingDiverged as error:
         return {"error": str(error)}

@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 from optuna.trial import FixedTrial, FrozenTrial
 
 import search_spaces
@@ -21,6 +22,8 @@ from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.models.normalisation import Normalisation
+from nad.precision import PRECISIONS, Precision, computes_in_bfloat16
+from nad.victim import VictimConfig
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
@@ -153,6 +156,9 @@ class StudyConfig:
     """Threads of one trial."""
     gpus_per_trial: float = 0.0
     """GPUs of one trial; a fraction shares one."""
+    precision: str = "auto"
+    """What a network's passes in training compute in: float32, bfloat16, or auto, which is bfloat16 on GPUs and on a
+    processor of this machine that has its arithmetic. Scores are always taken in float32."""
 
     json: bool = False
     """Say what happens in lines of JSON, for other programs, instead of for a person."""
@@ -167,6 +173,7 @@ class StudyConfig:
             ("model", self.teacher_architecture, models.MODELS),
             ("search space", self.space, search_spaces.SPACES),
             ("sampler", self.sampler, SAMPLERS),
+            ("precision", self.precision, ("auto", *PRECISIONS)),
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
@@ -250,6 +257,19 @@ class StudyConfig:
     def architecture(self) -> str:
         """The victim's, a key of MODELS."""
         return self.model or "wrn-16-1"
+
+    @property
+    def recipe(self) -> VictimConfig:
+        """Of a victim that is trained here."""
+        return VictimConfig(epochs=self.victim_epochs, precision=self.used_precision)
+
+    @property
+    def used_precision(self) -> Precision:
+        """What auto comes to. A cluster's nodes may have several processors, of which this machine's tells nothing."""
+        if self.precision != "auto":
+            return cast("Precision", self.precision)
+        able = self.gpus_per_trial > 0 or (self.address is None and computes_in_bfloat16(torch.device("cpu")))
+        return "bfloat16" if able else "float32"
 
     @property
     def normalisation(self) -> Normalisation | None:

@@ -10,7 +10,7 @@ import optuna
 
 from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, score_state, train_reference
+from nad.victim import Victim, score_state, train_reference
 from search_spaces import Point
 from study import baselines, confirmation
 from study.cluster.remote_training import runner
@@ -79,7 +79,7 @@ class Confirmation:
         known, draws = self.study.user_attrs.get(CLEAN_MODEL), self.config.confirm
         if known and not confirmation.missing(self.study, confirmation.clean_plan(point, draws, known["sha256"])):
             return
-        recipe = VictimConfig(epochs=self.config.victim_epochs)
+        recipe = self.config.recipe
         with self.display.stage("clean model", "epochs") as step:
             state = train_reference(
                 self.scenario,

@@ -30,7 +30,7 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
     Raises: CheckpointError for a file that cannot be used.
     """
     if config.victim is None:
-        return config, VictimConfig(epochs=config.victim_epochs)
+        return config, config.recipe
     foreign = load_foreign(
         config.victim.expanduser(),
         model=config.model,

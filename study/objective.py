@@ -22,6 +22,7 @@ from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
 from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
+from nad.precision import Precision
 from nad.seeds import generator
 from search_spaces import Point
 from study.tasks import granted_device
@@ -73,6 +74,8 @@ class Workload:
     teachers_origin: Origin | None = field(default=None, kw_only=True)
     """For teachers of another architecture than the victim's; None where they start as the victim."""
     threads: int
+    precision: Precision
+    """Of the students' and teachers' passes in training."""
     draw: int = 0
     """Which defender: see nad.scenario.Scenario.holdout."""
 
@@ -136,7 +139,14 @@ def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workl
     teacher = workload.teacher_network(workload.origin.weights, device)
     other_defender = (draw,) if draw else ()
     batches = generator(workload.seed, "teacher", f"{clean_fraction:g}", *other_defender)
-    make_teacher(teacher, workload.holdout(clean_fraction), flip=workload.flip, generator=batches, device=device)
+    make_teacher(
+        teacher,
+        workload.holdout(clean_fraction),
+        flip=workload.flip,
+        generator=batches,
+        device=device,
+        precision=workload.precision,
+    )
     return as_arrays(teacher.state_dict())
 
 
@@ -209,8 +219,9 @@ def erase_victim(
         memory=_memory(
             tuple(workload.pairs.values()),
             _digest(*weights.values(), holdout.images.numpy()),
-            (seed, workload.flip, config.batch_size, config.cutout, device),
+            (seed, workload.flip, config.batch_size, config.cutout, workload.precision, device),
         ),
+        precision=workload.precision,
     )
     scores = evaluate(student, workload.exam(), device=device)
     return student, {

@@ -195,6 +195,7 @@ def make_workload(
         teachers={},
         teachers_origin=origin,
         threads=config.cpus_per_trial,
+        precision=config.used_precision,
     )
 
 
@@ -224,6 +225,7 @@ def with_teachers(
         "seed": config.seed,
         "config": asdict(TEACHER),
         "flip": one.flip,
+        "precision": one.precision,
     }
     cards = {(draw, fraction): {**facts, "draw": draw, "clean_fraction": fraction} for draw, fraction in wanted}
     paths = {which: entry(cache / "models", "teacher", card) for which, card in cards.items()}

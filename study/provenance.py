@@ -29,6 +29,7 @@ from study.writing import write_json
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
 _IDENTITY = "identity"  # system attribute of the study
+_UNSAID = {"science version": 1, "precision": "float32"}  # of studies from before their identity said so
 
 
 def versions() -> dict[str, str]:
@@ -71,6 +72,7 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
         "space version": search_spaces.get(config.space).version,
         "clean fractions": config.fractions,
         "threads per trial": config.cpus_per_trial,
+        "precision": config.used_precision,
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
@@ -102,7 +104,7 @@ def _identity_in(folder: StudyFolder) -> Mapping[str, Any]:
 
 def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise ConfigError, listing what differs, unless a study is resumed as what it was."""
-    before, now = _flat({"science version": 1, **recorded}), _flat(asked)  # 1: of studies that do not say
+    before, now = _flat({**_UNSAID, **recorded}), _flat(asked)
     differences = [
         f"{key} {_brief(before.get(key))} (now {_brief(now.get(key))})"
         for key in dict.fromkeys([*before, *now])

@@ -18,6 +18,7 @@ from torch import nn
 
 from nad.data.base import LabelledImages
 from nad.errors import DataError, TrainingDiverged
+from nad.precision import Precision
 from nad.progress import Progress
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
@@ -52,10 +53,11 @@ class Defence(ABC):
         generator: torch.Generator,
         device: torch.device | None = None,
         progress: Progress | None = None,
+        precision: Precision = "float32",
     ) -> Defended:
         """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
 
-        flip: whether a mirrored image keeps its class.
+        flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError where the holdout is too small; ConfigError where the model lacks what the defence works on;
         TrainingDiverged where a loss is no longer finite.
         """
@@ -63,7 +65,7 @@ class Defence(ABC):
             raise DataError(f"a defence needs at least 2 clean images, got {len(holdout)}; give it a larger holdout")
         where = device or torch.device("cpu")
         model = copy.deepcopy(victim).to(where)
-        site = Site(holdout, flip, generator, where, progress or _nobody)
+        site = Site(holdout, flip, generator, where, progress or _nobody, precision)
         deeds = self.change(model, site)
         return Defended(model.eval(), deeds)
 
@@ -81,6 +83,7 @@ class Site:
     generator: torch.Generator
     device: torch.device
     progress: Progress
+    precision: Precision = "float32"
 
     def tune(
         self,
@@ -98,7 +101,14 @@ class Site:
         Raises: TrainingDiverged where the loss is no longer finite.
         """
         ends = train(
-            model, self.holdout, config, flip=self.flip, generator=self.generator, loss=loss, device=self.device
+            model,
+            self.holdout,
+            config,
+            flip=self.flip,
+            generator=self.generator,
+            loss=loss,
+            device=self.device,
+            precision=self.precision,
         )
         for end in ends:
             require_finite(end.loss, f"{what} in epoch {end.epoch}")

@@ -28,17 +28,17 @@ def data():
     return LabelledImages(images, labels)
 
 
-def trained(data, device, *, mixed_precision):
+def trained(data, device, *, precision):
     model = models.make(MODEL, 3, torch.Generator().manual_seed(0)).to(device)
     config, draws = TrainConfig(epochs=4, schedule="one-cycle"), torch.Generator().manual_seed(0)
-    ends = train(model, data, config, flip=True, generator=draws, device=device, mixed_precision=mixed_precision)
+    ends = train(model, data, config, flip=True, generator=draws, device=device, precision=precision)
     return model, [end.loss for end in ends]
 
 
-@pytest.mark.parametrize("mixed_precision", [False, True])
-def test_a_gpu_learns_what_a_cpu_learns(data, mixed_precision):
-    _, on_cpu = trained(data, torch.device("cpu"), mixed_precision=False)
-    model, on_gpu = trained(data, torch.device("cuda"), mixed_precision=mixed_precision)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_learns_what_a_cpu_learns(data, precision):
+    _, on_cpu = trained(data, torch.device("cpu"), precision="float32")
+    model, on_gpu = trained(data, torch.device("cuda"), precision=precision)
     assert on_gpu == pytest.approx(on_cpu, abs=0.1)
     assert accuracy(model, data, device=torch.device("cuda")) > 0.95
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import tyro
 
 from nad.errors import ConfigError
@@ -32,6 +33,7 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"teacher_model": "resnet18"}, "unknown model 'resnet18'; did you mean 'resnet-18'"),
         ({"space": "nadwide"}, "unknown search space 'nadwide'; did you mean 'nad-wide'"),
         ({"sampler": "tpee"}, "unknown sampler 'tpee'; did you mean 'tpe'"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bfloat16'"),
         ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
         ({"poison_rate": 0.0}, r"--poison-rate must be in \(0, 1\], got 0"),
         ({"clean_fractions": (0.1, 2.0)}, r"--clean-fractions must be in \(0, 1\], got 2"),
@@ -99,6 +101,24 @@ def test_one_slot_per_core_unless_told_otherwise():
     assert StudyConfig().slots == StudyConfig().cpus == cores()
     assert (StudyConfig(workers=5, cpus_per_trial=2).slots, StudyConfig(workers=5, cpus_per_trial=2).cpus) == (5, 10)
     assert StudyConfig(cpus_per_trial=10 * cores()).cpus == cores()
+
+
+@pytest.mark.parametrize(
+    ("settings", "able", "used"),
+    [
+        ({}, True, "bfloat16"),
+        ({}, False, "float32"),
+        ({"precision": "float32"}, True, "float32"),
+        ({"precision": "bfloat16"}, False, "bfloat16"),
+        ({"gpus_per_trial": 0.5}, False, "bfloat16"),
+        ({"address": "auto"}, True, "float32"),
+        ({"address": "auto", "gpus_per_trial": 1.0}, False, "bfloat16"),
+    ],
+)
+def test_auto_is_what_the_hardware_of_all_trials_computes_in(settings, able, used, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    config = StudyConfig(**settings)
+    assert config.used_precision == config.recipe.precision == used
 
 
 def test_help_says_what_every_option_is_for(capsys):

@@ -32,7 +32,7 @@ from study.objective import (
 from study.preparation import for_draw, make_workload
 
 CPU = torch.device("cpu")
-CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
+CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2), precision="float32")
 QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
 
 
@@ -115,6 +115,16 @@ def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload):
     assert scores[0]["loss"] != measure(describe_point(Point(0.1, QUICK)), 3, workload)["loss"]
 
 
+def test_trial_and_teacher_compute_in_the_studys_precision(workload):
+    half = dataclasses.replace(workload, precision="bfloat16")
+    point = describe_point(Point(0.1, QUICK))
+    scores = [measure(point, 3, block) for block in (workload, half, half)]
+    assert without_times(scores[1:2]) == without_times(scores[2:])
+    assert scores[0]["loss"] != scores[1]["loss"] == pytest.approx(scores[0]["loss"], rel=0.1)
+    teacher = make_teacher_weights((0, 0.1), {0: half})
+    assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
+
+
 def test_another_draw_is_another_defender(workload, image_folder, cache):
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
@@ -139,6 +149,7 @@ def test_another_draw_is_another_defender(workload, image_folder, cache):
         {"fraction": 0.2},
         {"draw": 1},
         {"flip": False},
+        {"precision": "bfloat16"},
         {"teacher": 1},
     ],
     ids=str,
@@ -147,7 +158,8 @@ def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache,
     """A worker's memory of the teacher's attention is for the very same batches: whatever alters them is asked anew."""
     fraction, seed = change.get("fraction", 0.1), change.get("seed", 1)
     erase = dataclasses.replace(QUICK, **{name: change[name] for name in ("cutout", "batch_size") if name in change})
-    block = dataclasses.replace(workload, flip=change.get("flip", workload.flip))
+    others = {name: change[name] for name in ("flip", "precision") if name in change}
+    block = dataclasses.replace(workload, **others)
     if "draw" in change:
         images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
         block = for_draw(block, Scenario(images, BadNets(poison_rate=0.3), seed=0), 0.2, change["draw"])
