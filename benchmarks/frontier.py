@@ -195,11 +195,11 @@ def replay(table: Table, sampler: optuna.samplers.BaseSampler, trials: int) -> R
     return Replay(rows, asking)
 
 
-def growth(table: Table, rows: list[int]) -> Floats:
-    """Hypervolume after each trial of a replay.  Returns (trials,)."""
+def growth(found: Floats) -> Floats:
+    """Hypervolume after each trial.  found: (trials, 2), their costs in order.  Returns (trials,)."""
     values, front = [], np.empty((0, len(OBJECTIVES)))
-    for row in rows:
-        front = np.vstack((front, table.costs[row]))
+    for one in found:
+        front = np.vstack((front, one))
         front = front[front_order(front)]
         values.append(hypervolume(front))
     return np.array(values)
@@ -227,7 +227,7 @@ def measure(table: Table, arguments: Arguments) -> dict[str, Any]:
         title: [replay(told, make_sampler(name, seed), arguments.trials) for seed in range(arguments.seeds)]
         for title, (name, told) in contests.items()
     }
-    curves = {name: np.array([growth(table, one.rows) for one in found]) for name, found in replays.items()}
+    curves = {name: np.array([growth(table.costs[one.rows]) for one in found]) for name, found in replays.items()}
     target = SHARE * float(np.median(curves[BASELINE][:, -1]))
     return {
         "table": str(arguments.table),

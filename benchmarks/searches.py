@@ -1,0 +1,85 @@
+"""`python -m benchmarks.searches`: real studies by each sampler, several seeds, and how soon each knew the frontier.
+
+Unlike `benchmarks.frontier`, which replays one record, every erase is made, and trials run side by side as in any
+study. A seed's studies share victim, teachers and controls, and differ in their sampler alone. The target is a share of
+the hypervolume that random search ends with on the same victim. Studies are kept in a folder: the same command goes on
+where it was interrupted. The last line is the same as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from benchmarks.frontier import BASELINE, SHARE, growth, reached
+from reports.objectives import OBJECTIVES, Floats, costs
+from study.samplers import SAMPLERS
+
+STUDY = "--attack refool --victim-epochs 12 --clean-fractions 0.05 0.1 --max-acc-drop 0.05 --confirm 0"
+"""The victim and the space of `benchmarks/random-erases`."""
+AFTER = (10, 20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Real studies by each sampler, and how soon each knew the frontier."""
+
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
+    """Which ones; the baseline, random, always runs."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    trials: int = 24
+    """Of each study, controls included."""
+    output: Path = Path("runs/searches")
+    """Folder of the studies."""
+
+
+def main(arguments: Arguments) -> None:
+    """Run the studies that are missing, and print."""
+    names = list(dict.fromkeys([BASELINE, *arguments.samplers]))
+    curves: dict[str, list[Floats]] = {name: [] for name in names}
+    for seed in arguments.seeds:
+        for name in names:
+            curves[name].append(_study(arguments, name, seed))
+    ends = [SHARE * float(curve[-1]) for curve in curves[BASELINE]]
+    found = {name: summarise(curves[name], ends, arguments.trials) for name in names}
+    for name, figures in found.items():
+        print(f"{name:13s}{json.dumps(figures)}")
+    print(json.dumps({"seeds": len(arguments.seeds), "trials": arguments.trials, "samplers": found}))
+
+
+def summarise(curves: list[Floats], targets: list[float], trials: int) -> dict[str, Any]:
+    """curves: of each seed.  Means over the seeds; trials to the target per seed, None where it was not reached."""
+    needed = [reached(curve, target) for curve, target in zip(curves, targets, strict=True)]
+    after = [count for count in (*AFTER, trials) if count <= trials]
+    return {
+        "hypervolume": {
+            str(count): round(mean(float(curve[min(count, len(curve)) - 1]) for curve in curves), 4) for count in after
+        },
+        "trials_to_target": [int(count) if np.isfinite(count) else None for count in needed],
+    }
+
+
+def _study(arguments: Arguments, sampler: str, seed: int) -> Floats:
+    """Run one study, or go on with it, in a process of its own.  Returns the hypervolume after each complete trial."""
+    name = f"{sampler}-{seed}"
+    options = ["--output", str(arguments.output), "--name", name, "--sampler", sampler, "--seed", str(seed)]
+    command = [sys.executable, "-m", "study.run", *STUDY.split(), *options, "--trials", str(arguments.trials)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    trials = pd.read_csv(arguments.output / name / "trials.csv")
+    complete = trials[trials["state"] == "COMPLETE"]
+    ended = pd.to_datetime(complete["started"]) + pd.to_timedelta(complete["seconds"], unit="s")
+    scores = complete.loc[ended.sort_values().index, [objective.name for objective in OBJECTIVES]]
+    return growth(costs(scores.to_numpy(dtype=float)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
