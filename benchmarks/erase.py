@@ -54,9 +54,9 @@ def main(arguments: Arguments) -> None:
                 usual.append(usual_erase(seed, workload, point))
                 step(len(usual), len(seeds))
         described = describe_point(point)
-        ours = _in_parallel([(seed, described) for seed in seeds], workload, "ours", display)
+        ours = in_parallel([(seed, described) for seed in seeds], workload, "ours", display)
         # The first erase of each worker makes the teacher's maps; those after it find them.
-        known = _in_parallel([(0, described)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
+        known = in_parallel([(0, described)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
     sides = {"usual": Side(usual, 1), "ours": Side(ours, CORES), "study": Side(known, CORES)}
     for name, side in sides.items():
         ratio = side.per_hour / sides["usual"].per_hour
@@ -118,7 +118,7 @@ def our_erase(argument: tuple[int, dict[str, Any]], workload: Workload) -> Erase
     return {"asr": reports[-1]["asr"], "acc": reports[-1]["acc"], "seconds": time.perf_counter() - started}
 
 
-def _in_parallel(
+def in_parallel(
     arguments: list[tuple[int, dict[str, Any]]], workload: Workload, name: str, display: Display
 ) -> list[Erased]:
     """Our erases, one per core, in their order."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from nad.data import fingerprint
 from nad.evaluation import Exam
 from nad.scenario import Scenario
+from nad.victim import VictimConfig
 from study import engine
 from study.config import StudyConfig
 from study.folder import cache_folder
@@ -43,10 +44,18 @@ class Subject:
 
 @contextmanager
 def workload_of(
-    config: StudyConfig, exam: Callable[[Scenario], Exam], *, cpus: int, display: Display
+    config: StudyConfig,
+    exam: Callable[[Scenario], Exam],
+    *,
+    cpus: int,
+    display: Display,
+    recipe: VictimConfig | None = None,
 ) -> Iterator[Workload]:
-    """What the study's trials would share, while a Ray with so many CPUs runs.  exam: what erases are scored on."""
-    cache, recipe = cache_folder(None), config.recipe
+    """What the study's trials would share, while a Ray with so many CPUs runs.
+
+    exam: what erases are scored on.  recipe: of another victim than the study would train.
+    """
+    cache, recipe = cache_folder(None), recipe or config.recipe
     scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
     victim = prepare_victim(config, scenario, recipe, cache, display)
     block = make_workload(config, scenario, victim, exam(scenario))
