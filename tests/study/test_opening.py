@@ -16,7 +16,7 @@ from study.record import opening
 from study.record.opening import open_record
 from study.record.storage import open_study
 
-ONE, TWO = ({"science version": 1, "seed": seed} for seed in (1, 2))
+ONE, TWO = ({"science version": 1, "precision": "float32", "seed": seed} for seed in (1, 2))
 
 
 @pytest.fixture
@@ -87,7 +87,10 @@ def test_study_that_somebody_else_s_program_made_is_left_alone(study: optuna.Stu
         claim(folder, study, {}, ONE)
 
 
-def test_trials_of_another_version_of_the_science_are_not_mixed() -> None:
-    require_same("s", {"seed": 1}, {"seed": 1, "science version": 1})
+def test_trials_of_another_version_of_the_science_or_precision_are_not_mixed() -> None:
+    before_they_were_said = {"seed": 1}
+    require_same("s", before_they_were_said, ONE)
     with pytest.raises(ConfigError, match=r"was made with science version 1 \(now 2\); .* --fork NAME"):
-        require_same("s", {"seed": 1}, {"seed": 1, "science version": 2})
+        require_same("s", before_they_were_said, {**ONE, "science version": 2})
+    with pytest.raises(ConfigError, match=r"was made with precision float32 \(now bfloat16\)"):
+        require_same("s", before_they_were_said, {**ONE, "precision": "bfloat16"})

@@ -151,7 +151,7 @@ def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed)
     point = summary(confirmed)["recommended"]
     clean = point["clean_model"]
     assert (clean["before"]["seeds"], clean["after"]["seeds"], point["test"]["seeds"]) == (1, 2, 2)
-    assert clean["before"]["acc"] > 0.8
+    assert clean["before"]["acc"] > 0.6
     assert clean["acc_change"] == pytest.approx(clean["after"]["acc"] - clean["before"]["acc"])
     assert "no backdoor to lose" in (confirmed / "report.html").read_text()
     card = (confirmed / "models" / "recommended.md").read_text()
