@@ -73,7 +73,8 @@ def _study(arguments: Arguments, sampler: str, seed: int) -> Floats:
     name = f"{sampler}-{seed}"
     options = ["--output", str(arguments.output), "--name", name, "--sampler", sampler, "--seed", str(seed)]
     command = [sys.executable, "-m", "study.run", *STUDY.split(), *options, "--trials", str(arguments.trials)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(f"the study {name} ended with exit code {code}; its reason is above, this command goes on")
     trials = pd.read_csv(arguments.output / name / "trials.csv")
     complete = trials[trials["state"] == "COMPLETE"]
     ended = pd.to_datetime(complete["started"]) + pd.to_timedelta(complete["seconds"], unit="s")

@@ -110,7 +110,7 @@ def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scr
     try:
         tuner.fit()
     except _StopNow as stop:
-        if isinstance(bridge.error, RayLost):
+        if scheduler.ray_is_lost:
             _ABANDONED.append(stop)
     finally:
         del tuner
@@ -248,6 +248,7 @@ class _Scheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.bridge, self.interruption, self.trial_timeout = bridge, interruption, trial_timeout
         self.lifeline = Lifeline()
+        self.ray_is_lost = False
         self.since: dict[str, float] = {}
         """When each running trial was first seen to run, on time.monotonic's clock."""
 
@@ -262,7 +263,8 @@ class _Scheduler(FIFOScheduler):
     def _lost_ray(self) -> BaseException | None:
         try:
             self.lifeline.check()
-        except NadError as error:
+        except RayLost as error:
+            self.ray_is_lost = True
             # SIGTERM often goes to all processes of a job: then Ray's loss is no news
             return self.interruption.as_error() or error.with_traceback(None)  # its frames would keep Tune's objects
         return None

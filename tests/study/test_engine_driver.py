@@ -156,3 +156,19 @@ def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
     wait_until(lambda: not alive(family))
+
+
+@pytest.mark.slow
+def test_sigterm_to_every_process_of_a_job_is_an_interruption_like_any_other(tmp_path: Path, short_tmp: Path) -> None:
+    """As systemd and Slurm end a job: Ray's processes go with it, and what runs cannot finish."""
+    study = open_toy(tmp_path)
+    process = start_driver(tmp_path, short_tmp)
+    wait_until_two_run(study, process)
+    family = processes_below(process.pid)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=50)  # Ray ends a process that has lost its head node after 60
+    assert out in ("", "finishing\n")
+    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
+    assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
+    assert not list(short_tmp.iterdir())
+    wait_until(lambda: not alive(family))
