@@ -40,7 +40,7 @@ from ray.exceptions import RayError
 from nad.errors import ConfigError, NadError
 from study.cluster.address import Cluster
 from study.scratch import scratch_folder
-from study.signals import deaf_to_hangups
+from study.signals import deaf_to_hangups, handlers_kept
 
 PACKAGES = ("nad", "search_spaces", "study", "reports")
 """What travels to the nodes of a cluster."""
@@ -71,7 +71,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
         ),
     ):
-        with deaf_to_hangups(), _start_or_say_why(folder):
+        with handlers_kept(), deaf_to_hangups(), _start_or_say_why(folder):
             ray.init(
                 address="local",  # never what a stale address file names
                 num_cpus=cpus,
@@ -97,17 +97,18 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
     # checkout.
     with _ray_environment(RAY_AUTH_MODE=mode), tempfile.TemporaryDirectory(prefix="nad-") as empty:
         try:
-            ray.init(
-                address=cluster.address,
-                configure_logging=False,
-                log_to_driver=False,
-                runtime_env={
-                    "working_dir": empty,
-                    "py_modules": [_source_of(module) for module in modules],
-                    "excludes": ["__pycache__"],
-                    "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
-                },
-            )
+            with handlers_kept():
+                ray.init(
+                    address=cluster.address,
+                    configure_logging=False,
+                    log_to_driver=False,
+                    runtime_env={
+                        "working_dir": empty,
+                        "py_modules": [_source_of(module) for module in modules],
+                        "excludes": ["__pycache__"],
+                        "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
+                    },
+                )
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             raise ConfigError(

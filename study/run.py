@@ -57,7 +57,7 @@ from study.pruning import pruner
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
 from study.search import OptunaSearcher, TrialEvent
-from study.signals import Interrupted, handled_by, stop_at_once
+from study.signals import Interrupted, stopped_at_once
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 from study.watching.events import display_for
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
-        with handled_by(stop_at_once):
+        with stopped_at_once():
             report = run(config, command=command, display=display)
     except (NadError, ReportError) as error:
         return display.failed(str(error), 2)

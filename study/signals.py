@@ -58,9 +58,37 @@ def handled_by(handler: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def stop_at_once(number: int) -> None:
-    """For `handled_by`.  Raises: Interrupted."""
-    raise Interrupted(number)
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """The first signal ends what is done in this block.  Raises: Interrupted."""
+    taken: list[int] = []
+
+    def stop(number: int) -> None:
+        taken.append(number)
+        raise Interrupted(number)
+
+    try:
+        with handled_by(stop):
+            yield
+    except KeyboardInterrupt as error:
+        if taken and not isinstance(error, Interrupted):  # while it waits, Ray makes this of whatever a handler raises
+            raise Interrupted(taken[-1]) from None
+        raise
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """What is done in this block may set handlers, as Ray does for SIGTERM; at its end they are as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            if action is not None:  # one that was not set from Python cannot be set again
+                signal.signal(number, action)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +56,8 @@ def short_tmp() -> Iterator[Path]:
         yield Path(folder)
 
 
-def start_driver(folder: Path, tmp: Path) -> subprocess.Popen[str]:
-    code = f"import toy_engine, pathlib; toy_engine.drive(pathlib.Path({str(folder)!r}))"
+def start_driver(folder: Path, tmp: Path, drive: str = "drive") -> subprocess.Popen[str]:
+    code = f"import toy_engine, pathlib; toy_engine.{drive}(pathlib.Path({str(folder)!r}))"
     return subprocess.Popen(  # of its own session: Ctrl-C goes to a whole process group
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": IMPORTABLE, "TMPDIR": str(tmp)},
@@ -170,5 +170,22 @@ def test_sigterm_to_every_process_of_a_job_is_an_interruption_like_any_other(tmp
     assert out in ("", "finishing\n")
     assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
+    assert not list(short_tmp.iterdir())
+    wait_until(lambda: not alive(family))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [os.kill, os.killpg], ids=["the driver", "its whole job"])
+def test_sigterm_ends_tasks_at_once_and_in_order(
+    tmp_path: Path, short_tmp: Path, end: Callable[[int, int], None]
+) -> None:
+    """Ray sets a handler of its own for it, and aborts a driver whose raylet has gone."""
+    process = start_driver(tmp_path, short_tmp, "drive_tasks")
+    wait_until((tmp_path / "napping").exists)
+    family = processes_below(process.pid)
+    end(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=50)
+    assert out == ""
+    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
     assert not list(short_tmp.iterdir())
     wait_until(lambda: not alive(family))

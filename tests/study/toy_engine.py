@@ -16,10 +16,11 @@ from typing import Any
 import optuna
 
 from nad.errors import EraseDiverged
-from study import engine, tuning
+from study import engine, tasks, tuning
 from study.asking import enqueue
 from study.record.storage import open_study
 from study.search import OptunaSearcher, Shown
+from study.signals import stopped_at_once
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")
@@ -142,6 +143,18 @@ def drive(folder: Path) -> None:
             slots=SLOTS,
             on_interrupt=lambda: print("finishing", flush=True),
         )
+
+
+def nap(seconds: float, folder: Path) -> None:
+    """A task that says that it runs."""
+    (folder / "napping").touch()
+    time.sleep(seconds)
+
+
+def drive_tasks(folder: Path) -> None:
+    """A whole driver process whose tasks take longer than anybody waits, with a study's signals."""
+    with stopped_at_once(), engine.ray_session(cpus=SLOTS):
+        tasks.run_tasks(nap, [600.0] * (SLOTS + 1), payload=folder)
 
 
 def states(study: optuna.study.Study) -> dict[str, int]:
