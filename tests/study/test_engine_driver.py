@@ -68,6 +68,11 @@ def start_driver(folder: Path, tmp: Path, drive: str = "drive") -> subprocess.Po
     )
 
 
+def without_agents(family: set[int]) -> set[int]:
+    """Ray's agents take a minute to go where nobody is left to end them."""
+    return {pid for pid in alive(family) if "Agent" not in command_of(pid)}
+
+
 def wait_until_two_run(study: optuna.study.Study, process: subprocess.Popen[str]) -> None:
     ready = {"COMPLETE": 3, "RUNNING": 2}
     try:
@@ -82,9 +87,7 @@ def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_pa
     study = open_toy(tmp_path)
     process = start_driver(tmp_path, short_tmp)
     wait_until_two_run(study, process)
-    family = {
-        pid for pid in processes_below(process.pid) if "Agent" not in command_of(pid)
-    }  # Ray's take a minute to go
+    family = without_agents(processes_below(process.pid))
     before = study.trials
     process.kill()
     output = process.communicate()
@@ -155,7 +158,7 @@ def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
     assert last.startswith(f"study.lifeline.RayLost: {lost} no longer answers")
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
-    wait_until(lambda: not alive(family))
+    wait_until(lambda: not alive(without_agents(family)))
 
 
 @pytest.mark.slow
@@ -168,10 +171,10 @@ def test_sigterm_to_every_process_of_a_job_is_an_interruption_like_any_other(tmp
     os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=50)  # Ray ends a process that has lost its head node after 60
     assert out in ("", "finishing\n")
-    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
+    assert "\nstudy.signals.Interrupted: " in err
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
-    wait_until(lambda: not alive(family))
+    wait_until(lambda: not alive(without_agents(family)))
 
 
 @pytest.mark.slow
@@ -186,6 +189,6 @@ def test_sigterm_ends_tasks_at_once_and_in_order(
     end(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=50)
     assert out == ""
-    assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
+    assert "\nstudy.signals.Interrupted: " in err
     assert not list(short_tmp.iterdir())
-    wait_until(lambda: not alive(family))
+    wait_until(lambda: not alive(without_agents(family)))
