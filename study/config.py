@@ -157,8 +157,8 @@ class StudyConfig:
     gpus_per_trial: float = 0.0
     """GPUs of one trial; a fraction shares one."""
     precision: str = "auto"
-    """What a network's passes in training compute in: float32, bfloat16, or auto, which is bfloat16 on GPUs and on a
-    processor of this machine that has its arithmetic. Scores are always taken in float32."""
+    """What a network's passes in training compute in: float32, bfloat16, or auto, which is bfloat16 where trials use
+    GPUs, or a processor of this machine that has its arithmetic. Scores are always taken in float32."""
 
     json: bool = False
     """Say what happens in lines of JSON, for other programs, instead of for a person."""

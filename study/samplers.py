@@ -24,7 +24,7 @@ MEMORY = 200
 
 
 class RecentTPESampler(TPESampler):
-    """TPE that forgets old trials off the frontier, so that its proposals cost no more in a study of thousands.
+    """TPE that forgets old trials off the frontier, so that its proposals stay cheap in a study of thousands.
 
     Up to MEMORY trials it is Optuna's own, to the bit. Of more it weighs the latest and the frontier; Optuna's gives
     old ones less weight as well, but reads all of them again for each parameter that a trial may lack.

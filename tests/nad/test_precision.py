@@ -10,7 +10,7 @@ from nad.erasure import EraseConfig, distil
 from nad.map_memory import MapMemory
 from nad.precision import autocast, computes_in_bfloat16, widened
 from nad.seeds import generator
-from nad.training import TrainConfig, train
+from nad.training import TrainConfig, cross_entropy, train
 
 CPU = torch.device("cpu")
 QUICK = EraseConfig(epochs=2, schedule="code", batch_size=32)
@@ -44,11 +44,18 @@ def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not():
         pass
     assert seen == {torch.float32}
     seen.clear()
-    ends = train(
-        model, make_images(32, 0), TrainConfig(epochs=1), flip=True, generator=generator(0), precision="bfloat16"
-    )
-    assert all(isinstance(end.loss, float) for end in ends)
+    losses = set()
+
+    def loss(model, inputs, labels):
+        value = cross_entropy(model, inputs, labels)
+        losses.add(value.dtype)
+        return value
+
+    config, options = TrainConfig(epochs=1), {"flip": True, "generator": generator(0), "precision": "bfloat16"}
+    for _ in train(model, make_images(32, 0), config, loss=loss, **options):
+        pass
     assert seen == {torch.bfloat16}
+    assert losses == {torch.float32}
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
     with autocast(CPU, "bfloat16"):
         assert attention_map(torch.rand(2, 3, 4, 4).bfloat16()).dtype is torch.float32

@@ -26,7 +26,7 @@ def options(image_folder, cache, ray_started):
         *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
         *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
         *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "2"),
-        *("--max-acc-drop", "1.0", "--trials", "5", "--name", "s"),
+        *("--max-acc-drop", "1.0", "--trials", "5", "--name", "s", "--precision", "float32"),
     ]
 
 
@@ -151,7 +151,7 @@ def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed)
     point = summary(confirmed)["recommended"]
     clean = point["clean_model"]
     assert (clean["before"]["seeds"], clean["after"]["seeds"], point["test"]["seeds"]) == (1, 2, 2)
-    assert clean["before"]["acc"] > 0.6
+    assert clean["before"]["acc"] > 0.8
     assert clean["acc_change"] == pytest.approx(clean["after"]["acc"] - clean["before"]["acc"])
     assert "no backdoor to lose" in (confirmed / "report.html").read_text()
     card = (confirmed / "models" / "recommended.md").read_text()
