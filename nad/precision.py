@@ -25,5 +25,5 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def widened(values: Tensor) -> Tensor:
-    """What a network made in bfloat16, in single precision: losses are not taken in less."""
+    """What a network made in bfloat16, in single precision; of a cross-entropy autocast sees to it itself."""
     return values.float() if values.dtype is torch.bfloat16 else values

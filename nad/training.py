@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nad.augment import Augment, to_input
 from nad.data.base import LabelledImages
 from nad.errors import require_range, unknown_name
-from nad.precision import Precision, autocast, widened
+from nad.precision import Precision, autocast
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, inputs, labels) to a scalar; the only thing in which fine-tuning and distillation differ."""
@@ -83,8 +83,8 @@ class EpochEnd(NamedTuple):
 
 
 def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The plain loss of fine-tuning."""
-    return F.cross_entropy(widened(model(inputs)), labels)
+    """The plain loss of fine-tuning; autocast takes it in single precision."""
+    return F.cross_entropy(model(inputs), labels)
 
 
 def train(
