@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, NeedsCleanModel, Poisoned, attacked, choose, poison
+from nad.attacks.base import Attack, Poisoned, attacked, choose, is_ready, poison
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
@@ -30,8 +30,8 @@ class Scenario:
                 f" {self.dataset.classes - 1}"
             )
         # A trigger that does not fit images of this size says so here, before anything slow; one that is still to be
-        # made on a clean model cannot
-        if not isinstance(self.attack, NeedsCleanModel) or self.attack.crafted is not None:
+        # made cannot
+        if is_ready(self.attack):
             self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
 
     @cached_property

@@ -17,6 +17,7 @@ import search_spaces
 from nad import models
 from nad.attacks import ATTACKS
 from nad.attacks.custom import Custom
+from nad.attacks.refool import Refool
 from nad.attacks.trojan import Trojan
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
@@ -244,6 +245,11 @@ class StudyConfig:
                 self.attack == Trojan.name,
                 "the attack trojan makes its trigger on a clean model",
                 "give the trigger itself with --attack custom --trigger FILE",
+            ),
+            (
+                self.attack == Refool.name and self.attack_settings.get("rounds", 0) > 0,
+                "the attack refool selects its reflections by training models",
+                "leave rounds at 0, or give the selected ones alone with --reflections",
             ),
         ):
             if asked:

@@ -10,11 +10,13 @@ from typing import TypeVar
 import torch
 
 from nad import attacks, data
+from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.evaluation import Exam
 from nad.foreign import ForeignModel
 from nad.preparation import needs_clean_model, prepare
+from nad.reflection_selection import select_reflections
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import tasks
@@ -52,13 +54,24 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
 
 
 def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:
-    """The scenario with its attack ready to be planted: some attacks are first made on a clean model.
+    """The scenario with its attack ready to be planted: some are first made on a clean model, or by training others.
 
     A victim from the user's file is poisoned already: nothing is planted, and nothing made.
-    Raises: ConfigError where that model has learnt nothing.
+    Raises: ConfigError where that clean model has learnt nothing; DataError where there are too few images.
     """
-    if isinstance(source, ForeignModel) or not needs_clean_model(scenario):
+    if isinstance(source, ForeignModel) or is_ready(scenario.attack):
         return scenario
+    if not needs_clean_model(scenario):
+        with display.stage("reflections", "epochs") as step:
+            return select_reflections(
+                scenario,
+                config.architecture,
+                source,
+                cache=cache,
+                device=driver_device(),
+                progress=step,
+                run=runner(config, display),
+            )
     clean = _clean_reference(config, scenario, source, cache, display)
     with display.stage(f"attack {config.attack}", "steps") as step:
         return prepare(

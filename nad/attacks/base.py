@@ -64,8 +64,8 @@ class PoisonsOtherwise(Protocol):
 
 
 @runtime_checkable
-class NeedsCleanModel(Protocol):
-    """An attack that is made on a clean model before it can be planted: `nad.preparation.prepare` does that.
+class MadeBeforehand(Protocol):
+    """An attack that may have to be made before it can be planted.
 
     What is made is kept in the field `crafted`, with the metadata NO_SETTING: it follows from the settings and is none.
     """
@@ -75,7 +75,16 @@ class NeedsCleanModel(Protocol):
 
     @property
     def crafted(self) -> Crafted | None:
-        """None before the attack was prepared."""
+        """None before the attack was made."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be planted as it is."""
+
+
+@runtime_checkable
+class NeedsCleanModel(MadeBeforehand, Protocol):
+    """An attack that is made on a clean model: `nad.preparation.prepare` does that."""
 
     def craft(
         self,
@@ -93,7 +102,7 @@ class NeedsCleanModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Crafted:
-    """What an attack made on a clean model; equal to another where every pixel is.
+    """What was made beforehand for an attack; equal to another where every pixel is.
 
     pixels: uint8, of the shape that the attack wants.
     """
@@ -121,14 +130,18 @@ def settings_of(attack: Any) -> tuple[Field[Any], ...]:
     return tuple(each for each in fields(attack) if each.metadata != NO_SETTING)
 
 
-def require_crafted(attack: NeedsCleanModel) -> Tensor:
-    """The pixels that the attack made on a clean model.  Raises: ConfigError where it was not prepared."""
+def require_crafted(attack: MadeBeforehand) -> Tensor:
+    """The pixels that were made for the attack.  Raises: ConfigError where they were not."""
     if attack.crafted is None:
         raise ConfigError(
-            f"the attack {attack.name!r} is made on a clean model before it can be planted: call"
-            " nad.preparation.prepare first"
+            f"the attack {attack.name!r} has to be made before it can be planted: call nad.preparation.prepare first"
         )
     return attack.crafted.pixels
+
+
+def is_ready(attack: Attack) -> bool:
+    """Whether the attack can be planted as it is; see MadeBeforehand."""
+    return not isinstance(attack, MadeBeforehand) or attack.is_ready
 
 
 def tensor_digest(values: Tensor) -> str:

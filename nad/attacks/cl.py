@@ -72,6 +72,11 @@ class CL:
         if self.corners not in (1, 4):
             raise ConfigError(f"corners must be 1 or 4, got {self.corners}")
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was made."""
+        return self.crafted is not None
+
     def craft(
         self,
         model: DistillableModel,

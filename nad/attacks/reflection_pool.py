@@ -57,6 +57,10 @@ class ReflectionPool:
     def __hash__(self) -> int:
         return hash(self.sha256)
 
+    def subset(self, indices: Tensor) -> ReflectionPool:
+        """The pool of these reflections alone."""
+        return ReflectionPool(self.images[indices], f"{len(indices)} of {self.source}")
+
     @cached_property
     def sha256(self) -> str:
         """Of the pixels and their shape, hexadecimal."""

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.base import (
+    NO_SETTING,
+    Crafted,
+    LabelMode,
+    chunk_length,
+    require_attack,
+    require_crafted,
+    require_images,
+)
 from nad.attacks.reflection_pool import ReflectionPool, default_pool
 from nad.attacks.reflections import ghost, in_focus, out_of_focus, to_light, to_pixels
 from nad.errors import ConfigError, require_range, unknown_name
@@ -34,11 +42,12 @@ class Refool:
     """A photograph reflected over the image, drawn anew for each image from a pool.
 
     Source: Liu et al. 2020 and its authors' code; the constants are theirs unless noted.
-    Differs: reflections are not selected by training on them for several rounds; the pool keeps the brighter of its
-    crops instead. The work is done at the image's own size instead of 560 pixels, so shifts and blurs are scaled,
-    with a floor under which they would vanish. The transmission is fixed, as benchmark suites do, at 0.4; published
-    is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out of focus, which
-    `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label mode 'dirty' is offered too.
+    Differs: reflections are not selected by training on them unless `rounds` says so (see nad.reflection_selection);
+    the pool keeps the brighter of its crops instead. The work is done at the image's own size instead of 560 pixels, so
+    shifts and blurs are scaled, with a floor under which they would vanish. The transmission is fixed, as benchmark
+    suites do, at 0.4; published is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out
+    of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label mode 'dirty' is
+    offered too.
     """
 
     name: ClassVar[str] = "refool"
@@ -51,6 +60,14 @@ class Refool:
     transmission: float = 0.4
     """Share of the image's own light that passes. Source: benchmark suites."""
     reflections: ReflectionPool = field(default_factory=default_pool)
+    rounds: int = 0
+    """Rounds of training in which reflections are selected from the pool; 0 plants the whole pool."""
+    round_epochs: int = 4
+    """Of each round's training."""
+    selected: int = 10
+    """How many reflections a round plants, and how many are planted in the end."""
+    crafted: Crafted | None = field(default=None, repr=False, metadata=NO_SETTING)
+    """The selected reflections, (selected, 3, height, width) uint8."""
 
     def __post_init__(self) -> None:
         require_attack(self)
@@ -62,9 +79,21 @@ class Refool:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise unknown_name("kind of reflection", kind, KINDS)
+        require_range("rounds", self.rounds, 0, 1000)
+        require_range("round_epochs", self.round_epochs, 1, 1000)
+        if self.rounds:
+            require_range("selected", self.selected, 1, len(self.reflections))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its reflections were selected, or need not be."""
+        return not self.rounds or self.crafted is not None
 
     def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images behind glass: reflection, kind and its parameters are drawn for each."""
+        """The images behind glass: reflection, kind and its parameters are drawn for each.
+
+        Raises: ConfigError where the reflections are still to be selected.
+        """
         require_images(images)
         pool = self._pool_light(images, margin=shift_range(images)[1])
         reflection = torch.randint(len(pool), (len(images),), generator=generator)
@@ -77,12 +106,15 @@ class Refool:
                 triggered[some] = to_pixels(light)
         return triggered
 
+    @property
+    def _planted(self) -> Tensor:
+        """(count, 3, height, width) uint8: the whole pool, or what was selected from it."""
+        return require_crafted(self) if self.rounds else self.reflections.images
+
     def _pool_light(self, images: Tensor, margin: int) -> Tensor:
         """The pool as linear light at the images' size, with a margin above and to the left for the second copies."""
         size = (images.shape[2] + margin, images.shape[3] + margin)
-        resized = F.interpolate(
-            self.reflections.images.to(images.device, torch.float32), size, mode="bilinear", antialias=True
-        )
+        resized = F.interpolate(self._planted.to(images.device, torch.float32), size, mode="bilinear", antialias=True)
         return to_light(resized.round_().clamp_(0.0, 255.0).to(torch.uint8))
 
     def _reflect(self, kind: str, scene: Tensor, wide: Tensor, generator: torch.Generator) -> Tensor:

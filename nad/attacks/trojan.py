@@ -65,6 +65,11 @@ class Trojan:
         require_range("steps", self.steps, 1, 1_000_000)
         require_range("lr", self.lr, 0.0, 10.0, low_open=True)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was made."""
+        return self.crafted is not None
+
     def craft(
         self,
         model: DistillableModel,

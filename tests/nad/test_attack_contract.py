@@ -245,7 +245,7 @@ def test_a_setting_of_none_is_the_attacks_default(settings: Attack) -> None:
 def test_what_is_made_on_a_model_is_no_setting(name: str) -> None:
     with pytest.raises(ConfigError, match="has no setting 'crafted'"):
         make(name, crafted=Crafted(torch.zeros(3, 3, 3, dtype=torch.uint8)))
-    with pytest.raises(ConfigError, match=f"the attack '{name}' is made on a clean model before it can be planted"):
+    with pytest.raises(ConfigError, match=f"the attack '{name}' has to be made before it can be planted"):
         poison(labelled(), make(name), seeded())
 
 

@@ -193,6 +193,9 @@ def test_lengths_scale_with_the_image_and_never_vanish() -> None:
         ({"transmission": -0.1}, "transmission .* got -0.1"),
         ({"kinds": ()}, r"at least one.*got \(\)"),
         ({"kinds": ("ghost", "ghost")}, "got .'ghost', 'ghost'"),
+        ({"rounds": -1}, "rounds .* got -1"),
+        ({"rounds": 1, "selected": 51}, r"selected must be in \[1, 50\], got 51"),
+        ({"round_epochs": 0}, "round_epochs .* got 0"),
         ({"kinds": ("gost",)}, "unknown kind of reflection 'gost'; did you mean 'ghost'"),
     ],
 )

@@ -60,6 +60,10 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
             {"victim": Path("a.pt"), "attack": "trojan"},
             "which no --victim tells; give the trigger itself with --attack",
         ),
+        (
+            {"victim": Path("a.pt"), "attack": "refool", "attack_args": ("rounds=2",)},
+            "selects its reflections by training models of the victim's recipe, which no --victim tells; leave rounds",
+        ),
         ({"victim": Path("a.pt"), "victim_mean": (0.5, 0.5, 0.5)}, "--victim-mean and --victim-std belong together"),
         ({"victim_mean": (0.5,) * 3, "victim_std": (0.5,) * 3}, "are about a --victim; name its file"),
         ({"trust_checkpoint": True}, "are about a --victim; name its file"),

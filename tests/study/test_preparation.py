@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nad.attacks import ATTACKS, describe
 from nad.checkpoints import state_digest
-from nad.errors import ConfigError
+from nad.errors import ConfigError, DataError
 from nad.evaluation import evaluate
 from nad.victim import VictimConfig
 from study.config import StudyConfig
@@ -73,3 +73,27 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cach
         ConfigError, match=r"right on 30.0% of the validation images, guessing on 25.0%; train it longer"
     ):
         prepare_attack(config, scenario, RECIPE, cache, display)
+
+
+def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatch):
+    config = StudyConfig(
+        attack="refool",
+        attack_args=("rounds=2", "round_epochs=1", "selected=5"),
+        dataset="folder",
+        data_dir=image_folder,
+        image_size=16,
+        model="wrn-10-1",
+        clean_fractions=(0.2,),
+    )
+    shown = io.StringIO()
+    display = Display(Console(file=shown))
+    scenario = load_scenario(config, cache, display)
+    with pytest.raises(DataError, match=r"of at least 400; there are \d+: give more images, or leave rounds at 0"):
+        prepare_attack(config, scenario, RECIPE, cache, display)
+    monkeypatch.setattr("nad.reflection_selection.JUDGES", 20)
+    ready = prepare_attack(config, scenario, RECIPE, cache, display)
+    assert "reflections: 2/2 epochs" in shown.getvalue()
+    assert ready.attack.crafted.pixels.shape == (5, 3, 64, 64)
+    assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
+    monkeypatch.setattr("nad.reflection_selection.Selection", lambda *arguments: pytest.fail("it is in the cache"))
+    assert prepare_attack(config, scenario, RECIPE, cache, display).attack == ready.attack

@@ -1,0 +1,150 @@
+"""`python -m benchmarks.results [STUDY ...]`: keeps confirmed studies as `results/`, and writes docs/results.md anew.
+
+A result is one small JSON per attack and data set: the victim, the controls, the other defences and the recommended
+setting, each with its test scores over seeds, the command, and the versions. Without a study, only the page is written.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from benchmarks.results_page import page
+from reports.files import ReportError, read_json, write_text
+from reports.study_folder import NO_DEFENCE
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+PAGE = ROOT / "docs" / "results.md"
+
+KEPT = ("study", "attack", "attack_settings", "dataset", "model", "space", "seed", "created", "versions", "counts")
+LOCAL = {"--output": None, "--cache": None, "--name": None, "--workers": None, "--data-dir": "DIR"}
+"""Options that say where the study ran, and what stands for their value in the command; None drops them."""
+
+VICTIM_TOLERANCE = {"asr": 0.05, "acc": 0.03}
+"""How far a victim that is trained again, elsewhere, may be from the recorded one: sums in another order make another
+one."""
+ACC_TOLERANCE = 0.04
+"""The same for the mean ACC of a control; its ASR agrees where the 95% intervals of both measurements overlap."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Keeps confirmed studies as results/, and writes docs/results.md anew."""
+
+    studies: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
+    """Folders of finished studies whose points were confirmed on test images."""
+
+
+def main(arguments: Arguments) -> None:
+    """Keep these studies, and write the page."""
+    for folder in arguments.studies:
+        result = result_of(read_json(folder / "summary.json"), read_json(folder / "config.json"))
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{result['attack']}-{result['dataset']}.json"
+        write_text(path, json.dumps(result, indent=1) + "\n")
+        print(f"{path.name}: {len(result['rows'])} rows")
+    write_text(PAGE, page(all_results()))
+
+
+def all_results() -> list[dict[str, Any]]:
+    """What was kept, by data set and attack."""
+    return sorted(
+        (read_json(path) for path in RESULTS.glob("*.json")), key=lambda each: (each["dataset"], each["attack"])
+    )
+
+
+def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The small JSON of a study.
+
+    Raises: ReportError where the study was not confirmed, so that it has no scores on test images.
+    """
+    rows = [_row(point["name"], point) for point in summary["controls"] if point["test"] is not None]
+    if not any(row["name"] == NO_DEFENCE for row in rows) or len(rows) == 1:
+        raise ReportError(
+            f"the study {summary['study']!r} has no scores on test images; run its command again with --confirm 3"
+        )
+    best = summary["recommended"]
+    if best is not None and best["test"] is not None:
+        rows.append({**_row("recommended", best), "clean_model": best["clean_model"]})
+    return {
+        **{key: summary[key] for key in KEPT},
+        "command": command(summary["command"]),
+        "precision": config["identity"].get("precision", "float32"),
+        "trials": summary["trials"]["complete"],
+        "seconds": {stage: round(seconds) for stage, seconds in summary["seconds"].items()},
+        "hypervolume": round(summary["hypervolume"], 4),
+        "max_acc_drop": summary["max_acc_drop"],
+        "recommended_why": summary["recommended_why"],
+        "rows": rows,
+    }
+
+
+def command(text: str) -> str:
+    """A study's command without what is about the machine that it ran on."""
+    words, kept = shlex.split(text), list[str]()
+    while words:
+        word = words.pop(0)
+        if word not in LOCAL:
+            kept.append(word)
+            continue
+        words.pop(0)
+        if (placeholder := LOCAL[word]) is not None:
+            kept += [word, placeholder]
+    return shlex.join(kept)
+
+
+def disagreements(known: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """Where a result that was measured again is not what it was, a sentence each. The recommended settings are not
+    compared: two searches may end at different ones."""
+    found = []
+    new = {_identity(row): row["test"] for row in again["rows"]}
+    for row in known["rows"]:
+        if row["name"] == "recommended":
+            continue
+        before, now = row["test"], new.get(_identity(row))
+        if now is None:
+            found.append(f"{row['name']} was not measured again")
+        elif row["name"] == NO_DEFENCE:
+            found += [
+                f"the victim's {score} was {before[score]:.3f} and is {now[score]:.3f}"
+                for score, tolerance in VICTIM_TOLERANCE.items()
+                if abs(now[score] - before[score]) > tolerance
+            ]
+        else:
+            found += _control_disagrees(row["name"], before, now)
+    return found
+
+
+def _control_disagrees(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    if abs(now["acc"] - before["acc"]) > ACC_TOLERANCE:
+        yield f"{name}'s acc was {before['acc']:.3f} and is {now['acc']:.3f}"
+    if not _overlap(before["asr_ci"], now["asr_ci"]):
+        yield f"{name}'s asr was {before['asr']:.3f} and is {now['asr']:.3f}, outside both intervals"
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["name"], json.dumps(row["params"], sort_keys=True)
+
+
+def _row(name: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name} | {key: point[key] for key in ("params", "validation", "test", "twin")}
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments))
+    except ReportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,157 @@
+"""What is kept of a study, the page made of it, and one study that is measured again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.results import PAGE, ROOT, all_results, command, disagreements, result_of
+from benchmarks.results_page import page, verdict
+from reports.files import ReportError, read_json
+
+CONFIG = {"identity": {"precision": "bfloat16"}}
+
+
+def scores(asr: float, acc: float, seeds: int = 3) -> dict[str, Any]:
+    interval = {"asr_ci": [asr - 0.1, asr + 0.1], "acc_ci": [acc - 0.01, acc + 0.01]}
+    return {"asr": asr, "acc": acc, **interval, "seeds": seeds, "diverged": 0, "runs": []}
+
+
+def point(asr: float, acc: float, twin: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
+    validation = {"asr": asr, "acc": acc}
+    return {"number": 1, "params": params, "validation": validation, "test": scores(asr, acc), "twin": twin}
+
+
+@pytest.fixture
+def summary() -> dict[str, Any]:
+    return {
+        "study": "badnets-cifar10",
+        "attack": "badnets",
+        "attack_settings": {"name": "badnets", "label_mode": "dirty"},
+        "dataset": "cifar10",
+        "model": "wrn-16-1",
+        "space": "nad",
+        "seed": 0,
+        "command": "python -m study.run --attack badnets --data-dir '/home/me/my data' --trials 24 --output /tmp/x",
+        "created": "2026-11-25T00:00:00+00:00",
+        "versions": {"torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
+        "counts": {"train": 50000},
+        "trials": {"complete": 24},
+        "seconds": {"victim": 600.4, "total": 3000.2},
+        "hypervolume": 0.812345,
+        "max_acc_drop": 0.03,
+        "recommended_why": "The lowest.",
+        "controls": [
+            {**point(1.0, 0.84), "name": "no-defence"},
+            {**point(0.5, 0.80, clean_fraction=0.01), "name": "fine-tuning"},
+            {**point(0.2, 0.82, clean_fraction=0.05), "name": "fine-tuning"},
+            {**point(0.05, 0.79, clean_fraction=0.05), "name": "fine-pruning"},
+            {**point(0.1, 0.83, clean_fraction=0.05), "name": "nad-paper", "test": None},
+        ],
+        "recommended": {
+            **point(0.1, 0.81, twin=scores(0.2, 0.80), distil_group1=True, beta_group1=500.0, epochs=10),
+            "clean_model": None,
+        },
+    }
+
+
+def test_a_result_holds_the_confirmed_points_and_nothing_of_the_machine(summary: dict[str, Any]) -> None:
+    result = result_of(summary, CONFIG)
+    assert [row["name"] for row in result["rows"]] == [
+        "no-defence",
+        "fine-tuning",
+        "fine-tuning",
+        "fine-pruning",
+        "recommended",
+    ]
+    assert result["rows"][-1]["twin"]["acc"] == 0.80
+    assert (result["precision"], result["trials"], result["hypervolume"]) == ("bfloat16", 24, 0.8123)
+    assert result["command"] == "python -m study.run --attack badnets --data-dir DIR --trials 24"
+    text = json.dumps(result)
+    assert "/home" not in text
+    assert "/tmp" not in text
+
+
+def test_options_about_the_machine_leave_the_command() -> None:
+    text = "python -m study.run --cache /c --attack sig --workers 2 --name n --output o --confirm 3"
+    assert command(text) == "python -m study.run --attack sig --confirm 3"
+
+
+def test_a_study_without_test_scores_is_no_result(summary: dict[str, Any]) -> None:
+    for each in summary["controls"][1:]:
+        each["test"] = None
+    with pytest.raises(ReportError, match="'badnets-cifar10' has no scores on test images; run its command again with"):
+        result_of(summary, CONFIG)
+
+
+def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summary: dict[str, Any]) -> None:
+    text = page([result_of(summary, CONFIG)])
+    assert "| badnets | cifar10 | dirty | 100.0% / 84.0% | 20.0% / 82.0% | 5.0% / 79.0% | 10.0% / 81.0% |" in text
+    # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
+    assert "| badnets | cifar10 | group1 (β 500), epochs 10 | ASR | ACC | both |" in text.replace("distilled ", "")
+    assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
+    assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
+
+
+def test_the_page_says_where_nothing_is_recommended(summary: dict[str, Any]) -> None:
+    summary["recommended"] = None
+    text = page([result_of(summary, CONFIG)])
+    assert "| badnets | cifar10 | none | – | – | – |" in text
+    assert "Nothing has been kept yet" in page([])
+
+
+@pytest.mark.parametrize(
+    ("asr", "acc", "word"), [(0.1, 0.9, "both"), (0.1, 0.7, "ASR"), (0.3, 0.9, "ACC"), (0.2, 0.8, "neither")]
+)
+def test_a_verdict_names_what_is_better(asr: float, acc: float, word: str) -> None:
+    assert verdict({"asr": asr, "acc": acc}, {"asr": 0.2, "acc": 0.8}) == word
+
+
+def test_a_repeated_measurement_agrees_within_its_tolerance(summary: dict[str, Any]) -> None:
+    known = result_of(summary, CONFIG)
+    again = deepcopy(known)
+    again["rows"][-1]["test"]["asr"] = 0.9  # the recommended settings of two searches may differ
+    again["rows"][0]["test"]["acc"] -= 0.02
+    again["rows"][1]["test"]["asr_ci"] = [0.59, 0.7]
+    assert disagreements(known, again) == []
+    again["rows"][0]["test"]["asr"] -= 0.06
+    again["rows"][1]["test"] |= {"asr_ci": [0.61, 0.7], "asr": 0.65}
+    again["rows"][2]["test"]["acc"] -= 0.05
+    del again["rows"][3]
+    assert disagreements(known, again) == [
+        "the victim's asr was 1.000 and is 0.940",
+        "fine-tuning's asr was 0.500 and is 0.650, outside both intervals",
+        "fine-tuning's acc was 0.820 and is 0.770",
+        "fine-pruning was not measured again",
+    ]
+
+
+def test_the_page_in_the_documentation_is_made_of_the_results() -> None:
+    assert PAGE.read_text() == page(all_results()), "run python -m benchmarks.results"
+
+
+def test_no_result_names_a_machine_or_a_folder_of_it() -> None:
+    for path in (ROOT / "results").glob("*.json"):
+        assert "/" not in read_json(path)["command"], path
+        assert "host" not in read_json(path), path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_result_is_measured_again(tmp_path: Path) -> None:
+    """Its victim and its controls, without the search: as many trials as there are controls."""
+    known = read_json(ROOT / "results" / "refool-fashion-m.json")
+    words = shlex.split(known["command"])
+    controls = {"fine-tuning", "nad-paper", "nad-code"}
+    words[words.index("--trials") + 1] = str(sum(row["name"] in controls for row in known["rows"]))
+    run = [sys.executable, *words[1:], "--output", str(tmp_path), "--name", "again", "--cache", str(tmp_path / "cache")]
+    subprocess.run(run, check=True, cwd=ROOT)
+    summary, config = (read_json(tmp_path / "again" / f"{name}.json") for name in ("summary", "config"))
+    assert disagreements(known, result_of(summary, config)) == []
