@@ -54,7 +54,9 @@ def main(arguments: Arguments) -> None:
     for name in (name for name in ATTACKS if name != Custom.name):
         results[name] = found = measure(make(name), clean, network)
         print(f"{name:>8} {found['made']:>8.2f} {found['poisoned']:>9.2f} {found['on_all']:>8.2f}")
-    print(json.dumps(results))
+    print(
+        json.dumps({name: {step: round(value, 2) for step, value in found.items()} for name, found in results.items()})
+    )
 
 
 def measure(attack: Attack, clean: LabelledImages, network: DistillableModel) -> dict[str, float]:
@@ -73,7 +75,7 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     """What the work gives, and its seconds."""
     started = time.perf_counter()
     made = work()
-    return made, round(time.perf_counter() - started, 2)
+    return made, time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m benchmarks.results [STUDY ...]`: keeps confirmed studies as `results/`, and writes docs/results.md anew.
 
-A result is one small JSON per attack and data set: the victim, the controls, the other defences and the recommended
+A result is one small JSON, named as its study: the victim, the controls, the other defences and the recommended
 setting, each with its test scores over seeds, the command, and the versions. Without a study, only the page is written.
 """
 
@@ -18,14 +18,29 @@ import tyro
 
 from benchmarks.results_page import page
 from reports.files import ReportError, read_json, write_text
-from reports.study_folder import NO_DEFENCE
+from reports.study_folder import NO_DEFENCE, read_study
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
 
-KEPT = ("study", "attack", "attack_settings", "dataset", "model", "space", "seed", "created", "versions", "counts")
-LOCAL = {"--output": None, "--cache": None, "--name": None, "--workers": None, "--data-dir": "DIR"}
+KEPT = (
+    "study",
+    "attack",
+    "attack_settings",
+    "dataset",
+    "model",
+    "space",
+    "seed",
+    "created",
+    "git",
+    "versions",
+    "counts",
+)
+LOCAL = {
+    **dict.fromkeys(("--output", "--cache", "--workers", "--address", "--storage", "--wait-for-nodes")),
+    "--data-dir": "DIR",
+}
 """Options that say where the study ran, and what stands for their value in the command; None drops them."""
 
 VICTIM_TOLERANCE = {"asr": 0.05, "acc": 0.03}
@@ -46,9 +61,10 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Keep these studies, and write the page."""
     for folder in arguments.studies:
+        read_study(folder)  # says what is wrong with a folder that is none, or is damaged
         result = result_of(read_json(folder / "summary.json"), read_json(folder / "config.json"))
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{result['attack']}-{result['dataset']}.json"
+        path = RESULTS / f"{result['study']}.json"
         write_text(path, json.dumps(result, indent=1) + "\n")
         print(f"{path.name}: {len(result['rows'])} rows")
     write_text(PAGE, page(all_results()))
@@ -88,16 +104,25 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
 
 
 def command(text: str) -> str:
-    """A study's command without what is about the machine that it ran on."""
+    """A study's command without what is about the machine that it ran on.
+
+    Raises: ReportError where something in it is still a path there.
+    """
     words, kept = shlex.split(text), list[str]()
     while words:
-        word = words.pop(0)
-        if word not in LOCAL:
-            kept.append(word)
+        option, equals, value = words.pop(0).partition("=")
+        if option not in LOCAL:
+            kept.append(option + equals + value)
             continue
-        words.pop(0)
-        if (placeholder := LOCAL[word]) is not None:
-            kept += [word, placeholder]
+        if not equals:
+            words.pop(0)
+        if (placeholder := LOCAL[option]) is not None:
+            kept += [option, placeholder]
+    for word in kept:
+        if "/" in word or "\\" in word:
+            raise ReportError(
+                f"the study's command names {word!r}, which others do not have; nobody could run it again"
+            )
     return shlex.join(kept)
 
 
@@ -112,6 +137,8 @@ def disagreements(known: Mapping[str, Any], again: Mapping[str, Any]) -> list[st
         before, now = row["test"], new.get(_identity(row))
         if now is None:
             found.append(f"{row['name']} was not measured again")
+        elif None in (before["asr"], now["asr"]):
+            found.append(f"{row['name']} diverged")
         elif row["name"] == NO_DEFENCE:
             found += [
                 f"the victim's {score} was {before[score]:.3f} and is {now[score]:.3f}"

@@ -1,4 +1,4 @@
-"""docs/results.md, made of the results alone."""
+"""docs/results.md, made of the results and of what others have published."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ LABELS = {
 
 HEAD = """# Results
 
-This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test runs one of their commands
-again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and fresh draws
-of the defender's clean images, of the victim a single run. `MCR` is mode connectivity repair.
+This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
+its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
+fresh draws of the defender's clean images, of the victim a single run. All defences of a row own the same share of
+clean data, that of the recommended setting. `MCR` is mode connectivity repair.
 """
 
 WHAT_BEATS = """
@@ -34,7 +35,7 @@ WHAT_BEATS = """
 
 The setting with the lowest ASR that the search found within the allowed loss of accuracy, measured again with fresh
 seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or *ACC*: that alone;
-*neither*: it loses both. The twin is the same setting without distillation.
+*neither*: none of the two. The twin is the same setting without distillation.
 """
 
 OTHERS = """
@@ -50,10 +51,10 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     if not results:
         return HEAD + "\nNothing has been kept yet.\n"
     columns = [name for name in LABELS if any(_find(result, name) for result in results)]
-    lines = [HEAD, _head("attack", "data", "label", *(LABELS[name] for name in columns))]
+    lines = [HEAD, _head("study", "label", "clean data", *(LABELS[name] for name in columns))]
     lines += [_line(*_who(result), *(_scores(_find(result, name)) for name in columns)) for result in results]
     rivals = [name for name in RIVALS if name in columns]
-    lines += [WHAT_BEATS, _head("attack", "data", "recommended", *(LABELS[name] for name in rivals), "its twin")]
+    lines += [WHAT_BEATS, _head("study", "recommended", *(LABELS[name] for name in rivals), "its twin")]
     lines += [_beats(result, rivals) for result in results]
     lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD")]
     lines += list(_published(results))
@@ -70,12 +71,12 @@ def verdict(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
     best = _find(result, "recommended")
-    if best is None:
-        return _line(result["attack"], result["dataset"], "none", *(NONE for _ in rivals), NONE)
+    if best is None or best["test"]["asr"] is None:
+        return _line(result["study"], "none" if best is None else "diverged", *(NONE for _ in rivals), NONE)
     found = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
     settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
     verdicts = (NONE if test is None or test["asr"] is None else verdict(best["test"], test) for test in found)
-    return _line(result["attack"], result["dataset"], settings, *verdicts)
+    return _line(result["study"], settings, *verdicts)
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -92,20 +93,27 @@ def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for result in results:
         seconds, versions = result["seconds"]["total"], result["versions"]
         yield (
-            f"- **{result['attack']}, {result['dataset']}**: {result['trials']} trials in {result['precision']},"
+            f"- **{result['study']}**, {result['model']}: {result['trials']} trials in {result['precision']},"
             f" {seconds / 60:.0f} minutes in all, with torch {versions['torch']}, Ray {versions['ray']} and Optuna"
             f" {versions['optuna']}. {result['recommended_why']}\n\n  ```console\n  $ {result['command']}\n  ```\n"
         )
 
 
 def _who(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    return result["attack"], result["dataset"], result["attack_settings"]["label_mode"]
+    return result["study"], result["attack_settings"]["label_mode"], percent(_share(result), 0)
+
+
+def _share(result: Mapping[str, Any]) -> float:
+    """The clean fraction that a result is shown at: the recommended setting's, else the largest."""
+    by_name = {row["name"]: row["params"].get("clean_fraction", 0.0) for row in result["rows"]}
+    return float(by_name["recommended"] if "recommended" in by_name else max(by_name.values()))
 
 
 def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """The row of this name with the most clean data."""
-    rows = [row for row in result["rows"] if row["name"] == name]
-    return max(rows, key=lambda row: row["params"].get("clean_fraction", 0.0), default=None)
+    """The row of this name with that share of clean data; the victim owns none."""
+    shares = (None, _share(result))
+    rows = (row for row in result["rows"] if row["params"].get("clean_fraction") in shares)
+    return next((row for row in rows if row["name"] == name), None)
 
 
 def _scores(row: Mapping[str, Any] | None) -> str:

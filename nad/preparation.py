@@ -26,7 +26,7 @@ CRAFT_VERSION = 1
 
 
 def needs_clean_model(scenario: Scenario) -> bool:
-    """Whether the attack has to be prepared before anything can be planted."""
+    """Whether the attack is made on a clean model before anything can be planted."""
     return isinstance(scenario.attack, NeedsCleanModel)
 
 

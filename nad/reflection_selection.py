@@ -49,7 +49,7 @@ def select_reflections(
     Source: Liu et al. 2020.
     Differs: the judges are taken from the attacker's training images, which leaves the validation images to those who
     measure; no weight falls below 1, so that any reflection may be drawn again; the last choice goes by what a
-    reflection did itself, not by a median that it was given.
+    reflection did itself, not by a median that it was given, though the models of two rounds are not the same.
     Raises: DataError where there are too few images to spare JUDGES of them; TrainingDiverged.
     """
     attack = scenario.attack
@@ -63,6 +63,7 @@ def select_reflections(
         "images": tensor_digest(images.images),
         "labels": tensor_digest(images.labels),
         "flip": scenario.dataset.flip,
+        "classes": scenario.dataset.classes,
         "model": model,
         "config": asdict(short),
         "seed": scenario.seed,

@@ -249,7 +249,7 @@ class StudyConfig:
             (
                 self.attack == Refool.name and self.attack_settings.get("rounds", 0) > 0,
                 "the attack refool selects its reflections by training models",
-                "leave rounds at 0, or give the selected ones alone with --reflections",
+                "leave rounds at 0",
             ),
         ):
             if asked:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nad.attacks.badnets import BadNets
-from nad.attacks.base import USUAL_RATE, Attack, LabelMode, Poisoned, poison, settings_of
+from nad.attacks.base import USUAL_RATE, Attack, HasIdleSettings, LabelMode, Poisoned, poison, settings_of
 from nad.attacks.blend import Blend
 from nad.attacks.cl import CL
 from nad.attacks.custom import Custom
@@ -64,12 +64,13 @@ def make(name: str, **settings: Any) -> Attack:
 def describe(attack: Attack) -> dict[str, Any]:
     """Name and all settings in JSON's types: the same for equal settings, so fit for a cache key and for the record.
 
-    What an attack made on a clean model follows from these and that model, and is left out; so is the target where
-    labels go all to all.
+    What was made beforehand for an attack is no setting, and is left out; so are settings without an effect, such as
+    the target where labels go all to all.
     """
-    settings = {field.name: getattr(attack, field.name) for field in settings_of(attack)}
+    idle = set(attack.idle) if isinstance(attack, HasIdleSettings) else set()
     if attack.label_mode == "all-to-all":
-        del settings["target"]
+        idle.add("target")
+    settings = {field.name: getattr(attack, field.name) for field in settings_of(attack) if field.name not in idle}
     return {"name": attack.name} | {key: _plain(value) for key, value in settings.items()}
 
 

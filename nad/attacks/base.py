@@ -100,6 +100,15 @@ class NeedsCleanModel(MadeBeforehand, Protocol):
         """
 
 
+@runtime_checkable
+class HasIdleSettings(Protocol):
+    """An attack of whose settings some have no effect while others stand as they do."""
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Their names: two attacks that differ in these alone are the same."""
+
+
 @dataclass(frozen=True, eq=False)
 class Crafted:
     """What was made beforehand for an attack; equal to another where every pixel is.
@@ -134,7 +143,8 @@ def require_crafted(attack: MadeBeforehand) -> Tensor:
     """The pixels that were made for the attack.  Raises: ConfigError where they were not."""
     if attack.crafted is None:
         raise ConfigError(
-            f"the attack {attack.name!r} has to be made before it can be planted: call nad.preparation.prepare first"
+            f"the attack {attack.name!r} has to be made before it can be planted: nad.preparation.prepare and"
+            " nad.reflection_selection.select_reflections do that"
         )
     return attack.crafted.pixels
 

@@ -80,9 +80,15 @@ class Refool:
             if kind not in KINDS:
                 raise unknown_name("kind of reflection", kind, KINDS)
         require_range("rounds", self.rounds, 0, 1000)
+        if self.rounds == 1:
+            raise ConfigError("rounds must be 0 or at least 2, got 1: the first one draws at random")
         require_range("round_epochs", self.round_epochs, 1, 1000)
-        if self.rounds:
-            require_range("selected", self.selected, 1, len(self.reflections))
+        require_range("selected", self.selected, 1, len(self.reflections) if self.rounds else 10_000)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Nothing is selected without rounds."""
+        return () if self.rounds else ("rounds", "round_epochs", "selected")
 
     @property
     def is_ready(self) -> bool:
@@ -107,14 +113,16 @@ class Refool:
         return triggered
 
     @property
-    def _planted(self) -> Tensor:
+    def _pool_images(self) -> Tensor:
         """(count, 3, height, width) uint8: the whole pool, or what was selected from it."""
         return require_crafted(self) if self.rounds else self.reflections.images
 
     def _pool_light(self, images: Tensor, margin: int) -> Tensor:
         """The pool as linear light at the images' size, with a margin above and to the left for the second copies."""
         size = (images.shape[2] + margin, images.shape[3] + margin)
-        resized = F.interpolate(self._planted.to(images.device, torch.float32), size, mode="bilinear", antialias=True)
+        resized = F.interpolate(
+            self._pool_images.to(images.device, torch.float32), size, mode="bilinear", antialias=True
+        )
         return to_light(resized.round_().clamp_(0.0, 255.0).to(torch.uint8))
 
     def _reflect(self, kind: str, scene: Tensor, wide: Tensor, generator: torch.Generator) -> Tensor:

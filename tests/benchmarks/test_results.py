@@ -56,7 +56,9 @@ def summary() -> dict[str, Any]:
             {**point(0.1, 0.83, clean_fraction=0.05), "name": "nad-paper", "test": None},
         ],
         "recommended": {
-            **point(0.1, 0.81, twin=scores(0.2, 0.80), distil_group1=True, beta_group1=500.0, epochs=10),
+            **point(
+                0.1, 0.81, scores(0.2, 0.80), distil_group1=True, beta_group1=500.0, epochs=10, clean_fraction=0.05
+            ),
             "clean_model": None,
         },
     }
@@ -80,8 +82,10 @@ def test_a_result_holds_the_confirmed_points_and_nothing_of_the_machine(summary:
 
 
 def test_options_about_the_machine_leave_the_command() -> None:
-    text = "python -m study.run --cache /c --attack sig --workers 2 --name n --output o --confirm 3"
-    assert command(text) == "python -m study.run --attack sig --confirm 3"
+    text = "python -m study.run --cache /c --attack sig --workers 2 --name n --output=/o --data-dir=/d --confirm 3"
+    assert command(text) == "python -m study.run --attack sig --name n --data-dir DIR --confirm 3"
+    with pytest.raises(ReportError, match="names '/home/me/p', which others do not have; nobody could run it again"):
+        command("python -m study.run --attack refool --reflections /home/me/p")
 
 
 def test_a_study_without_test_scores_is_no_result(summary: dict[str, Any]) -> None:
@@ -93,17 +97,28 @@ def test_a_study_without_test_scores_is_no_result(summary: dict[str, Any]) -> No
 
 def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summary: dict[str, Any]) -> None:
     text = page([result_of(summary, CONFIG)])
-    assert "| badnets | cifar10 | dirty | 100.0% / 84.0% | 20.0% / 82.0% | 5.0% / 79.0% | 10.0% / 81.0% |" in text
+    scores = "100.0% / 84.0% | 20.0% / 82.0% | 5.0% / 79.0% | 10.0% / 81.0%"
+    assert f"| badnets-cifar10 | dirty | 5% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
-    assert "| badnets | cifar10 | group1 (β 500), epochs 10 | ASR | ACC | both |" in text.replace("distilled ", "")
+    assert "| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | ASR | ACC | both |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
     assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
 
-def test_the_page_says_where_nothing_is_recommended(summary: dict[str, Any]) -> None:
+def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[str, Any]) -> None:
+    summary["recommended"]["params"]["clean_fraction"] = 0.01
+    text = page([result_of(summary, CONFIG)])
+    assert "| badnets-cifar10 | dirty | 1% | 100.0% / 84.0% | 50.0% / 80.0% | 10.0% / 81.0% |" in text
+    assert "clean data 1% | both | both |" in text
+
+
+def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary: dict[str, Any]) -> None:
+    lost = deepcopy(summary)
+    lost["recommended"]["test"] |= dict.fromkeys(("asr", "acc", "asr_ci", "acc_ci"))
+    assert "| badnets-cifar10 | diverged | – | – | – |" in page([result_of(lost, CONFIG)])
     summary["recommended"] = None
     text = page([result_of(summary, CONFIG)])
-    assert "| badnets | cifar10 | none | – | – | – |" in text
+    assert "| badnets-cifar10 | none | – | – | – |" in text
     assert "Nothing has been kept yet" in page([])
 
 
@@ -124,13 +139,15 @@ def test_a_repeated_measurement_agrees_within_its_tolerance(summary: dict[str, A
     again["rows"][0]["test"]["asr"] -= 0.06
     again["rows"][1]["test"] |= {"asr_ci": [0.61, 0.7], "asr": 0.65}
     again["rows"][2]["test"]["acc"] -= 0.05
-    del again["rows"][3]
+    again["rows"][3]["test"] |= {"asr": None, "acc": None}
     assert disagreements(known, again) == [
         "the victim's asr was 1.000 and is 0.940",
         "fine-tuning's asr was 0.500 and is 0.650, outside both intervals",
         "fine-tuning's acc was 0.820 and is 0.770",
-        "fine-pruning was not measured again",
+        "fine-pruning diverged",
     ]
+    del again["rows"][3]
+    assert disagreements(known, again)[-1] == "fine-pruning was not measured again"
 
 
 def test_the_page_in_the_documentation_is_made_of_the_results() -> None:
@@ -138,9 +155,11 @@ def test_the_page_in_the_documentation_is_made_of_the_results() -> None:
 
 
 def test_no_result_names_a_machine_or_a_folder_of_it() -> None:
-    for path in (ROOT / "results").glob("*.json"):
-        assert "/" not in read_json(path)["command"], path
-        assert "host" not in read_json(path), path
+    results = all_results()
+    assert results
+    for result in results:
+        assert "/" not in result["command"]
+        assert "host" not in result
 
 
 @pytest.mark.slow
@@ -151,7 +170,8 @@ def test_a_result_is_measured_again(tmp_path: Path) -> None:
     words = shlex.split(known["command"])
     controls = {"fine-tuning", "nad-paper", "nad-code"}
     words[words.index("--trials") + 1] = str(sum(row["name"] in controls for row in known["rows"]))
-    run = [sys.executable, *words[1:], "--output", str(tmp_path), "--name", "again", "--cache", str(tmp_path / "cache")]
+    places = ["--output", str(tmp_path), "--name", "again", "--cache", str(tmp_path / "cache")]
+    run = [sys.executable, *words[1:], *places, "--precision", known["precision"]]
     subprocess.run(run, check=True, cwd=ROOT)
     summary, config = (read_json(tmp_path / "again" / f"{name}.json") for name in ("summary", "config"))
     assert disagreements(known, result_of(summary, config)) == []

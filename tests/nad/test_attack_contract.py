@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import ATTACKS, Attack, Poisoned, describe, make, poison
-from nad.attacks.base import Crafted, NeedsCleanModel, choose, settings_of
+from nad.attacks.base import Crafted, HasIdleSettings, MadeBeforehand, NeedsCleanModel, choose, settings_of
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError
 
@@ -260,11 +260,17 @@ def test_only_refool_takes_reflections(name: str) -> None:
         make(name, reflections="photographs")
 
 
-def test_the_description_is_json_and_holds_every_setting(attack: Attack) -> None:
+def test_the_description_is_json_and_holds_every_setting_that_has_an_effect(attack: Attack) -> None:
     described = describe(attack)
     assert json.loads(json.dumps(described)) == described
     assert described["name"] == attack.name
-    assert set(described) == {"name"} | {field.name for field in settings_of(attack)}
+    idle = set(attack.idle) if isinstance(attack, HasIdleSettings) else set()
+    assert set(described) == {"name"} | {field.name for field in settings_of(attack)} - idle
+
+
+def test_an_attack_that_is_made_says_whether_it_is_ready(settings: Attack) -> None:
+    assert hasattr(settings, "craft") == isinstance(settings, NeedsCleanModel)
+    assert hasattr(settings, "crafted") == isinstance(settings, MadeBeforehand)
 
 
 def test_descriptions_are_equal_exactly_for_equal_settings(settings: Attack) -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from nad.attacks import base, make
+from nad.attacks import base, describe, make
 from nad.attacks.reflection_pool import ReflectionPool
 from nad.attacks.reflections import blur, ghost, in_focus, out_of_focus, to_light, to_pixels, window
 from nad.attacks.refool import KINDS, Refool, scaled, shift_range
@@ -194,7 +194,9 @@ def test_lengths_scale_with_the_image_and_never_vanish() -> None:
         ({"kinds": ()}, r"at least one.*got \(\)"),
         ({"kinds": ("ghost", "ghost")}, "got .'ghost', 'ghost'"),
         ({"rounds": -1}, "rounds .* got -1"),
-        ({"rounds": 1, "selected": 51}, r"selected must be in \[1, 50\], got 51"),
+        ({"rounds": 1}, "rounds must be 0 or at least 2, got 1"),
+        ({"rounds": 2, "selected": 51}, r"selected must be in \[1, 50\], got 51"),
+        ({"selected": -5}, "selected .* got -5"),
         ({"round_epochs": 0}, "round_epochs .* got 0"),
         ({"kinds": ("gost",)}, "unknown kind of reflection 'gost'; did you mean 'ghost'"),
     ],
@@ -202,3 +204,10 @@ def test_lengths_scale_with_the_image_and_never_vanish() -> None:
 def test_refool_settings_out_of_range_are_refused(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make("refool", **settings)
+
+
+def test_settings_of_the_selection_count_only_where_there_is_one() -> None:
+    assert describe(make("refool", selected=5, round_epochs=2)) == describe(make("refool"))
+    assert "selected" not in describe(make("refool"))
+    described = [describe(make("refool", rounds=3, selected=count)) for count in (5, 6)]
+    assert [each["selected"] for each in described] == [5, 6]

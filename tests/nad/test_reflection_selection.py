@@ -56,11 +56,7 @@ def trained(monkeypatch) -> list[Tensor]:
         return run
 
     monkeypatch.setattr(reflection_selection, "Training", training)
-    monkeypatch.setattr(
-        reflection_selection,
-        "predict",
-        lambda network, images, device: 1 - (images.min() > 150).int().expand(len(images)),
-    )
+    monkeypatch.setattr(reflection_selection, "predict", lambda network, images, device: predict_bright(images))
     return seen
 
 
@@ -79,7 +75,7 @@ def test_reflections_that_turn_images_are_the_ones_that_are_kept(images, attack,
 
 
 def test_rounds_train_on_none_of_the_judges(images, attack, trained, tmp_path):
-    scenario = Scenario(images, replace(attack, rounds=1, poison_rate=0.01), seed=0)
+    scenario = Scenario(images, replace(attack, rounds=2, poison_rate=0.01), seed=0)
     select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
     judges, rest = reflection_selection.Selection(
         scenario.attack, "wrn-10-1", 4, False, scenario.clean_train, RECIPE, 0
