@@ -35,7 +35,6 @@ KEPT = (
     "created",
     "git",
     "versions",
-    "counts",
 )
 LOCAL = {
     **dict.fromkeys(("--output", "--cache", "--workers", "--address", "--storage", "--wait-for-nodes")),
@@ -120,9 +119,7 @@ def command(text: str) -> str:
             kept += [option, placeholder]
     for word in kept:
         if "/" in word or "\\" in word:
-            raise ReportError(
-                f"the study's command names {word!r}, which others do not have; nobody could run it again"
-            )
+            raise ReportError(f"the study's command names {word!r}, which others do not have: it cannot be kept")
     return shlex.join(kept)
 
 

@@ -42,7 +42,7 @@ def summary() -> dict[str, Any]:
         "command": "python -m study.run --attack badnets --data-dir '/home/me/my data' --trials 24 --output /tmp/x",
         "created": "2026-11-25T00:00:00+00:00",
         "versions": {"torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
-        "counts": {"train": 50000},
+        "git": "0123456789ab",
         "trials": {"complete": 24},
         "seconds": {"victim": 600.4, "total": 3000.2},
         "hypervolume": 0.812345,
@@ -84,7 +84,7 @@ def test_a_result_holds_the_confirmed_points_and_nothing_of_the_machine(summary:
 def test_options_about_the_machine_leave_the_command() -> None:
     text = "python -m study.run --cache /c --attack sig --workers 2 --name n --output=/o --data-dir=/d --confirm 3"
     assert command(text) == "python -m study.run --attack sig --name n --data-dir DIR --confirm 3"
-    with pytest.raises(ReportError, match="names '/home/me/p', which others do not have; nobody could run it again"):
+    with pytest.raises(ReportError, match="names '/home/me/p', which others do not have: it cannot be kept"):
         command("python -m study.run --attack refool --reflections /home/me/p")
 
 
