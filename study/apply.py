@@ -25,11 +25,11 @@ from nad.seeds import generator
 from reports.files import ReportError
 from reports.wording import percent, readable_params
 from study import model_card
-from study.config import chosen_normalisation
 from study.devices import driver_device
 from study.folder import cache_folder
 from study.foreign_victim import describe
 from study.found_setting import FoundSetting, read_setting
+from study.own_parts import chosen_normalisation
 from study.watching.progress import Display
 from study.writing import write_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,9 +15,6 @@ from optuna.trial import FixedTrial, FrozenTrial
 import search_spaces
 from nad import models
 from nad.attacks import ATTACKS
-from nad.attacks.custom import Custom
-from nad.attacks.refool import Refool
-from nad.attacks.trojan import Trojan
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
@@ -28,11 +24,12 @@ from nad.victim import VictimConfig
 from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
+from study.durations import duration
+from study.own_parts import chosen_normalisation, require_own_parts
 from study.record.storage_url import masked, require_storage
 from study.samplers import SAMPLERS
 from study.watching import tensorboard
 
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)
 """Defences that a study can run beside its trials; fine-tuning is among the trials, as the control with beta = 0."""
 MOST_WORKERS = 4096
@@ -193,7 +190,8 @@ class StudyConfig:
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
         require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
-        self._require_own_parts()
+        require_own_parts(self)
+        self.normalisation  # noqa: B018 - raises for numbers that are out of range
         for fraction in self.fractions:
             require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
         if self.workers is not None:
@@ -223,37 +221,6 @@ class StudyConfig:
         if self.wait_for_nodes is not None and self.address is None:
             raise ConfigError("--wait-for-nodes waits for a cluster's nodes; name the cluster with --address")
         self.wait_seconds  # noqa: B018 - raises for a text that is not a duration
-
-    def _require_own_parts(self) -> None:
-        """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
-        if self.trigger is not None and self.attack != Custom.name:
-            raise ConfigError(f"--trigger is for the attack custom, not for {self.attack}; add --attack custom")
-        if self.attack == Custom.name and self.trigger is None:
-            raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
-        if self.victim is None and (self.victim_mean is not None or self.trust_checkpoint):
-            raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
-        if self.victim is not None:
-            self._refuse_what_takes_a_recipe()
-        self.normalisation  # noqa: B018 - raises for numbers that are out of range
-
-    def _refuse_what_takes_a_recipe(self) -> None:
-        """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
-        for asked, why, remedy in (
-            (self.reference, "--reference compares with a clean model", "leave it out"),
-            (self.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
-            (
-                self.attack == Trojan.name,
-                "the attack trojan makes its trigger on a clean model",
-                "give the trigger itself with --attack custom --trigger FILE",
-            ),
-            (
-                self.attack == Refool.name and self.attack_settings.get("rounds", 0) > 0,
-                "the attack refool selects its reflections by training models",
-                "leave rounds at 0",
-            ),
-        ):
-            if asked:
-                raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
 
     def shown(self) -> dict[str, Any]:
         """All settings as they may be written down: without the storage's password."""
@@ -354,30 +321,6 @@ class StudyConfig:
         return 0.0 if self.wait_for_nodes is None else duration(self.wait_for_nodes, "--wait-for-nodes")
 
 
-def chosen_normalisation(
-    mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
-) -> Normalisation | None:
-    """What --victim-mean and --victim-std say.  Raises: ConfigError for one without the other, or a bad number."""
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None:
-        raise ConfigError("--victim-mean and --victim-std belong together; give both or none")
-    return Normalisation(mean, std)
-
-
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def duration(text: str, option: str) -> float:
-    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.  option: where it was given, for errors.
-
-    Raises: ConfigError for anything else, and for zero.
-    """
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        raise ConfigError(f"{option} {text!r} is not a duration: write 90s, 30m, 8h or 1h30m")
-    seconds = sum(float(value) * _UNIT_SECONDS[unit] for value, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"{option} {text!r} leaves no time for a trial")
-    return seconds

@@ -5,7 +5,8 @@ import torch
 import tyro
 
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores, duration
+from study.config import StudyConfig, cores
+from study.durations import duration
 
 
 @pytest.mark.parametrize(
