@@ -26,8 +26,9 @@ HEAD = """# Results
 
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
 its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
-fresh draws of the defender's clean images, of the victim a single run. All defences of a row own the same share of
-clean data, that of the recommended setting. `MCR` is mode connectivity repair.
+fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
+these runs. All defences of a row own the same share of clean data, that of the recommended setting. `MCR` is mode
+connectivity repair.
 """
 
 WHAT_BEATS = """
@@ -56,8 +57,8 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     rivals = [name for name in RIVALS if name in columns]
     lines += [WHAT_BEATS, _head("study", "recommended", *(LABELS[name] for name in rivals), "its twin")]
     lines += [_beats(result, rivals) for result in results]
-    lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD")]
-    lines += list(_published(results))
+    if published := list(_published(results)):
+        lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]
     lines += list(_commands(results))
     return "\n".join(lines) + "\n"
@@ -83,7 +84,8 @@ def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     def text(pair: tuple[float, float]) -> str:
         return f"{pair[0]:.2f} / {pair[1]:.2f}"
 
-    for attack in sorted({result["attack"] for result in results} & set(PUBLISHED)):
+    on_cifar10 = {result["attack"] for result in results if result["dataset"] == "cifar10"}
+    for attack in sorted(on_cifar10 & set(PUBLISHED)):
         each: Published
         for each in PUBLISHED[attack]:
             yield _line(attack, each.source, text(each.victim), text(each.fine_tuning), text(each.nad))
@@ -120,7 +122,9 @@ def _scores(row: Mapping[str, Any] | None) -> str:
     test = None if row is None else row["test"]
     if test is None or test["asr"] is None:
         return NONE
-    return f"{percent(test['asr'])} / {percent(test['acc'])}"
+    runs = [run["asr"] for run in test["runs"]]
+    spread = f" ({100 * min(runs):.0f} to {100 * max(runs):.0f})" if len(runs) > 1 else ""
+    return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
 
 
 def _head(*names: str) -> str:

@@ -21,7 +21,8 @@ CONFIG = {"identity": {"precision": "bfloat16"}}
 
 def scores(asr: float, acc: float, seeds: int = 3) -> dict[str, Any]:
     interval = {"asr_ci": [asr - 0.1, asr + 0.1], "acc_ci": [acc - 0.01, acc + 0.01]}
-    return {"asr": asr, "acc": acc, **interval, "seeds": seeds, "diverged": 0, "runs": []}
+    runs = [{"draw": draw, "asr": asr, "acc": acc} for draw in range(1, seeds + 1)]
+    return {"asr": asr, "acc": acc, **interval, "seeds": seeds, "diverged": 0, "runs": runs}
 
 
 def point(asr: float, acc: float, twin: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def summary() -> dict[str, Any]:
         "max_acc_drop": 0.03,
         "recommended_why": "The lowest.",
         "controls": [
-            {**point(1.0, 0.84), "name": "no-defence"},
+            {**point(1.0, 0.84), "name": "no-defence", "test": scores(1.0, 0.84, seeds=1)},
             {**point(0.5, 0.80, clean_fraction=0.01), "name": "fine-tuning"},
             {**point(0.2, 0.82, clean_fraction=0.05), "name": "fine-tuning"},
             {**point(0.05, 0.79, clean_fraction=0.05), "name": "fine-pruning"},
@@ -96,8 +97,10 @@ def test_a_study_without_test_scores_is_no_result(summary: dict[str, Any]) -> No
 
 
 def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summary: dict[str, Any]) -> None:
+    for run, asr in zip(summary["recommended"]["test"]["runs"], (0.02, 0.1, 0.18), strict=True):
+        run["asr"] = asr
     text = page([result_of(summary, CONFIG)])
-    scores = "100.0% / 84.0% | 20.0% / 82.0% | 5.0% / 79.0% | 10.0% / 81.0%"
+    scores = "100.0% / 84.0% | 20.0% (20 to 20) / 82.0% | 5.0% (5 to 5) / 79.0% | 10.0% (2 to 18) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 5% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
     assert "| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | ASR | ACC | both |" in text
@@ -108,7 +111,8 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
 def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[str, Any]) -> None:
     summary["recommended"]["params"]["clean_fraction"] = 0.01
     text = page([result_of(summary, CONFIG)])
-    assert "| badnets-cifar10 | dirty | 1% | 100.0% / 84.0% | 50.0% / 80.0% | 10.0% / 81.0% |" in text
+    scores = "100.0% / 84.0% | 50.0% (50 to 50) / 80.0% | 10.0% (10 to 10) / 81.0%"
+    assert f"| badnets-cifar10 | dirty | 1% | {scores} |" in text
     assert "clean data 1% | both | both |" in text
 
 
