@@ -1,0 +1,84 @@
+"""`python -m benchmarks.victims`: how well each attack takes, by the study's own recipe, on one data set.
+
+Every victim comes from the cache where a study has trained it. Scores are on the test images, beside those of a clean
+model of the same recipe, whose ASR is what the trigger does to a model without a backdoor. The last line is the same as
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from nad.attacks import ATTACKS, LabelMode
+from nad.attacks.custom import Custom
+from nad.evaluation import Scores
+from nad.victim import MIN_ASR, score_state, train_reference, train_victim
+from study.config import StudyConfig
+from study.folder import cache_folder
+from study.preparation import load_scenario, prepare_attack
+from study.watching.progress import Display
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """How well each attack takes, by the study's own recipe, on one data set."""
+
+    dataset: str = "fashion-m"
+    data_dir: Path | None = None
+    attacks: tuple[str, ...] = tuple(name for name in ATTACKS if name != Custom.name)
+    attack_args: tuple[str, ...] = ()
+    """NAME=VALUE, settings of all these attacks."""
+    label_mode: LabelMode | None = None
+    target: int = 0
+    epochs: int = 16
+    seed: int = 0
+
+
+def main(arguments: Arguments) -> None:
+    """Train what is not in the cache, and print."""
+    display = Display(Console(stderr=True))
+    results = {}
+    print(f"{'attack':>8} {'ASR':>7} {'ACC':>7}   clean model: {'ASR':>5} {'ACC':>7}")
+    for attack in arguments.attacks:
+        victim, clean = measure(attack, arguments, display)
+        weak = "" if victim.asr >= MIN_ASR else "   the backdoor did not take"
+        of_clean = f"{clean.asr:>19.1%} {clean.acc:>7.1%}"
+        print(f"{attack:>8} {victim.asr:>7.1%} {victim.acc:>7.1%} {of_clean}{weak}", flush=True)
+        results[attack] = {
+            "asr": round(victim.asr, 4),
+            "acc": round(victim.acc, 4),
+            "clean_asr": round(clean.asr, 4),
+            "clean_acc": round(clean.acc, 4),
+        }
+    print(json.dumps(results))
+
+
+def measure(attack: str, arguments: Arguments, display: Display) -> tuple[Scores, Scores]:
+    """Test scores of the victim, and of the clean model."""
+    config = StudyConfig(
+        attack=attack,
+        attack_args=arguments.attack_args,
+        label_mode=arguments.label_mode,
+        dataset=arguments.dataset,
+        data_dir=arguments.data_dir,
+        target=arguments.target,
+        victim_epochs=arguments.epochs,
+        seed=arguments.seed,
+    )
+    cache, recipe, model = cache_folder(None), config.recipe, config.architecture
+    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
+    with display.stage(f"victim of {attack}", "epochs") as step:
+        victim = train_victim(scenario, model, recipe, cache=cache, progress=step).state
+    with display.stage("clean model", "epochs") as step:
+        clean = train_reference(scenario, model, recipe, cache=cache, progress=step)
+    found = [score_state(state, model, scenario, scenario.test) for state in (victim, clean)]
+    return found[0], found[1]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
