@@ -40,10 +40,11 @@ class CL:
     The movement is projected gradient descent (PGD) on a clean model: untargeted, L-inf, from a random start. What
     triggers the victim later is the pattern alone.
     Source: Turner et al. 2019 and its authors' code; constants are noted below.
-    Differs: fewer and longer steps by default than the published ones, which steps=100, step=1.5 gives; how well either
-    takes on CIFAR-10 has not been measured. The paper's model is trained adversarially; here it is a clean model of the
-    victim's recipe, which is moved more easily and less convincingly. The images that are poisoned are drawn at random,
-    as in the authors' code without its list of confidences. The label modes 'dirty' and 'all-to-all' are offered too.
+    Differs: fewer and longer steps by default than the published ones, which steps=100, step=1.5 gives; how well those
+    take on CIFAR-10 has not been measured, the default's victim is in docs/measurements.md. The paper's model is
+    trained adversarially; here it is a clean model of the victim's recipe, which is moved more easily and less
+    convincingly. The images that are poisoned are drawn at random, as in the authors' code without its list of
+    confidences. The label modes 'dirty' and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "cl"
