@@ -59,9 +59,9 @@ def main(arguments: Arguments) -> None:
 
 
 def all_results() -> list[dict[str, Any]]:
-    """What was kept, by data set and attack."""
+    """What was kept, by data set and study."""
     return sorted(
-        (read_json(path) for path in RESULTS.glob("*.json")), key=lambda each: (each["dataset"], each["attack"])
+        (read_json(path) for path in RESULTS.glob("*.json")), key=lambda each: (each["dataset"], each["study"])
     )
 
 

@@ -27,7 +27,7 @@ HEAD = """# Results
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
 its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
 fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
-these runs. All defences of a row own the same share of clean data, that of the recommended setting. `MCR` is mode
+these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended setting. `MCR` is mode
 connectivity repair.
 """
 
@@ -123,7 +123,7 @@ def _scores(row: Mapping[str, Any] | None) -> str:
     if test is None or test["asr"] is None:
         return NONE
     runs = [run["asr"] for run in test["runs"]]
-    spread = f" ({100 * min(runs):.0f} to {100 * max(runs):.0f})" if len(runs) > 1 else ""
+    spread = f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs)" if len(runs) > 1 else ""
     return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
 
 
