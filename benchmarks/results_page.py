@@ -27,8 +27,8 @@ HEAD = """# Results
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
 its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
 fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
-these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended setting. `MCR` is mode
-connectivity repair.
+these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended
+setting. `MCR` is mode connectivity repair.
 """
 
 WHAT_BEATS = """

@@ -100,8 +100,8 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     for run, asr in zip(summary["recommended"]["test"]["runs"], (0.02, 0.1, 0.18), strict=True):
         run["asr"] = asr
     text = page([result_of(summary, CONFIG)])
-    scores = "100.0% / 84.0% | 20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | 10.0% (2 to 18, 3 runs) / 81.0%"
-    assert f"| badnets-cifar10 | dirty | 5% | {scores} |" in text
+    scores = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | 10.0% (2 to 18, 3 runs) / 81.0%"
+    assert f"| badnets-cifar10 | dirty | 5% | 100.0% / 84.0% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
     assert "| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | ASR | ACC | both |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
