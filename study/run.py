@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import optuna
 import tyro
@@ -22,17 +19,14 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
-from nad.attacks import ATTACKS, describe
+from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
-from nad.checkpoints import state_digest
 from nad.errors import NadError
-from nad.scenario import Scenario
 from nad.seeds import generator
-from nad.victim import Victim
 from reports.build import ReportError, build
 from reports.objectives import OBJECTIVES
 from reports.wording import duration
-from study import attack_settings, baselines, confirmation, engine, product, provenance, records, tuning
+from study import attack_settings, baselines, engine, product, provenance, records, tuning
 from study.asking import enqueue
 from study.clock import Clock
 from study.cluster.joining import on_cluster
@@ -58,6 +52,7 @@ from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
 from study.search import OptunaSearcher, TrialEvent
 from study.signals import Interrupted, stopped_at_once
+from study.summary import Summary
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 from study.watching.events import display_for
@@ -126,21 +121,8 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             provenance.record_identity(study, identity)
             clock, meter = Clock(study, started), EnergyMeter(study)
             clock.set("victim", victim.seconds)
-            known = facts(config, scenario, victim, command)
-            test_counts = confirmation.Counts.of(scenario)
-
-            def summary() -> dict[str, Any]:
-                reader = confirmation.Reader(study.user_attrs, config.point_of, test_counts)
-                others = baselines.standing(study.user_attrs, config.fractions, test_counts)
-                return {
-                    **known,
-                    "seconds": clock.read(),
-                    "energy_kwh": meter.read(),
-                    **records.results(study, known["victim"], config.max_acc_drop, reader, others),
-                    "stopped": stopped(config, study),
-                }
-
-            files = StudyFiles(folder, study, summary)
+            summary = Summary(config, study, scenario, victim, command, clock, meter)
+            files = StudyFiles(folder, study, summary.read)
             images = str(identity["images"])
             with engine.ray_session(cpus=config.cpus):
                 with clock.stage("teachers"):
@@ -241,7 +223,7 @@ def search(
             trial_timeout=config.trial_seconds,
             on_interrupt=lambda: display.say(last_words(study)),
         )
-    if why := stopped(config, study):
+    if config.until_converged and (why := records.stopped(study, config.trials)):
         display.say(why)
 
 
@@ -272,42 +254,6 @@ def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, 
         display.say(str(found))
         points += found.points
     return config, points
-
-
-def stopped(config: StudyConfig, study: optuna.Study) -> str | None:
-    """One sentence where --until-converged has ended the search."""
-    return records.stopped(study, config.trials) if config.until_converged else None
-
-
-def facts(config: StudyConfig, scenario: Scenario, victim: Victim, command: str) -> dict[str, Any]:
-    """What summary.json says that does not come from the trials."""
-    return {
-        "study": config.study_name,
-        "attack": config.attack,
-        "attack_settings": describe(scenario.attack),
-        "dataset": config.dataset,
-        "model": config.architecture,
-        "teacher_model": config.teacher_architecture,
-        "space": config.space,
-        "seed": config.seed,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "git": provenance.git_revision(),
-        "versions": provenance.versions(),
-        "wanted_trials": config.trials,
-        "max_acc_drop": config.max_acc_drop,
-        "victim": victim.scores._asdict(),
-        "victim_sha256": state_digest(victim.state),
-        "victim_file": victim.origin,
-        "counts": {
-            "train": len(scenario.dataset.train),
-            "victim_train": len(scenario.splits.victim_train),
-            "poisoned": len(scenario.poisoned.indices) if victim.origin is None else None,
-            "validation": len(scenario.splits.validation),
-            "test": len(scenario.dataset.test),
-        },
-    }
 
 
 if __name__ == "__main__":
