@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from benchmarks.published import PUBLISHED, Published
+from reports import intervals
 from reports.study_folder import NO_DEFENCE
 from reports.wording import NONE, percent, readable_params
 
@@ -22,13 +24,17 @@ LABELS = {
     "recommended": "recommended",
 }
 
+VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
+"""By whether the mean ASR is lower, and whether the mean ACC is higher."""
+
 HEAD = """# Results
 
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
 its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
 fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
 these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended
-setting. `MCR` is mode connectivity repair.
+setting. `MCR` is mode connectivity repair. The clean model is trained by the victim's recipe on images without the
+trigger: its ASR is where a backdoor is gone. It is trained where there is a setting to recommend.
 """
 
 WHAT_BEATS = """
@@ -36,7 +42,9 @@ WHAT_BEATS = """
 
 The setting with the lowest ASR that the search found within the allowed loss of accuracy, measured again with fresh
 seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or *ACC*: that alone;
-*neither*: none of the two. The twin is the same setting without distillation.
+*neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the draws of clean images
+that both had; **bold** where the 95% interval of the paired differences excludes zero. What is not bold may be chance,
+and three draws rarely show more. The twin is the same setting without distillation.
 """
 
 OTHERS = """
@@ -52,8 +60,10 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     if not results:
         return HEAD + "\nNothing has been kept yet.\n"
     columns = [name for name in LABELS if any(_find(result, name) for result in results)]
-    lines = [HEAD, _head("study", "label", "clean data", *(LABELS[name] for name in columns))]
-    lines += [_line(*_who(result), *(_scores(_find(result, name)) for name in columns)) for result in results]
+    lines = [HEAD, _head("study", "label", "clean data", "clean model", *(LABELS[name] for name in columns))]
+    for result in results:
+        scores = (_scores((_find(result, name) or {}).get("test")) for name in columns)
+        lines.append(_line(*_who(result), _clean_model(result), *scores))
     rivals = [name for name in RIVALS if name in columns]
     lines += [WHAT_BEATS, _head("study", "recommended", *(LABELS[name] for name in rivals), "its twin")]
     lines += [_beats(result, rivals) for result in results]
@@ -64,10 +74,22 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdict(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """In what the first mean scores are better than the second."""
-    asr, acc = ours["asr"] < other["asr"], ours["acc"] > other["acc"]
-    return "both" if asr and acc else "ASR" if asr else "ACC" if acc else "neither"
+def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """In what the first scores are better than the second, and by how much, over the draws that both have."""
+    theirs = {run["draw"]: run for run in other["runs"]}
+    pairs = [(run, theirs[run["draw"]]) for run in ours["runs"] if run["draw"] in theirs]
+    if not pairs:
+        return NONE
+    added = {score: [mine[score] - its[score] for mine, its in pairs] for score in ("asr", "acc")}
+    better = fmean(added["asr"]) < 0, fmean(added["acc"]) > 0
+    return f"{VERDICTS[better]}: {_points(added['asr'])} / {_points(added['acc'])}"
+
+
+def _points(differences: Sequence[float]) -> str:
+    """The mean in points, bold where its interval excludes zero."""
+    mean = f"{100 * fmean(differences):+.1f}"
+    bounds = intervals.of_difference(differences)
+    return f"**{mean}**" if bounds is not None and not bounds[0] <= 0 <= bounds[1] else mean
 
 
 def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
@@ -76,8 +98,8 @@ def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
         return _line(result["study"], "none" if best is None else "diverged", *(NONE for _ in rivals), NONE)
     found = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
     settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
-    verdicts = (NONE if test is None or test["asr"] is None else verdict(best["test"], test) for test in found)
-    return _line(result["study"], settings, *verdicts)
+    comparisons = (NONE if test is None else comparison(best["test"], test) for test in found)
+    return _line(result["study"], settings, *comparisons)
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -118,8 +140,13 @@ def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return next((row for row in rows if row["name"] == name), None)
 
 
-def _scores(row: Mapping[str, Any] | None) -> str:
-    test = None if row is None else row["test"]
+def _clean_model(result: Mapping[str, Any]) -> str:
+    """What the trigger does to a model without a backdoor."""
+    known = (_find(result, "recommended") or {}).get("clean_model")
+    return _scores(known and known["before"])
+
+
+def _scores(test: Mapping[str, Any] | None) -> str:
     if test is None or test["asr"] is None:
         return NONE
     runs = [run["asr"] for run in test["runs"]]

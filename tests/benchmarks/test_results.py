@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.results import PAGE, ROOT, all_results, command, disagreements, result_of
-from benchmarks.results_page import page, verdict
+from benchmarks.results_page import comparison, page
 from reports.files import ReportError, read_json
 
 CONFIG = {"identity": {"precision": "bfloat16"}}
@@ -60,7 +60,7 @@ def summary() -> dict[str, Any]:
             **point(
                 0.1, 0.81, scores(0.2, 0.80), distil_group1=True, beta_group1=500.0, epochs=10, clean_fraction=0.05
             ),
-            "clean_model": None,
+            "clean_model": {"before": scores(0.015, 0.85, seeds=1), "after": scores(0.015, 0.8)},
         },
     }
 
@@ -101,9 +101,10 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
         run["asr"] = asr
     text = page([result_of(summary, CONFIG)])
     scores = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | 10.0% (2 to 18, 3 runs) / 81.0%"
-    assert f"| badnets-cifar10 | dirty | 5% | 100.0% / 84.0% | {scores} |" in text
+    assert f"| badnets-cifar10 | dirty | 5% | 1.5% / 85.0% | 100.0% / 84.0% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
-    assert "| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | ASR | ACC | both |" in text
+    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | both: -10.0 / +1.0"
+    assert f"| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | {compared} |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
     assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
@@ -111,9 +112,9 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
 def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[str, Any]) -> None:
     summary["recommended"]["params"]["clean_fraction"] = 0.01
     text = page([result_of(summary, CONFIG)])
-    scores = "100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | 10.0% (10 to 10, 3 runs) / 81.0%"
+    scores = "1.5% / 85.0% | 100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | 10.0% (10 to 10, 3 runs) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 1% | {scores} |" in text
-    assert "clean data 1% | both | both |" in text
+    assert "clean data 1% | both: -40.0 / +1.0 | both: -10.0 / +1.0 |" in text
 
 
 def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary: dict[str, Any]) -> None:
@@ -123,14 +124,31 @@ def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary
     summary["recommended"] = None
     text = page([result_of(summary, CONFIG)])
     assert "| badnets-cifar10 | none | – | – | – |" in text
+    assert "| badnets-cifar10 | dirty | 5% | – | 100.0% / 84.0% |" in text
     assert "Nothing has been kept yet" in page([])
 
 
 @pytest.mark.parametrize(
-    ("asr", "acc", "word"), [(0.1, 0.9, "both"), (0.1, 0.7, "ASR"), (0.3, 0.9, "ACC"), (0.2, 0.8, "neither")]
+    ("asr", "acc", "said"),
+    [
+        (0.1, 0.9, "both: -10.0 / +10.0"),
+        (0.1, 0.7, "ASR: -10.0 / -10.0"),
+        (0.3, 0.9, "ACC: +10.0 / +10.0"),
+        (0.2, 0.8, "neither: +0.0 / +0.0"),
+    ],
 )
-def test_a_verdict_names_what_is_better(asr: float, acc: float, word: str) -> None:
-    assert verdict({"asr": asr, "acc": acc}, {"asr": 0.2, "acc": 0.8}) == word
+def test_a_comparison_names_what_is_better(asr: float, acc: float, said: str) -> None:
+    assert comparison(scores(asr, acc), scores(0.2, 0.8)) == said
+
+
+def test_a_comparison_is_of_the_draws_that_both_had_and_bold_where_it_is_shown() -> None:
+    ours, other = scores(0.1, 0.8), scores(0.2, 0.8)
+    for run, asr, acc in zip(ours["runs"], (0.10, 0.12, 0.13), (0.70, 0.80, 0.93), strict=True):
+        run |= {"asr": asr, "acc": acc}
+    assert comparison(ours, other) == "both: **-8.3** / +1.0"
+    del other["runs"][2]  # two pairs show less than three
+    assert comparison(ours, other) == "ASR: -9.0 / -5.0"
+    assert comparison(ours, {"runs": []}) == "–"
 
 
 def test_a_repeated_measurement_agrees_within_its_tolerance(summary: dict[str, Any]) -> None:
