@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
 from nad.attacks import ATTACKS
-from nad.attacks.base import settings_of
+from nad.attacks.base import Attack, KnowsStronger, settings_of
 from nad.errors import ConfigError, unknown_name
 
 OWN_OPTION = {
@@ -51,13 +51,20 @@ def describe_settings(attack: str) -> str:
     return f"The attack {attack}: {first}{own}"
 
 
+def remedy(attack: Attack) -> str:
+    """What to do where this attack's backdoor did not take."""
+    stronger = attack.stronger if isinstance(attack, KnowsStronger) else {}
+    plant = f", plant a stronger trigger (--attack-args {_listed(stronger)})" if stronger else ""
+    return f"poison more, train longer{plant}"
+
+
 def _defaults(attack: str) -> dict[str, Any]:
     settings = settings_of(ATTACKS[attack])
     return {each.name: each.default for each in settings if each.name not in OWN_OPTION and each.default is not MISSING}
 
 
-def _listed(defaults: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_text(value)}" for name, value in defaults.items())
+def _listed(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in settings.items())
 
 
 def _text(value: Any) -> str:

@@ -19,7 +19,7 @@ from nad.preparation import needs_clean_model, prepare
 from nad.reflection_selection import select_reflections
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
-from study import tasks
+from study import attack_settings, tasks
 from study.cluster.remote_training import runner
 from study.config import StudyConfig
 from study.devices import driver_device
@@ -110,7 +110,7 @@ def prepare_victim(
         reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
-        require_backdoor(victim, reference_acc)
+        require_backdoor(victim, reference_acc, remedy=attack_settings.remedy(scenario.attack))
     return victim
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -107,6 +108,15 @@ class HasIdleSettings(Protocol):
     @property
     def idle(self) -> tuple[str, ...]:
         """Their names: two attacks that differ in these alone are the same."""
+
+
+@runtime_checkable
+class KnowsStronger(Protocol):
+    """An attack whose backdoor does not take everywhere by its defaults, and that knows settings which were seen to."""
+
+    @property
+    def stronger(self) -> Mapping[str, float]:
+        """Settings by name; empty where the attack has them already."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@ import tyro
 
 from nad.attacks import ATTACKS, make
 from nad.errors import ConfigError
-from study.attack_settings import describe_settings, parse
+from study.attack_settings import describe_settings, parse, remedy
 from study.config import StudyConfig
 from study.run import main
 
@@ -52,6 +52,14 @@ def test_every_attack_says_what_it_is_and_what_it_can_be_given(attack):
     assert text.startswith(f"The attack {attack}: ")
     listed = text.partition("defaults: ")[2].split()
     assert make(attack, **parse(attack, listed)) == make(attack)
+
+
+def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_are_settings():
+    usual, stronger = "poison more, train longer", "transmission=0.25 rounds=4 round_epochs=3"
+    for weak in ({}, {"rounds": 2}, {"transmission": 0.2}):
+        assert remedy(make("refool", **weak)) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
+    assert remedy(make("refool", **parse("refool", stronger.split()))) == usual
+    assert remedy(make("badnets")) == usual
 
 
 def test_help_tells_of_the_attack_that_is_given(capsys):
