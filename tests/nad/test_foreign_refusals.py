@@ -1,0 +1,143 @@
+"""What files get that hold no model, or code, or another model than was asked for."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from foreign_models import logits, refused, trained
+from PIL import Image
+from released_formats import CIFAR, Explosive, nad_names, nad_release
+from safetensors.torch import save_file
+
+from nad.checkpoints import Checkpoint, copy_state, save
+from nad.foreign import load_foreign
+from nad.models.normalisation import Normalisation
+
+
+@pytest.mark.parametrize("place", ["entry", "weights", "bare pickle"])
+def test_pickle_with_code_in_it_is_refused_and_not_run(place, tmp_path):
+    touched, path = tmp_path / "touched", tmp_path / "model.pth.tar"
+    record = nad_release(trained())
+    if place == "entry":
+        torch.save({**record, "note": Explosive(touched)}, path)
+    elif place == "weights":
+        torch.save({**record, "state_dict": Explosive(touched)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"state_dict": Explosive(touched)}, protocol=2))
+    sentence = refused(path)
+    assert "asks for posix.mkdir" in sentence
+    assert "runs whatever code is in the file" in sentence
+    assert "--trust-checkpoint" in sentence
+    assert not touched.exists()
+
+
+def test_trusted_pickle_is_unpickled_in_full(tmp_path):
+    model = trained()
+    torch.save({**nad_release(model), "note": Explosive(tmp_path / "touched")}, tmp_path / "a.pt")
+    found = load_foreign(tmp_path / "a.pt", trust=True)
+    assert (tmp_path / "touched").exists()
+    assert torch.equal(logits(found.network()), logits(model))
+
+
+def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
+    torch.save(nad_release(trained()), tmp_path / "a.pt")
+    modes, load = [], torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda *given, **options: (modes.append(options["weights_only"]), load(*given, **options))[1]
+    )
+    load_foreign(tmp_path / "a.pt", trust=True)
+    assert modes == [True]
+
+
+def broken_files(model):
+    """Writers of files that cannot be read, by what they are."""
+
+    def cut(path, **options):
+        torch.save(model.state_dict(), path, **options)
+        path.write_bytes(path.read_bytes()[:-300])
+
+    def flipped(path):
+        torch.save(model.state_dict(), path)
+        content = bytearray(path.read_bytes())
+        content[:400] = bytes(400)
+        path.write_bytes(content)
+
+    def torn(path):
+        save_file({"a": torch.ones(99)}, path)
+        path.write_bytes(path.read_bytes()[:-50])
+
+    return {
+        "nothing": lambda path: None,
+        "a folder": lambda path: path.mkdir(),
+        "empty": lambda path: path.write_bytes(b""),
+        "text": lambda path: path.write_text("a model"),
+        "an image": lambda path: Image.new("RGB", (8, 8)).save(path, format="PNG"),
+        "truncated zip": cut,
+        "truncated legacy": lambda path: cut(path, _use_new_zipfile_serialization=False),
+        "corrupt": flipped,
+        "torn safetensors": torn,
+        "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"state_dict": 1})),
+        "an npz": lambda path: np.savez(path.open("wb"), a=np.zeros(3)),
+    }
+
+
+@pytest.mark.parametrize("kind", broken_files(None))
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_files_that_cannot_be_read(kind, trust, tmp_path):
+    path = tmp_path / "foreign"
+    broken_files(trained())[kind](path)
+    assert "cannot read the model file" in refused(path, trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (3, "holds a int and no weights"),
+        ([torch.ones(2)], "holds a list and no weights"),
+        ({}, "holds a dict of 0 entries and no weights"),
+        ({"epoch": 3, "loss": 0.5}, "holds a dict of 2 entries and no weights that a format knows; known: nad-study, "),
+        ({"state_dict": {}}, "no weights that a format knows"),
+        ({"model_name": "vgg", "model": None}, "holds no weights under 'model'"),
+        ({"weight": torch.ones(2), "lr": 0.1}, "its entry 'lr' is a float and no tensor"),
+        ({"weight": torch.ones(1).expand(10**12)}, "its weight 'weight' claims more values than the file holds"),
+        ({"weight": torch.ones(9).to_sparse()}, "its weight 'weight' is not dense"),
+    ],
+)
+def test_files_without_a_model(content, sentence, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    assert sentence in refused(tmp_path / "a.pt")
+
+
+def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path):
+    state = dict(nad_names(trained("wrn-16-1", 10)))
+    state.pop("block3.layer.1.conv2.weight")
+    state["extra.weight"] = torch.ones(2)
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    sentence = refused(tmp_path / "a.pt")
+    assert "the nearest is wrn-16-1: 81 weights agree" in sentence
+    assert "1 missing: group3.1.conv2.weight" in sentence
+    assert "1 unknown to it: extra.weight" in sentence
+
+
+def test_model_that_is_asked_for_and_is_not_there(tmp_path):
+    torch.save(trained("wrn-10-2").state_dict(), tmp_path / "a.pt")
+    sentence = refused(tmp_path / "a.pt", model="wrn-10-1")
+    assert "weights are not wrn-10-1's: " in sentence
+    assert "16x16x3x3 float32" in sentence
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda state: state.pop("normalise.std"),
+        lambda state: state.update({"normalise.std": torch.zeros(3, 1, 1)}),
+        lambda state: state.update({"normalise.mean": torch.zeros(1)}),
+    ],
+)
+def test_damaged_normalisation_of_our_own_file(spoil, tmp_path):
+    state = {**copy_state(trained()), **Normalisation(*CIFAR).weights()}
+    spoil(state)
+    save(tmp_path / "own", Checkpoint(state, {}))
+    assert "its normalisation is damaged" in refused(tmp_path / "own")
