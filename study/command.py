@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from nad.errors import NadError, unknown_name
+from study.signals import read_to_the_end
 
 COMMANDS = {
     "run": "study.run",
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command not in COMMANDS:
             raise unknown_name("command", command, COMMANDS)
-        return int(import_module(COMMANDS[command]).main(given))
+        with read_to_the_end():
+            return int(import_module(COMMANDS[command]).main(given))
     except NadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

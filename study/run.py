@@ -51,7 +51,7 @@ from study.pruning import pruner
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
 from study.search import OptunaSearcher, TrialEvent
-from study.signals import Interrupted, stopped_at_once
+from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.summary import Summary
 from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         return display.failed(f"the study's record cannot be written ({reason}); {_GO_ON}", 2)
+    except BrokenPipeError:
+        raise  # nobody reads what this prints any more
     except OSError as error:
         return display.failed(f"{error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", 2)
     except KeyboardInterrupt as error:
@@ -257,4 +259,5 @@ def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with read_to_the_end():
+        sys.exit(main())

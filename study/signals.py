@@ -5,7 +5,9 @@ Where nothing is worth finishing, the first one stops at once.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,24 @@ from types import FrameType
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
+
+_SIGPIPE_EXIT = 128 + 13
+
+
+@contextmanager
+def read_to_the_end() -> Iterator[None]:
+    """Leave quietly, as other programs do, where whoever read this one's output has left, as `head` does.
+
+    Raises: SystemExit with what a shell reports of a process that SIGPIPE has ended.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at its end
+        raise SystemExit(_SIGPIPE_EXIT) from None
 
 
 class Interrupted(KeyboardInterrupt):

@@ -75,3 +75,14 @@ def test_python_m_study_is_the_same_command(tmp_path):
     command_line = [sys.executable, "-m", "study", "list", "--output", str(tmp_path)]
     done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == f"no studies in {tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["study", "list", "--help"], ["study", "show", "--help"], ["study", "--help"], ["study.run", "--help"]]
+)
+def test_output_that_nobody_reads_to_the_end_is_no_error(words):
+    command = [sys.executable, "-m", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as started:
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 141
