@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def description(given: Sequence[str]) -> str:
     """What --help says first: of the tool, and of the attack that is named beside it."""
-    named = [value for option, value in pairwise([*given, ""]) if option == "--attack"]
+    words = [word for each in given for word in each.split("=", 1)] + [""]
+    named = [value for option, value in pairwise(words) if option == "--attack"]
     attack = named[-1] if named else StudyConfig.attack
     of_attack = attack_settings.describe_settings(attack) if attack in ATTACKS else ""
     return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,18 @@ Mask = NDArray[np.float32]
 
 _ZIP = b"PK"
 """How an npz begins."""
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    Image.DecompressionBombError,
+)
+"""What reading a damaged file ends in: Pillow's, zipfile's, and those of numpy's reading of a header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +106,7 @@ def pattern_from_file(path: Path) -> TriggerPattern:
         raise DataError(f"cannot read the trigger {path}: {error.strerror}; give an image or an npz") from error
     try:
         pixels, mask = _from_npz(content) if content.startswith(_ZIP) else _from_image(content)
-    except (OSError, SyntaxError, ValueError, BadZipFile, Image.DecompressionBombError) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"cannot read the trigger {path} ({error}); give an image, or an npz with pattern and mask"
         ) from error

@@ -148,6 +148,23 @@ def test_files_that_are_no_trigger(write, sentence, tmp_path):
     assert "trigger" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
+def test_damaged_npz_is_a_trigger_or_one_sentence(tmp_path):
+    path, rng, refused = tmp_path / "trigger.npz", np.random.default_rng(0), 0
+    np.savez_compressed(path, pattern=COLOURS, mask=ALPHA)
+    sound = path.read_bytes()
+    for _ in range(400):
+        damaged = bytearray(sound)
+        for place in rng.integers(2, len(sound), 2):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            pattern_from_file(path)
+        except DataError as error:
+            refused += "cannot read the trigger" in str(error)
+    assert refused > 100
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

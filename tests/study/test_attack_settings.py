@@ -63,7 +63,8 @@ def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_ar
 
 
 def test_help_tells_of_the_attack_that_is_given(capsys):
-    for arguments, shown in ((["--attack", "sig"], "delta=40 frequency=6"), ([], "transmission=0.4")):
+    sig = "delta=40 frequency=6"
+    for arguments, shown in ((["--attack", "sig"], sig), (["--attack=sig"], sig), ([], "transmission=0.4")):
         with pytest.raises(SystemExit):
             main([*arguments, "--help"])
         assert shown in " ".join(capsys.readouterr().out.replace("│", " ").split())
