@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,17 +21,6 @@ from study.run import main
 
 CLASSES = 4
 SIZE = 16
-
-
-@pytest.fixture(autouse=True)
-def signals_are_heard() -> Iterator[None]:
-    """What nohup, or a shell's &, starts ignores these; so would the studies that a test sends them to, for ever."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    for number, action in before.items():
-        signal.signal(number, action)
 
 
 @pytest.fixture(scope="session")
