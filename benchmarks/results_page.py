@@ -34,7 +34,7 @@ its controls again. Every figure is ASR / ACC on the test images, which nothing 
 fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
 these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended
 setting. `MCR` is mode connectivity repair. The clean model is trained by the victim's recipe on images without the
-trigger: its ASR is where a backdoor is gone. It is trained where there is a setting to recommend.
+trigger: its ASR is where a backdoor is gone. It is trained where there is a setting to recommend. A dash: not measured.
 """
 
 WHAT_BEATS = """
