@@ -68,16 +68,12 @@ def all_results() -> list[dict[str, Any]]:
 def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The small JSON of a study.
 
-    Raises: ReportError where the study was not confirmed, so that it has no scores on test images.
+    Raises: ReportError where the study was not confirmed, or not to the end.
     """
-    rows = [_row(point["name"], point) for point in summary["controls"] if point["test"] is not None]
-    if not any(row["name"] == NO_DEFENCE for row in rows) or len(rows) == 1:
-        raise ReportError(
-            f"the study {summary['study']!r} has no scores on test images; run its command again with --confirm 3"
-        )
-    best = summary["recommended"]
-    if best is not None and best["test"] is not None:
+    rows = [_row(point["name"], point) for point in summary["controls"]]
+    if (best := summary["recommended"]) is not None:
         rows.append({**_row("recommended", best), "clean_model": best["clean_model"]})
+    _require_confirmed(summary["study"], rows)
     return {
         **{key: summary[key] for key in KEPT},
         "command": command(summary["command"]),
@@ -88,7 +84,19 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
         "max_acc_drop": summary["max_acc_drop"],
         "recommended_why": summary["recommended_why"],
         "rows": rows,
+        "lost_baselines": summary["lost_baselines"],
     }
+
+
+def _require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ReportError unless each row has test scores, and all but the victim's are of as many runs."""
+    again = "run its command again with --confirm 3"
+    if lacking := [row["name"] for row in rows if row["test"] is None]:
+        raise ReportError(f"the study {study!r} has no scores on test images for {', '.join(lacking)}; {again}")
+    runs = [(row["name"], row["test"]["seeds"] + row["test"]["diverged"]) for row in rows if row["name"] != NO_DEFENCE]
+    if len({count for _name, count in runs}) != 1:
+        counts = ", ".join(f"{name} {count}" for name, count in runs) or "none"
+        raise ReportError(f"the study {study!r} was not confirmed to the end (runs: {counts}); {again}")
 
 
 def command(text: str) -> str:

@@ -11,8 +11,6 @@ from reports import intervals
 from reports.study_folder import NO_DEFENCE
 from reports.wording import NONE, percent, readable_params
 
-RIVALS = ("fine-tuning", "fine-pruning", "mode-connectivity", "anp", "nad-paper", "nad-code")
-"""Those that the recommended setting is compared with, in the order of the columns."""
 LABELS = {
     NO_DEFENCE: "victim",
     "fine-tuning": "fine-tuning",
@@ -21,8 +19,10 @@ LABELS = {
     "anp": "ANP",
     "nad-paper": "NAD, paper",
     "nad-code": "NAD, code",
-    "recommended": "recommended",
 }
+"""Of the columns, in their order; a row of another name follows under its own."""
+RECOMMENDED = "recommended"
+DIVERGED = "*diverged*"
 
 VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
 """By whether the mean ASR is lower, and whether the mean ACC is higher."""
@@ -33,18 +33,20 @@ This page is made from the files in `results/` by `python -m benchmarks.results`
 its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
 fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
 these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended
-setting. `MCR` is mode connectivity repair. The clean model is trained by the victim's recipe on images without the
-trigger: its ASR is where a backdoor is gone. It is trained where there is a setting to recommend. A dash: not measured.
+setting, or the largest that was searched where there is none. `MCR` is mode connectivity repair. The clean model is
+trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It is trained where
+there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite. A dash: not
+measured.
 """
 
 WHAT_BEATS = """
 ## What the recommended setting beats
 
-The setting with the lowest ASR that the search found within the allowed loss of accuracy, measured again with fresh
-seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or *ACC*: that alone;
-*neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the draws of clean images
-that both had; **bold** where the 95% interval of the paired differences excludes zero. What is not bold may be chance,
-and three draws rarely show more. The twin is the same setting without distillation.
+The setting with the lowest ASR that the search found within the allowed loss of accuracy against the victim, measured
+again with fresh seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or *ACC*:
+that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the draws of clean
+images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is not bold may be
+chance, and so few draws rarely show more. The twin is the same setting without distillation.
 """
 
 OTHERS = """
@@ -59,13 +61,15 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     """The whole page in Markdown."""
     if not results:
         return HEAD + "\nNothing has been kept yet.\n"
-    columns = [name for name in LABELS if any(_find(result, name) for result in results)]
-    lines = [HEAD, _head("study", "label", "clean data", "clean model", *(LABELS[name] for name in columns))]
+    shown = {row["name"] for result in results for row in (*result["rows"], *result["lost_baselines"])}
+    known = [name for name in LABELS if name in shown]
+    columns = [*known, *sorted(shown - {*known, RECOMMENDED}), *({RECOMMENDED} & shown)]
+    lines = [HEAD, _head("study", "label", "clean data", "clean model", *(LABELS.get(name, name) for name in columns))]
     for result in results:
-        scores = (_scores((_find(result, name) or {}).get("test")) for name in columns)
-        lines.append(_line(*_who(result), _clean_model(result), *scores))
-    rivals = [name for name in RIVALS if name in columns]
-    lines += [WHAT_BEATS, _head("study", "recommended", *(LABELS[name] for name in rivals), "its twin")]
+        lines.append(_line(*_who(result), _clean_model(result), *(_cell(result, name) for name in columns)))
+    rivals = [name for name in columns if name not in (NO_DEFENCE, RECOMMENDED)]
+    titles = (LABELS.get(name, name) for name in rivals)
+    lines += [WHAT_BEATS, _head("study", "allowed loss", RECOMMENDED, *titles, "its twin")]
     lines += [_beats(result, rivals) for result in results]
     if published := list(_published(results)):
         lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
@@ -93,13 +97,14 @@ def _points(differences: Sequence[float]) -> str:
 
 
 def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
-    best = _find(result, "recommended")
+    best = _find(result, RECOMMENDED)
+    start = result["study"], percent(result["max_acc_drop"], 0)
     if best is None or best["test"]["asr"] is None:
-        return _line(result["study"], "none" if best is None else "diverged", *(NONE for _ in rivals), NONE)
+        return _line(*start, "none" if best is None else DIVERGED, *(NONE for _ in rivals), NONE)
     found = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
     settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
     comparisons = (NONE if test is None else comparison(best["test"], test) for test in found)
-    return _line(result["study"], settings, *comparisons)
+    return _line(*start, settings, *comparisons)
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -130,7 +135,7 @@ def _who(result: Mapping[str, Any]) -> tuple[str, str, str]:
 def _share(result: Mapping[str, Any]) -> float:
     """The clean fraction that a result is shown at: the recommended setting's, else the largest."""
     by_name = {row["name"]: row["params"].get("clean_fraction", 0.0) for row in result["rows"]}
-    return float(by_name["recommended"] if "recommended" in by_name else max(by_name.values()))
+    return float(by_name[RECOMMENDED] if RECOMMENDED in by_name else max(by_name.values()))
 
 
 def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -140,17 +145,28 @@ def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return next((row for row in rows if row["name"] == name), None)
 
 
+def _cell(result: Mapping[str, Any], name: str) -> str:
+    """The scores of this name's row; `diverged` of a defence that already did on the study's own draw."""
+    lost = {(each["name"], each["clean_fraction"]) for each in result["lost_baselines"]}
+    return DIVERGED if (name, _share(result)) in lost else _scores((_find(result, name) or {}).get("test"))
+
+
 def _clean_model(result: Mapping[str, Any]) -> str:
     """What the trigger does to a model without a backdoor."""
-    known = (_find(result, "recommended") or {}).get("clean_model")
+    known = (_find(result, RECOMMENDED) or {}).get("clean_model")
     return _scores(known and known["before"])
 
 
 def _scores(test: Mapping[str, Any] | None) -> str:
-    if test is None or test["asr"] is None:
+    if test is None:
         return NONE
+    if test["asr"] is None:
+        return DIVERGED
     runs = [run["asr"] for run in test["runs"]]
-    spread = f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs)" if len(runs) > 1 else ""
+    lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
+    spread = (
+        f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs{lost})" if len(runs) > 1 or lost else ""
+    )
     return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
 
 

@@ -54,8 +54,8 @@ def summary() -> dict[str, Any]:
             {**point(0.5, 0.80, clean_fraction=0.01), "name": "fine-tuning"},
             {**point(0.2, 0.82, clean_fraction=0.05), "name": "fine-tuning"},
             {**point(0.05, 0.79, clean_fraction=0.05), "name": "fine-pruning"},
-            {**point(0.1, 0.83, clean_fraction=0.05), "name": "nad-paper", "test": None},
         ],
+        "lost_baselines": [{"name": "anp", "clean_fraction": 0.05, "error": "its loss was nan"}],
         "recommended": {
             **point(
                 0.1, 0.81, scores(0.2, 0.80), distil_group1=True, beta_group1=500.0, epochs=10, clean_fraction=0.05
@@ -92,7 +92,22 @@ def test_options_about_the_machine_leave_the_command() -> None:
 def test_a_study_without_test_scores_is_no_result(summary: dict[str, Any]) -> None:
     for each in summary["controls"][1:]:
         each["test"] = None
-    with pytest.raises(ReportError, match="'badnets-cifar10' has no scores on test images; run its command again with"):
+    with pytest.raises(ReportError, match="no scores on test images for fine-tuning, fine-tuning, fine-pruning; run"):
+        result_of(summary, CONFIG)
+
+
+def test_a_study_that_was_confirmed_in_part_is_no_result(summary: dict[str, Any]) -> None:
+    partly = deepcopy(summary)
+    partly["controls"][3]["test"]["seeds"] = 2
+    with pytest.raises(
+        ReportError, match=r"not confirmed to the end \(runs: .*fine-pruning 2, recommended 3\); run its"
+    ):
+        result_of(partly, CONFIG)
+    partly["controls"][3]["test"]["diverged"] = 1
+    assert "3 runs, 1 more diverged" not in page([result_of(summary, CONFIG)])
+    assert "1 more diverged) / 79.0%" in page([result_of(partly, CONFIG)])
+    summary["recommended"]["test"] = None
+    with pytest.raises(ReportError, match="no scores on test images for recommended; run"):
         result_of(summary, CONFIG)
 
 
@@ -100,11 +115,11 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     for run, asr in zip(summary["recommended"]["test"]["runs"], (0.02, 0.1, 0.18), strict=True):
         run["asr"] = asr
     text = page([result_of(summary, CONFIG)])
-    scores = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | 10.0% (2 to 18, 3 runs) / 81.0%"
+    scores = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | *diverged* | 10.0% (2 to 18, 3 runs) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 5% | 1.5% / 85.0% | 100.0% / 84.0% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
-    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | both: -10.0 / +1.0"
-    assert f"| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | {compared} |" in text
+    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | – | both: -10.0 / +1.0"
+    assert f"| badnets-cifar10 | 3% | distilled group1 (β 500), epochs 10, clean data 5% | {compared} |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
     assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
@@ -112,18 +127,27 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
 def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[str, Any]) -> None:
     summary["recommended"]["params"]["clean_fraction"] = 0.01
     text = page([result_of(summary, CONFIG)])
-    scores = "1.5% / 85.0% | 100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | 10.0% (10 to 10, 3 runs) / 81.0%"
+    scores = (
+        "1.5% / 85.0% | 100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | – | – | 10.0% (10 to 10, 3 runs) / 81.0%"
+    )
     assert f"| badnets-cifar10 | dirty | 1% | {scores} |" in text
-    assert "clean data 1% | both: -40.0 / +1.0 | both: -10.0 / +1.0 |" in text
+    assert "clean data 1% | both: -40.0 / +1.0 | – | – | both: -10.0 / +1.0 |" in text
+
+
+def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[str, Any]) -> None:
+    summary["controls"].append({**point(0.07, 0.78, clean_fraction=0.05), "name": "shrink"})
+    text = page([result_of(summary, CONFIG)])
+    assert "| fine-pruning | ANP | shrink | recommended |" in text
+    assert "| 7.0% (7 to 7, 3 runs) / 78.0% | 10.0% (10 to 10, 3 runs) / 81.0% |" in text
 
 
 def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary: dict[str, Any]) -> None:
     lost = deepcopy(summary)
     lost["recommended"]["test"] |= dict.fromkeys(("asr", "acc", "asr_ci", "acc_ci"))
-    assert "| badnets-cifar10 | diverged | – | – | – |" in page([result_of(lost, CONFIG)])
+    assert "| badnets-cifar10 | 3% | *diverged* | – | – | – | – |" in page([result_of(lost, CONFIG)])
     summary["recommended"] = None
     text = page([result_of(summary, CONFIG)])
-    assert "| badnets-cifar10 | none | – | – | – |" in text
+    assert "| badnets-cifar10 | 3% | none | – | – | – | – |" in text
     assert "| badnets-cifar10 | dirty | 5% | – | 100.0% / 84.0% |" in text
     assert "Nothing has been kept yet" in page([])
 
