@@ -30,23 +30,23 @@ VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (F
 HEAD = """# Results
 
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
-its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds and
-fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest ASR of
-these runs, and how many there were. All defences of a row own the same share of clean data, that of the recommended
-setting, or the largest that was searched where there is none. `MCR` is mode connectivity repair. The clean model is
-trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It is trained where
-there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite. A dash: not
-measured.
+its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds
+and fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest
+ASR of these runs, and how many there were. All defences of a row own the same share of clean data, that of the
+recommended setting, or the largest that was searched where there is none. `MCR` is mode connectivity repair. The
+clean model is trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It
+is trained where there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite.
+A dash: not measured.
 """
 
 WHAT_BEATS = """
 ## What the recommended setting beats
 
 The setting with the lowest ASR that the search found within the allowed loss of accuracy against the victim, measured
-again with fresh seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or *ACC*:
-that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the draws of clean
-images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is not bold may be
-chance, and so few draws rarely show more. The twin is the same setting without distillation.
+again with fresh seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
+*ACC*: that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the
+draws of clean images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is
+not bold may be chance, and so few draws rarely show more. The twin is the same setting without distillation.
 """
 
 OTHERS = """

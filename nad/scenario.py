@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, Poisoned, attacked, choose, is_ready, poison
+from nad.attacks.base import Attack, NeedsRoom, Poisoned, attacked, choose, is_ready, poison
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
@@ -29,10 +29,12 @@ class Scenario:
                 f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
                 f" {self.dataset.classes - 1}"
             )
-        # A trigger that does not fit images of this size says so here, before anything slow; one that is still to be
-        # made cannot
+        # A trigger that does not fit images of this size says so here, before anything slow
+        none = self.dataset.train.images[:0]
         if is_ready(self.attack):
-            self.attack.trigger(self.dataset.train.images[:0], generator(self.seed, "trigger"))
+            self.attack.trigger(none, generator(self.seed, "trigger"))
+        elif isinstance(self.attack, NeedsRoom):
+            self.attack.require_room(none)
 
     @cached_property
     def splits(self) -> Splits:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import optuna
 import torch
 
-from nad import defences
+from nad import defences, models
 from nad.errors import TrainingDiverged
 from nad.evaluation import evaluate
 from nad.seeds import generator
@@ -66,6 +66,12 @@ def finished(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that have scores in the record."""
     recorded = study.user_attrs
     return [run for run in runs if "error" not in recorded.get(run.key, {"error": ""})]
+
+
+def require_fit(names: Iterable[str], model: str, classes: int) -> None:
+    """Raise ConfigError for a defence that cannot work on this architecture: here, not after all trials."""
+    for name in names:
+        defences.make(name).require_fit(models.make(model, classes))
 
 
 def make(

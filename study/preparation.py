@@ -57,10 +57,12 @@ def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cach
     """The scenario with its attack ready to be planted: some are first made on a clean model, or by training others.
 
     A victim from the user's file is poisoned already: nothing is planted, and nothing made.
-    Raises: ConfigError where that clean model has learnt nothing; DataError where there are too few images.
+    Raises: ConfigError where there are too few images to plant it in, found out before the clean model is trained, or
+    where that model has learnt nothing; DataError where there are too few to select reflections by.
     """
     if isinstance(source, ForeignModel) or is_ready(scenario.attack):
         return scenario
+    scenario.to_plant  # noqa: B018 - raises where there are too few
     if not needs_clean_model(scenario):
         with display.stage("reflections", "epochs") as step:
             return select_reflections(

@@ -111,6 +111,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
+        baselines.require_fit(config.baselines, config.architecture, scenario.dataset.classes)
         with open_record(config, folder, display.say) as study, on_cluster(config, display):
             identity = provenance.identity(config, scenario, source)
             started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nad.attacks.base import LabelMode, require_attack, require_images
+from nad.attacks.place import Place, first_pixel, require_place
+from nad.errors import DataError, require_range, unknown_name
 
 PATCH = ((0, 0, 255), (0, 255, 0), (255, 0, 255))
 """Rows from the top, columns from the left, the same in all three channels. Source: authors' code."""
 
+Fill = Literal["chequered", "white"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BadNets:
-    """A 3x3 chequered patch that overwrites the bottom right corner.
+    """A square patch that overwrites a corner: by default 3x3 and chequered, at the bottom right.
 
-    Source: Gu et al. 2017; the pattern is that of the NAD authors' code.
+    Source: Gu et al. 2017; the chequered pattern is that of the NAD authors' code, the white one BackdoorBench's.
     Differs: the label mode 'clean' is offered too; the paper relabels.
     """
 
@@ -26,14 +31,39 @@ class BadNets:
     target: int = 0
     poison_rate: float = 0.1
     label_mode: LabelMode = "dirty"
+    fill: Fill = "chequered"
+    """PATCH, repeated up and to the left where the patch is larger; or white."""
+    size: int = 3
+    """Pixels a side."""
+    place: Place = "bottom-right"
 
     def __post_init__(self) -> None:
         require_attack(self)
+        if self.fill not in get_args(Fill):
+            raise unknown_name("fill", self.fill, get_args(Fill))
+        require_range("size", self.size, 1, 512)
+        require_place(self.place)
 
     def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images with the patch; the generator is not used, for there is nothing to choose."""
+        """The images with the patch; the generator is not used, for there is nothing to choose.
+
+        Raises: DataError for a patch that is not smaller than the images.
+        """
         require_images(images)
-        patch = torch.tensor(PATCH, dtype=torch.uint8, device=images.device)
+        height, width = images.shape[2:]
+        if self.size >= min(height, width):
+            raise DataError(
+                f"a patch of {self.size} pixels a side hides too much of images of {height}x{width}; choose a smaller"
+                " size"
+            )
+        top, left = first_pixel(self.place, height - self.size, width - self.size)
         triggered = images.clone()
-        triggered[:, :, -len(PATCH) :, -len(PATCH[0]) :] = patch
+        triggered[:, :, top : top + self.size, left : left + self.size] = self._patch().to(images.device)
         return triggered
+
+    def _patch(self) -> Tensor:
+        """(size, size) uint8."""
+        if self.fill == "white":
+            return torch.full((self.size, self.size), 255, dtype=torch.uint8)
+        times = math.ceil(self.size / len(PATCH))
+        return torch.tensor(PATCH, dtype=torch.uint8).repeat(times, times)[-self.size :, -self.size :]

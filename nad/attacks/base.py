@@ -102,6 +102,14 @@ class NeedsCleanModel(MadeBeforehand, Protocol):
 
 
 @runtime_checkable
+class NeedsRoom(Protocol):
+    """An attack that has to be made beforehand, and whose trigger does not fit on images of every size."""
+
+    def require_room(self, images: Tensor) -> None:
+        """Raise DataError for images that the trigger will not fit on: (any count, 3, height, width) uint8."""
+
+
+@runtime_checkable
 class HasIdleSettings(Protocol):
     """An attack of whose settings some have no effect while others stand as they do."""
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nad.attacks.badnets import PATCH
 from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.place import Place, first_pixel, require_place
 from nad.attacks.trigger_pattern import TriggerPattern
-from nad.errors import ConfigError, DataError, require_range, unknown_name
-
-Place = Literal["bottom-right", "bottom-left", "top-right", "top-left", "centre"]
+from nad.errors import ConfigError, DataError, require_range
 
 
 def chequered_patch() -> TriggerPattern:
@@ -38,8 +37,7 @@ class Custom:
     def __post_init__(self) -> None:
         require_attack(self)
         require_range("blend_ratio", self.blend_ratio, 0.0, 1.0, low_open=True)
-        if self.place not in get_args(Place):
-            raise unknown_name("place", self.place, get_args(Place))
+        require_place(self.place)
 
     def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with the pattern; the generator is not used, for there is nothing to choose.
@@ -70,6 +68,4 @@ class Custom:
                 f"the trigger {self.pattern.source} hides the whole image; give it a transparent part, or a blend_ratio"
                 " under 1, such as 0.2"
             )
-        if self.place == "centre":
-            return below // 2, beside // 2
-        return below * self.place.startswith("bottom"), beside * self.place.endswith("right")
+        return first_pixel(self.place, below, beside)

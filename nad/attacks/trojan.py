@@ -81,7 +81,7 @@ class Trojan:
 
         generator: where it starts.
         """
-        self._require_room(images.images)
+        self.require_room(images.images)
         device = next(model.parameters()).device
         inputs = to_input(images.images[:BACKGROUNDS], device)
         classifier = model.get_submodule(model.classifier)
@@ -107,7 +107,7 @@ class Trojan:
         Raises: ConfigError where the attack was not prepared; DataError where the patch does not fit on the images.
         """
         require_images(images)
-        self._require_room(images)
+        self.require_room(images)
         return self._overwritten(images, require_crafted(self).to(images.device))
 
     def _overwritten(self, images: Tensor, patch: Tensor) -> Tensor:
@@ -115,7 +115,8 @@ class Trojan:
         triggered[:, :, -self.size :, -self.size :] = patch
         return triggered
 
-    def _require_room(self, images: Tensor) -> None:
+    def require_room(self, images: Tensor) -> None:
+        """Raise DataError for images that are smaller than the patch."""
         height, width = images.shape[2:]
         if self.size > min(height, width):
             raise DataError(

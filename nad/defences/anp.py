@@ -64,6 +64,10 @@ class AdversarialNeuronPruning(Defence):
         require_range("batch_size", self.batch_size, 2, 65536)
         require_range("threshold", self.threshold, 0.0, 0.999)
 
+    def require_fit(self, model: nn.Module) -> None:
+        """Raise ConfigError for a model without batch norm."""
+        MaskedNetwork(model, self.eps)
+
     def change(self, model: nn.Module, site: Site) -> Deeds:
         """See `Defence.defend`. While masks are learnt, batch norm uses each batch's statistics; the model keeps the
         victim's, and all of its other weights."""

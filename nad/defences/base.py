@@ -39,7 +39,10 @@ class Defended(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Defence(ABC):
-    """A defence with its settings, which are its fields. A new one implements `change` and has a line in DEFENCES."""
+    """A defence with its settings, which are its fields. A new one implements `change` and has a line in DEFENCES.
+
+    It implements `require_fit` too where there are models that it cannot defend.
+    """
 
     name: ClassVar[str]
 
@@ -63,11 +66,15 @@ class Defence(ABC):
         """
         if len(holdout) < 2:
             raise DataError(f"a defence needs at least 2 clean images, got {len(holdout)}; give it a larger holdout")
+        self.require_fit(victim)
         where = device or torch.device("cpu")
         model = copy.deepcopy(victim).to(where)
         site = Site(holdout, flip, generator, where, progress or _nobody, precision)
         deeds = self.change(model, site)
         return Defended(model.eval(), deeds)
+
+    def require_fit(self, model: nn.Module) -> None:  # noqa: B027 - most work on any model
+        """Raise ConfigError where the model lacks what this defence works on; asked before anything is trained."""
 
     @abstractmethod
     def change(self, model: nn.Module, site: Site) -> Deeds:

@@ -49,6 +49,10 @@ class FinePruning(Defence):
         require_range("max_acc_drop", self.max_acc_drop, 0.0, 1.0)
         require_range("held_back", self.held_back, 0.0, 0.9, low_open=True)
 
+    def require_fit(self, model: nn.Module) -> None:
+        """Raise ConfigError for a model without a convolution, or without the one of that name."""
+        _convolution(model, self.convolution or last_convolution(model))
+
     def change(self, model: nn.Module, site: Site) -> Deeds:
         """See `Defence.defend`. Statistics of batch norm rest while pruning, and are learnt anew in the fine-tuning."""
         name = self.convolution or last_convolution(model)
@@ -73,7 +77,8 @@ def last_convolution(model: nn.Module) -> str:
     """The name of the last convolution on a model's main path: of those named conv1, conv2, ..., as in residual blocks.
 
     It is looked for in the deepest distillation layer where the model names its layers. Order of definition would not
-    do: in a block, the shortcut's convolution is often the last one defined.
+    do: in a block, the shortcut's convolution is often the last one defined. It does where no convolution has such a
+    name, as in a chain of layers.
     Raises: ConfigError where there is none.
     """
     layers = getattr(model, "distillation_layers", ())
@@ -81,16 +86,15 @@ def last_convolution(model: nn.Module) -> str:
     names: list[str] = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
-        and name.startswith(inside)
-        and re.fullmatch(r"conv\d+", name.rpartition(".")[2])
+        if isinstance(module, nn.Conv2d) and f"{name}.".startswith(inside)
     ]
     if not names:
+        where = f" in {layers[-1]}" if layers else ""
         raise ConfigError(
-            f"{type(model).__name__} has no convolution named conv1, conv2, ...; say with `convolution` which one"
-            " fine-pruning is to prune"
+            f"fine-pruning works on a convolution, and {type(model).__name__} has none{where}; choose another defence"
         )
-    return max(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    on_path = [name for name in names if re.fullmatch(r"conv\d+", name.rpartition(".")[2])]
+    return max(on_path, key=lambda name: [int(number) for number in re.findall(r"\d+", name)], default=names[-1])
 
 
 def mean_activity(model: nn.Module, convolution: str, images: LabelledImages, device: torch.device) -> Tensor:

@@ -75,7 +75,7 @@ def load_foreign(
     Raises: CheckpointError for a file that cannot be read, needs trust, or holds no model that is known; ConfigError
     for an unknown model or a normalisation that is none.
     """
-    contents = open_contents(path, trust=trust)
+    contents = open_contents(path, trust=trust)._replace(normalisation=normalisation)
     for name, read in FORMATS.items():
         found = read(contents)
         if found is not None:

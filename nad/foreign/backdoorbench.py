@@ -32,7 +32,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeEr
 def read(contents: Contents) -> Found | None:
     """A pickled dict with `model_name` and `model`: a state dict, or the whole model.
 
-    Raises: CheckpointError where its normalisation is not known.
+    Raises: CheckpointError where its normalisation is not known, and the user does not say it.
     """
     value = contents.value
     if not isinstance(value, Mapping) or "model_name" not in value or "model" not in value:
@@ -42,7 +42,11 @@ def read(contents: Contents) -> Found | None:
         raise CheckpointError(
             f"the BackdoorBench file {contents.path} holds no weights under 'model'; give another one"
         )
-    remarks = [] if isinstance(value.get("clean_data"), str) else ["it names no data set, so nothing is normalised"]
+    dataset, normalisation, remarks = value.get("clean_data"), contents.normalisation, list[str]()
+    if normalisation is None:
+        normalisation = _normalisation(contents.path, dataset)
+        if not isinstance(dataset, str):
+            remarks.append("it names no data set, so nothing is normalised")
     try:
         poisoned_test = _poisoned_test(contents.path, value.get("bd_test"))
     except _DAMAGE as error:
@@ -50,7 +54,7 @@ def read(contents: Contents) -> Found | None:
         remarks.append(
             f"its poisoned test images (bd_test) cannot be read, and the victim is not tried on them: {error}"
         )
-    return Found(state, _normalisation(contents.path, value.get("clean_data")), poisoned_test, tuple(remarks))
+    return Found(state, normalisation, poisoned_test, tuple(remarks))
 
 
 def _normalisation(path: Path, dataset: object) -> Normalisation | None:
@@ -58,8 +62,8 @@ def _normalisation(path: Path, dataset: object) -> Normalisation | None:
         return None
     if dataset not in NORMALISATIONS:
         raise CheckpointError(
-            f"the BackdoorBench file {path} is of the data set {dataset!r}, whose normalisation is not known here;"
-            f" known: {', '.join(NORMALISATIONS)}"
+            f"the BackdoorBench file {path} is of the data set {dataset!r}, whose normalisation is not known here, only"
+            f" that of {', '.join(NORMALISATIONS)}; say what it was trained with: --victim-mean and --victim-std"
         )
     return NORMALISATIONS[dataset]
 

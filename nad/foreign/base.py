@@ -18,6 +18,8 @@ class Contents(NamedTuple):
     path: Path
     value: Any
     """A Checkpoint where this tool wrote the file, a dict of tensors for other safetensors, else what was pickled."""
+    normalisation: Normalisation | None = None
+    """What the user says of it: a reader need not know it then."""
 
 
 class PoisonedTest(NamedTuple):

@@ -52,15 +52,11 @@ def _pickled(path: Path, trust: bool) -> Any:
         try:
             with torch.serialization.safe_globals(_plain_data()):
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            forbidden = _FORBIDDEN.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
-            if forbidden is None:
-                raise _unreadable(path, error) from error
+        except pickle.UnpicklingError as error:
             if not trust:
-                raise CheckpointError(
-                    f"the model file {path} asks for {forbidden[1]}, so only unpickling it in full could read it, and"
-                    " that runs whatever code is in the file; if you trust whoever made it, add --trust-checkpoint"
-                ) from error
+                raise _needs_trust(path, error) from error
+        except Exception as error:
+            raise _unreadable(path, error) from error
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
         except Exception as error:
@@ -77,6 +73,19 @@ def _plain_data() -> list[Any]:
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUILTINS = ("builtins", "__builtin__")
+
+
+def _needs_trust(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
+    """What torch refuses to unpickle: an object that is no plain data, or a form of pickle that it does not know."""
+    forbidden = _FORBIDDEN.search(str(error))
+    what = (
+        f"the model file {path} asks for {forbidden[1]}, so only unpickling it in full could read it"
+        if forbidden
+        else f"cannot read the model file {path}: it is damaged, of another kind, or only to be unpickled in full"
+    )
+    return CheckpointError(
+        f"{what}, and that runs whatever code is in the file; if you trust whoever made it, add --trust-checkpoint"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

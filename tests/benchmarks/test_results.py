@@ -115,7 +115,8 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     for run, asr in zip(summary["recommended"]["test"]["runs"], (0.02, 0.1, 0.18), strict=True):
         run["asr"] = asr
     text = page([result_of(summary, CONFIG)])
-    scores = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | *diverged* | 10.0% (2 to 18, 3 runs) / 81.0%"
+    controls = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | *diverged*"
+    scores = f"{controls} | 10.0% (2 to 18, 3 runs) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 5% | 1.5% / 85.0% | 100.0% / 84.0% | {scores} |" in text
     # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
     compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | – | both: -10.0 / +1.0"

@@ -20,6 +20,46 @@ def test_badnets_overwrites_the_corner_with_the_published_pattern() -> None:
     assert torch.equal(triggered, images)
 
 
+@pytest.mark.parametrize(
+    ("place", "rows", "columns"),
+    [
+        ("bottom-left", slice(5, 10), slice(0, 5)),
+        ("top-right", slice(0, 5), slice(9, 14)),
+        ("top-left", slice(0, 5), slice(0, 5)),
+        ("centre", slice(2, 7), slice(4, 9)),
+    ],
+)
+def test_badnets_patch_of_any_size_and_place(place, rows, columns) -> None:
+    images = torch.full((1, 3, 10, 14), 77, dtype=torch.uint8)
+    white = BadNets(fill="white", size=5, place=place).trigger(images, torch.Generator())
+    assert (white[:, :, rows, columns] == 255).all()
+    white[:, :, rows, columns] = 77
+    assert torch.equal(white, images)
+    larger = BadNets(size=5, place=place).trigger(images, torch.Generator())[0, 0, rows, columns]
+    published = [[0, 0, 255], [0, 255, 0], [255, 0, 255]]
+    assert larger.tolist() == [[published[(row + 1) % 3][(column + 1) % 3] for column in range(5)] for row in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"fill": "black"}, "unknown fill 'black'.* known: chequered, white"),
+        ({"place": "middle"}, "unknown place 'middle'"),
+        ({"size": 0}, "size must be in .*, got 0"),
+    ],
+)
+def test_badnets_settings_out_of_range(settings, sentence) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        BadNets(**settings)
+
+
+def test_badnets_patch_that_hides_the_image() -> None:
+    images = torch.zeros((1, 3, 10, 14), dtype=torch.uint8)
+    with pytest.raises(DataError, match="a patch of 10 pixels a side hides too much of images of 10x14"):
+        BadNets(size=10).trigger(images, torch.Generator())
+    BadNets(size=9).trigger(images, torch.Generator())
+
+
 def test_blend_key_is_the_same_for_all_images_and_calls() -> None:
     black = torch.zeros(6, 3, 16, 20, dtype=torch.uint8)
     attack = Blend()

@@ -120,6 +120,11 @@ def test_other_architectures_are_defended_too(defence, model):
     assert defend(defence, models.make(model, 4, generator(0))).model is not None
 
 
+@pytest.mark.parametrize("model", models.MODELS)
+def test_every_model_of_the_project_can_be_defended(defence, model):
+    defence.require_fit(models.make(model, 4))
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [

@@ -138,15 +138,21 @@ def test_the_last_convolution_of_torchvisions_networks_is_found_by_name():
     assert last_convolution(resnet18(num_classes=4)) == "layer4.1.conv2"
 
 
-def test_a_model_of_other_names_says_which_convolution_and_a_wrong_one_is_named():
+def test_a_chain_of_other_names_is_pruned_at_its_end_or_where_it_is_told_to():
+    parts = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    model, defence = nn.Sequential(*parts), FinePruning(tuning=SHORT, max_acc_drop=1.0)
+    assert last_convolution(model) == "1"
+    assert defence.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 4
+    chosen = dataclasses.replace(defence, convolution="0")
+    assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 8
+
+
+def test_a_model_without_the_convolution_is_refused_before_anything_is_done():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
-    defence = FinePruning(tuning=SHORT)
-    with pytest.raises(ConfigError, match="Sequential has no convolution named conv1"):
-        defence.defend(model, IMAGES, flip=True, generator=generator(0))
-    chosen = dataclasses.replace(defence, convolution="0", max_acc_drop=1.0)
-    assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 4
     with pytest.raises(ConfigError, match="unknown convolution '1'"):
-        dataclasses.replace(defence, convolution="1").defend(model, IMAGES, flip=True, generator=generator(0))
+        FinePruning(convolution="1").require_fit(model)
+    with pytest.raises(ConfigError, match="works on a convolution, and Sequential has none; choose another defence"):
+        FinePruning().defend(model[1:], IMAGES, flip=True, generator=generator(0))
 
 
 def test_the_defender_validates_on_its_own_images_divided_by_the_seed():

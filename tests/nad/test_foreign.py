@@ -93,7 +93,11 @@ def test_backdoorbench_data_sets_without_a_normalisation(dataset, expected, tmp_
 
 def test_normalisation_that_is_not_known_is_refused_by_the_name_of_its_data_set(tmp_path):
     torch.save(attack_result(trained(), 4, clean_data="mnist"), tmp_path / "a.pt")
-    assert "data set 'mnist', whose normalisation is not known here; known: cifar10, " in refused(tmp_path / "a.pt")
+    sentence = refused(tmp_path / "a.pt")
+    assert "data set 'mnist', whose normalisation is not known here, only that of cifar10, " in sentence
+    assert "--victim-mean and --victim-std" in sentence
+    found = load_foreign(tmp_path / "a.pt", normalisation=Normalisation(*CIFAR))
+    assert found.normalisation == Normalisation(*CIFAR)
 
 
 def test_whole_backdoorbench_model_is_read_with_trust_alone(tmp_path):

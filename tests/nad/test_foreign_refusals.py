@@ -40,6 +40,14 @@ def test_trusted_pickle_is_unpickled_in_full(tmp_path):
     assert torch.equal(logits(found.network()), logits(model))
 
 
+def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path):
+    model = trained()
+    torch.save(nad_release(model), tmp_path / "a.pt", pickle_protocol=4)
+    assert "add --trust-checkpoint" in refused(tmp_path / "a.pt")
+    found = load_foreign(tmp_path / "a.pt", trust=True)
+    assert torch.equal(logits(found.network()), logits(model))
+
+
 def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
     torch.save(nad_release(trained()), tmp_path / "a.pt")
     modes, load = [], torch.load

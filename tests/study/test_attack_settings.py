@@ -25,7 +25,7 @@ def test_settings_are_read_by_the_type_of_their_default():
         ("sig", "target=3", "target has an option of its own, --target"),
         ("custom", "pattern=t.png", "pattern has an option of its own, --trigger"),
         ("trojan", "crafted=x", "unknown setting of the attack 'trojan' 'crafted'"),
-        ("badnets", "size=3", "unknown setting of the attack 'badnets' 'size'"),
+        ("badnets", "width=3", "unknown setting of the attack 'badnets' 'width'"),
     ],
 )
 def test_what_is_no_setting_ends_in_one_sentence(attack, text, sentence):

@@ -8,11 +8,13 @@ import numpy as np
 import optuna
 import pytest
 from studies import refused, summary, table
+from torch import nn
 
-from nad import data, defences
+from nad import data, defences, models
 from nad.attacks import BadNets
 from nad.defences import FineTuning, make
 from nad.evaluation import Scores
+from nad.models.base import DistillableModel
 from nad.scenario import Scenario
 from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
@@ -135,6 +137,24 @@ def test_unknown_baseline_is_refused(options, tmp_path, capsys):
     sentence = refused(capsys, *options, "--baselines", "fine-prunning", "--output", str(tmp_path))
     assert "unknown baseline 'fine-prunning'; did you mean 'fine-pruning'? known: anp" in sentence
     assert list(tmp_path.iterdir()) == []
+
+
+def test_baseline_that_cannot_defend_the_model_is_refused_before_anything_is_trained(
+    options, tmp_path, capsys, monkeypatch
+):
+    class Chain(DistillableModel):
+        distillation_layers = ("body",)
+
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+            self.fc = nn.Linear(8, classes)
+
+    monkeypatch.setattr(models, "MODELS", {"chain": Chain})
+    places = "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "out")
+    sentence = refused(capsys, *options, "--model", "chain", "--baselines", "fine-pruning", "anp", *places)
+    assert "adversarial neuron pruning works on batch norm, and Chain has none" in sentence
+    assert not (tmp_path / "cache" / "models").exists()
 
 
 def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, options, tmp_path, capsys):

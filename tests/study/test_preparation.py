@@ -75,6 +75,32 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cach
         prepare_attack(config, scenario, RECIPE, cache, display)
 
 
+@pytest.mark.parametrize(
+    ("attack", "settings", "error", "sentence"),
+    [
+        ("trojan", ("size=17",), DataError, "a patch of 17 pixels a side does not fit on images of 16x16"),
+        ("cl", (), ConfigError, r"poison rate of 0.001 \(clean label\) asks for 0 poisoned images"),
+    ],
+)
+def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_trained(
+    attack, settings, error, sentence, image_folder, cache, monkeypatch
+):
+    config = StudyConfig(
+        attack=attack,
+        attack_args=settings,
+        poison_rate=0.001 if attack == "cl" else None,
+        dataset="folder",
+        data_dir=image_folder,
+        image_size=16,
+        model="wrn-10-1",
+        clean_fractions=(0.2,),
+    )
+    monkeypatch.setattr("study.preparation.train_reference", lambda *arguments, **options: pytest.fail("too late"))
+    display = Display(Console(file=io.StringIO()))
+    with pytest.raises(error, match=sentence):
+        prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
+
+
 def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatch):
     config = StudyConfig(
         attack="refool",
