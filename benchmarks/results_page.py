@@ -43,7 +43,8 @@ WHAT_BEATS = """
 ## What the recommended setting beats
 
 The setting with the lowest ASR that the search found within the allowed loss of accuracy against the victim, measured
-again with fresh seeds. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
+again with fresh seeds. *ACC lost / allowed*, in points: what it loses on the test images, and what the search allowed
+on its validation images. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
 *ACC*: that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the
 draws of clean images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is
 not bold may be chance, and so few draws rarely show more. The twin is the same setting without distillation.
@@ -69,7 +70,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         lines.append(_line(*_who(result), _clean_model(result), *(_cell(result, name) for name in columns)))
     rivals = [name for name in columns if name not in (NO_DEFENCE, RECOMMENDED)]
     titles = (LABELS.get(name, name) for name in rivals)
-    lines += [WHAT_BEATS, _head("study", "allowed loss", RECOMMENDED, *titles, "its twin")]
+    lines += [WHAT_BEATS, _head("study", RECOMMENDED, "ACC lost / allowed", *titles, "its twin")]
     lines += [_beats(result, rivals) for result in results]
     if published := list(_published(results)):
         lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
@@ -98,13 +99,15 @@ def _points(differences: Sequence[float]) -> str:
 
 def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
     best = _find(result, RECOMMENDED)
-    start = result["study"], percent(result["max_acc_drop"], 0)
+    allowed = f"{100 * result['max_acc_drop']:g}"
     if best is None or best["test"]["asr"] is None:
-        return _line(*start, "none" if best is None else DIVERGED, *(NONE for _ in rivals), NONE)
-    found = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
+        found = "none" if best is None else DIVERGED
+        return _line(result["study"], found, f"{NONE} / {allowed}", *(NONE for _ in rivals), NONE)
+    tests = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
+    lost = next(row["test"]["acc"] for row in result["rows"] if row["name"] == NO_DEFENCE) - best["test"]["acc"]
     settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
-    comparisons = (NONE if test is None else comparison(best["test"], test) for test in found)
-    return _line(*start, settings, *comparisons)
+    comparisons = (NONE if test is None else comparison(best["test"], test) for test in tests)
+    return _line(result["study"], settings, f"{100 * lost:.1f} / {allowed}", *comparisons)
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
