@@ -68,7 +68,7 @@ class PoisonsOtherwise(Protocol):
 class MadeBeforehand(Protocol):
     """An attack that may have to be made before it can be planted.
 
-    What is made is kept in the field `crafted`, with the metadata NO_SETTING: it follows from the settings and is none.
+    What is made is kept in the field `crafted`: it follows from the settings and is none.
     """
 
     @property
@@ -148,13 +148,9 @@ class Crafted:
         return tensor_digest(self.pixels)
 
 
-NO_SETTING = {"setting": False}
-"""Metadata of a dataclass field that nobody chooses."""
-
-
 def settings_of(attack: Any) -> tuple[Field[Any], ...]:
-    """The fields of an attack, or of its class, that someone chooses."""
-    return tuple(each for each in fields(attack) if each.metadata != NO_SETTING)
+    """The fields of an attack, or of its class, that someone chooses: all but what is made beforehand."""
+    return tuple(each for each in fields(attack) if each.name != "crafted")
 
 
 def require_crafted(attack: MadeBeforehand) -> Tensor:

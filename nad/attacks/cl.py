@@ -11,14 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nad.attacks.base import (
-    NO_SETTING,
-    Crafted,
-    LabelMode,
-    require_attack,
-    require_crafted,
-    require_images,
-)
+from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, require_range
@@ -61,7 +54,7 @@ class CL:
     """How much brighter or darker the pattern makes a pixel; 255 overwrites it, 32 to 64 is hard to see."""
     corners: int = 4
     """4, or 1 for the bottom right one alone."""
-    crafted: Crafted | None = field(default=None, repr=False, metadata=NO_SETTING)
+    crafted: Crafted | None = field(default=None, repr=False)
     """The moved training images, (count, 3, height, width) uint8; see nad.preparation."""
 
     def __post_init__(self) -> None:

@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nad.attacks.base import (
-    NO_SETTING,
-    Crafted,
-    LabelMode,
-    chunk_length,
-    require_attack,
-    require_crafted,
-    require_images,
-)
+from nad.attacks.base import Crafted, LabelMode, chunk_length, require_attack, require_crafted, require_images
 from nad.attacks.reflection_pool import ReflectionPool, default_pool
 from nad.attacks.reflections import ghost, in_focus, out_of_focus, to_light, to_pixels
 from nad.errors import ConfigError, require_range, unknown_name
@@ -70,7 +62,7 @@ class Refool:
     """Of each round's training."""
     selected: int = 10
     """How many reflections a round plants, and how many are planted in the end."""
-    crafted: Crafted | None = field(default=None, repr=False, metadata=NO_SETTING)
+    crafted: Crafted | None = field(default=None, repr=False)
     """The selected reflections, (selected, 3, height, width) uint8."""
 
     def __post_init__(self) -> None:

@@ -8,14 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nad.attacks.base import (
-    NO_SETTING,
-    Crafted,
-    LabelMode,
-    require_attack,
-    require_crafted,
-    require_images,
-)
+from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import DataError, require_range
@@ -54,7 +47,7 @@ class Trojan:
     steps: int = 1000
     """Steps of Adam, its learning rate falling from `lr` to zero along a cosine."""
     lr: float = 0.1
-    crafted: Crafted | None = field(default=None, repr=False, metadata=NO_SETTING)
+    crafted: Crafted | None = field(default=None, repr=False)
     """The patch, (3, size, size) uint8; see nad.preparation."""
 
     def __post_init__(self) -> None:
