@@ -7,12 +7,15 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, NeedsRoom, Poisoned, attacked, choose, is_ready, poison
+from nad.attacks.base import Attack, NeedsRoom, Poisoned, attacked, choose, is_ready, poison, require_trigger
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
 from nad.evaluation import Exam, make_exam
 from nad.seeds import generator
+
+TRIED = 16
+"""Images that a trigger is tried on."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class Scenario:
                 f"target label {self.attack.target} does not exist: {self.dataset.name} has the labels 0 to"
                 f" {self.dataset.classes - 1}"
             )
-        # A trigger that does not fit images of this size says so here, before anything slow
-        none = self.dataset.train.images[:0]
+        # A trigger that does not work on images of this size says so here, before anything slow
+        some = self.dataset.train.images[:TRIED]
         if is_ready(self.attack):
-            self.attack.trigger(none, generator(self.seed, "trigger"))
+            require_trigger(self.attack, some, generator(self.seed, "trigger"))
         elif isinstance(self.attack, NeedsRoom):
-            self.attack.require_room(none)
+            self.attack.require_room(some)
 
     @cached_property
     def splits(self) -> Splits:

@@ -15,6 +15,7 @@ from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_di
 from nad.erasure import TEACHER
 from nad.evaluation import Exam
 from nad.foreign import ForeignModel
+from nad.models.inspection import require_distillable
 from nad.preparation import needs_clean_model, prepare
 from nad.reflection_selection import select_reflections
 from nad.scenario import Scenario
@@ -51,6 +52,13 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     for fraction in config.fractions:
         scenario.holdout(fraction)
     return scenario
+
+
+def require_models(config: StudyConfig, scenario: Scenario) -> None:
+    """Raise ConfigError for an architecture that cannot be studied on these images: here, before one is trained."""
+    some = scenario.dataset.train[torch.arange(2)]
+    for name in dict.fromkeys((config.architecture, config.teacher_architecture)):
+        require_distillable(name, scenario.dataset.classes, some, classifier=needs_clean_model(scenario))
 
 
 def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:

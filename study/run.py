@@ -44,6 +44,7 @@ from study.preparation import (
     make_workload,
     prepare_attack,
     prepare_victims,
+    require_models,
     victim_digests,
     with_teachers,
 )
@@ -111,6 +112,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)
+        require_models(config, scenario)
         baselines.require_fit(config.baselines, config.architecture, scenario.dataset.classes)
         with open_record(config, folder, display.say) as study, on_cluster(config, display):
             identity = provenance.identity(config, scenario, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -43,6 +43,13 @@ class BadNets:
             raise unknown_name("fill", self.fill, get_args(Fill))
         require_range("size", self.size, 1, 512)
         require_place(self.place)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The published patch needs no words: so its records and caches are those of the time before these settings."""
+        patch = ("fill", "size", "place")
+        published = all(getattr(self, each.name) == each.default for each in fields(self) if each.name in patch)
+        return patch if published else ()
 
     def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with the patch; the generator is not used, for there is nothing to choose.

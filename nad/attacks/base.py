@@ -111,11 +111,12 @@ class NeedsRoom(Protocol):
 
 @runtime_checkable
 class HasIdleSettings(Protocol):
-    """An attack of whose settings some have no effect while others stand as they do."""
+    """An attack of whose settings some say nothing: others stand so that they have no effect, or all of them stand at
+    the defaults that the attack had before they were settings."""
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Their names: two attacks that differ in these alone are the same."""
+        """Their names: they are left out of the description."""
 
 
 @runtime_checkable
@@ -208,6 +209,24 @@ def require_images(images: Tensor) -> None:
     height, width = images.shape[2:]
     if min(height, width) < SMALLEST_IMAGE:
         raise DataError(f"a trigger needs images of at least {SMALLEST_IMAGE} pixels a side, got {height}x{width}")
+
+
+def require_trigger(attack: Attack, images: Tensor, generator: torch.Generator) -> None:
+    """Raise ConfigError unless the trigger keeps the images' form, changes some of them, and leaves something of them.
+
+    images: at least one.
+    """
+    triggered = attack.trigger(images, generator)
+    what = f"the trigger of the attack {attack.name!r}"
+    if triggered.dtype != images.dtype or triggered.shape != images.shape:
+        raise ConfigError(
+            f"{what} makes {triggered.dtype} of shape {tuple(triggered.shape)} of {images.dtype} images of shape"
+            f" {tuple(images.shape)}; it has to keep both"
+        )
+    if torch.equal(triggered, images):
+        raise ConfigError(f"{what} changes nothing in any of {len(images)} images; plant a stronger one")
+    if (triggered == triggered[:1]).all() and not (images == images[:1]).all():
+        raise ConfigError(f"{what} makes all images the same; leave something of them to be seen")
 
 
 def chunk_length(images: Tensor) -> int:

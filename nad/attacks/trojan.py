@@ -109,11 +109,11 @@ class Trojan:
         return triggered
 
     def require_room(self, images: Tensor) -> None:
-        """Raise DataError for images that are smaller than the patch."""
+        """Raise DataError for images that are no larger than the patch."""
         height, width = images.shape[2:]
-        if self.size > min(height, width):
+        if self.size >= min(height, width):
             raise DataError(
-                f"a patch of {self.size} pixels a side does not fit on images of {height}x{width}; choose a smaller"
+                f"a patch of {self.size} pixels a side hides too much of images of {height}x{width}; choose a smaller"
                 " size"
             )
 

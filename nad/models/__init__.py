@@ -8,7 +8,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from nad.errors import CheckpointError, unknown_name
+from nad.errors import CheckpointError, ConfigError, unknown_name
 from nad.models import normalisation
 from nad.models.base import DistillableModel, initialise, pair_layers
 from nad.models.preact_resnet import PreActResNet
@@ -43,13 +43,16 @@ MODELS: dict[str, Callable[..., DistillableModel]] = {
 def make(name: str, classes: int, generator: torch.Generator | None = None) -> DistillableModel:
     """A model in channels-last layout; its weights come from the generator, or are left to be loaded.
 
-    Raises: ConfigError for a name that MODELS does not have.
+    Raises: ConfigError for a name that MODELS does not have, or a constructor that does not take `classes` alone.
     """
     if name not in MODELS:
         raise unknown_name("model", name, MODELS)
     # Skipping the default initialisation leaves the global generator alone: the draw below is the only one.
     with torch.random.fork_rng(devices=[]):
-        model = MODELS[name](classes=classes)
+        try:
+            model = MODELS[name](classes=classes)
+        except TypeError as error:
+            raise ConfigError(f"the model {name!r} cannot be made with classes={classes} alone: {error}") from error
     if generator is not None:
         initialise(model, generator)
     return model.to(memory_format=torch.channels_last)
@@ -100,9 +103,12 @@ def _forms(name: str, classes: int) -> dict[str, Form]:
 def distillation_layers(name: str) -> tuple[str, ...]:
     """The named layers of a model that NAD can distil, shallow to deep.
 
-    Raises: ConfigError for a name that MODELS does not have.
+    Raises: ConfigError for a name that MODELS does not have, or a model that names none.
     """
-    return make(name, classes=2).distillation_layers
+    layers: tuple[str, ...] = getattr(make(name, classes=2), "distillation_layers", ())
+    if not layers:
+        raise ConfigError(f"the model {name!r} names no distillation_layers; without one there is nothing to distil")
+    return layers
 
 
 def layer_pairs(student: str, teacher: str) -> dict[str, str]:

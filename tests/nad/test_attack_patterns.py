@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nad.attacks import describe
 from nad.attacks.badnets import BadNets
 from nad.attacks.blend import Blend
 from nad.attacks.sig import SIG
@@ -51,6 +52,12 @@ def test_badnets_patch_of_any_size_and_place(place, rows, columns) -> None:
 def test_badnets_settings_out_of_range(settings, sentence) -> None:
     with pytest.raises(ConfigError, match=sentence):
         BadNets(**settings)
+
+
+def test_badnets_patch_as_published_is_described_as_it_was_before_it_had_settings() -> None:
+    published = {"name": "badnets", "target": 0, "poison_rate": 0.1, "label_mode": "dirty"}
+    assert describe(BadNets()) == published
+    assert describe(BadNets(size=4)) == {**published, "fill": "chequered", "size": 4, "place": "bottom-right"}
 
 
 def test_badnets_patch_that_hides_the_image() -> None:

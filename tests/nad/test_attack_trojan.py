@@ -85,7 +85,7 @@ def test_making_it_leaves_the_model_as_it_was_and_says_how_far_it_is(model):
 
 
 def test_patch_larger_than_the_image_ends_in_one_sentence(model):
-    sentence = "a patch of 17 pixels a side does not fit on images of 16x16; choose a smaller size"
+    sentence = "a patch of 17 pixels a side hides too much of images of 16x16; choose a smaller size"
     with pytest.raises(DataError, match=sentence):
         Trojan(size=17).craft(model, IMAGES, generator(0))
     with pytest.raises(DataError, match=sentence):

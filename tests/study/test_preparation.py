@@ -1,20 +1,24 @@
 """What has to be there before the first trial, for attacks that are made on a clean model; without an engine."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
+from nad import models
 from nad.attacks import ATTACKS, describe
 from nad.checkpoints import state_digest
 from nad.errors import ConfigError, DataError
 from nad.evaluation import evaluate
+from nad.models import DistillableModel
 from nad.victim import VictimConfig
 from study.config import StudyConfig
 from study.objective import as_arrays
-from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim
+from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, require_models
 from study.provenance import identity
 from study.watching.progress import Display
 
@@ -78,7 +82,7 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cach
 @pytest.mark.parametrize(
     ("attack", "settings", "error", "sentence"),
     [
-        ("trojan", ("size=17",), DataError, "a patch of 17 pixels a side does not fit on images of 16x16"),
+        ("trojan", ("size=16",), DataError, "a patch of 16 pixels a side hides too much of images of 16x16"),
         ("cl", (), ConfigError, r"poison rate of 0.001 \(clean label\) asks for 0 poisoned images"),
     ],
 )
@@ -99,6 +103,92 @@ def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_tra
     display = Display(Console(file=io.StringIO()))
     with pytest.raises(error, match=sentence):
         prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "sentence"),
+    [
+        (
+            "refool",
+            ("transmission=1",),
+            "the attack 'refool' changes nothing in any of 16 images; plant a stronger one",
+        ),
+        ("blend", ("alpha=0.001",), "the attack 'blend' changes nothing in any of 16 images"),
+        ("blend", ("alpha=1",), "the attack 'blend' makes all images the same; leave something of them"),
+    ],
+)
+def test_trigger_that_shows_nothing_or_hides_everything_is_refused_at_once(
+    attack, settings, sentence, image_folder, cache
+):
+    images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
+    config = StudyConfig(attack=attack, attack_args=settings, model="wrn-10-1", **images)
+    with pytest.raises(ConfigError, match=sentence):
+        load_scenario(config, cache, Display(Console(file=io.StringIO())))
+
+
+class Own(DistillableModel):
+    """A model of somebody's own."""
+
+    distillation_layers = ("body",)
+
+    def __init__(self, classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.head(self.pool(self.body(x)).flatten(1))
+
+
+class Talkative(Own):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Blank(Own):
+    distillation_layers = ()
+
+
+class Pooled(Own):
+    distillation_layers = ("body", "pool")
+
+
+class Misspelt(Own):
+    distillation_layers = ("bdy",)
+
+
+@pytest.mark.parametrize(
+    ("model", "attack", "sentence"),
+    [
+        (Pooled, "badnets", "the layer 'pool' gives 1x1 maps of images of 16x16 pixels"),
+        (Misspelt, "badnets", "unknown layer 'bdy'; did you mean 'body'"),
+        (Blank, "badnets", "the model 'own' names no distillation_layers"),
+        (Talkative, "badnets", "the model returns a tuple; it has to return logits"),
+        (Own, "trojan", "the model 'own' has no linear layer 'fc'; name its last one in `classifier`"),
+        (
+            lambda classes, width: Own(classes),
+            "badnets",
+            "the model 'own' cannot be made with classes=4 alone: .*width",
+        ),
+    ],
+)
+def test_model_of_ones_own_is_looked_at_before_anything_is_trained(
+    model, attack, sentence, image_folder, cache, monkeypatch
+):
+    monkeypatch.setitem(models.MODELS, "own", model)
+    models.distillation_layers.cache_clear()
+    images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
+    config = StudyConfig(attack=attack, model="own", **images)
+    display = Display(Console(file=io.StringIO()))
+    scenario = load_scenario(config, cache, display)
+    with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
+        require_models(config, scenario)
+    monkeypatch.setitem(models.MODELS, "own", Own)
+    models.distillation_layers.cache_clear()
+    sound = replace(config, attack="badnets")
+    require_models(sound, load_scenario(sound, cache, display))
+    models.distillation_layers.cache_clear()
 
 
 def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatch):
