@@ -26,6 +26,9 @@ from study.objective import Workload
 from study.tasks import granted_device
 from study.watching.progress import Display
 
+FAILED = "failed"
+"""Key of a run's result that is none."""
+
 
 class Run(NamedTuple):
     """One defence by one defender.
@@ -96,7 +99,14 @@ def make(
 
         def keep(index: int, result: Mapping[str, Any]) -> None:
             nonlocal done
-            study.set_user_attr(runs[index].key, dict(result))
+            run = runs[index]
+            if FAILED in result:
+                display.say(
+                    f"the baseline {run.name} at {run.clean_fraction:.4g} clean data, draw {run.draw}, failed:"
+                    f" {result[FAILED]}; mend it and run the same command again"
+                )
+                return
+            study.set_user_attr(run.key, dict(result))
             done += 1
             step(done, len(planned))
             on_run()
@@ -122,7 +132,8 @@ def search(
 def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]) -> dict[str, Any]:
     """One run in its worker: scores, `deeds` and `compute_seconds`.
 
-    A defence that diverges is a result, not a mistake: it returns {"error": why}.
+    A defence that diverges is a result, not a mistake: it returns {"error": why}. Any other failure is not kept, and
+    ends neither the other runs nor the study: it returns {FAILED: why}.
     """
     name, clean_fraction, draw = argument
     workload = workloads[draw]
@@ -140,6 +151,8 @@ def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]
         )
     except TrainingDiverged as error:
         return {"error": str(error)}
+    except Exception as error:  # a defence of somebody's own may raise anything
+        return {FAILED: f"{type(error).__name__}: {error}"}
     scores = evaluate(defended.model, workload.exam(), device=device)._asdict()
     return {**scores, "deeds": dict(defended.deeds), "compute_seconds": time.perf_counter() - started}
 

@@ -17,9 +17,12 @@ import torch
 from torch import nn
 
 from nad.data.base import LabelledImages
-from nad.errors import DataError, TrainingDiverged
+from nad.errors import ConfigError, DataError, TrainingDiverged
+from nad.holdout import as_labelled_images
+from nad.models.inspection import require_model, require_trainable
 from nad.precision import Precision
 from nad.progress import Progress
+from nad.seeds import torch_seeded
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
 TUNING = TrainConfig()
@@ -60,17 +63,26 @@ class Defence(ABC):
     ) -> Defended:
         """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
 
+        victim: images in [0, 1] to logits (images, classes); torch's own generators, from which dropout draws, are left
+        as they were.  holdout: uint8, or float32 in [0, 1].
         flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
-        Raises: DataError where the holdout is too small; ConfigError where the model lacks what the defence works on;
-        TrainingDiverged where a loss is no longer finite.
+        Raises: DataError for a holdout that is too small or does not fit the model; ConfigError where the model lacks
+        what the defence works on; TrainingDiverged where a loss is no longer finite.
         """
         if len(holdout) < 2:
             raise DataError(f"a defence needs at least 2 clean images, got {len(holdout)}; give it a larger holdout")
-        self.require_fit(victim)
         where = device or torch.device("cpu")
-        model = copy.deepcopy(victim).to(where)
-        site = Site(holdout, flip, generator, where, progress or _nobody, precision)
-        deeds = self.change(model, site)
+        model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
+        require_trainable(model)
+        require_model(model, clean, (), where)
+        self.require_fit(model)
+        model.train(victim.training)
+        with torch_seeded(_drawn_from(generator), where):
+            deeds = self.change(model, Site(clean, flip, generator, where, progress or _nobody, precision))
+        if not isinstance(deeds, Mapping) or not all(isinstance(value, int | float) for value in deeds.values()):
+            raise ConfigError(
+                f"the defence {self.name!r} returns {deeds!r} from `change`; it has to return figures by name, or {{}}"
+            )
         return Defended(model.eval(), deeds)
 
     def require_fit(self, model: nn.Module) -> None:  # noqa: B027 - most work on any model
@@ -129,6 +141,13 @@ class Site:
         order = torch.randperm(len(self.holdout), generator=self.generator)
         count = min(max(1, round(share * len(order))), len(order) - 1)
         return self.holdout[order[count:]], self.holdout[order[:count]]
+
+
+def _drawn_from(generator: torch.Generator) -> int:
+    """A seed that follows from the generator's state, which stays as it is."""
+    copied = torch.Generator()
+    copied.set_state(generator.get_state())
+    return int(torch.randint(2**62, (), generator=copied))
 
 
 def require_finite(loss: float, what: str) -> None:

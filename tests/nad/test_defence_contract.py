@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from bands import make_images
+from torch import nn
 
 from nad import models
 from nad.checkpoints import copy_state
@@ -79,13 +80,63 @@ def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence):
     states = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert first.deeds == again.deeds
-    assert json.loads(json.dumps(first.deeds)) == first.deeds
+    assert json.loads(json.dumps(first.deeds)) == dict(first.deeds)
+    assert all(isinstance(figure, int | float) for figure in first.deeds.values())
 
 
 def test_all_randomness_is_the_generators(defence):
     before = torch.random.get_rng_state()
     defend(defence)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_layers_that_draw_do_so_from_the_generator_too(defence):
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 4)
+    model = nn.Sequential(*layers)
+    before = torch.random.get_rng_state()
+    first = defend(defence, model).model.state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(7)
+    again = defend(defence, model).model.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "labels", "error", "sentence"),
+    [
+        (None, HOLDOUT.images, HOLDOUT.labels + 7, DataError, "label 10 of the holdout is none of the model's classes"),
+        (None, HOLDOUT.images[:, :1], HOLDOUT.labels, ConfigError, r"cannot read float32 images of shape \(1, "),
+        (None, HOLDOUT.images * 1.0, HOLDOUT.labels, DataError, r"floating-point images must be in \[0, 1\]"),
+        ("frozen", HOLDOUT.images, HOLDOUT.labels, ConfigError, "no parameter that may be trained"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(defence, model, images, labels, error, sentence):
+    given = victim().requires_grad_(model is None)
+    with pytest.raises(error, match=sentence):
+        defend(defence, given, holdout=LabelledImages(images, labels))
+
+
+def test_a_defence_of_ones_own_has_to_say_what_it_did(monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Silent(Defence):
+        name = "silent"
+
+        def change(self, model, site):
+            pass
+
+    with pytest.raises(ConfigError, match=r"'silent' returns None from `change`; it has to return figures by name"):
+        defend(Silent())
+
+
+def test_a_defence_of_ones_own_that_cannot_be_made(monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Unfinished(Defence):
+        name = "unfinished"
+        strength: float
+
+    monkeypatch.setattr("nad.defences.DEFENCES", {"unfinished": Unfinished})
+    with pytest.raises(ConfigError, match=r"'unfinished' cannot be made: .*; it needs a method `change`, and a"):
+        make("unfinished")
 
 
 def test_progress_rises_to_its_end(defence):
@@ -131,6 +182,11 @@ def test_every_model_of_the_project_can_be_defended(defence, model):
         ("anpp", {}, "unknown defence 'anpp'; did you mean 'anp'"),
         ("fine-pruning", {"max_acc_drop": -0.1}, "max_acc_drop must be in"),
         ("fine-pruning", {"held_back": 0.0}, "held_back must be in"),
+        (
+            "fine-pruning",
+            {"max_drop": 0.1},
+            "unknown setting of the defence 'fine-pruning' 'max_drop'; did you mean 'max_a",
+        ),
         ("mode-connectivity", {"t": 1.5}, "t must be in .*, got 1.5"),
         ("anp", {"threshold": 1.0}, "threshold must be in"),
         ("anp", {"eps": float("nan")}, "eps must be in"),

@@ -152,7 +152,7 @@ def test_a_model_without_the_convolution_is_refused_before_anything_is_done():
     with pytest.raises(ConfigError, match="unknown convolution '1'"):
         FinePruning(convolution="1").require_fit(model)
     with pytest.raises(ConfigError, match="works on a convolution, and Sequential has none; choose another defence"):
-        FinePruning().defend(model[1:], IMAGES, flip=True, generator=generator(0))
+        FinePruning().defend(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), IMAGES, flip=True, generator=generator(0))
 
 
 def test_the_defender_validates_on_its_own_images_divided_by_the_seed():

@@ -1,12 +1,14 @@
 """Other defences beside the trials: what is run, what is recorded, what summary.json says of it."""
 
 import dataclasses
+import io
 import json
 import shutil
 
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 from studies import refused, summary, table
 from torch import nn
 
@@ -24,6 +26,7 @@ from study.config import BASELINES, StudyConfig
 from study.confirmation import Counts
 from study.preparation import for_draw, make_workload
 from study.run import main
+from study.watching.progress import Display
 
 COUNTS = Counts(asr=90, acc=100)
 SCORES = {"asr": 0.1, "acc": 0.8, "acc_non_target": 0.79, "recovery_acc": 0.7}
@@ -133,6 +136,30 @@ def test_a_defence_that_diverges_is_a_result(quick, workload):
     assert "diverged" in found["error"]
 
 
+def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(quick, workload, monkeypatch):
+    def change(self, model, site):
+        raise KeyError("a mistake of its author's")
+
+    monkeypatch.setattr(Quick, "change", change)
+    blocks, study = {0: workload}, optuna.create_study(directions=["minimize", "maximize"])
+    failed = run_once(("quick", 0.2, 0), blocks)
+    assert failed == {"failed": 'KeyError: "a mistake of its author\'s"'}
+    runs = plan(["quick"], (0.2, 0.1), (0,))
+
+    def run_tasks(function, arguments, *, on_done, **options):
+        for index, result in enumerate((failed, RESULT)):
+            on_done(index, result)
+
+    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    shown, ended = io.StringIO(), []
+    display = Display(Console(file=shown, width=500))
+    baselines.make(StudyConfig(), study, "baselines", runs, blocks, display, lambda: ended.append(1))
+    assert missing(study, runs) == runs[:1], "the next command tries it again"
+    assert finished(study, runs) == runs[1:]
+    assert "the baseline quick at 0.2 clean data, draw 0, failed: KeyError: " in shown.getvalue()
+    assert len(ended) == 1
+
+
 def test_unknown_baseline_is_refused(options, tmp_path, capsys):
     sentence = refused(capsys, *options, "--baselines", "fine-prunning", "--output", str(tmp_path))
     assert "unknown baseline 'fine-prunning'; did you mean 'fine-pruning'? known: anp" in sentence
@@ -149,6 +176,9 @@ def test_baseline_that_cannot_defend_the_model_is_refused_before_anything_is_tra
             super().__init__()
             self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
             self.fc = nn.Linear(8, classes)
+
+        def forward(self, x):
+            return self.fc(self.body(x).mean(dim=(2, 3)))
 
     monkeypatch.setattr(models, "MODELS", {"chain": Chain})
     places = "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "out")
