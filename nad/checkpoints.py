@@ -73,7 +73,7 @@ def load(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get(CARD_KEY, "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read the model file {path}: {error}; give one that this tool wrote") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"the model file {path} was not written by this tool: it has no card; give one that was")

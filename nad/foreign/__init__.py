@@ -97,7 +97,11 @@ def _understood(
         raise CheckpointError(f"the model file {path} ({form}) cannot be used: {error}") from error
     if normalisation is not None:
         state |= normalisation.weights()
-    return ForeignModel(form, name, classes, state, normalisation, found.poisoned_test, found.remarks)
+    given, remarks = found.poisoned_test, found.remarks
+    if given is not None and max(given.target, int(given.data.labels.max())) >= classes:
+        given, why = None, f"its poisoned test images have labels beyond its {classes} classes, and are not tried"
+        remarks = (*remarks, why)
+    return ForeignModel(form, name, classes, state, normalisation, given, remarks)
 
 
 def _kept(state: State) -> Normalisation | None:

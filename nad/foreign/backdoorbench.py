@@ -25,9 +25,6 @@ NORMALISATIONS: dict[str, Normalisation | None] = {
 }
 """What its models expect of images, by its name of the data set. Source: its code, `get_dataset_normalization`."""
 
-_DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, Image.DecompressionBombError)
-"""What a record that is not as it should be, or an image, may cause."""
-
 
 def read(contents: Contents) -> Found | None:
     """A pickled dict with `model_name` and `model`: a state dict, or the whole model.
@@ -49,7 +46,7 @@ def read(contents: Contents) -> Found | None:
             remarks.append("it names no data set, so nothing is normalised")
     try:
         poisoned_test = _poisoned_test(contents.path, value.get("bd_test"))
-    except _DAMAGE as error:
+    except Exception as error:  # a record that is not as it should be, or an image, may cause anything
         poisoned_test = None
         remarks.append(
             f"its poisoned test images (bd_test) cannot be read, and the victim is not tried on them: {error}"
@@ -84,6 +81,8 @@ def _poisoned_test(path: Path, record: Any) -> PoisonedTest:
     pixels = np.stack([np.asarray(picture) for picture in pictures])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(true)
+    if given[0] < 0 or int(labels.min()) < 0:
+        raise ValueError("they have labels below 0")
     others = torch.nonzero(labels != given[0]).squeeze(1)
     if not len(others):
         raise ValueError("all of them are of the target class")
@@ -105,10 +104,12 @@ def _entries(path: Path, entries: Mapping[Any, Any]) -> Iterator[tuple[Image.Ima
 
 def _beside(path: Path, recorded: str) -> Path:
     """Where a recorded image is on this machine: `bd_test_dataset/LABEL/INDEX.png` in the folder of the file."""
-    names = [part for part in PurePosixPath(recorded).parts if part not in ("/", "..")]
+    names = [part for part in PurePosixPath(recorded).parts if part.strip("/") and part != ".."]
     return path.parent.joinpath(*names[-3:])
 
 
 def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise ValueError(f"{path} is not there, or no file")
     with Image.open(path) as image:
         return image.convert("RGB")

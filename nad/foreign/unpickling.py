@@ -20,7 +20,13 @@ from nad.foreign.base import Contents
 _SAFETENSORS = slice(8, 9)
 """Where a safetensors file has its first brace, behind the length of its header."""
 
+_ZIP = b"PK"
+"""How a file of today's torch.save begins."""
+
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+"""In torch's message: what would have to be imported."""
+_UNUSUAL = "Unsupported operand"
+"""In torch's message: of a pickle protocol that it does not know, or of a file that is no pickle."""
 
 
 def open_contents(path: Path, *, trust: bool = False) -> Contents:
@@ -34,7 +40,9 @@ def open_contents(path: Path, *, trust: bool = False) -> Contents:
             head = file.read(16)
     except OSError as error:
         raise CheckpointError(f"cannot read the model file {path}: {error.strerror}; give another one") from error
-    return Contents(path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust))
+    return Contents(
+        path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust, head.startswith(_ZIP))
+    )
 
 
 def _safetensors(path: Path) -> Any:
@@ -42,25 +50,36 @@ def _safetensors(path: Path) -> Any:
         with safe_open(path, framework="pt") as file:
             has_card = checkpoints.CARD_KEY in (file.metadata() or {})
         return checkpoints.load(path) if has_card else load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 
-def _pickled(path: Path, trust: bool) -> Any:
+def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
         try:
             with torch.serialization.safe_globals(_plain_data()):
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if not trust:
-                raise _needs_trust(path, error) from error
         except Exception as error:
-            raise _unreadable(path, error) from error
+            if not trust:
+                raise _refusal(path, error, zipped) from error
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
         except Exception as error:
             raise _unreadable(path, error) from error
+
+
+def _refusal(path: Path, error: Exception, zipped: bool) -> CheckpointError:
+    """Names --trust-checkpoint only where torch says that unpickling in full might do."""
+    forbidden = _FORBIDDEN.search(str(error))
+    unusual = _UNUSUAL in str(error) and zipped
+    if not isinstance(error, pickle.UnpicklingError) or not (forbidden or unusual):
+        return _unreadable(path, error)
+    what = f"asks for {forbidden[1]}" if forbidden else "is pickled in an unusual way"
+    return CheckpointError(
+        f"the model file {path} {what}, so only unpickling it in full could read it, and that runs whatever code is in"
+        " the file; if you trust whoever made it, add --trust-checkpoint"
+    )
 
 
 def _plain_data() -> list[Any]:
@@ -75,21 +94,9 @@ _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUILTINS = ("builtins", "__builtin__")
 
 
-def _needs_trust(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
-    """What torch refuses to unpickle: an object that is no plain data, or a form of pickle that it does not know."""
-    forbidden = _FORBIDDEN.search(str(error))
-    what = (
-        f"the model file {path} asks for {forbidden[1]}, so only unpickling it in full could read it"
-        if forbidden
-        else f"cannot read the model file {path}: it is damaged, of another kind, or only to be unpickled in full"
-    )
-    return CheckpointError(
-        f"{what}, and that runs whatever code is in the file; if you trust whoever made it, add --trust-checkpoint"
-    )
-
-
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    said = str(error).strip()
+    reason = said.splitlines()[0].rstrip(".") if " " in said else f"{type(error).__name__} {said}".strip()
     return CheckpointError(
         f"cannot read the model file {path} ({reason}); it is damaged or of another kind: give safetensors, or what"
         " torch.save wrote"

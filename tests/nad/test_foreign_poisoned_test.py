@@ -55,6 +55,15 @@ def own_class(record):
         entry["other_info"][1] = 0
 
 
+def outside(record):
+    record["bd_test"]["bd_data_container"]["data_dict"][np.int64(3)]["path"] = "//dev/null"
+
+
+def negative(record):
+    for entry in record["bd_test"]["bd_data_container"]["data_dict"].values():
+        entry["other_info"][0] = -5
+
+
 def elsewhere(record):
     record["bd_test"]["bd_data_container"]["data_dict"][np.int64(3)]["path"] = "/etc/../../passwd"
 
@@ -65,7 +74,9 @@ def elsewhere(record):
         (early, "lack the true labels"),
         (own_class, "all of them are of the target class"),
         (two_targets, "2 different target labels"),
-        (elsewhere, "No such file"),
+        (elsewhere, "is not there, or no file"),
+        (outside, "dev/null is not there, or no file"),
+        (negative, "labels below 0"),
         (lambda record: record.update(bd_test=None), "the file has none"),
         (lambda record: record["bd_test"]["bd_data_container"].update(data_dict={}), "lists none"),
         (lambda record: record["bd_test"]["bd_data_container"].clear(), "data_dict"),
@@ -81,3 +92,15 @@ def test_poisoned_test_images_that_cannot_be_read_are_a_remark_and_no_refusal(tm
     (remark,) = found.remarks
     assert "poisoned test images (bd_test) cannot be read" in remark
     assert reason in remark
+
+
+@pytest.mark.parametrize("target", [4, 999, 10**15])
+def test_poisoned_test_images_of_other_classes_are_a_remark(tmp_path, poisoned, target):
+    record = attack_result(trained(), 4, poisoned=poisoned)
+    for entry in record["bd_test"]["bd_data_container"]["data_dict"].values():
+        entry["other_info"][0] = target
+    torch.save(record, tmp_path / "a.pt")
+    save_poisoned(tmp_path, poisoned)
+    found = load_foreign(tmp_path / "a.pt")
+    assert found.poisoned_test is None
+    assert found.remarks == ("its poisoned test images have labels beyond its 4 classes, and are not tried",)

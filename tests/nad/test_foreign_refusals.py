@@ -10,7 +10,7 @@ from PIL import Image
 from released_formats import CIFAR, Explosive, nad_names, nad_release
 from safetensors.torch import save_file
 
-from nad.checkpoints import Checkpoint, copy_state, save
+from nad.checkpoints import CARD_KEY, Checkpoint, copy_state, save
 from nad.foreign import load_foreign
 from nad.models.normalisation import Normalisation
 
@@ -75,6 +75,9 @@ def broken_files(model):
         save_file({"a": torch.ones(99)}, path)
         path.write_bytes(path.read_bytes()[:-50])
 
+    def endless(path):
+        save_file({"a": torch.ones(9)}, path, metadata={CARD_KEY: "[" * 200_000})
+
     return {
         "nothing": lambda path: None,
         "a folder": lambda path: path.mkdir(),
@@ -85,6 +88,7 @@ def broken_files(model):
         "truncated legacy": lambda path: cut(path, _use_new_zipfile_serialization=False),
         "corrupt": flipped,
         "torn safetensors": torn,
+        "safetensors with an endless card": endless,
         "a plain pickle": lambda path: path.write_bytes(pickle.dumps({"state_dict": 1})),
         "an npz": lambda path: np.savez(path.open("wb"), a=np.zeros(3)),
     }
@@ -96,7 +100,9 @@ def broken_files(model):
 def test_files_that_cannot_be_read(kind, trust, tmp_path):
     path = tmp_path / "foreign"
     broken_files(trained())[kind](path)
-    assert "cannot read the model file" in refused(path, trust=trust)
+    sentence = refused(path, trust=trust)
+    assert "cannot read the model file" in sentence
+    assert "--trust-checkpoint" not in sentence
 
 
 @pytest.mark.parametrize(
