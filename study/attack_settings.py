@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING
 from typing import Any
 
 from nad.attacks import ATTACKS
@@ -58,9 +57,16 @@ def remedy(attack: Attack) -> str:
     return f"poison more, train longer{plant}"
 
 
+_TRUTH = {"true": True, "false": False}
+
+
 def _defaults(attack: str) -> dict[str, Any]:
     settings = settings_of(ATTACKS[attack])
-    return {each.name: each.default for each in settings if each.name not in OWN_OPTION and each.default is not MISSING}
+    return {
+        each.name: each.default
+        for each in settings
+        if each.name not in OWN_OPTION and isinstance(each.default, int | float | str | tuple)
+    }
 
 
 def _listed(settings: Mapping[str, Any]) -> str:
@@ -70,12 +76,18 @@ def _listed(settings: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read(text: str, value: str, default: Any) -> Any:
     if isinstance(default, tuple):
         return tuple(value.split(","))
+    if isinstance(default, bool):
+        if value.lower() not in _TRUTH:
+            raise ConfigError(f"--attack-args {text!r} must be true or false")
+        return _TRUTH[value.lower()]
     try:
         return type(default)(value)
     except ValueError as error:

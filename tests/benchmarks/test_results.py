@@ -135,6 +135,17 @@ def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[s
     assert "clean data 1% | 3.0 / 3 | both: -40.0 / +1.0 | – | – | both: -10.0 / +1.0 |" in text
 
 
+def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[str, Any]) -> None:
+    summary["controls"].append(
+        {**point(0.03, 0.77, scores(0.25, 0.79), clean_fraction=0.05), "name": "nad-paper"},
+    )
+    text = page([result_of(summary, CONFIG)])
+    assert "| fine-tuning, code | fine-tuning, paper | fine-pruning | ANP | NAD, paper | recommended |" in text
+    tuned = "20.0% (20 to 20, 3 runs) / 82.0% | 25.0% (25 to 25, 3 runs) / 79.0% | 5.0% (5 to 5, 3 runs) / 79.0%"
+    assert tuned in text
+    assert "| 3.0 / 3 | ASR: -10.0 / -1.0 | both: -15.0 / +2.0 | ACC: +5.0 / +2.0 |" in text
+
+
 def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[str, Any]) -> None:
     summary["controls"].append({**point(0.07, 0.78, clean_fraction=0.05), "name": "shrink"})
     text = page([result_of(summary, CONFIG)])

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 import tyro
 
@@ -44,6 +46,24 @@ def test_command_line_hands_them_to_the_attack():
     config = tyro.cli(StudyConfig, args=args)
     attack = make(config.attack, **config.attack_settings)
     assert (attack.steps, attack.corners, attack.label_mode, attack.poison_rate) == (3, 1, "all-to-all", 0.1)
+
+
+def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Own:
+        """An attack."""
+
+        soft: bool = True
+        where: str = "left"
+        key: object = None
+
+    monkeypatch.setattr("study.attack_settings.ATTACKS", {"own": Own})
+    assert parse("own", ["soft=false", "where=right"]) == {"soft": False, "where": "right"}
+    assert describe_settings("own").endswith("with their defaults: soft=true where=left")
+    with pytest.raises(ConfigError, match="'soft=no' must be true or false"):
+        parse("own", ["soft=no"])
+    with pytest.raises(ConfigError, match="unknown setting of the attack 'own' 'key'"):
+        parse("own", ["key=1"])
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
