@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, DataError, TrainingDiverged
-from nad.holdout import as_labelled_images
+from nad.errors import ConfigError, TrainingDiverged
+from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import require_model, require_trainable
 from nad.precision import Precision
 from nad.progress import Progress
@@ -53,7 +53,7 @@ class Defence(ABC):
     def defend(
         self,
         victim: nn.Module,
-        holdout: LabelledImages,
+        holdout: Holdout,
         *,
         flip: bool,
         generator: torch.Generator,
@@ -64,13 +64,12 @@ class Defence(ABC):
         """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
 
         victim: images in [0, 1] to logits (images, classes); torch's own generators, from which dropout draws, are left
-        as they were.  holdout: uint8, or float32 in [0, 1].
+        as they were.
+        holdout: in any form that `nad.erase` takes.
         flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
-        Raises: DataError for a holdout that is too small or does not fit the model; ConfigError where the model lacks
-        what the defence works on; TrainingDiverged where a loss is no longer finite.
+        Raises: DataError for a holdout of fewer than two images, or that does not fit the model; ConfigError where the
+        model lacks what the defence works on; TrainingDiverged where a loss is no longer finite.
         """
-        if len(holdout) < 2:
-            raise DataError(f"a defence needs at least 2 clean images, got {len(holdout)}; give it a larger holdout")
         where = device or torch.device("cpu")
         model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
         require_trainable(model)

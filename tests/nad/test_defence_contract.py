@@ -157,8 +157,13 @@ def test_divergence_is_an_error_not_a_model(defence):
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_holdout_that_is_too_small_is_refused(defence, count):
     few = LabelledImages(HOLDOUT.images[:count], HOLDOUT.labels[:count])
-    with pytest.raises(DataError, match=f"at least 2 clean images, got {count}"):
+    with pytest.raises(DataError, match=f"at least two images, got {count}"):
         defend(defence, holdout=few)
+
+
+def test_a_holdout_may_come_as_two_tensors(defence):
+    one, other = (defend(defence, holdout=holdout) for holdout in (HOLDOUT, (HOLDOUT.images, HOLDOUT.labels)))
+    assert all(map(torch.equal, one.model.state_dict().values(), other.model.state_dict().values()))
 
 
 def test_two_images_are_enough(defence):
