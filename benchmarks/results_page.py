@@ -11,7 +11,7 @@ from reports import intervals
 from reports.study_folder import NO_DEFENCE
 from reports.wording import NONE, percent, readable_params
 
-PAPER = "nad-paper"
+PAPER, CODE = "nad-paper", "nad-code"
 TUNED_AS_PAPER = "fine-tuning-paper"
 """No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
 LABELS = {
@@ -22,7 +22,7 @@ LABELS = {
     "mode-connectivity": "MCR",
     "anp": "ANP",
     PAPER: "NAD, paper",
-    "nad-code": "NAD, code",
+    CODE: "NAD, code",
 }
 """Of the columns, in their order; a row of another name follows under its own."""
 RECOMMENDED = "recommended"
@@ -53,8 +53,16 @@ again with fresh seeds. *ACC lost / allowed*, in points: what it loses on the te
 on its validation images. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
 *ACC*: that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the
 draws of clean images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is
-not bold may be chance, and so few draws rarely show more. The twin is the same setting without distillation.
+not bold may be chance, and so few draws rarely show more.
 """
+
+WHAT_DISTILS = """
+## What distillation adds
+
+Each setting beside its twin: the same training by the same defenders in the same batches, with every beta at 0. What
+the setting adds to the twin, as above. A dash: the setting does not distil, or was not run.
+"""
+DISTILLED = (PAPER, CODE, RECOMMENDED)
 
 OTHERS = """
 ## What others report
@@ -77,8 +85,10 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         lines.append(_line(*_who(result), _clean_model(result), *(_cell(result, name) for name in columns)))
     rivals = [name for name in columns if name not in (NO_DEFENCE, RECOMMENDED)]
     titles = (LABELS.get(name, name) for name in rivals)
-    lines += [WHAT_BEATS, _head("study", RECOMMENDED, "ACC lost / allowed", *titles, "its twin")]
+    lines += [WHAT_BEATS, _head("study", RECOMMENDED, "ACC lost / allowed", *titles)]
     lines += [_beats(result, rivals) for result in results]
+    lines += [WHAT_DISTILS, _head("study", *(LABELS.get(name, name) for name in DISTILLED))]
+    lines += [_line(result["study"], *(_added(result, name) for name in DISTILLED)) for result in results]
     if published := list(_published(results)):
         lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]
@@ -109,12 +119,17 @@ def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
     allowed = f"{100 * result['max_acc_drop']:g}"
     if best is None or best["test"]["asr"] is None:
         found = "none" if best is None else DIVERGED
-        return _line(result["study"], found, f"{NONE} / {allowed}", *(NONE for _ in rivals), NONE)
-    tests = [(_find(result, name) or {}).get("test") for name in rivals] + [best["twin"]]
+        return _line(result["study"], found, f"{NONE} / {allowed}", *(NONE for _ in rivals))
+    tests = [(_find(result, name) or {}).get("test") for name in rivals]
     lost = next(row["test"]["acc"] for row in result["rows"] if row["name"] == NO_DEFENCE) - best["test"]["acc"]
     settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
     comparisons = (NONE if test is None else comparison(best["test"], test) for test in tests)
     return _line(result["study"], settings, f"{100 * lost:.1f} / {allowed}", *comparisons)
+
+
+def _added(result: Mapping[str, Any], name: str) -> str:
+    row = _find(result, name)
+    return NONE if row is None or row["twin"] is None else comparison(row["test"], row["twin"])
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -118,9 +118,10 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     controls = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | *diverged*"
     scores = f"{controls} | 10.0% (2 to 18, 3 runs) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 5% | 1.5% / 85.0% | 100.0% / 84.0% | {scores} |" in text
-    # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, both than its twin
-    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | – | both: -10.0 / +1.0"
-    assert f"| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | 3.0 / 3 | {compared} |" in text
+    # a lower ASR than fine-tuning with as much clean data, a higher ACC than fine-pruning, and both than its twin
+    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | – |"
+    assert f"| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | 3.0 / 3 | {compared}" in text
+    assert "| badnets-cifar10 | – | – | both: -10.0 / +1.0 |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
     assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
@@ -132,7 +133,7 @@ def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[s
         "1.5% / 85.0% | 100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | – | – | 10.0% (10 to 10, 3 runs) / 81.0%"
     )
     assert f"| badnets-cifar10 | dirty | 1% | {scores} |" in text
-    assert "clean data 1% | 3.0 / 3 | both: -40.0 / +1.0 | – | – | both: -10.0 / +1.0 |" in text
+    assert "clean data 1% | 3.0 / 3 | both: -40.0 / +1.0 | – | – |" in text
 
 
 def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[str, Any]) -> None:
@@ -143,6 +144,7 @@ def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[s
     assert "| fine-tuning, code | fine-tuning, paper | fine-pruning | ANP | NAD, paper | recommended |" in text
     tuned = "20.0% (20 to 20, 3 runs) / 82.0% | 25.0% (25 to 25, 3 runs) / 79.0% | 5.0% (5 to 5, 3 runs) / 79.0%"
     assert tuned in text
+    assert "| badnets-cifar10 | ASR: -22.0 / -2.0 | – | both: -10.0 / +1.0 |" in text
     assert "| 3.0 / 3 | ASR: -10.0 / -1.0 | both: -15.0 / +2.0 | ACC: +5.0 / +2.0 |" in text
 
 
@@ -156,10 +158,10 @@ def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[st
 def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary: dict[str, Any]) -> None:
     lost = deepcopy(summary)
     lost["recommended"]["test"] |= dict.fromkeys(("asr", "acc", "asr_ci", "acc_ci"))
-    assert "| badnets-cifar10 | *diverged* | – / 3 | – | – | – | – |" in page([result_of(lost, CONFIG)])
+    assert "| badnets-cifar10 | *diverged* | – / 3 | – | – | – |" in page([result_of(lost, CONFIG)])
     summary["recommended"] = None
     text = page([result_of(summary, CONFIG)])
-    assert "| badnets-cifar10 | none | – / 3 | – | – | – | – |" in text
+    assert "| badnets-cifar10 | none | – / 3 | – | – | – |" in text
     assert "| badnets-cifar10 | dirty | 5% | – | 100.0% / 84.0% |" in text
     assert "Nothing has been kept yet" in page([])
 
