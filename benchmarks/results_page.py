@@ -60,7 +60,8 @@ WHAT_DISTILS = """
 ## What distillation adds
 
 Each setting beside its twin: the same training by the same defenders in the same batches, with every beta at 0. What
-the setting adds to the twin, as above. A dash: the setting does not distil, or was not run.
+the setting adds to the twin, as above. A dash: the setting does not distil, or was not run. The last lines are means
+over the studies of a data set, each of them counted once; their intervals are over studies.
 """
 DISTILLED = (PAPER, CODE, RECOMMENDED)
 
@@ -89,6 +90,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     lines += [_beats(result, rivals) for result in results]
     lines += [WHAT_DISTILS, _head("study", *(LABELS.get(name, name) for name in DISTILLED))]
     lines += [_line(result["study"], *(_added(result, name) for name in DISTILLED)) for result in results]
+    lines += list(_pooled(results))
     if published := list(_published(results)):
         lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]
@@ -100,11 +102,15 @@ def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """In what the first scores are better than the second, and by how much, over the draws that both have."""
     theirs = {run["draw"]: run for run in other["runs"]}
     pairs = [(run, theirs[run["draw"]]) for run in ours["runs"] if run["draw"] in theirs]
-    if not pairs:
+    return _verdict([(mine["asr"] - its["asr"], mine["acc"] - its["acc"]) for mine, its in pairs])
+
+
+def _verdict(added: Sequence[tuple[float, float]]) -> str:
+    """Of differences in ASR and ACC."""
+    if not added:
         return NONE
-    added = {score: [mine[score] - its[score] for mine, its in pairs] for score in ("asr", "acc")}
-    better = fmean(added["asr"]) < 0, fmean(added["acc"]) > 0
-    return f"{VERDICTS[better]}: {_points(added['asr'])} / {_points(added['acc'])}"
+    asr, acc = zip(*added, strict=True)
+    return f"{VERDICTS[fmean(asr) < 0, fmean(acc) > 0]}: {_points(asr)} / {_points(acc)}"
 
 
 def _points(differences: Sequence[float]) -> str:
@@ -130,6 +136,20 @@ def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
 def _added(result: Mapping[str, Any], name: str) -> str:
     row = _find(result, name)
     return NONE if row is None or row["twin"] is None else comparison(row["test"], row["twin"])
+
+
+def _pooled(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each data set with several studies: what distillation adds, on average over them."""
+    for dataset in dict.fromkeys(result["dataset"] for result in results):
+        studies = [result for result in results if result["dataset"] == dataset]
+        if len(studies) < 2:
+            continue
+        cells = []
+        for name in DISTILLED:
+            twins = [(_find(result, name) or {}).get("twin") for result in studies]
+            added = [(twin["asr_added"], twin["acc_added"]) for twin in twins if twin and twin["pairs"]]
+            cells.append(f"{_verdict(added)} ({len(added)} studies)" if len(added) > 1 else NONE)
+        yield _line(f"mean, {dataset}", *cells)
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -148,6 +148,15 @@ def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[s
     assert "| 3.0 / 3 | ASR: -10.0 / -1.0 | both: -15.0 / +2.0 | ACC: +5.0 / +2.0 |" in text
 
 
+def test_what_distillation_adds_is_averaged_over_the_studies_of_a_data_set(summary: dict[str, Any]) -> None:
+    results = []
+    for asr, acc in ((-0.01, 0.01), (-0.02, 0.02), (0.12, 0.015)):
+        summary["recommended"]["twin"] |= {"pairs": 3, "asr_added": asr, "acc_added": acc}
+        results.append(deepcopy(result_of(summary, CONFIG)))
+    assert "| mean, cifar10 | – | – | ACC: +3.0 / **+1.5** (3 studies) |" in page(results)
+    assert "mean, cifar10" not in page(results[:1])
+
+
 def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[str, Any]) -> None:
     summary["controls"].append({**point(0.07, 0.78, clean_fraction=0.05), "name": "shrink"})
     text = page([result_of(summary, CONFIG)])
