@@ -61,7 +61,8 @@ WHAT_DISTILS = """
 
 Each setting beside its twin: the same training by the same defenders in the same batches, with every beta at 0. What
 the setting adds to the twin, as above. A dash: the setting does not distil, or was not run. The last lines are means
-over the studies of a data set, each of them counted once; their intervals are over studies.
+over the studies of a data set, each of them counted once; their intervals are over studies, which are not quite
+independent: they share the draws of clean images.
 """
 DISTILLED = (PAPER, CODE, RECOMMENDED)
 
