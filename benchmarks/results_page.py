@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from benchmarks.published import PUBLISHED, Published
-from reports import intervals
-from reports.study_folder import NO_DEFENCE
+from reports.pairing import Added, Comparison, compare
+from reports.study_folder import NO_DEFENCE, FreshRun
 from reports.wording import NONE, percent, readable_params
 
 PAPER, CODE = "nad-paper", "nad-code"
@@ -101,24 +100,20 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 
 def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """In what the first scores are better than the second, and by how much, over the draws that both have."""
-    theirs = {run["draw"]: run for run in other["runs"]}
-    pairs = [(run, theirs[run["draw"]]) for run in ours["runs"] if run["draw"] in theirs]
-    return _verdict([(mine["asr"] - its["asr"], mine["acc"] - its["acc"]) for mine, its in pairs])
+    mine, its = ((FreshRun(**run) for run in scores["runs"]) for scores in (ours, other))
+    found = compare(mine, its)
+    return NONE if found is None else _verdict(found)
 
 
-def _verdict(added: Sequence[tuple[float, float]]) -> str:
-    """Of differences in ASR and ACC."""
-    if not added:
-        return NONE
-    asr, acc = zip(*added, strict=True)
-    return f"{VERDICTS[fmean(asr) < 0, fmean(acc) > 0]}: {_points(asr)} / {_points(acc)}"
+def _verdict(found: Comparison) -> str:
+    verdict = VERDICTS[found.asr.mean < 0, found.acc.mean > 0]
+    return f"{verdict}: {_points(found.asr)} / {_points(found.acc)}"
 
 
-def _points(differences: Sequence[float]) -> str:
+def _points(added: Added) -> str:
     """The mean in points, bold where its interval excludes zero."""
-    mean = f"{100 * fmean(differences):+.1f}"
-    bounds = intervals.of_difference(differences)
-    return f"**{mean}**" if bounds is not None and not bounds[0] <= 0 <= bounds[1] else mean
+    mean = f"{100 * added.mean:+.1f}"
+    return f"**{mean}**" if added.direction else mean
 
 
 def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
@@ -149,7 +144,7 @@ def _pooled(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for name in DISTILLED:
             twins = [(_find(result, name) or {}).get("twin") for result in studies]
             added = [(twin["asr_added"], twin["acc_added"]) for twin in twins if twin and twin["pairs"]]
-            cells.append(f"{_verdict(added)} ({len(added)} studies)" if len(added) > 1 else NONE)
+            cells.append(f"{_verdict(Comparison.of(added))} ({len(added)} studies)" if len(added) > 1 else NONE)
         yield _line(f"mean, {dataset}", *cells)
 
 
@@ -166,10 +161,11 @@ def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for result in results:
-        seconds, versions = result["seconds"]["total"], result["versions"]
+        versions = result["versions"]
+        spent = ", ".join(f"{stage} {seconds / 60:.0f}" for stage, seconds in result["seconds"].items() if stage != "total")
         yield (
             f"- **{result['study']}**, {result['model']}: {result['trials']} trials in {result['precision']},"
-            f" {seconds / 60:.0f} minutes in all, with torch {versions['torch']}, Ray {versions['ray']} and Optuna"
+            f" in minutes: {spent}; with torch {versions['torch']}, Ray {versions['ray']} and Optuna"
             f" {versions['optuna']}. {result['recommended_why']}\n\n  ```console\n  $ {result['command']}\n  ```\n"
         )
 
