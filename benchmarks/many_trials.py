@@ -32,7 +32,7 @@ from study.files import StudyFiles
 from study.folder import StudyFolder
 from study.objective import Workload
 from study.record.storage import open_study
-from study.run import search
+from study.trials import search
 from study.tuning import Report
 from study.watching.progress import Display
 

@@ -151,8 +151,9 @@ def _control_disagrees(name: str, before: Mapping[str, Any], now: Mapping[str, A
         yield f"{name}'s asr was {before['asr']:.3f} and is {now['asr']:.3f}, outside both intervals"
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
+def _overlap(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """A single run has no interval, and says nothing against the other."""
+    return one is None or other is None or (one[0] <= other[1] and other[0] <= one[1])
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[str, str]:

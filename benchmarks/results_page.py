@@ -162,7 +162,9 @@ def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for result in results:
         versions = result["versions"]
-        spent = ", ".join(f"{stage} {seconds / 60:.0f}" for stage, seconds in result["seconds"].items() if stage != "total")
+        spent = ", ".join(
+            f"{stage} {seconds / 60:.0f}" for stage, seconds in result["seconds"].items() if stage != "total"
+        )
         yield (
             f"- **{result['study']}**, {result['model']}: {result['trials']} trials in {result['precision']},"
             f" in minutes: {spent}; with torch {versions['torch']}, Ray {versions['ray']} and Optuna"

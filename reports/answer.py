@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.frontier import ROUNDING, Mask
+from reports.pairing import Added, compare
 from reports.study_folder import FreshScores, Point, Scores, Study, Twin
 from reports.wording import (
     LAYER_PREFIXES,
@@ -26,6 +27,8 @@ from reports.wording import (
 )
 
 FINE_TUNING = "fine-tuning"
+FEW_RUNS = 4
+"""So many are shown one by one."""
 
 
 class Rival(NamedTuple):
@@ -44,11 +47,15 @@ class Rival(NamedTuple):
 class Answer(NamedTuple):
     """before, recommended: the victim's and the erased model's scores, on the test images where both were confirmed.
 
-    recommended and params: the setting to use; None and empty when no trial keeps enough accuracy.
+    recommended and params: the setting to use; None and empty when no trial keeps enough accuracy.  distillation: the
+    one of the reasons that says what distillation added; empty without a setting.  price: the change of accuracy beside
+    what is allowed.
     """
 
     headline: str
     reasons: tuple[str, ...]
+    distillation: str
+    price: str
     before: Scores
     recommended: Scores | None
     params: dict[str, str]
@@ -59,26 +66,31 @@ def answer(study: Study) -> Answer:
     """The answer that the study's summary and trials give."""
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
-        return Answer(
-            _headline_without_pick(study), (why, *_lost_baselines(study)), study.victim.scores, None, {}, rivals
-        )
+        reasons = (why, *_lost_baselines(study))
+        return Answer(_headline_without_pick(study), reasons, "", "", study.victim.scores, None, {}, rivals)
     # A twin is the better witness: fine-tuning controls differ from the point in more than distillation.
+    distillation = _beside_twin(point.twin) if point.twin else added_by_distillation(study.complete, point)
     reasons = (
         why,
-        *_confirmation(study, point),
+        *([_confirmation(point.test)] if point.test else []),
+        distillation,
         *_clean_model(point, study.summary["attack_settings"]),
         *_beside_others(study, point),
-        *([] if point.twin else [added_by_distillation(study.complete, point)]),
     )
-    before, after, where = study.victim.scores, point.scores, ""
+    before, after, tested = study.victim.scores, point.scores, False
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))
-        where = " on the test images"
+        tested = True
+    lost, allowed = before.acc - after.acc, float(study.summary["max_acc_drop"])
+    broken = lost > allowed + ROUNDING
     headline = (
         f"Trial {point.number}’s setting brings the attack success rate from {percent(before.asr)} to"
-        f" {percent(after.asr)}{where}; clean accuracy goes from {percent(before.acc)} to {percent(after.acc)}."
+        f" {percent(after.asr)}{' on the test images' if tested else ''}; clean accuracy goes from"
+        f" {percent(before.acc)} to {percent(after.acc)}"
     )
-    return Answer(headline, reasons, before, after, readable_params(point.params), rivals)
+    headline += f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed." if broken else "."
+    price = f"{points(-lost)}; {'only ' if broken else ''}a loss of {100 * allowed:g} is allowed"
+    return Answer(headline, reasons, distillation, price, before, after, readable_params(point.params), rivals)
 
 
 def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
@@ -100,22 +112,29 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     )
 
 
-def _confirmation(study: Study, point: Point) -> tuple[str, ...]:
-    """Sentences on the point's test scores, and on what its twin says; none where it was not confirmed."""
-    test, twin = point.test, point.twin
-    if test is None:
-        return ()
+def _confirmation(test: FreshScores) -> str:
+    """A sentence on the point's test scores."""
     lost = (
         f" {test.diverged} of {test.seeds + test.diverged} runs diverged and have no scores." if test.diverged else ""
     )
-    scores = (
-        f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR"
-        f" (95% interval {interval(test.asr_ci)}) and {percent(test.acc)} ACC ({interval(test.acc_ci)}),"
-        f" {seeds(test.seeds)}.{lost}{_broken_promise(study, test)}"
+    asr, acc = (f" (95% interval {interval(bounds)})" if bounds else "" for bounds in (test.asr_ci, test.acc_ci))
+    return (
+        f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR{asr} and {percent(test.acc)}"
+        f" ACC{acc}, {seeds(test.seeds)}.{_single_runs(test)}{lost}"
     )
-    if twin is None:
-        return (scores,)
-    return scores, (
+
+
+def _single_runs(test: FreshScores) -> str:
+    """Each run by itself, where there are few: the interval of two runs is wide, whatever they are."""
+    if not 2 <= len(test.runs) <= FEW_RUNS:
+        return ""
+    runs = ", ".join(f"{percent(run.asr)} / {percent(run.acc)}" for run in test.runs)
+    return f" One by one: {runs}."
+
+
+def _beside_twin(twin: Twin) -> str:
+    """A sentence on the same erases without distillation."""
+    return (
         f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
         f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
         f" by {_difference(twin.acc_added, twin.acc_added_ci)}. {_verdict(twin)}"
@@ -127,48 +146,62 @@ def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str,
     clean = point.clean_model
     if clean is None:
         return ()
+    left = ", ".join(percent(asr) for asr in clean.erased_asr)
     return (
         f"On a clean model of the same recipe, which has no backdoor to lose, the same erase takes test ACC from"
         f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
         f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"
-        f" test images for {wanted_class(attack_settings)}: where no backdoor is left, expect about as much, not zero.",
+        f" test images for {wanted_class(attack_settings)}"
+        + (f", and {left} after the erase" if left else "")
+        + ": where no backdoor is left, expect about as much, not zero.",
     )
 
 
 def _beside_others(study: Study, point: Point) -> tuple[str, ...]:
-    """Where other defences ran: whether the point has a lower ASR, and loses less accuracy, than each control that had
-    as much clean data. On the test images where both were confirmed."""
+    """Where other defences ran: what the point adds to each control that had as much clean data, and whether that is
+    more than chance. On the test images where both were confirmed."""
     if not study.baselines:
         return _lost_baselines(study)
     share = point.params.get("clean_fraction")
     rivals = [one for one in study.controls if one.params.get("clean_fraction") == share and one.number != point.number]
-    clauses = "; ".join(_duel(point, rival) for rival in rivals)
-    told = f"Against each control on the same {setting('clean_fraction', share)} of clean data: {clauses}."
+    clauses = "; ".join(_beside(point, rival) for rival in rivals)
+    told = (
+        f"What it adds to each control on the same {setting('clean_fraction', share)} of clean data, over the draws of"
+        f" clean images that both had, in points with 95% intervals: {clauses}."
+    )
     return (told, *_lost_baselines(study))
 
 
-def _duel(point: Point, rival: Point) -> str:
-    """How the point's two scores stand to the rival's; which of them is better in both, if any."""
-    ours, theirs, where = point.scores, rival.scores, "validation"
-    if point.test and rival.test:
-        ours, theirs = (Scores(one.test.asr, one.test.acc) for one in (point, rival) if one.test)
-        where = "test"
-    asr, acc = ours.asr - theirs.asr, ours.acc - theirs.acc
-    if asr < -ROUNDING and acc > ROUNDING:
-        verdict = "better in both than"
-    elif asr > ROUNDING and acc < -ROUNDING:
-        verdict = "worse in both than"
-    else:
-        verdict = f"{_word(asr, 'lower', 'higher')} ASR, {_word(-acc, 'smaller', 'larger')} loss of ACC than"
-    return (
-        f"{verdict} {control_label(rival.name)} ({where} ASR {percent(theirs.asr)}, ACC {percent(theirs.acc)};"
-        f" {points(asr)} and {points(acc)} from there)"
-    )
+def _beside(point: Point, rival: Point) -> str:
+    """What the point adds to the rival's two scores, and in which of them that is more than chance."""
+    name = control_label(rival.name)
+    found = compare(point.test.runs, rival.test.runs) if point.test and rival.test else None
+    if found is None:
+        asr, acc = point.scores.asr - rival.scores.asr, point.scores.acc - rival.scores.acc
+        return f"{name}, in the search: ASR {signed(asr)}, ACC {signed(acc)}, one run each"
+    scores = f"{name}: ASR {_added(found.asr)}, ACC {_added(found.acc)}"
+    if found.pairs == 1:
+        return f"{scores}, one pair of runs"
+    return f"{scores}, {_VERDICTS[found.asr.direction, found.acc.direction]}"
 
 
-def _word(difference: float, less: str, more: str) -> str:
-    return less if difference < -ROUNDING else more if difference > ROUNDING else "equal"
+_VERDICTS = {
+    (-1, 1): "better in both",
+    (-1, 0): "a lower ASR",
+    (0, 1): "a higher ACC",
+    (-1, -1): "a lower ASR and a lower ACC",
+    (0, 0): "not told apart",
+    (1, 1): "a higher ASR and a higher ACC",
+    (1, 0): "a higher ASR",
+    (0, -1): "a lower ACC",
+    (1, -1): "worse in both",
+}
+"""By the directions of what is added to ASR and to ACC."""
+
+
+def _added(added: Added) -> str:
+    return signed(added.mean) + (f" ({signed(added.bounds[0])} to {signed(added.bounds[1])})" if added.bounds else "")
 
 
 def _lost_baselines(study: Study) -> tuple[str, ...]:
@@ -178,16 +211,6 @@ def _lost_baselines(study: Study) -> tuple[str, ...]:
         f" scores: {lost['error']}."
         for lost in study.summary["lost_baselines"] or ()
     )
-
-
-def _broken_promise(study: Study, test: FreshScores) -> str:
-    """A sentence where a setting that keeps enough accuracy in the search does not on the test images."""
-    if study.victim.test is None:
-        return ""
-    loss, allowed = study.victim.test.acc - test.acc, study.summary["max_acc_drop"]
-    if loss <= allowed + ROUNDING:
-        return ""
-    return f" There it loses {100 * loss:.1f} points of accuracy, more than the {100 * allowed:g} that are allowed."
 
 
 def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
@@ -215,15 +238,21 @@ def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> 
 
 
 def unfinished(study: Study) -> str | None:
-    """One sentence about a study that still has trials to run, or None for a finished one."""
+    """One sentence about a study that still has trials or fresh runs to make, or None for a finished one."""
+    left = what_is_left(study)
+    return None if left is None else f"This study is unfinished: {left}. All of this may still change."
+
+
+def what_is_left(study: Study) -> str | None:
+    """How far an unfinished study is."""
     wanted, running, pruned = study.summary["wanted_trials"], study.count("RUNNING"), study.count("PRUNED")
-    if running == 0 and (study.done >= wanted or study.stopped):
-        return None
-    others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
-    return (
-        f"This study is unfinished: {len(study.complete)} of {wanted} wanted trials are complete{others}."
-        " All of this may still change."
-    )
+    if running or (study.done < wanted and not study.stopped):
+        others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
+        return f"{len(study.complete)} of {wanted} wanted trials are complete{others}"
+    fresh = study.summary["confirmation"]
+    if fresh is not None and fresh["done"] < fresh["runs"]:
+        return f"{fresh['done']} of {fresh['runs']} runs of its confirmation are done"
+    return None
 
 
 def caveats(study: Study) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reports.answer import Answer, Rival, answer, unfinished
+from reports.answer import Answer, Rival, answer, what_is_left
 from reports.figures.hypervolume import hypervolume_info
 from reports.files import ReportError
 from reports.frontier import hypervolume
@@ -75,12 +75,11 @@ def read_studies(directories: Sequence[Path], *, also_unfinished: bool = False) 
                 " and a reader could not tell them apart; leave one out, or run it again under another --name"
             )
         first[study.name] = directory
-        warning = None if also_unfinished else unfinished(study)
-        if warning:
+        left = None if also_unfinished else what_is_left(study)
+        if left:
             raise ReportError(
-                f"{str(directory)!r} is not finished ({len(study.complete)} of {study.summary['wanted_trials']} wanted"
-                f" trials are complete, {study.count('RUNNING')} running); run its command again, or add --unfinished"
-                " to compare it as it stands"
+                f"{str(directory)!r} is not finished ({left}); run its command again, or add --unfinished to compare it"
+                " as it stands"
             )
     return studies
 

@@ -13,9 +13,9 @@ Interval = tuple[float, float]
 
 
 def of_share(share: float, count: int) -> Interval:
-    """Wilson's interval of a share of `count` images (Wilson 1927): what one run can say.
+    """Wilson's interval of a share of `count` images (Wilson 1927): what can be said of one model.
 
-    It covers the choice of images, not that of seeds, which moves scores far more.
+    It covers the choice of images, not that of the seeds by which such a model comes about.
     """
     interval = stats.binomtest(round(share * count), count).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
@@ -41,14 +41,15 @@ def of_difference(values: Sequence[float]) -> Interval | None:
     return max(over_seeds[0], -1.0), min(over_seeds[1], 1.0)
 
 
-def of_score(values: Sequence[float], count: int) -> Interval:
+def of_score(values: Sequence[float], count: int) -> Interval | None:
     """The interval of a share that was measured with each of several seeds, inside [0, 1].
 
-    Never narrower than the choice of `count` images alone makes it: seeds that agree by chance, as all do where a share
-    is 0 or 1, would otherwise claim to know it exactly.
+    None for fewer than two seeds: what the images of a single run say would be the narrowest interval of all, and seeds
+    move scores far more. Never narrower than the choice of `count` images alone makes it: seeds that agree by chance,
+    as all do where a share is 0 or 1, would otherwise claim to know it exactly.
     """
-    low, high = of_share(float(np.mean(values)), count)
     over_seeds = of_mean(values)
     if over_seeds is None:
-        return low, high
+        return None
+    low, high = of_share(float(np.mean(values)), count)
     return max(min(low, over_seeds[0]), 0.0), min(max(high, over_seeds[1]), 1.0)

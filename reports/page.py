@@ -43,7 +43,6 @@ def render(study: Study) -> str:
         states=[(state, name, study.count(state)) for state, name in STATE_LABELS.items() if study.count(state)],
         unfinished=unfinished(study),
         answer=found,
-        allowed=f"{100 * study.summary['max_acc_drop']:g}",
         caveats=caveats(study),
         exhibits=shown,
         still=still(shown[FRONTIER].panels[0].drawing),

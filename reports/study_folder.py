@@ -78,6 +78,7 @@ NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "energy_kwh": (*NUMBER, type(None)),
     "victim_file": (dict, type(None)),
     "lost_baselines": (list, type(None)),
+    "confirmation": (dict, type(None)),
 }
 """What studies of earlier versions lack; null stands for it there."""
 
@@ -100,12 +101,13 @@ class FreshRun(NamedTuple):
 class FreshScores(NamedTuple):
     """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval.
 
-    runs: those seeds one by one; none in a study that was confirmed before they were kept."""
+    asr_ci, acc_ci: None for a single seed; of the victim, which no seed moves any more, over the images.  runs: those
+    seeds one by one; none in a study that was confirmed before they were kept."""
 
     asr: float
     acc: float
-    asr_ci: tuple[float, float]
-    acc_ci: tuple[float, float]
+    asr_ci: tuple[float, float] | None
+    acc_ci: tuple[float, float] | None
     seeds: int
     diverged: int
     runs: tuple[FreshRun, ...] = ()
@@ -126,9 +128,11 @@ class Twin(NamedTuple):
 
 class CleanModel(NamedTuple):
     """What the erase costs a model without a backdoor: its test accuracies, and their mean change with its 95%
-    interval, None where the runs are too few.  asr: of the model before the erase, which no backdoor explains."""
+    interval, None where the runs are too few.  asr: of the model before the erase, which no backdoor explains.
+    erased_asr: after it, of each run."""
 
     asr: float
+    erased_asr: tuple[float, ...]
     before: float
     after: float
     seeds: int
@@ -241,6 +245,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
     summary = {**dict.fromkeys(NEWER_SUMMARY_KEYS), **read_json(path)}
     require_keys(path, summary, {**SUMMARY_KEYS, **NEWER_SUMMARY_KEYS})
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
+    if summary["confirmation"] is not None:
+        require_keys(path, summary["confirmation"], {"draws": int, "runs": int, "done": int}, "confirmation.")
     scores = {"victim": summary["victim"]}
     for index, point in enumerate(summary["front"]):
         require_keys(path, point, {**POINT_KEYS, "number": int}, f"front[{index}].")
@@ -272,17 +278,18 @@ def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> N
             continue
         require_keys(path, content, keys, f"{where}.{name}.")
         _require_scores(path, content, f"{where}.{name}")
-        for index, run in enumerate(_runs(path, content, f"{where}.{name}")):
-            require_keys(path, run, RUN_KEYS, f"{where}.{name}.runs[{index}].")
-            if not (_is_within(run["asr"], 0) and _is_within(run["acc"], 0)):
-                raise damaged(path, f"has a score at {f'{where}.{name}.runs[{index}]'!r} that is not a fraction")
+        _require_runs(path, content, f"{where}.{name}")
 
 
-def _runs(path: Path, content: Mapping[str, Any], where: str) -> list[Any]:
+def _require_runs(path: Path, content: Mapping[str, Any], where: str) -> None:
+    """The single runs behind the means, where a summary has them."""
     runs = content.get("runs", [])
     if not isinstance(runs, list):
         raise damaged(path, f"has no list at {f'{where}.runs'!r}")
-    return runs
+    for index, run in enumerate(runs):
+        require_keys(path, run, RUN_KEYS, f"{where}.runs[{index}].")
+        if not (_is_within(run["asr"], 0) and _is_within(run["acc"], 0)):
+            raise damaged(path, f"has a score at {f'{where}.runs[{index}]'!r} that is not a fraction")
 
 
 def _require_clean_model(path: Path, content: Any, where: str) -> None:
@@ -291,6 +298,7 @@ def _require_clean_model(path: Path, content: Any, where: str) -> None:
         require_keys(path, content, CLEAN_MODEL_KEYS, f"{where}.")
         for name, scores in {"before": content["before"], "after": content["after"]}.items():
             _require_scores(path, scores, f"{where}.{name}")
+            _require_runs(path, scores, f"{where}.{name}")
         _require_scores(path, {name: content[name] for name in ("acc_change", "acc_change_ci")}, where)
 
 
@@ -316,7 +324,7 @@ def _point(name: str, content: Mapping[str, Any]) -> Point:
         content["number"],
         content["params"],
         scores,
-        _fresh_scores(test) if test and test["seeds"] else None,
+        _fresh_scores(test, one_model=name == NO_DEFENCE) if test and test["seeds"] else None,
         Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
         _clean_model(content.get("clean_model")),
     )
@@ -329,13 +337,21 @@ def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
     change = content["acc_change"]
     interval = (bounds[0], bounds[1]) if bounds else None
     return CleanModel(
-        content["before"]["asr"], content["before"]["acc"], after["acc"], after["seeds"], change, interval
+        content["before"]["asr"],
+        tuple(run["asr"] for run in after.get("runs", [])),
+        content["before"]["acc"],
+        after["acc"],
+        after["seeds"],
+        change,
+        interval,
     )
 
 
-def _fresh_scores(test: Mapping[str, Any]) -> FreshScores:
+def _fresh_scores(test: Mapping[str, Any], *, one_model: bool) -> FreshScores:
+    """one_model: of the victim. Earlier versions gave an interval to a single seed, too."""
     runs = tuple(FreshRun(run["draw"], run["asr"], run["acc"]) for run in test.get("runs", []))
-    return FreshScores(**_fields(FreshScores, {**test, "runs": ()}))._replace(runs=runs)
+    scores = FreshScores(**_fields(FreshScores, {**test, "runs": ()}))._replace(runs=runs)
+    return scores if one_model or scores.seeds > 1 else scores._replace(asr_ci=None, acc_ci=None)
 
 
 def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
 from reports.tables import front_rows
 from reports.trial_table import trial_costs
-from reports.wording import NONE, STATE_LABELS, duration, interval, label, percent, setting, signed
+from reports.wording import NONE, STATE_LABELS, duration, label, percent, setting, signed, with_interval
 
 TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
 
@@ -86,8 +86,8 @@ def _scores(asr: float, acc: float, change: float, test: FreshScores | None) -> 
         return (*validation, NONE, NONE)
     return (
         *validation,
-        f"{percent(test.asr)} ({interval(test.asr_ci)})",
-        f"{percent(test.acc)} ({interval(test.acc_ci)})",
+        with_interval(test.asr, test.asr_ci),
+        with_interval(test.acc, test.acc_ci),
     )
 
 

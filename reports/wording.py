@@ -51,6 +51,11 @@ def interval(bounds: tuple[float, float], digits: int = 1) -> str:
     return f"{percent(bounds[0], digits)} to {percent(bounds[1], digits)}"
 
 
+def with_interval(fraction: float, bounds: tuple[float, float] | None, digits: int = 1) -> str:
+    """A score, and its interval where it has one: '23.0% (12.0% to 34.5%)'."""
+    return percent(fraction) + (f" ({interval(bounds, digits)})" if bounds else "")
+
+
 def seeds(count: int) -> str:
     """1 -> 'with one fresh seed', 3 -> 'over 3 fresh seeds'."""
     return "with one fresh seed" if count == 1 else f"over {count} fresh seeds"

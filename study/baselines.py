@@ -168,7 +168,7 @@ class Standing(NamedTuple):
 def standing(recorded: Mapping[str, Any], clean_fractions: Sequence[float], counts: Counts) -> Standing:
     """Each defence at each clean fraction that was run, whatever this command asked for.
 
-    recorded: the study's attributes.  counts: test images, for the intervals of a single run.
+    recorded: the study's attributes.
     """
     found = Standing([], [])
     for name in defences.DEFENCES:

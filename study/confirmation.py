@@ -174,7 +174,7 @@ class Reader:
 def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any]:
     """`test` and `twin` of a point as summary.json has them; None where nothing was run.
 
-    recorded: the study's attributes.  counts: test images, for the intervals of a single run.
+    recorded: the study's attributes.
     """
     ours, twins = _by_draw(recorded, point), _by_draw(recorded, twin(point))
     if not ours:
@@ -195,7 +195,7 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
 def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """`test` and `twin` of the victim itself, which is scored once: it depends on no defender."""
     scores = recorded.get(VICTIM)
-    return {**NOTHING, "test": summarise({0: scores}, counts) if scores else None}
+    return {**NOTHING, "test": scored_once(scores, counts) if scores else None}
 
 
 def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any] | None:
@@ -208,7 +208,7 @@ def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> 
         return None
     changes = [runs[draw]["acc"] - model["acc"] for draw in sorted(runs) if "error" not in runs[draw]]
     return {
-        "before": summarise({0: model}, counts),
+        "before": scored_once(model, counts),
         "after": summarise(runs, counts),
         "acc_change": float(np.mean(changes)) if changes else None,
         "acc_change_ci": intervals.of_difference(changes),
@@ -221,13 +221,24 @@ def _by_draw(recorded: Mapping[str, Any], point: Point, clean_model: str = "") -
     return {int(key.removeprefix(prefix)): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
+def scored_once(scores: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+    """`test` of a model that no seed moves any more, as summary.json has it: its intervals are over the images."""
+    return {
+        "seeds": 1,
+        "diverged": 0,
+        "runs": [{"draw": 0, **{name: scores[name] for name in SCORES}}],
+        **{name: scores[name] for name in SCORES},
+        **{f"{name}_ci": intervals.of_share(scores[name], getattr(counts, name)) for name in SCORES},
+    }
+
+
 def summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
-    """`test` of runs by draw, as summary.json has it.  counts: test images, for the intervals of a single run."""
+    """`test` of runs by draw, as summary.json has it.  counts: test images, for the intervals."""
     finished = {draw: runs[draw] for draw in sorted(runs) if "error" not in runs[draw]}
     summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
     summary["runs"] = [{"draw": draw, **{name: run[name] for name in SCORES}} for draw, run in finished.items()]
     for name in SCORES:
         values = [scores[name] for scores in finished.values()]
         summary[name] = float(np.mean(values)) if values else None
-        summary[f"{name}_ci"] = intervals.of_score(values, getattr(counts, name)) if values else None
+        summary[f"{name}_ci"] = intervals.of_score(values, getattr(counts, name))
     return summary

@@ -23,6 +23,43 @@ from study.records import standing
 from study.watching.progress import Display
 
 
+def planned_points(config: StudyConfig, study: optuna.Study, victim_acc: float) -> list[Run]:
+    """The runs that confirm trials, as the search stands."""
+    trials = confirmation.chosen(study, victim_acc, config.max_acc_drop)
+    return confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
+
+
+def planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselines.Run]:
+    """Those of the other defences, by the defenders of the points; not of what diverged in the study itself."""
+    searched = baselines.plan(config.baselines, config.fractions, (0,))
+    sound = {(run.name, run.clean_fraction) for run in baselines.finished(study, searched)}
+    runs = baselines.plan(config.baselines, config.fractions, range(1, config.confirm + 1))
+    return [run for run in runs if (run.name, run.clean_fraction) in sound]
+
+
+def on_clean_model(config: StudyConfig, study: optuna.Study, victim_acc: float) -> Point | None:
+    """The point that a clean model is to be erased with: the recommended one, if there is one.
+
+    Nobody knows the recipe of a victim from a file, so there is no clean model of the same.
+    """
+    trials = standing(study, victim_acc, config.max_acc_drop)
+    return None if trials.pick is None or config.victim else config.point_of(trials.complete[trials.pick])
+
+
+def progress(config: StudyConfig, study: optuna.Study, victim_acc: float) -> dict[str, int] | None:
+    """`confirmation` as summary.json has it; None where none was asked for."""
+    if not config.confirm:
+        return None
+    points, others = planned_points(config, study, victim_acc), planned_baselines(config, study)
+    left = len(confirmation.missing(study, points)) + len(baselines.missing(study, others))
+    runs = len(points) + len(others)
+    if (point := on_clean_model(config, study, victim_acc)) is not None:
+        digest = study.user_attrs.get(CLEAN_MODEL, {}).get("sha256", "not trained yet")
+        left += len(confirmation.missing(study, confirmation.clean_plan(point, config.confirm, digest)))
+        runs += config.confirm
+    return {"draws": config.confirm, "runs": runs, "done": runs - left}
+
+
 @dataclass(frozen=True)
 class Confirmation:
     """Runs the points that matter again, with fresh seeds and other draws of clean images, on the test images."""
@@ -44,32 +81,21 @@ class Confirmation:
         """What of it the record does not hold yet."""
         self._on_the_victim()
         self._by_the_baselines()
-        trials = standing(self.study, self.victim.scores.acc, self.config.max_acc_drop)
-        # Nobody knows the recipe of a victim from a file, so there is no clean model of the same
-        if trials.pick is not None and self.config.victim is None:
-            self._on_a_clean_model(self.config.point_of(trials.complete[trials.pick]))
+        if (point := on_clean_model(self.config, self.study, self.victim.scores.acc)) is not None:
+            self._on_a_clean_model(point)
 
     def _on_the_victim(self) -> None:
-        trials = confirmation.chosen(self.study, self.victim.scores.acc, self.config.max_acc_drop)
-        planned = confirmation.plan((self.config.point_of(trial) for trial in trials), self.config.confirm)
+        planned = planned_points(self.config, self.study, self.victim.scores.acc)
         if confirmation.missing(self.study, planned):
             self.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
             self._make("confirmation", planned, self._block())
 
     def _by_the_baselines(self) -> None:
-        """The other defences, by the defenders of the points; not those that diverged in the study itself."""
-        config = self.config
-        searched = baselines.plan(config.baselines, config.fractions, (0,))
-        sound = {(run.name, run.clean_fraction) for run in baselines.finished(self.study, searched)}
-        draws = range(1, config.confirm + 1)
-        planned = [
-            run
-            for run in baselines.plan(config.baselines, config.fractions, draws)
-            if (run.name, run.clean_fraction) in sound
-        ]
+        config, planned = self.config, planned_baselines(self.config, self.study)
         if not baselines.missing(self.study, planned):
             return
         block = self._block()
+        draws = {run.draw for run in planned}
         blocks = {draw: for_draw(block, self.scenario, max(config.fractions), draw) for draw in draws}
         stage = "confirmation of baselines"
         baselines.make(config, self.study, stage, planned, blocks, self.display, self.on_run)

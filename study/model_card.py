@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.wording import interval, percent, readable_params, seeds, wanted_class
+from reports.wording import percent, readable_params, seeds, wanted_class, with_interval
 
 Summary = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ def _score_rows(summary: Summary, measured: Mapping[str, float]) -> list[tuple[s
     images = f"test, {summary['counts']['test']:,}"
     for name, test in (("victim", victim.get("test")), ("the same setting", point["test"])):
         if test and test["seeds"]:
-            asr, acc = (f"{percent(test[score])} ({interval(test[f'{score}_ci'])})" for score in ("asr", "acc"))
+            asr, acc = (with_interval(test[score], test[f"{score}_ci"]) for score in ("asr", "acc"))
             rows.append((name, asr, acc, f"{images}, {'one run' if name == 'victim' else seeds(test['seeds'])}"))
     return rows
 

@@ -7,15 +7,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
-import optuna
 import tyro
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
@@ -24,10 +22,7 @@ from nad.attacks.picture import save_picture
 from nad.errors import NadError
 from nad.seeds import generator
 from reports.build import ReportError, build
-from reports.objectives import OBJECTIVES
-from reports.wording import duration
-from study import attack_settings, baselines, engine, product, provenance, records, tuning
-from study.asking import enqueue
+from study import attack_settings, baselines, engine, product, provenance, trials
 from study.clock import Clock
 from study.cluster.joining import on_cluster
 from study.config import StudyConfig
@@ -37,7 +32,6 @@ from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
 from study.fork import FORK_OF, fork, fork_of
-from study.objective import Workload, describe_point, run_trial
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -48,17 +42,14 @@ from study.preparation import (
     victim_digests,
     with_teachers,
 )
-from study.pruning import pruner
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
-from study.search import OptunaSearcher, TrialEvent
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.summary import Summary
-from study.tuning import TrialFunction
 from study.warm_start import EarlierPoint, warm_start
 from study.watching.events import display_for
 from study.watching.observers import observers
-from study.watching.progress import Display, TrialBoard
+from study.watching.progress import Display
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,112 +126,36 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                     workload = make_workload(config, scenario, victim, scenario.validation, origin)
                     wanted = [(workload.draw, fraction) for fraction in config.fractions]
                     workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
-                with recorded(folder, files), clock.stage("trials"):
-                    search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
-                with clock.stage("baselines"):
-                    baselines.search(config, study, workload, display, files.refresh)
-                product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
-                product.write_card(folder, files.write())
-                if config.confirm:
-                    again = Confirmation(config, study, scenario, victim, origin, images, cache, display, files.refresh)
-                    confirm(again, folder, clock, files)
+                with recorded(folder, files):
+                    with clock.stage("trials"):
+                        trials.search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
+                    with clock.stage("baselines"):
+                        baselines.search(config, study, workload, display, files.refresh)
+                    product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
+                    if config.confirm:
+                        product.write_card(folder, files.write())
+                        build(folder.path)  # what comes may take long: there is something to look at
+                        with clock.stage("confirmation"):
+                            Confirmation(
+                                config, study, scenario, victim, origin, images, cache, display, files.refresh
+                            ).run()
             return build(folder.path)
 
 
 @contextmanager
 def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
-    """The files are up to date at the end, however it comes; so is the page, where running trials were let finish."""
+    """The files are up to date at the end, however it comes; so is the page, where somebody ends the study early."""
     try:
         yield
-    except Interrupted as error:
-        if error.finished:
-            files.write()
+    except KeyboardInterrupt:
+        product.write_card(folder, files.write())
+        with suppress(ReportError):  # before the first trial there is nothing to report
             build(folder.path)
         raise
-    finally:
+    except BaseException:
         files.write()
-
-
-def confirm(again: Confirmation, folder: StudyFolder, clock: Clock, files: StudyFiles) -> None:
-    """Run what matters again; the files are up to date at the end, however it comes."""
-    build(folder.path)  # what comes may take long: there is something to look at
-    try:
-        with clock.stage("confirmation"):
-            again.run()
-    finally:
-        product.write_card(folder, files.write())
-
-
-def search(
-    config: StudyConfig,
-    study: optuna.Study,
-    workload: Workload,
-    victim_acc: float,
-    earlier: Sequence[EarlierPoint],
-    display: Display,
-    files: StudyFiles,
-    observe: Callable[[TrialEvent], None],
-    run_one: TrialFunction = run_trial,
-) -> None:
-    """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
-    the front has stopped growing; keep the files up to date.
-
-    The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
-    """
-    space = search_spaces.get(config.space)
-    domain = config.domain
-    for name, params in space.controls(domain):
-        enqueue(study, params, {"control": name})
-    for point in earlier:
-        enqueue(study, point.params, {"warm_start": point.study})
-    budget = config.budget_seconds
-    board = TrialBoard.of(study)
-    with display.stage("trials", "done", lambda: str(board)) as step:
-
-        def on_event(event: TrialEvent) -> None:
-            board.on_event(event)
-            observe(event)
-            step(board.done, config.trials)
-            if event.kind not in ("started", "progress"):
-                # A full disk ends the study when the next trial is recorded; these files are only its shadow.
-                with suppress(NadError):
-                    files.refresh()
-
-        step(board.done, config.trials)
-        searcher = OptunaSearcher(
-            study,
-            lambda trial: describe_point(space.suggest(trial, domain)),
-            tuple(goal.name for goal in OBJECTIVES),
-            config.trials,
-            seed=config.seed,
-            constraints=lambda scores: {"acc_drop": victim_acc - scores["acc"] - config.max_acc_drop},
-            enough=(lambda: records.converged(study) is not None) if config.until_converged else None,
-            pruner=pruner(config, workload) if config.prune else None,
-            deadline=None if budget is None else time.monotonic() + budget,
-            on_event=on_event,
-        )
-        tuning.run_trials(
-            run_one,
-            searcher,
-            payload=workload,
-            slots=config.slots,
-            cpus_per_trial=config.cpus_per_trial,
-            gpus_per_trial=config.gpus_per_trial,
-            trial_timeout=config.trial_seconds,
-            on_interrupt=lambda: display.say(last_words(study)),
-        )
-    if config.until_converged and (why := records.stopped(study, config.trials)):
-        display.say(why)
-
-
-def last_words(study: optuna.Study) -> str:
-    """After the first Ctrl-C: what is waited for, and for how long at most if trials take as long as they did."""
-    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    longest = max((trial.user_attrs.get("seconds", 0.0) for trial in complete), default=0.0)
-    wait = f" (about {duration(longest)} at most)" if longest else ""
-    trials = f"{running} running trial" + ("s" if running != 1 else "")
-    return f"no further trial starts; finishing {trials}{wait}; once more stops at once"
+        raise
+    product.write_card(folder, files.write())
 
 
 def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:

@@ -37,15 +37,11 @@ def read_to_the_end() -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody ended this process from outside.
+    """Somebody ended this process from outside.  signal: by which signal."""
 
-    signal: by which signal.  finished: whether what was running when it came was left to finish.
-    """
-
-    def __init__(self, number: int, *, finished: bool = False) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__(number)
         self.signal = signal.Signals(number)
-        self.finished = finished
 
     @property
     def exit_code(self) -> int:

@@ -14,7 +14,7 @@ from nad.attacks import describe
 from nad.checkpoints import state_digest
 from nad.scenario import Scenario
 from nad.victim import Victim
-from study import baselines, confirmation, provenance, records
+from study import baselines, confirmation, confirmation_runs, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
 from study.energy import EnergyMeter
@@ -40,9 +40,11 @@ class Summary:
         others = baselines.standing(recorded, config.fractions, counts)
         return {
             **self._facts,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.clock.read(),
             "energy_kwh": self.meter.read(),
             **records.results(self.study, self._facts["victim"], config.max_acc_drop, points, others),
+            "confirmation": confirmation_runs.progress(config, self.study, self.victim.scores.acc),
             "stopped": records.stopped(self.study, config.trials) if config.until_converged else None,
         }
 
@@ -60,7 +62,6 @@ class Summary:
             "space": config.space,
             "seed": config.seed,
             "command": self.command,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": platform.node(),
             "git": provenance.git_revision(),
             "versions": provenance.versions(),

@@ -89,7 +89,7 @@ def run_trials(
     if bridge.error is not None:
         raise bridge.error
     if interruption.signal is not None:
-        raise Interrupted(interruption.signal, finished=True)
+        raise Interrupted(interruption.signal)
     searcher.raise_if_failing()
 
 

@@ -11,13 +11,13 @@ from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.objectives import OBJECTIVES, Objective
 from reports.palette import LIGHT
 from reports.study_folder import FreshScores, Scores, Study
-from reports.wording import control_label, interval, percent, seeds, setting
+from reports.wording import control_label, seeds, setting, with_interval
 
 NAME, TITLE = "confirmation", "The search against fresh seeds"
 
 
 class Confirmed(NamedTuple):
-    """A trial or a baseline that was run again: its scores in the search, and on the test images.
+    """A setting, of a trial or a baseline, that was run again: its scores in the search, and on the test images.
 
     number: None for a baseline."""
 
@@ -46,18 +46,26 @@ def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
 
 
 def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go.Figure:
-    """One row for each trial: an open circle for the search, a cross with its interval for the test images."""
+    """One row for each: an open circle for the search, and for the test images a dot for each draw and a cross for
+    their mean, with its interval."""
     figure = go.Figure(layout=layout())
     name, rows = objective.name, list(range(len(info)))
     means = [100 * getattr(one.test, name) for one in info]
     bounds = [getattr(one.test, f"{name}_ci") for one in info]
     colours = [LIGHT.accent if one.recommended else LIGHT.ink for one in info]
     before = [100 * getattr(one.scores, name) for one in info]
-    for row, ((low, high), colour) in enumerate(zip(bounds, colours, strict=True)):
+    for row, (ends, colour) in enumerate(zip(bounds, colours, strict=True)):
         line = {"color": colour, "width": 1.5}
-        figure.add_scatter(
-            x=[100 * low, 100 * high], y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False
-        )
+        if ends:
+            figure.add_scatter(
+                x=[100 * end for end in ends],
+                y=[row, row],
+                mode="lines",
+                line=line,
+                hoverinfo="skip",
+                showlegend=False,
+            )
+    _add_draws(figure, info, name)
     figure.add_scatter(
         x=before,
         y=rows,
@@ -80,7 +88,7 @@ def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go
             hover(
                 one.label,
                 {
-                    f"test {name.upper()}": f"{percent(mean / 100)} ({interval(ends)})",
+                    f"test {name.upper()}": with_interval(mean / 100, ends),
                     "measured": seeds(one.test.seeds),
                 },
             )
@@ -94,6 +102,25 @@ def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go
         tickvals=rows, ticktext=[escape(one.label) for one in info], range=[len(info) - 0.4, -0.6], showgrid=False
     )
     return figure
+
+
+def _add_draws(figure: go.Figure, info: tuple[Confirmed, ...], name: str) -> None:
+    """Each run by itself, where there are several: how far they lie apart says more than the interval of so few."""
+    runs = [
+        (100 * getattr(run, name), row) for row, one in enumerate(info) for run in one.test.runs if one.test.seeds > 1
+    ]
+    if not runs:
+        return
+    x, y = zip(*runs, strict=True)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        name="each draw",
+        marker={"symbol": "circle", "size": 5, "color": LIGHT.muted},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
 
 
 def confirmation_exhibit(study: Study) -> Exhibit:
@@ -110,35 +137,37 @@ def confirmation_exhibit(study: Study) -> Exhibit:
         "trial": ["" if one.number is None else one.number for one in info],
         "seeds": [one.test.seeds for one in info],
     }
-    scores: dict[str, list[float]] = {}
+    scores: dict[str, list[float | str]] = {}
     for name in (objective.name for objective in OBJECTIVES):
         scores[f"search {name}"] = [round(getattr(one.scores, name), 6) for one in info]
         scores[f"test {name}"] = [round(getattr(one.test, name), 6) for one in info]
         for end, which in enumerate(("low", "high")):
-            scores[f"test {name} {which}"] = [round(getattr(one.test, f"{name}_ci")[end], 6) for one in info]
+            bounds = [getattr(one.test, f"{name}_ci") for one in info]
+            scores[f"test {name} {which}"] = ["" if ends is None else round(ends[end], 6) for ends in bounds]
     panels = tuple(
         Panel(
             confirmation_figure(info, objective),
-            f"{objective.label.capitalize()} in the search and on the test images of {len(info)} trials.",
+            f"{objective.label.capitalize()} in the search and on the test images of {len(info)} settings.",
         )
         for objective in OBJECTIVES
     )
     note = (
-        "Circle: the one run that the search saw. Cross: the mean over fresh seeds on images that nothing was tuned on,"
-        " with its 95% interval."
+        "Circle: the one run that the search saw. Dots: each draw of clean images, with fresh seeds, on images that"
+        " nothing was tuned on. Cross: their mean, with its 95% interval where there are several."
     )
     return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 
 
 def sentence(info: tuple[Confirmed, ...]) -> str:
-    """How many of the confirmed trials were as good again, and how wide the intervals are."""
+    """How many of the confirmed settings were as good again, and how wide the intervals are."""
     worse = sum(one.test.asr > one.scores.asr for one in info)
-    outside = sum(not one.test.asr_ci[0] <= one.scores.asr <= one.test.asr_ci[1] for one in info)
-    wide = sum(one.test.asr_ci[1] - one.test.asr_ci[0] > 0.5 for one in info)
-    text = (
-        f"{worse} of {len(info)} confirmed trials have a higher ASR on the test images than in the search;"
-        f" {outside or 'none'} had an ASR in the search outside its test interval."
-    )
+    text = f"{worse} of {len(info)} confirmed settings have a higher ASR on the test images than in the search"
+    known = [(one.scores.asr, one.test.asr_ci) for one in info if one.test.asr_ci]
+    if not known:
+        return f"{text}; a single seed each has no interval."
+    outside = sum(not low <= asr <= high for asr, (low, high) in known)
+    wide = sum(high - low > 0.5 for _asr, (low, high) in known)
+    text += f"; {outside or 'none'} had an ASR in the search outside its test interval."
     if wide:
         text += f" {wide} intervals are more than half the scale wide: so few seeds cannot rank these."
     return text

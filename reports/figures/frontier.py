@@ -15,12 +15,13 @@ from reports.figures.confirmation import Confirmed, confirmation_info
 from reports.figures.exhibit import Exhibit, Panel
 from reports.figures.groups import Texts, clean_fraction_groups, point_hover, shares, trial_hovers
 from reports.frontier import front_order, knee, step_line
+from reports.intervals import Interval
 from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
 from reports.objectives import Floats
 from reports.palette import LIGHT
 from reports.study_folder import FreshScores, Point, Scores, Study
 from reports.trial_table import trial_costs
-from reports.wording import control_label, interval, percent, readable_params, seeds, setting
+from reports.wording import control_label, percent, readable_params, seeds, setting, with_interval
 
 NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
@@ -300,18 +301,20 @@ def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
 
 
 def _error_bars(test: FreshScores, colour: str) -> dict[str, Any]:
-    def bar(mean: float, ends: tuple[float, float]) -> dict[str, Any]:
+    def bar(mean: float, ends: Interval) -> dict[str, Any]:
         reach = {"array": [100 * (ends[1] - mean)], "arrayminus": [100 * (mean - ends[0])]}
         return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 4, **reach}
 
+    if test.asr_ci is None or test.acc_ci is None:
+        return {}
     return {"error_x": bar(test.asr, test.asr_ci), "error_y": bar(test.acc, test.acc_ci)}
 
 
 def _test_hover(point: Confirmed) -> str:
     test = point.test
     lines = {
-        "ASR": f"{percent(test.asr)} ({interval(test.asr_ci)})",
-        "ACC": f"{percent(test.acc)} ({interval(test.acc_ci)})",
+        "ASR": with_interval(test.asr, test.asr_ci),
+        "ACC": with_interval(test.acc, test.acc_ci),
         "measured": seeds(test.seeds),
     }
     name = point.label if point.number is None else f"Trial {point.number}"

@@ -90,12 +90,10 @@ class Overview:
         missing = self.wanted - self.done
         if missing > 0 and not self.summary.get("stopped"):
             return f"{missing} trial{'s' if missing > 1 else ''}"
-        # The report is the last thing that a run writes
-        return (
-            ""
-            if _changed(self.folder.report) >= _changed(self.folder.summary) > 0
-            else "the confirmation or the report"
-        )
+        fresh = _part(self.summary, "confirmation")
+        if left := fresh.get("runs", 0) - fresh.get("done", 0):
+            return f"{left} run{'s' if left > 1 else ''} of the confirmation"
+        return "" if self.folder.report.exists() else "the report"
 
     @property
     def recommended(self) -> Mapping[str, Any] | None:

@@ -27,8 +27,9 @@ LONGEST_END = 120.0
 class StopConfig:
     """Stop a study that runs: it starts no further trial, lets the running ones finish, writes its report, and ends.
 
-    Waits until it has ended; Ctrl-C ends the waiting, not the stopping. A study that does not run is no error: there is
-    nothing to do, and the exit code is 0.
+    A run of a baseline or of the confirmation is not waited for: `nad-study resume` makes it again. This command waits
+    until the study has ended; Ctrl-C ends the waiting, not the stopping. A study that does not run is no error: there
+    is nothing to do, and the exit code is 0.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -74,7 +75,7 @@ def stop(driver: Driver, name: str, *, now: bool) -> None:
         _wait(driver, 1.0)
         _ask(driver, name)
     print(
-        f"the study {name!r} (process {driver.pid}) stops{'' if now else ': its running trials finish first'}",
+        f"the study {name!r} (process {driver.pid}) stops{'' if now else '; trials that are running finish first'}",
         flush=True,
     )
     if _wait(driver, LONGEST_END if now else None):

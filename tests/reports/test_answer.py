@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
-from reports.study_folder import CleanModel, FreshScores, Point, Scores, Study, Twin, read_study
+from reports.study_folder import CleanModel, FreshRun, FreshScores, Point, Scores, Study, Twin, read_study
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
@@ -118,6 +118,13 @@ def test_an_unfinished_study_says_how_far_it_is(
     assert found is None if sentence is None else sentence in (found or "")
 
 
+@pytest.mark.parametrize(("done", "sentence"), [(20, None), (12, "12 of 20 runs of its confirmation are done.")])
+def test_a_confirmation_that_is_not_complete_is_said(make_study: Make, done: int, sentence: str | None) -> None:
+    fresh = {"draws": 2, "runs": 20, "done": done}
+    found = unfinished(read_study(make_study(change=lambda _, summary: summary.update(confirmation=fresh))))
+    assert found is None if sentence is None else sentence in (found or "")
+
+
 def test_a_study_that_stopped_by_itself_is_finished_once_nothing_runs(make_study: Make) -> None:
     def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         summary.update(wanted_trials=60, stopped="It stopped.")
@@ -147,7 +154,8 @@ def _confirmed(study: Study, twin: Twin | None) -> str:
 
 def test_test_scores_are_said_with_their_intervals(study: Study) -> None:
     text = _confirmed(study, None)
-    assert "it has 30.1% ASR (95% interval 20.0% to 40.0%) and 74.5% ACC (73.0% to 76.0%), over 3 fresh seeds." in text
+    said = "it has 30.1% ASR (95% interval 20.0% to 40.0%) and 74.5% ACC (95% interval 73.0% to 76.0%), over 3 fresh"
+    assert said in text
     assert "β = 0, same images" not in text
     assert "Fine-tuning without distillation on" in text
 
@@ -187,10 +195,12 @@ def test_a_loss_on_the_test_images_that_is_not_allowed_is_said(study: Study) -> 
     test = FreshScores(asr=0.3, acc=0.72, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3, diverged=0)
     before = test._replace(asr=0.95, acc=0.78)
     chosen, victim = study.recommended._replace(test=test), study.victim._replace(test=before)
-    text = " ".join(answer(replace(study, recommended=chosen, victim=victim)).reasons)
-    assert "loses 6.0 points of accuracy, more than the 3 that are allowed" in text
-    kept = replace(study, recommended=chosen._replace(test=test._replace(acc=0.75)), victim=victim)
-    assert "are allowed" not in " ".join(answer(kept).reasons)
+    found = answer(replace(study, recommended=chosen, victim=victim))
+    assert found.headline.endswith("from 78.0% to 72.0%, 6.0 points lost where 3 are allowed.")
+    assert found.price == "−6.0 points; only a loss of 3 is allowed"
+    kept = answer(replace(study, recommended=chosen._replace(test=test._replace(acc=0.75)), victim=victim))
+    assert kept.headline.endswith("from 78.0% to 75.0%.")
+    assert kept.price == "−3.0 points; a loss of 3 is allowed"
 
 
 def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_caveats(study: Study) -> None:
@@ -207,16 +217,24 @@ def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_
 )
 def test_the_price_without_a_backdoor_is_said(study: Study, bounds: tuple[float, float] | None, change: str) -> None:
     assert study.recommended is not None
-    clean = CleanModel(asr=0.346, before=0.841, after=0.829, seeds=3, acc_change=-0.012, acc_change_ci=bounds)
+    clean = CleanModel(
+        asr=0.346,
+        erased_asr=(0.029, 0.329),
+        before=0.841,
+        after=0.829,
+        seeds=3,
+        acc_change=-0.012,
+        acc_change_ci=bounds,
+    )
     text = " ".join(answer(replace(study, recommended=study.recommended._replace(clean_model=clean))).reasons)
     assert "takes test ACC from 84.1% to 82.9%, over 3 fresh seeds: a change of " + change in text
-    assert "makes that model take 34.6% of the triggered test images for the target class" in text
+    assert "take 34.6% of the triggered test images for the target class, and 2.9%, 32.9% after the erase" in text
     assert "no backdoor to lose" not in " ".join(answer(study).reasons)
 
 
 def test_labels_that_go_all_to_all_have_no_target_class(study: Study) -> None:
     assert study.recommended is not None
-    clean = CleanModel(asr=0.1, before=0.84, after=0.83, seeds=3, acc_change=-0.01, acc_change_ci=None)
+    clean = CleanModel(asr=0.1, erased_asr=(), before=0.84, after=0.83, seeds=3, acc_change=-0.01, acc_change_ci=None)
     summary = {**study.summary, "attack_settings": {"label_mode": "all-to-all"}}
     found = answer(replace(study, summary=summary, recommended=study.recommended._replace(clean_model=clean)))
     assert "of the triggered test images for the class after their own: where" in " ".join(found.reasons)
@@ -236,35 +254,60 @@ def _with_baselines(rows: Any, summary: Any) -> None:
     summary["lost_baselines"] = [{"name": "anp", "clean_fraction": 0.01, "error": "its loss was nan"}]
 
 
-def test_the_answer_says_how_it_stands_to_each_control_on_the_same_clean_data(make_study: Make) -> None:
+def _beside(study: Study) -> dict[str, str]:
+    """What the answer says of each control with as much clean data, by its first word or two."""
+    told = next(reason for reason in answer(study).reasons if reason.startswith("What it adds to each control"))
+    return {clause.split(":")[0].split(",")[0]: clause for clause in told.split("95% intervals: ")[1].split("; ")}
+
+
+def test_one_run_each_is_no_verdict(make_study: Make) -> None:
     study = read_study(make_study(change=_with_baselines))
-    told = next(reason for reason in answer(study).reasons if reason.startswith("Against each control"))
-    clauses = {name: next(part for part in told.split("; ") if name in part) for name in ("fine-pruning", "ANP")}
-    assert "better in both than fine-pruning" in clauses["fine-pruning"]
-    assert "worse in both than mode connectivity" in told
-    assert "lower ASR, larger loss of ACC than ANP" in clauses["ANP"]
-    assert told.count("ANP (") == 1, "the ANP with other clean data is no fair comparison"
+    beside = _beside(study)
+    assert beside["fine-pruning"] == "fine-pruning, in the search: ASR −20.0, ACC +1.0, one run each"
+    assert beside["ANP"] == "ANP, in the search: ASR −10.0, ACC −2.0, one run each."
     assert "ANP on 1% of clean data has no scores: its loss was nan." in answer(study).reasons
 
 
-def test_duels_are_told_in_test_scores_where_both_were_confirmed(make_study: Make) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (
+            [(0.40, 0.50), (0.51, 0.49), (0.58, 0.53)],
+            "ASR −19.7 (−23.5 to −15.9), ACC +9.3 (+4.2 to +14.5), better in both",
+        ),
+        ([(0.00, 0.70), (0.11, 0.69), (0.18, 0.73)], "worse in both"),
+        ([(0.90, 0.50), (0.10, 0.49), (0.20, 0.53)], "a higher ACC"),
+        ([(0.90, 0.60), (0.10, 0.50), (0.20, 0.70)], "not told apart"),
+        ([(0.90, 0.60)], "ASR −70.0, ACC ±0.0, one pair of runs"),
+    ],
+)
+def test_controls_are_compared_draw_by_draw(make_study: Make, theirs: list[tuple[float, float]], said: str) -> None:
+    """Unlike means of each: what the draws have in common cancels out, and what is within chance is no verdict."""
     study = read_study(make_study(change=_with_baselines))
     assert study.recommended is not None
-    ours = study.recommended._replace(test=_fresh(0.5, 0.6))
-    rivals = tuple(one._replace(test=_fresh(0.1, 0.7)) if one.name == "fine-pruning" else one for one in study.controls)
-    told = next(
-        reason
-        for reason in answer(replace(study, recommended=ours, controls=rivals)).reasons
-        if reason.startswith("Against each control")
-    )
-    assert "worse in both than fine-pruning (test ASR 10.0%, ACC 70.0%; +40.0 points and −10.0 points" in told
-    assert "ANP (validation ASR" in told
+    ours = study.recommended._replace(test=_fresh([(0.20, 0.60), (0.30, 0.60), (0.40, 0.60)]))
+    rival = _fresh(theirs)
+    rivals = tuple(one._replace(test=rival) if one.name == "fine-pruning" else one for one in study.controls)
+    beside = _beside(replace(study, recommended=ours, controls=rivals))
+    assert beside["fine-pruning"].endswith(said)
+    assert beside["ANP"].startswith("ANP, in the search")
 
 
-def _fresh(asr: float, acc: float) -> FreshScores:
-    return FreshScores(asr, acc, (asr - 0.05, asr + 0.05), (acc - 0.05, acc + 0.05), 3, 0)
+def _fresh(pairs: list[tuple[float, float]]) -> FreshScores:
+    runs = tuple(FreshRun(draw, asr, acc) for draw, (asr, acc) in enumerate(pairs, start=1))
+    asr, acc = (sum(values) / len(values) for values in zip(*pairs, strict=True))
+    return FreshScores(asr, acc, (0.0, 1.0), (0.0, 1.0), len(runs), 0, runs)
+
+
+def test_few_runs_are_shown_one_by_one(study: Study) -> None:
+    assert study.recommended is not None
+    several = study.recommended._replace(test=_fresh([(0.02, 0.75), (0.325, 0.74)]))
+    assert "One by one: 2.0% / 75.0%, 32.5% / 74.0%." in " ".join(answer(replace(study, recommended=several)).reasons)
+    single = _fresh([(0.02, 0.75)])._replace(asr_ci=None, acc_ci=None)
+    text = " ".join(answer(replace(study, recommended=study.recommended._replace(test=single))).reasons)
+    assert "it has 2.0% ASR and 75.0% ACC, with one fresh seed." in text
 
 
 def test_a_study_without_baselines_says_nothing_of_them(study: Study) -> None:
     assert study.baselines == ()
-    assert not any("Against each control" in reason for reason in answer(study).reasons)
+    assert not any("What it adds to each control" in reason for reason in answer(study).reasons)

@@ -74,7 +74,7 @@ def _clean_model(seeds: int = 3) -> dict[str, Any]:
 def test_what_the_erase_costs_a_clean_model_is_read(make_study: Make) -> None:
     study = read_study(make_study(change=_set("recommended.clean_model", _clean_model())))
     assert study.recommended is not None
-    assert study.recommended.clean_model == CleanModel(0.02, 0.84, 0.829, 3, -0.011, (-0.02, -0.002))
+    assert study.recommended.clean_model == CleanModel(0.02, (), 0.84, 0.829, 3, -0.011, (-0.02, -0.002))
 
 
 @pytest.mark.parametrize("value", [None, _clean_model(seeds=0)])

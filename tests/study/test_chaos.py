@@ -25,8 +25,10 @@ from toy_engine import IMPORTABLE
 
 from nad.evaluation import Scores
 from study.asking import enqueue
+from study.folder import StudyFolder
 from study.losses import MAX_RETRIES
 from study.run import main
+from study.watching.overview import look
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -350,6 +352,30 @@ def test_study_that_is_asked_to_end_finishes_what_runs_and_reports(
     assert set(states) == {"COMPLETE"}
     assert summary(tmp_path / "s")["trials"]["complete"] == len(states)
     assert (tmp_path / "s" / "report.html").exists()
+
+
+def test_study_that_is_ended_while_it_confirms_reports_what_there_is_and_goes_on(
+    options: list[str], finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+    shutil.copytree(finished, folder)
+    command = [*options, "--trials", "6", "--confirm", "5", "--output", str(tmp_path), "--name", "s"]
+    process = start(command)
+    wait_until(lambda: ((summary(folder).get("confirmation") or {}).get("done", 0)) >= 3, seconds=200)
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert err == "interrupted: finished trials are kept; the same command goes on from here\n"
+    done, runs = (summary(folder)["confirmation"][name] for name in ("done", "runs"))
+    assert 3 <= done < runs
+    assert f"{done} of {runs} runs of its confirmation are done" in (folder / "report.html").read_text()
+    assert look(StudyFolder(folder)).left == f"{runs - done} runs of the confirmation"
+    again = start(command)
+    _out, err = again.communicate(timeout=400)
+    assert again.returncode == 0, err
+    assert summary(folder)["confirmation"] == {"draws": 5, "runs": runs, "done": runs}
+    assert "runs of its confirmation are done" not in (folder / "report.html").read_text()
+    assert look(StudyFolder(folder)).left == ""
 
 
 def test_study_that_is_ended_while_its_victim_trains_keeps_nothing_half(options: list[str], tmp_path: Path) -> None:

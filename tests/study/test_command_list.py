@@ -75,13 +75,20 @@ def test_study_with_trials_left_says_how_many(copy, capsys):
     assert "6/9" in line_of(capsys, copy.parent, "s")
     assert "unfinished: 3 trials left" in line_of(capsys, copy.parent, "s")
     change(copy / "summary.json", stopped="stopped by itself after 6 complete trials")
-    os.utime(copy / "report.html")
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
-def test_study_whose_report_is_behind_is_unfinished(copy, capsys):
-    os.utime(copy / "report.html", (0, 0))
-    assert "unfinished: the confirmation or the report left" in line_of(capsys, copy.parent, "s")
+def test_study_with_fresh_runs_left_says_how_many_whatever_else_was_written_since(copy, capsys):
+    change(copy / "summary.json", confirmation={"draws": 3, "runs": 20, "done": 12})
+    os.utime(copy / "report.html")
+    assert "unfinished: 8 runs of the confirmation left" in line_of(capsys, copy.parent, "s")
+    change(copy / "summary.json", confirmation={"draws": 3, "runs": 20, "done": 20})
+    assert "finished" in line_of(capsys, copy.parent, "s").split()
+
+
+def test_study_without_its_report_is_unfinished(copy, capsys):
+    (copy / "report.html").unlink()
+    assert "unfinished: the report left" in line_of(capsys, copy.parent, "s")
 
 
 def test_study_without_a_recommended_trial_shows_the_front_in_brackets(copy, capsys):

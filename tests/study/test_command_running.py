@@ -84,9 +84,8 @@ def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver):
     process, output = driver
     below = processes_below(process.pid)
     stopping = start("stop", output)
-    assert (
-        stopping.stdout.readline() == f"the study 's' (process {process.pid}) stops: its running trials finish first\n"
-    )
+    said = f"the study 's' (process {process.pid}) stops; trials that are running finish first\n"
+    assert stopping.stdout.readline() == said
     time.sleep(1)
     assert process.poll() is None
     (output / "s" / "go").touch()

@@ -5,10 +5,13 @@ from typing import Any
 import optuna
 import pytest
 
+import search_spaces
 from nad.erasure import PRESETS, EraseConfig
 from search_spaces import Point
 from study import confirmation
+from study.config import StudyConfig
 from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
+from study.confirmation_runs import on_clean_model, planned_points, progress
 
 COUNTS = Counts(asr=90, acc=100)
 NAD = Point(0.05, PRESETS["code"])
@@ -152,3 +155,32 @@ def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
     found = clean_results(recorded, NAD, COUNTS)
     assert found is not None
     assert (found["acc_change"], found["acc_change_ci"], found["after"]["diverged"]) == (None, None, 1)
+
+
+def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
+    """Two draws of a fine-tuning control (its own twin), of a NAD point and its twin, and of the clean model."""
+    config = StudyConfig(clean_fractions=(0.05,), confirm=2)
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    space, domain = search_spaces.get(config.space), config.domain
+    for name, params in space.controls(domain)[:2]:
+        study.enqueue_trial(params, user_attrs={"control": name})
+        trial = study.ask()
+        space.suggest(trial, domain)
+        study.tell(trial, [0.2 + 0.1 * (name == "fine-tuning"), 0.8])
+    points = planned_points(config, study, 0.8)
+    assert len(points) == 2 * 3
+    assert progress(config, study, 0.8) == {"draws": 2, "runs": 6 + 2, "done": 0}
+    study.set_user_attr(points[0].key, scores(0.1, 0.8))
+    assert progress(config, study, 0.8) == {"draws": 2, "runs": 8, "done": 1}
+    study.set_user_attr(CLEAN_MODEL, {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85})
+    pick = on_clean_model(config, study, 0.8)
+    assert pick is not None
+    for run in [*points[1:], *clean_plan(pick, 2, "a" * 64)]:
+        study.set_user_attr(run.key, {"error": "diverged"})
+    assert progress(config, study, 0.8) == {"draws": 2, "runs": 8, "done": 8}
+    assert progress(StudyConfig(clean_fractions=(0.05,), confirm=0), study, 0.8) is None
+
+
+def test_where_nothing_is_recommended_no_clean_model_is_waited_for() -> None:
+    config, study = StudyConfig(clean_fractions=(0.05,), confirm=2), study_of((0.5, 0.2, ""))
+    assert on_clean_model(config, study, 0.8) is None

@@ -135,6 +135,7 @@ def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, fi
     assert len(set(confirmed_in_files)) > 2, "the files are kept up to date while it runs"
     found = summary(folder)
     assert found["trials"]["complete"] == 6
+    assert found["confirmation"]["done"] == found["confirmation"]["runs"] > 0
     for control in found["controls"]:
         assert control["test"]["seeds"] == (1 if control["name"] == "no-defence" else 2)
         assert control["test"]["asr_ci"][0] <= control["test"]["asr"] <= control["test"]["asr_ci"][1]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reports.figures import EXHIBITS, Exhibit, exhibits
-from reports.figures.attainment import attainment_exhibit, attainment_figure, attainment_info
+from reports.figures.attainment import AttainmentInfo, attainment_exhibit, attainment_figure, attainment_info
 from reports.figures.attainment import sentence as attainment_sentence
 from reports.figures.confirmation import confirmation_info
 from reports.figures.curves import Curve, CurvesInfo, curves_info
@@ -298,6 +298,7 @@ def _runs(*pairs: tuple[float, float]) -> list[dict[str, Any]]:
 
 def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Make) -> None:
     def change(_rows: Rows, summary: dict[str, Any]) -> None:
+        summary["max_acc_drop"] = 0.0
         tests = [_runs((0.1, 0.7), (0.3, 0.75)), _runs((0.2, 0.8), (0.6, 0.8)), _runs((0.0, 0.9))]
         for point, runs in zip(summary["controls"][1:4], tests, strict=True):
             ends = {f"{name}_ci": [0.0, 1.0] for name in ("asr", "acc")}
@@ -309,11 +310,21 @@ def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Mak
     assert info.asr.tolist() == [0.1, 0.2, 0.3, 0.6]
     assert info.acc[0] == pytest.approx([0.7, 0.8, 0.8, 0.8])
     assert info.acc[1] == pytest.approx([-np.inf, -np.inf, 0.75, 0.8])
-    assert attainment_sentence(info).endswith("gets down to 10.0% ASR, and all draws to 30.0%.")
-    for edge, begins in zip(attainment_figure(info).data, (0.3, 0.1, 0.3), strict=True):
+    # 10.0% and 30.0% are reached, too, but not with the victim's 78.25%
+    assert attainment_sentence(info).endswith("gets down to 20.0% ASR at an allowed accuracy, and all draws to 60.0%.")
+    assert attainment_sentence(info._replace(least_acc=0.85)).endswith("that must be kept, 85.0%.")
+    assert info.half is None, "half of two draws would be the best of them"
+    for edge, begins in zip(attainment_figure(info).data, (0.3, 0.1), strict=True):
         x, y = np.array(edge.x), np.array(edge.y)
         assert (x[0], x[-1]) == pytest.approx((100 * begins, 100))
         assert ((np.diff(x) == 0) | (np.diff(y) == 0)).all()  # a slope would promise what no draw reached
+
+
+@pytest.mark.parametrize(("draws", "least"), [(3, 2), (4, 2), (5, 3), (6, 3)])
+def test_half_of_the_draws_is_the_least_number_that_is_at_least_half(draws: int, least: int) -> None:
+    info = AttainmentInfo(np.array([0.1]), np.linspace(0.9, 0.7, draws)[:, None], 1, 0.5)
+    assert info.half == least - 1
+    assert [edge.name for edge in attainment_figure(info).data][-1] == "at least half of them"
 
 
 def test_attainment_needs_two_draws(study: Study) -> None:
