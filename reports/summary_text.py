@@ -69,10 +69,9 @@ def _controls(study: Study) -> str:
 def _front(study: Study) -> str:
     rows = []
     for row in front_rows(study):
-        point = study.confirmed.get(row.number)
         texts = [f"{name}: {text}" for name, text in row.setting.items()]
         notes = f" ({', '.join(row.notes)})" if row.notes else ""
-        scores = _scores(row.scores.asr, row.scores.acc, row.acc_change, point.test if point else None)
+        scores = _scores(row.scores.asr, row.scores.acc, row.acc_change, row.test)
         rows.append((f"{row.number}{notes}", *scores, "; ".join(texts)))
     return table(("trial", *_SCORE_HEADS, "setting"), rows, numeric=range(1, 6))
 

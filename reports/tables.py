@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.frontier import front_order, knee
-from reports.study_folder import Scores, Study
+from reports.study_folder import FreshScores, Scores, Study
 from reports.trial_table import trial_costs
 from reports.wording import (
     LAYER_PREFIXES,
@@ -28,8 +28,11 @@ from reports.wording import (
 
 
 class FrontRow(NamedTuple):
+    """test: None where the trial was not confirmed."""
+
     number: int
     scores: Scores
+    test: FreshScores | None
     acc_change: float
     setting: dict[str, str]
     notes: tuple[str, ...]
@@ -79,7 +82,7 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
     """The front's trials by rising ASR: the figure in words, for those who do not see it."""
     trials = study.complete.to_dict("records")
     points = trial_costs(study.complete)
-    bend = knee(points)
+    bend, confirmed = knee(points), study.confirmed
 
     def notes(index: int) -> tuple[str, ...]:
         trial, chosen = trials[index], study.recommended
@@ -91,6 +94,7 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
         FrontRow(
             number=trials[index]["number"],
             scores=Scores(trials[index]["asr"], trials[index]["acc"]),
+            test=confirmed[trials[index]["number"]].test if trials[index]["number"] in confirmed else None,
             acc_change=trials[index]["acc"] - study.victim.scores.acc,
             setting=readable_params(trials[index]["params"]),
             notes=notes(index),

@@ -119,18 +119,17 @@ def curves_exhibit(study: Study) -> Exhibit:
 def sentence(info: CurvesInfo) -> str:
     """In how many of the front's trials the backdoor came back, and what became of the recommended one."""
     returned, count = sum(curve.returned for curve in info.curves), len(info.curves)
-    trials = (
-        f"{returned} of the {count} trials on the front" if count > 1 else ("The front’s trial" if returned else "")
-    )
-    ends = f"more than {100 * RETURN:g} points above the lowest that it had on the way"
-    text = f"In {trials or 'none'} ASR ends {ends}." if count > 1 else f"{trials or 'No trial'} ends {ends}."
+    far = f"more than {100 * RETURN:g} points above the lowest that it had on the way"
+    if count == 1:
+        text = f"The ASR of the front’s only trial {'ends' if returned else 'does not end'} {far}."
+    else:
+        text = f"In {returned or 'none'} of the {count} trials on the front ASR ends {far}."
     for curve in info.curves:
         if curve.recommended:
             lowest = int(curve.scores[:, 0].argmin())
             text += (
                 f" The recommended trial {curve.number} was at its lowest, {percent(curve.scores[lowest, 0])} at"
-                f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of"
-                f" {len(curve.scores)}, and ends at"
-                f" {percent(curve.scores[-1, 0])}."
+                f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of {len(curve.scores)}, and"
+                f" ends at {percent(curve.scores[-1, 0])}."
             )
     return text

@@ -125,6 +125,12 @@ def _tick(place: int, height: float, text: str, *, last: bool) -> dict[str, obje
     }
 
 
+NOTE = (
+    "Each line is one complete trial. Drag over a part of an axis to keep only the trials that cross it there; parts on"
+    " several axes add up. The two lists above do the same from the keyboard."
+)
+
+
 def parallel_exhibit(study: Study) -> Exhibit:
     """The figure for the page."""
     if len(study.complete) < LEAST_TRIALS or not hyperparameters(study.complete):
@@ -135,9 +141,7 @@ def parallel_exhibit(study: Study) -> Exhibit:
         NAME,
         TITLE,
         sentence(study),
-        "Each line is one complete trial. Drag over a part of an axis to keep only the trials that"
-        " cross it there; parts"
-        " on several axes add up. The two lists below do the same from the keyboard.",
+        NOTE,
         (Panel(parallel_figure(info), f"Parallel coordinates of {len(info.numbers)} trials over {names}."),),
         info.data,
         height=27.0,
