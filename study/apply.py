@@ -29,6 +29,7 @@ from study.devices import driver_device
 from study.folder import cache_folder
 from study.foreign_victim import describe
 from study.found_setting import FoundSetting, read_setting
+from study.helptext import documented
 from study.own_parts import chosen_normalisation
 from study.watching.progress import Display
 from study.writing import write_text
@@ -36,6 +37,7 @@ from study.writing import write_text
 SUFFIX = ".safetensors"
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ApplyConfig:
     """Use a setting that a study has found on another model.

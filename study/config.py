@@ -25,6 +25,7 @@ from reports.convergence import LEAST_TRIALS
 from search_spaces import Domain, Point
 from study import attack_settings
 from study.durations import duration
+from study.helptext import documented
 from study.own_parts import chosen_normalisation, require_own_parts
 from study.record.storage_url import masked, require_storage
 from study.samplers import SAMPLERS
@@ -37,6 +38,7 @@ _ADDRESS = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Study how well Neural Attention Distillation erases a backdoor.

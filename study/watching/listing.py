@@ -15,11 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.wording import NONE, percent
+from study.helptext import documented
 from study.watching.overview import UNFINISHED, Overview, look, studies
 
 COLUMNS = ("study", "attack", "data set", "trials", "failed", "running", "ASR", "ACC", "state", "last change")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
     """List the studies of a folder: how far each is, what it recommends, and whether it runs.

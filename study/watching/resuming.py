@@ -16,6 +16,7 @@ import tyro
 from nad.errors import ConfigError
 from study.config import StudyConfig
 from study.folder import StudyFolder
+from study.helptext import documented
 from study.watching.overview import find
 from study.watching.record_reading import MASK, storage_of
 
@@ -23,6 +24,7 @@ OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
 """Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig:
     """Go on with a study as it was run last. Options of a study given here change its settings, such as --trials."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from reports.wording import NONE, control_label, duration, percent, readable_params
+from study.helptext import documented
 from study.watching import listing
 from study.watching.overview import FINISHED, UNFINISHED, Overview, find, look
 from study.watching.trial_logs import log_of
@@ -25,6 +26,7 @@ PACE_TRIALS = 20
 """Finished trials, the last ones of this run, that the pace is taken from."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ShowConfig:
     """Show where a study stands: who runs it, how far it is, its front and controls, and what failed last.

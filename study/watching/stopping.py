@@ -14,6 +14,7 @@ import tyro
 
 from nad.errors import NadError
 from study.driver import Driver, driver_of
+from study.helptext import documented
 from study.watching.overview import UNFINISHED, find, look
 
 POLL_SECONDS = 0.2
@@ -23,6 +24,7 @@ LONGEST_END = 120.0
 """Seconds that a driver may take to end once it was told to stop at once."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class StopConfig:
     """Stop a study that runs: it starts no further trial, lets the running ones finish, writes its report, and ends.

@@ -44,7 +44,7 @@ def check(words: Words) -> None:
     elif words[0] == "nad-study":
         _study(words[2:] if words[1] == "run" else words[1:])
     elif words[:2] == ("python", "-m") and words[2].startswith("benchmarks."):
-        _benchmark(words[2])
+        _benchmark(words[2], words[3:])
     elif words[:2] == ("python", "-m") and words[2] in MODULES:
         MODULES[words[2]](words[3:])
     else:
@@ -84,9 +84,14 @@ def _report(options: Words) -> None:
         _accepts(reports.build.main, options)
 
 
-def _benchmark(name: str) -> None:
+def _benchmark(name: str, options: Words) -> None:
     if importlib.util.find_spec(name) is None:
         raise Refused(f"there is no {name}")
+    arguments = getattr(importlib.import_module(name), "Arguments", None)
+    if arguments is not None:
+        _looks(arguments)(options)
+    elif options:
+        raise Refused(f"{name} takes no options")
 
 
 def _accepts(main: Callable[[list[str]], int], options: Words) -> None:

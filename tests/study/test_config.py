@@ -133,4 +133,17 @@ def test_help_says_what_every_option_is_for(capsys):
     text = capsys.readouterr().out
     for option in ("--attack", "--clean-fractions", "--time-budget", "--max-acc-drop", "--workers"):
         assert option in text
-    assert "loses at most this much accuracy" in " ".join(text.replace("│", " ").split())
+    running = " ".join(text.replace("│", " ").split())
+    assert "loses at most this much accuracy" in running
+    assert "(default: None)" not in running, "the sentence says what stands for it"
+    assert "{None}|PATH" not in running
+    assert "--workers INT" in running
+
+
+def test_help_is_running_text_whatever_lines_the_source_has(capsys, monkeypatch):
+    """Only the box's own edge breaks a line: on a wide one, each option's text is in one piece."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        tyro.cli(StudyConfig, args=["--help"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert all(line.strip("│ ").startswith(("-h", "--")) for line in lines)
