@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from reports.answer import answer, caveats, unfinished
+from reports.answer import Rival, answer, caveats, unfinished
 from reports.frontier import hypervolume
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
@@ -39,7 +39,7 @@ def _parts(study: Study) -> Iterator[str]:
     if found.params:
         yield table(("setting", "value"), found.params.items())
     yield "## Against no defence and the controls"
-    yield _controls(study)
+    yield _controls(found.rivals)
     yield "ΔACC: points above or below the victim’s." + (f" {TESTED}" if study.confirmed else "")
     if len(study.complete):
         yield "## The front"
@@ -53,7 +53,7 @@ def _parts(study: Study) -> Iterator[str]:
     yield bullets(_provenance(study))
 
 
-def _controls(study: Study) -> str:
+def _controls(rivals: Sequence[Rival]) -> str:
     rows = [
         (
             rival.label,
@@ -61,7 +61,7 @@ def _controls(study: Study) -> str:
             rival.clean_fraction,
             *_scores(rival.scores.asr, rival.scores.acc, rival.acc_change, rival.test),
         )
-        for rival in answer(study).rivals
+        for rival in rivals
     ]
     return table(("what", "trial", "clean data", *_SCORE_HEADS), rows, numeric=range(1, 8))
 

@@ -21,7 +21,7 @@ from nad.evaluation import evaluate
 from nad.seeds import generator
 from study import tasks
 from study.config import StudyConfig
-from study.confirmation import NOTHING, Counts, summarise
+from study.confirmation import NOTHING, Counts, missing, summarise
 from study.objective import Workload
 from study.tasks import granted_device
 from study.watching.progress import Display
@@ -57,12 +57,6 @@ def plan(names: Iterable[str], clean_fractions: Sequence[float], draws: Iterable
     """Every run of these defences, those with most images first: a long task that starts last keeps others waiting."""
     distinct, descending = dict.fromkeys(names), sorted(clean_fractions, reverse=True)
     return [Run(name, fraction, draw) for draw in draws for fraction in descending for name in distinct]
-
-
-def missing(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
-    """Those of the runs that the record does not hold yet."""
-    recorded = study.user_attrs
-    return [run for run in runs if run.key not in recorded]
 
 
 def finished(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:

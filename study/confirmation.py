@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import optuna
@@ -107,7 +107,17 @@ def clean_plan(point: Point, draws: int, clean_model: str) -> list[Run]:
     return [Run(point, draw, clean_model) for draw in range(1, draws + 1)]
 
 
-def missing(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
+class Recorded(Protocol):
+    """A run that one attribute of the study records."""
+
+    @property
+    def key(self) -> str: ...
+
+
+R = TypeVar("R", bound=Recorded)
+
+
+def missing(study: optuna.Study, runs: Iterable[R]) -> list[R]:
     """Those of the runs that the record does not hold yet."""
     recorded = study.user_attrs
     return [run for run in runs if run.key not in recorded]

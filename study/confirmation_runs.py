@@ -51,7 +51,7 @@ def progress(config: StudyConfig, study: optuna.Study, victim_acc: float) -> dic
     if not config.confirm:
         return None
     points, others = planned_points(config, study, victim_acc), planned_baselines(config, study)
-    left = len(confirmation.missing(study, points)) + len(baselines.missing(study, others))
+    left = len(confirmation.missing(study, points)) + len(confirmation.missing(study, others))
     runs = len(points) + len(others)
     if (point := on_clean_model(config, study, victim_acc)) is not None:
         digest = study.user_attrs.get(CLEAN_MODEL, {}).get("sha256", "not trained yet")
@@ -92,7 +92,7 @@ class Confirmation:
 
     def _by_the_baselines(self) -> None:
         config, planned = self.config, planned_baselines(self.config, self.study)
-        if not baselines.missing(self.study, planned):
+        if not confirmation.missing(self.study, planned):
             return
         block = self._block()
         draws = {run.draw for run in planned}

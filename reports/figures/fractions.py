@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from reports.drawing import layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
-from reports.frontier import front_order, hypervolume, step_line
+from reports.frontier import ROUNDING, front_order, hypervolume, step_line
 from reports.objectives import Floats, costs
 from reports.palette import LIGHT
 from reports.study_folder import Study
@@ -119,7 +119,7 @@ def sentence(info: FractionsInfo) -> str:
 def _front(group: TrialGroup, least_acc: float) -> FractionFront:
     cost = costs(np.column_stack((group.asr, group.acc)))
     steps = step_line(cost)
-    kept = group.asr[group.acc >= least_acc - 1e-9]
+    kept = group.asr[group.acc >= least_acc - ROUNDING]
     return FractionFront(
         group,
         tuple(group.numbers[index] for index in front_order(cost)),

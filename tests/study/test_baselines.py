@@ -21,9 +21,9 @@ from nad.scenario import Scenario
 from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
 from study import baselines
-from study.baselines import Run, finished, missing, plan, run_once, standing
+from study.baselines import Run, finished, plan, run_once, standing
 from study.config import BASELINES, StudyConfig
-from study.confirmation import Counts
+from study.confirmation import Counts, missing
 from study.preparation import for_draw, make_workload
 from study.run import main
 from study.watching.progress import Display
