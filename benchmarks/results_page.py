@@ -42,6 +42,11 @@ rate that falls every second epoch. Fine-pruning and `MCR`, mode connectivity re
 clean model is trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It
 is trained where there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite.
 A dash: not measured.
+
+The searches are of the default space but for one of its dimensions: the defender owns 5% of the training images, as in
+the paper, since each further share would multiply the controls and the other defences. How much accuracy a setting may
+lose was set so that there is something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m`, and on CIFAR-10
+7, about what fine-tuning itself loses there.
 """
 
 WHAT_BEATS = """
