@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,13 +48,14 @@ class Answer(NamedTuple):
     """before, recommended: the victim's and the erased model's scores, on the test images where both were confirmed.
 
     recommended and params: the setting to use; None and empty when no trial keeps enough accuracy.  distillation: the
-    one of the reasons that says what distillation added; empty without a setting.  price: the change of accuracy beside
-    what is allowed.
+    one of the reasons that says what distillation added; empty without a setting.  beside: what the setting adds to
+    each control on as much clean data, a line each.  price: the change of accuracy beside what is allowed.
     """
 
     headline: str
     reasons: tuple[str, ...]
     distillation: str
+    beside: tuple[str, ...]
     price: str
     before: Scores
     recommended: Scores | None
@@ -67,7 +68,7 @@ def answer(study: Study) -> Answer:
     why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
     if point is None:
         reasons = (why, *_lost_baselines(study))
-        return Answer(_headline_without_pick(study), reasons, "", "", study.victim.scores, None, {}, rivals)
+        return Answer(_headline_without_pick(study), reasons, "", (), "", study.victim.scores, None, {}, rivals)
     # A twin is the better witness: fine-tuning controls differ from the point in more than distillation.
     distillation = _beside_twin(point.twin) if point.twin else added_by_distillation(study.complete, point)
     reasons = (
@@ -75,8 +76,9 @@ def answer(study: Study) -> Answer:
         *([_confirmation(point.test)] if point.test else []),
         distillation,
         *_clean_model(point, study.summary["attack_settings"]),
-        *_beside_others(study, point),
+        *_lost_baselines(study),
     )
+    beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point)) if study.baselines else ()
     before, after, tested = study.victim.scores, point.scores, False
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))
@@ -90,7 +92,7 @@ def answer(study: Study) -> Answer:
     )
     headline += f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed." if broken else "."
     price = f"{points(-lost)}; {'only ' if broken else ''}a loss of {100 * allowed:g} is allowed"
-    return Answer(headline, reasons, distillation, price, before, after, readable_params(point.params), rivals)
+    return Answer(headline, reasons, distillation, beside, price, before, after, readable_params(point.params), rivals)
 
 
 def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
@@ -158,19 +160,18 @@ def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str,
     )
 
 
-def _beside_others(study: Study, point: Point) -> tuple[str, ...]:
-    """Where other defences ran: what the point adds to each control that had as much clean data, and whether that is
-    more than chance. On the test images where both were confirmed."""
-    if not study.baselines:
-        return _lost_baselines(study)
+BESIDE = (
+    "What it adds to each control on as much clean data, over the draws of clean images that both had, in points with"
+    " 95% intervals:"
+)
+
+
+def _on_as_much(study: Study, point: Point) -> Iterator[Point]:
+    """The controls that had as much clean data as the point."""
     share = point.params.get("clean_fraction")
-    rivals = [one for one in study.controls if one.params.get("clean_fraction") == share and one.number != point.number]
-    clauses = "; ".join(_beside(point, rival) for rival in rivals)
-    told = (
-        f"What it adds to each control on the same {setting('clean_fraction', share)} of clean data, over the draws of"
-        f" clean images that both had, in points with 95% intervals: {clauses}."
-    )
-    return (told, *_lost_baselines(study))
+    for one in study.controls:
+        if one.params.get("clean_fraction") == share and one.number != point.number:
+            yield one
 
 
 def _beside(point: Point, rival: Point) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from reports.answer import answer, caveats, unfinished
+from reports.answer import BESIDE, answer, caveats, unfinished
 from reports.figures import Exhibit, exhibits
 from reports.figures.frontier import NAME as FRONTIER
 from reports.frame import whole_page
@@ -43,6 +43,7 @@ def render(study: Study) -> str:
         states=[(state, name, study.count(state)) for state, name in STATE_LABELS.items() if study.count(state)],
         unfinished=unfinished(study),
         answer=found,
+        beside=BESIDE,
         caveats=caveats(study),
         exhibits=shown,
         still=still(shown[FRONTIER].panels[0].drawing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.answer import Rival, answer, caveats, unfinished
+from reports.answer import BESIDE, Rival, answer, caveats, unfinished
 from reports.frontier import hypervolume
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
@@ -36,6 +36,9 @@ def _parts(study: Study) -> Iterator[str]:
     yield "## The answer"
     yield escaped(found.headline)
     yield from (escaped(reason) for reason in found.reasons)
+    if found.beside:
+        yield escaped(BESIDE)
+        yield bullets(found.beside)
     if found.params:
         yield table(("setting", "value"), found.params.items())
     yield "## Against no defence and the controls"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +26,13 @@ from reports.wording import control_label, percent, readable_params, seeds, sett
 
 NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
+TICKS = (1, 2, 5, 10, 20)
+"""Points of ASR from one tick to the next."""
 SPAN_TO_SCALE = 0.25
-"""The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest."""
+"""The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest. Of
+ASR, what most trials have to stay within for the axis to end there."""
+LEAST_ASR_SPAN = 0.05
+"""The least that the axis of ASR shows."""
 PLOT_SIZE = (860.0, 440.0)
 """Width and height in pixels that names are placed for; narrow screens show them in the legend instead."""
 
@@ -53,8 +59,8 @@ class Mark(NamedTuple):
 
 class FrontierInfo(NamedTuple):
     """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None where the recommended point is the knee.
-    acc_range: what the vertical axis shows; points under it are drawn at its lower edge.  below: how many trials those
-    are."""
+    acc_range, most_asr: what the vertical axis shows, and how far the horizontal one goes; points beyond are drawn at
+    the edge.  below, beyond: how many trials those are."""
 
     groups: tuple[TrialGroup, ...]
     front: tuple[int, ...]
@@ -66,14 +72,23 @@ class FrontierInfo(NamedTuple):
     confirmed: tuple[Confirmed, ...]
     least_acc: float
     acc_range: tuple[float, float]
+    most_asr: float
     below: int
+    beyond: int
+
+    def place(self, scores: Floats) -> Floats:
+        """Where (ASR, ACC) points are drawn.  scores: (n, 2) fractions, as is the result."""
+        asr = np.minimum(scores[:, 0], self.most_asr)
+        return np.column_stack((asr, drawn_acc(scores[:, 1], self.acc_range)))
 
 
 def frontier_info(study: Study) -> FrontierInfo:
     """All complete trials, their front, and what they are measured against."""
     complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
     acc = complete["acc"].to_numpy()
+    asr = complete["asr"].to_numpy()
     acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
+    most_asr = _most_asr([*asr, *(mark.scores.asr for mark in controls)])
     costs = trial_costs(complete)
     bend, chosen = knee(costs), study.recommended
     bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
@@ -92,7 +107,9 @@ def frontier_info(study: Study) -> FrontierInfo:
         confirmed=confirmation_info(study),
         least_acc=study.least_acc,
         acc_range=acc_range,
+        most_asr=most_asr,
         below=int((acc < acc_range[0]).sum()),
+        beyond=int((asr > most_asr).sum()),
     )
 
 
@@ -111,18 +128,20 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
         legendrank=2000,
     )
     for group in info.groups:
-        _add_group(figure, group, info.acc_range)
+        _add_group(figure, group, info)
     _add_confirmed(figure, info)
     if info.knee:
-        _add_mark(figure, info.knee, info.acc_range, {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}})
+        _add_mark(figure, info.knee, info, {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}})
     for mark in (info.victim, *info.controls):
-        _add_mark(figure, mark, info.acc_range, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
+        _add_mark(figure, mark, info, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
     if info.recommended:
         ring = {"size": 20, "color": LIGHT.accent, "line": {"width": 3}}
-        _add_mark(figure, info.recommended, info.acc_range, ring)
+        _add_mark(figure, info.recommended, info, ring)
     _add_names(figure, info)
     figure.update_layout(legend_title={"text": "clean data  ", "side": "left", "font": {"size": 13}})
-    figure.update_xaxes(title_text="attack success rate", range=[-2, 102], ticksuffix="%", dtick=20)
+    most = 100 * info.most_asr
+    step = next(step for step in TICKS if most <= 7 * step)
+    figure.update_xaxes(title_text="attack success rate", range=[-0.02 * most, 1.02 * most], ticksuffix="%", dtick=step)
     figure.update_yaxes(title_text="clean accuracy", range=[100 * acc for acc in info.acc_range], ticksuffix="%")
     return figure
 
@@ -175,19 +194,20 @@ def sentence(study: Study, info: FrontierInfo) -> str:
 def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
-        "Each point is one complete trial; the best lie at the top left. The stepped line joins the"
-        " trials that no other"
-        " trial beats in both scores. Dashed: the least accuracy allowed."
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no"
+        " other trial beats in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
         trials = "1 trial" if info.below == 1 else f"{info.below} trials"
         are = "is" if info.below == 1 else "are"
         text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
+    if info.most_asr < 1:
+        trials = f"; so are {info.beyond} of the trials, as ▶" if info.beyond else ""
+        text += f" The axis ends at {percent(info.most_asr, 0)} ASR, and what has more is drawn there{trials}."
     if info.confirmed:
         text += (
-            " Crosses: where confirmed trials stand on the test images, on average over fresh seeds;"
-            " the next figure has"
-            " their intervals."
+            " Crosses: where confirmed settings stand on the test images, on average over fresh seeds; the next figure"
+            " has their intervals."
         )
     return text
 
@@ -226,17 +246,27 @@ def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tup
     return float(low - margin), float(drawn.max() + margin)
 
 
+def _most_asr(asr: Sequence[float]) -> float:
+    """How far the horizontal axis goes: to 1, unless most points lie so close to 0 that it would show them as one."""
+    near = 2 * float(np.quantile(asr, 0.75)) if len(asr) else 1.0
+    drawn = [each for each in asr if each <= max(near, LEAST_ASR_SPAN)]
+    most = max(math.ceil(125 * max(drawn, default=1.0)) / 100, LEAST_ASR_SPAN)  # a whole percent
+    return most if most <= SPAN_TO_SCALE else 1.0
+
+
 def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
     """Where accuracies are drawn: one under the axis just above its lower edge.  acc: any shape, as is the result."""
     low, high = acc_range
     return np.where(acc < low, low + 0.02 * (high - low), acc)
 
 
-def _add_group(figure: go.Figure, group: TrialGroup, acc_range: tuple[float, float]) -> None:
-    symbols = np.where(group.acc < acc_range[0], "triangle-down", "circle").tolist()
+def _add_group(figure: go.Figure, group: TrialGroup, info: FrontierInfo) -> None:
+    symbols = np.where(group.acc < info.acc_range[0], "triangle-down", "circle")
+    symbols = np.where(group.asr > info.most_asr, "triangle-right", symbols).tolist()
+    x, y = 100 * info.place(np.column_stack((group.asr, group.acc))).T
     figure.add_scatter(
-        x=100 * group.asr,
-        y=100 * drawn_acc(group.acc, acc_range),
+        x=x,
+        y=y,
         mode="markers",
         name=group.label,
         marker={"color": group.colour, "size": 9, "symbol": symbols},
@@ -246,11 +276,12 @@ def _add_group(figure: go.Figure, group: TrialGroup, acc_range: tuple[float, flo
     )
 
 
-def _add_mark(figure: go.Figure, mark: Mark, acc_range: tuple[float, float], marker: dict[str, Any]) -> None:
+def _add_mark(figure: go.Figure, mark: Mark, info: FrontierInfo, marker: dict[str, Any]) -> None:
     """`meta` tells the page to list the mark in the legend where there is no room for its name beside it."""
+    ((x, y),) = 100 * info.place(np.array([mark.scores]))
     figure.add_scatter(
-        x=[100 * mark.scores.asr],
-        y=[100 * float(drawn_acc(np.array(mark.scores.acc), acc_range))],
+        x=[x],
+        y=[y],
         mode="markers",
         name=escape(mark.label),
         marker=marker | {"symbol": mark.symbol},
@@ -274,7 +305,7 @@ def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
         if not points:
             continue
         start, end = (
-            np.array([[100 * at.asr, 100 * float(drawn_acc(np.array(at.acc), info.acc_range))] for at in scores])
+            100 * info.place(np.array([[at.asr, at.acc] for at in scores]))
             for scores in ([point.scores for point in points], [point.test for point in points])
         )
         gap = np.full_like(start, np.nan)
@@ -326,7 +357,7 @@ def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
     marks = [info.victim, *info.controls, *(mark for mark in (info.knee, info.recommended) if mark)]
     anchors = _pixels(info, np.array([mark.scores for mark in marks]))
     trials = [_pixels(info, np.column_stack((group.asr, group.acc))) for group in info.groups]
-    names = [shorten(mark.label) for mark in marks]
+    names = [shorten(_name(mark, info)) for mark in marks]
     lines = [along(_pixels(info, info.line))]
     for point in info.confirmed:
         ends = [point.scores, Scores(point.test.asr, point.test.acc)]
@@ -335,8 +366,7 @@ def _add_names(figure: go.Figure, info: FrontierInfo) -> None:
     taken, limit = _add_limit(figure, info, points)
     offsets = place_labels(names, anchors, np.vstack((points, along(limit))), PLOT_SIZE, [taken])
     for mark, (right, down) in zip(marks, offsets, strict=True):
-        acc = float(drawn_acc(np.array(mark.scores.acc), info.acc_range))
-        _add_name(figure, mark, acc, right, down, chosen=mark is info.recommended)
+        _add_name(figure, mark, info, right, down, chosen=mark is info.recommended)
 
 
 def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[Box, Floats]:
@@ -345,7 +375,7 @@ def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[B
     points: (n, 2) in pixels.  Returns the text's box, and the line's ends.
     """
     text, width = f"least accuracy allowed: {percent(info.least_acc)}", PLOT_SIZE[0]
-    height, long = float(_pixels(info, np.array([[1.0, info.least_acc]]))[0, 1]), CHARACTER_WIDTH * len(text)
+    height, long = float(_pixels(info, np.array([[0.0, info.least_acc]]))[0, 1]), CHARACTER_WIDTH * len(text)
     places = {}
     for side, left in (("right", width - long), ("left", 0.0)):
         for edge, top in (("top", height), ("bottom", height - LINE_HEIGHT)):
@@ -365,13 +395,14 @@ def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[B
     return places[side, edge], np.array([[0.0, height], [width, height]])
 
 
-def _add_name(figure: go.Figure, mark: Mark, acc: float, right: float, down: float, *, chosen: bool) -> None:
+def _add_name(figure: go.Figure, mark: Mark, info: FrontierInfo, right: float, down: float, *, chosen: bool) -> None:
     """`name` tells the page's script which annotations to leave out where there is no room for them."""
+    ((x, y),) = 100 * info.place(np.array([mark.scores]))
     figure.add_annotation(
         name="mark",
-        text=f"<b>{escape(mark.label)}</b>" if chosen else escape(mark.label),
-        x=100 * mark.scores.asr,
-        y=100 * acc,
+        text=f"<b>{escape(_name(mark, info))}</b>" if chosen else escape(_name(mark, info)),
+        x=x,
+        y=y,
         ax=right,
         ay=down,
         standoff=8,
@@ -382,8 +413,15 @@ def _add_name(figure: go.Figure, mark: Mark, acc: float, right: float, down: flo
     )
 
 
+def _name(mark: Mark, info: FrontierInfo) -> str:
+    """The mark's label; at the edge of the axis with the ASR that it does not stand at."""
+    return mark.label if mark.scores.asr <= info.most_asr else f"{mark.label}, {percent(mark.scores.asr, 0)} ASR"
+
+
 def _pixels(info: FrontierInfo, scores: Floats) -> Floats:
     """Where (ASR, ACC) points stand in a plot of PLOT_SIZE.  scores: (n, 2).  Returns (n, 2) from the top left."""
     low, high = info.acc_range
-    down = (high - drawn_acc(scores[:, 1], info.acc_range)) / (high - low)
-    return np.column_stack((PLOT_SIZE[0] * (scores[:, 0] + 0.02) / 1.04, PLOT_SIZE[1] * down))
+    asr, acc = info.place(scores).T
+    return np.column_stack(
+        (PLOT_SIZE[0] * (asr / info.most_asr + 0.02) / 1.04, PLOT_SIZE[1] * (high - acc) / (high - low))
+    )

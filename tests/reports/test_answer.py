@@ -255,16 +255,15 @@ def _with_baselines(rows: Any, summary: Any) -> None:
 
 
 def _beside(study: Study) -> dict[str, str]:
-    """What the answer says of each control with as much clean data, by its first word or two."""
-    told = next(reason for reason in answer(study).reasons if reason.startswith("What it adds to each control"))
-    return {clause.split(":")[0].split(",")[0]: clause for clause in told.split("95% intervals: ")[1].split("; ")}
+    """What the answer says of each control with as much clean data, by its name."""
+    return {line.split(":")[0].split(",")[0]: line for line in answer(study).beside}
 
 
 def test_one_run_each_is_no_verdict(make_study: Make) -> None:
     study = read_study(make_study(change=_with_baselines))
     beside = _beside(study)
     assert beside["fine-pruning"] == "fine-pruning, in the search: ASR −20.0, ACC +1.0, one run each"
-    assert beside["ANP"] == "ANP, in the search: ASR −10.0, ACC −2.0, one run each."
+    assert beside["ANP"] == "ANP, in the search: ASR −10.0, ACC −2.0, one run each"
     assert "ANP on 1% of clean data has no scores: its loss was nan." in answer(study).reasons
 
 
@@ -310,4 +309,4 @@ def test_few_runs_are_shown_one_by_one(study: Study) -> None:
 
 def test_a_study_without_baselines_says_nothing_of_them(study: Study) -> None:
     assert study.baselines == ()
-    assert not any("What it adds to each control" in reason for reason in answer(study).reasons)
+    assert answer(study).beside == ()

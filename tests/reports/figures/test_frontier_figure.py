@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.figures.frontier import frontier_figure, frontier_info
+from reports.figures.frontier import frontier_exhibit, frontier_figure, frontier_info
 from reports.figures.groups import clean_fraction_groups
 from reports.frontier import front_order
 from reports.palette import LIGHT
@@ -99,6 +99,41 @@ def test_a_collapsed_trial_is_drawn_at_the_lower_edge_not_hidden(make_study: Mak
     ]
     assert len(edge) == 1
     assert figure.layout.yaxis.range[0] < edge[0][0] < 100 * info.acc_range[0] + 2
+
+
+def _erased(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """A weak backdoor: all but two trials are left with an ASR under 4%."""
+    complete = [row for row in rows if row["asr"] != ""]
+    for index, row in enumerate(complete):
+        row["asr"] = 0.6 if index in (5, 6) else 0.002 * (index % 18)
+    for control in summary["controls"][1:]:
+        control["validation"]["asr"] = 0.02
+
+
+def test_where_most_trials_are_near_zero_the_axis_shows_these_and_names_the_rest(make_study: Make) -> None:
+    info = frontier_info(_with(make_study, _erased))
+    assert info.most_asr == 0.05
+    assert info.beyond == 2
+    figure = frontier_figure(info)
+    assert figure.layout.xaxis.range == pytest.approx((-0.1, 5.1))
+    points = [
+        (x, symbol)
+        for trace in figure.data
+        if not isinstance(trace.marker.symbol, (str, type(None)))
+        for x, symbol in zip(trace.x, trace.marker.symbol, strict=True)
+    ]
+    assert [x for x, symbol in points if symbol == "triangle-right"] == pytest.approx([5.0, 5.0])
+    assert max(x for x, symbol in points if symbol == "circle") == pytest.approx(3.4)
+    marks = {note.text: note.x for note in figure.layout.annotations if note.name == "mark"}
+    assert marks["no defence, 93% ASR"] == pytest.approx(5.0)
+    assert marks["NAD (paper)"] == pytest.approx(2.0)
+    assert "The axis ends at 5% ASR" in frontier_exhibit(_with(make_study, _erased)).note
+
+
+def test_the_axis_goes_to_the_end_where_trials_are_spread(study: Study) -> None:
+    info = frontier_info(study)
+    assert (info.most_asr, info.beyond) == (1.0, 0)
+    assert frontier_figure(info).layout.xaxis.range == pytest.approx((-2, 102))
 
 
 def test_when_most_trials_collapsed_the_axis_shows_them_to_scale(make_study: Make) -> None:
