@@ -204,6 +204,10 @@ def test_presets_are_the_published_settings():
     [
         ({"betas": (1.0,)}, "one beta per layer: got 1 betas for layers group1, group2, group3"),
         ({"betas": (1.0, -2.0, 0.0)}, "beta of group2 must be in .*, got -2"),
+        (
+            {"layers": ("group3", "group1", "group3")},
+            "the layer 'group3' is given more than once; name it once, with one beta",
+        ),
         ({"power": 0.0}, "power"),
         ({"operator": "mena"}, "did you mean 'mean'"),
         ({"convention": "papers"}, "did you mean 'paper'"),
