@@ -79,7 +79,7 @@ class EpochEnd(NamedTuple):
     epoch: int
     """Epochs done, from 1."""
     loss: float
-    """Mean over the epoch's batches; not finite where training diverged."""
+    """Mean over the batches that ran; not finite where training diverged."""
 
 
 def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def train(
     steps = math.ceil(len(data) / config.batch_size)
     for epoch in range(config.epochs):
         model.train()
-        total = torch.zeros((), device=where)
+        total, ran = torch.zeros((), device=where), 0
         for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
@@ -129,7 +129,8 @@ def train(
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += value.detach()
-        yield EpochEnd(epoch + 1, (total / steps).item())
+            ran += 1
+        yield EpochEnd(epoch + 1, (total / ran).item())
 
 
 def batches(data: LabelledImages, size: int, augment: Augment, generator: torch.Generator) -> Iterator[LabelledImages]:

@@ -18,7 +18,7 @@ def run(model, config, seed=0, **options):
     return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
 
 
-def test_training_learns(dataset):
+def test_training_learns():
     losses = [end.loss for end in run(fresh(), TrainConfig(epochs=4, schedule="one-cycle", cutout=0, batch_size=16))]
     assert losses[-1] < 0.6 * losses[0]
 
@@ -71,6 +71,15 @@ def test_a_last_batch_of_one_image_is_left_out():
     data = make_images(33, 0)
     list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
     assert model.bn.num_batches_tracked == 1
+
+
+def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss():
+    def one(model, inputs, labels):
+        return model(inputs).sum() * 0 + 1.0
+
+    config = TrainConfig(epochs=1, batch_size=32)
+    (end,) = train(fresh(), make_images(65, 0), config, flip=True, generator=generator(0), loss=one)
+    assert end.loss == pytest.approx(1.0)
 
 
 def test_leaving_the_loop_stops_the_training():
