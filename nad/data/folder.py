@@ -23,6 +23,9 @@ from nad.data.base import Dataset, LabelledImages, Progress
 from nad.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+DECODING_VERSION = 1
+"""Part of every cache key: raise it when the same files no longer give the same pixels."""
+
 CHUNK = 256
 """Files decoded between two calls of progress."""
 
@@ -148,15 +151,21 @@ def _images_under(folder: Path) -> list[Path]:
 
 
 def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
-    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to."""
-    digest = hashlib.sha256(f"{image_size}".encode())
+    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to.
+
+    Two trees may agree in all names, lengths and times of writing, as unpacked archives do, and a file may be given
+    back its time. So the files themselves are told apart, by what the file system numbers them with, and by the time of
+    their last change of any kind. A tree that is renamed keeps all of it.
+    """
+    digest = hashlib.sha256(f"{DECODING_VERSION} {image_size}".encode())
     for name, part in parts.items():
         for file in part.files:
             try:
                 stat = file.stat()
             except OSError as error:
                 raise DataError(f"the image {file} cannot be read: {error}; repair or remove it") from error
-            digest.update(os.fsencode(f"\0{name}\0{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}"))
+            which = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            digest.update(os.fsencode(f"\0{name}\0{file.relative_to(root)}\0{which}"))
     return digest.hexdigest()[:32]
 
 
