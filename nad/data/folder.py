@@ -51,7 +51,7 @@ def load_folder(
     """The images under root/train and root/test, one folder per class, as RGB of one size.
 
     Classes are numbered by sorted folder name; deeper folders belong to their class; names that start with a dot are
-    passed over. Grey, palette and transparent images become RGB.
+    passed over, and so are links to a folder that they lie in. Grey, palette and transparent images become RGB.
     Raises: DataError where the tree is not such a tree, or an image cannot be read.
     """
     parts = {part: list_part(root, part) for part in ("train", "test")}
@@ -143,11 +143,19 @@ def decode_cached(
 def _images_under(folder: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         found += [
             Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
         ]
     return sorted(found)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether this is a link to a folder that the way to it leads through: all that is there would be met again."""
+    if not folder.is_symlink():
+        return False
+    end = folder.resolve()
+    return any(step.resolve().is_relative_to(end) for step in folder.parents)
 
 
 def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:

@@ -94,6 +94,19 @@ def test_deeper_folders_count_and_hidden_ones_do_not(tree: Path) -> None:
     assert load(tree).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
 
 
+def test_a_link_to_a_folder_that_it_lies_in_is_passed_over(tree: Path) -> None:
+    elsewhere = tree.parent / "elsewhere"
+    write_image(elsewhere / "0.png", COLOURS["ant"])
+    for link, end in (
+        (tree / "train" / "ant" / "here", tree / "train" / "ant"),
+        (tree / "train" / "ant" / "up", tree),
+        (tree / "train" / "ant" / "more", elsewhere),
+        (elsewhere / "back", tree / "train" / "ant"),
+    ):
+        link.symlink_to(end, target_is_directory=True)
+    assert load(tree).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
 def test_images_are_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tree)
     monkeypatch.setattr(folder, "_read_image", lambda *_: pytest.fail("decoded again"))
