@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from nad.data.base import Progress
 from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, require_watch
 from nad.errors import ConfigError
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import look, require_maps, require_model, require_trainable
+from nad.progress import StagedProgress
 from nad.seeds import derive, generator, torch_seeded
 from nad.training import TrainConfig
 
@@ -44,7 +44,7 @@ def erase(
     seed: int = 0,
     device: torch.device | str | None = None,
     watch: Watch | None = None,
-    progress: Progress | None = None,
+    progress: StagedProgress | None = None,
 ) -> Erased:
     """Erase a backdoor from a copy of a model; the model itself is not changed.
 

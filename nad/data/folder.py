@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.base import Dataset, LabelledImages
 from nad.errors import DataError
+from nad.progress import StagedProgress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 DECODING_VERSION = 1
@@ -44,7 +45,7 @@ def load_folder(
     *,
     cache_dir: Path,
     image_size: int,
-    progress: Progress | None = None,
+    progress: StagedProgress | None = None,
     name: str = "folder",
     flip: bool = True,
 ) -> Dataset:
@@ -73,7 +74,7 @@ class Owned(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: Progress | None = None) -> Owned:
+def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: StagedProgress | None = None) -> Owned:
     """The images under root/train and, where that is there, root/test: read as load_folder does.
 
     Raises: DataError likewise; a missing test/ is fine, and so is a single class.
@@ -126,7 +127,7 @@ def list_part(root: Path, part: str) -> Listing:
 
 
 def decode_cached(
-    parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: Progress | None
+    parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: StagedProgress | None
 ) -> dict[str, LabelledImages]:
     """The parts' images, from the cache where these very files were decoded before.
 
@@ -196,7 +197,7 @@ def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
         ) from error
 
 
-def _decode(files: Sequence[Path], image_size: int, stage: str, progress: Progress | None) -> Tensor:
+def _decode(files: Sequence[Path], image_size: int, stage: str, progress: StagedProgress | None) -> Tensor:
     """(count, 3, image_size, image_size) uint8, by as many threads as there are cores (Pillow frees the lock)."""
     images = np.empty((len(files), 3, image_size, image_size), np.uint8)
 

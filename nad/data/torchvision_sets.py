@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.base import Dataset, LabelledImages
 from nad.data.folder import Listing, decode_cached, is_tree, load_folder
 from nad.errors import ConfigError, DataError
+from nad.progress import StagedProgress
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_SIDE = 32
@@ -29,7 +30,9 @@ OpenPart = Callable[..., Any]
 """Opens one part of a torchvision data set: (root, download) -> its train or its test set."""
 
 
-def load_cifar10(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def load_cifar10(
+    *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None
+) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images, 32x32, 10 classes.
 
     data_dir: a tree of folders named as the classes or by their numbers, or torchvision's root; without it, the cache,
@@ -51,7 +54,7 @@ def load_cifar10(*, cache_dir: Path, data_dir: Path | None, image_size: int, pro
     return Dataset("cifar10", _cifar10_part(train), _cifar10_part(test), class_names=CIFAR10_CLASSES, flip=True)
 
 
-def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     """GTSRB, German traffic signs (Stallkamp et al. 2012): 43 classes, resized; a mirrored sign is another sign.
 
     data_dir: a tree of folders named by the numbers of the signs, or torchvision's root; without it, the cache,
