@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nad.errors import CheckpointError
+from nad.files import written_beside
 
 State = dict[str, Tensor]
 Card = dict[str, object]
@@ -51,17 +51,14 @@ def state_digest(state: State) -> str:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, then rename: a reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     try:
-        save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
-        os.replace(beside, path)
+        with written_beside(path) as beside:
+            save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write the model file {path}: {error}; is there space, and may you write there?"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from nad.data.base import Dataset, LabelledImages
 from nad.errors import DataError
+from nad.files import written_beside
 from nad.progress import StagedProgress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
@@ -188,9 +188,8 @@ def _read_entry(entry: Path) -> dict[str, Tensor] | None:
 def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent) as beside:
-            save_file(images, Path(beside, entry.name))
-            os.replace(Path(beside, entry.name), entry)
+        with written_beside(entry) as beside:
+            save_file(images, beside)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"the decoded images cannot be kept in {entry.parent}: {error}; make room or choose another cache"
