@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -64,6 +65,24 @@ def test_batchnorm_sees_each_batch_once():
     model = fresh()
     run(model, TrainConfig(epochs=3, batch_size=32))
     assert model.bn.num_batches_tracked == 9
+
+
+def test_a_batch_norm_whose_parameters_are_frozen_keeps_its_statistics():
+    model = fresh()
+    model.bn.requires_grad_(False)
+    model.group1[0].bn1.weight.requires_grad_(False)
+    before = copy.deepcopy(model)
+    run(model, TrainConfig(epochs=2))
+    assert torch.equal(model.bn.running_mean, before.bn.running_mean)
+    assert model.bn.num_batches_tracked == 0
+    assert not torch.equal(model.group1[0].bn1.running_mean, before.group1[0].bn1.running_mean)
+    assert not torch.equal(model.conv1.weight, before.conv1.weight)
+
+
+def test_a_batch_norm_without_parameters_learns_its_statistics():
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, affine=False), torch.nn.Flatten(), torch.nn.Linear(768, 4))
+    run(model, TrainConfig(epochs=1, batch_size=32))
+    assert model[0].num_batches_tracked == 3
 
 
 def test_a_last_batch_of_one_image_is_left_out():
