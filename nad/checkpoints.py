@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nad.errors import CheckpointError
+from nad.errors import CheckpointError, ConfigError
 from nad.files import written_beside
 
 State = dict[str, Tensor]
@@ -34,8 +34,15 @@ class Checkpoint(NamedTuple):
 
 
 def content_key(facts: Mapping[str, object]) -> str:
-    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits.
+
+    Raises: ConfigError for facts that JSON cannot hold: as text, two that differ might look the same.
+    """
+    try:
+        text = json.dumps(facts, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"what shapes a result has to be in JSON's types, or it cannot be kept: {error}") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def state_digest(state: State) -> str:
