@@ -56,7 +56,7 @@ def prepare(
         "attack": describe(scenario.attack),
         "images": tensor_digest(planted.images),
         "labels": tensor_digest(planted.labels),
-        "model": model,
+        "model": models.identity(model),
         "clean model": state_digest(clean),
         "seed": scenario.seed,
     }

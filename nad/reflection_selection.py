@@ -64,7 +64,7 @@ def select_reflections(
         "labels": tensor_digest(images.labels),
         "flip": scenario.dataset.flip,
         "classes": scenario.dataset.classes,
-        "model": model,
+        "model": models.identity(model),
         "config": asdict(short),
         "seed": scenario.seed,
     }

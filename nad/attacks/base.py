@@ -120,6 +120,15 @@ class HasIdleSettings(Protocol):
 
 
 @runtime_checkable
+class Versioned(Protocol):
+    """An attack whose code has changed what the same settings plant, so that nothing made before may stand for it."""
+
+    @property
+    def version(self) -> int:
+        """1 at first, as of an attack that does not say; raised with each such change."""
+
+
+@runtime_checkable
 class KnowsStronger(Protocol):
     """An attack whose backdoor does not take everywhere by its defaults, and that knows settings which were seen to."""
 

@@ -49,6 +49,8 @@ class Defence(ABC):
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised when the same settings no longer make the same of a victim: runs from before do not count then."""
 
     @final
     def defend(

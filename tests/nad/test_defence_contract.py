@@ -59,6 +59,12 @@ def test_its_description_is_plain_and_tells_settings_apart(defence):
     assert describe(make(defence.name)) != describe(defence)
 
 
+def test_a_version_is_told_from_the_second_on(defence):
+    assert "version" not in describe(defence)
+    changed = type("Changed", (type(defence),), {"version": 2})
+    assert describe(changed()) == {**describe(make(defence.name)), "version": 2}
+
+
 def test_the_victim_stays_and_the_defended_model_is_another(defence):
     model = victim().train()
     before = copy_state(model)
