@@ -30,6 +30,9 @@ from study.watching.progress import Display
 
 T = TypeVar("T")
 
+TEACHER_VERSION = 1
+"""Part of the key of each cached teacher: raise it when the same facts no longer mean the same fine-tuning."""
+
 PICTURES = 8
 """Images in the attack's picture of itself."""
 
@@ -243,6 +246,7 @@ def with_teachers(
     """
     one = next(iter(workloads.values()))
     facts = {
+        "version": TEACHER_VERSION,
         "victim": _weights_digest(one.origin.weights),
         "images": images,
         "seed": config.seed,
