@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from nad import attacks, data
+from nad import attacks, data, models
 from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
@@ -247,6 +247,7 @@ def with_teachers(
     one = next(iter(workloads.values()))
     facts = {
         "version": TEACHER_VERSION,
+        "model": models.identity(one.origin.model),
         "victim": _weights_digest(one.origin.weights),
         "images": images,
         "seed": config.seed,

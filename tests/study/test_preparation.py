@@ -227,6 +227,7 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
     assert teachers() == 0
     other = as_arrays(copy_state(models.make("wrn-10-1", 4, generator(1))))
     assert teachers(replace(workload, victim=other)) == 1
+    assert teachers(replace(workload, model="wrn-10-2")) == 1
     assert teachers(replace(workload, flip=not workload.flip)) == 1
     other = "float32" if workload.precision == "bfloat16" else "bfloat16"
     assert teachers(replace(workload, precision=other)) == 1
