@@ -34,7 +34,7 @@ from nad.errors import ConfigError, unknown_name
 
 __all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "poison"]
 
-ATTACKS: Mapping[str, type[Any]] = {
+ATTACKS: Mapping[str, type[Attack]] = {
     "badnets": BadNets,
     "blend": Blend,
     "cl": CL,
@@ -71,8 +71,7 @@ def make(name: str, **settings: Any) -> Attack:
     mode = given.get("label_mode", attack_type.label_mode)
     if mode in USUAL_RATE:
         given.setdefault("poison_rate", USUAL_RATE[mode])
-    attack: Attack = attack_type(**given)
-    return attack
+    return attack_type(**given)
 
 
 def describe(attack: Attack) -> dict[str, Any]:

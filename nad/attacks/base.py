@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -171,6 +171,15 @@ def require_crafted(attack: MadeBeforehand) -> Tensor:
             " nad.reflection_selection.select_reflections do that"
         )
     return attack.crafted.pixels
+
+
+MadeAttack = TypeVar("MadeAttack")
+
+
+def with_crafted(attack: MadeAttack, pixels: Tensor) -> MadeAttack:
+    """The attack with what was made for it, which is MadeBeforehand."""
+    made: MadeAttack = replace(attack, crafted=Crafted(pixels))  # type: ignore[type-var]
+    return made
 
 
 def is_ready(attack: Attack) -> bool:
