@@ -24,7 +24,7 @@ class BadNets:
     """A square patch that overwrites a corner: by default 3x3 and chequered, at the bottom right.
 
     Source: Gu et al. 2017; the chequered pattern is that of the NAD authors' code, the white one BackdoorBench's.
-    Differs: the label mode 'clean' is offered too; the paper relabels.
+    Differs: the label mode 'clean' is offered too; the paper relabels, as one target or 'all-to-all'.
     """
 
     name: ClassVar[str] = "badnets"

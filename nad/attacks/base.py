@@ -43,7 +43,11 @@ class Attack(Protocol):
 
     @property
     def poison_rate(self) -> float:
-        """Share of images poisoned: of the target class (clean label), else of the whole training set."""
+        """Share of images poisoned: of the target class's (clean label), else of all.
+
+        It counts the images that are given to be poisoned. In a study those are the victim's training images, without
+        the ones kept for validation, where a clean fraction counts the whole training set.
+        """
 
     @property
     def label_mode(self) -> LabelMode: ...
@@ -264,6 +268,7 @@ class Poisoned:
 def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Which training images the attacker plants the trigger in, as ascending indices.
 
+    labels: of the images that there are to poison, which the poison rate counts.
     Dirty label draws from the images of all other classes, since relabelling the target's own changes nothing.
     Raises: ConfigError where the target does not exist or the rate asks for more, or fewer, images than there are.
     """
