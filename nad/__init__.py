@@ -1,6 +1,7 @@
 """Neural Attention Distillation: backdoor attacks on image classifiers, and their erasure.
 
-This package is the science. It imports torch, torchvision and numpy, and knows nothing of studies, searches or reports.
+This package is the science: torch, beside it what reads images and keeps files, and nothing of studies, searches or
+reports.
 `nad.erase` is its shortest use: any network, any images.
 """
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from nad.data.base import Progress
+from nad.devices import device_of
 from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, require_watch
 from nad.errors import ConfigError
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import look, require_maps, require_model, require_trainable
+from nad.progress import StagedProgress
 from nad.seeds import derive, generator, torch_seeded
 from nad.training import TrainConfig
 
@@ -44,13 +45,14 @@ def erase(
     seed: int = 0,
     device: torch.device | str | None = None,
     watch: Watch | None = None,
-    progress: Progress | None = None,
+    progress: StagedProgress | None = None,
 ) -> Erased:
     """Erase a backdoor from a copy of a model; the model itself is not changed.
 
     One copy is fine-tuned on the holdout and becomes the teacher; another is distilled towards its attention. What the
-    model has frozen stays frozen. On a CPU, the same seed and number of threads give the same weights to the last bit;
-    torch's own generators, from which dropout draws, are left as they were.
+    model has frozen stays frozen: parameters, and the statistics of a batch norm all of whose parameters are. On a CPU,
+    the same seed and number of threads give the same weights to the last bit; torch's own generators, from which
+    dropout draws, are left as they were.
 
     model: images in [0, 1] to logits (images, classes); a normalisation per channel is its first layer.
     config: its layers are names as in `model.named_modules()`, with outputs (images, channels, height, width).
@@ -125,7 +127,7 @@ def _partners(config: EraseConfig, teacher: nn.Module | None, teacher_layers: Se
 
 def _device(model: nn.Module, asked: torch.device | str | None) -> torch.device:
     require_trainable(model)
-    return next(model.parameters()).device if asked is None else torch.device(asked)
+    return device_of(model) if asked is None else torch.device(asked)
 
 
 def _copy(model: nn.Module, device: torch.device) -> nn.Module:

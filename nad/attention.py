@@ -54,6 +54,7 @@ def unit_map(energy: Tensor) -> Tensor:
 
     energy: (batch, height, width), not negative.  Returns (batch, height * width), unit norm.
     Raises: ConfigError for a 1x1 map.
+    Differs: a norm is taken to be EPSILON at least; the released code adds EPSILON to it.
     """
     if energy.shape[1] * energy.shape[2] == 1:
         raise ConfigError(

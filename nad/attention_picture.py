@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nad.attention import Operator, attention_map, unit_map
 from nad.augment import to_input
+from nad.files import written_beside
 from nad.models.taps import tap
 
 TILE = 96
@@ -185,7 +186,6 @@ def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
 
 
 def save(path: Path, picture: Image.Image) -> None:
-    """Write as PNG, beside, then rename."""
-    beside = path.with_name(f".{path.name}.partial")
-    picture.save(beside, format="PNG", optimize=True)
-    beside.replace(path)
+    """Write as PNG, whole or not at all."""
+    with written_beside(path) as beside:
+        picture.save(beside, format="PNG", optimize=True)

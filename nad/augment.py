@@ -13,7 +13,11 @@ from nad.errors import require_range
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random crop, horizontal flip and Cutout (DeVries & Taylor 2017), as in the released NAD code."""
+    """Random crop, horizontal flip and Cutout (DeVries & Taylor 2017), as in the released NAD code.
+
+    Differs: a hole has the side that is asked for. That of the released code reaches from half of it, rounded down,
+    before its centre to as much behind it: 2x2 pixels for a side of 3, 8x8 for one of 9.
+    """
 
     flip: bool
     """Mirror half of the images: not for traffic signs, where a mirrored sign is another sign."""

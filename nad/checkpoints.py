@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nad.errors import CheckpointError
+from nad.errors import CheckpointError, ConfigError
+from nad.files import written_beside
 
 State = dict[str, Tensor]
 Card = dict[str, object]
@@ -34,8 +34,15 @@ class Checkpoint(NamedTuple):
 
 
 def content_key(facts: Mapping[str, object]) -> str:
-    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits.
+
+    Raises: ConfigError for facts that JSON cannot hold: as text, two that differ might look the same.
+    """
+    try:
+        text = json.dumps(facts, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"what shapes a result has to be in JSON's types, or it cannot be kept: {error}") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def state_digest(state: State) -> str:
@@ -51,17 +58,14 @@ def state_digest(state: State) -> str:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, then rename: a reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     try:
-        save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
-        os.replace(beside, path)
+        with written_beside(path) as beside:
+            save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write the model file {path}: {error}; is there space, and may you write there?"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:

@@ -57,6 +57,9 @@ class EraseConfig(TrainConfig):
             raise ConfigError(
                 f"one beta per layer: got {len(self.betas)} betas for layers {', '.join(self.layers) or 'none'}"
             )
+        for index, layer in enumerate(self.layers):
+            if layer in self.layers[:index]:
+                raise ConfigError(f"the layer {layer!r} is given more than once; name it once, with one beta")
         for layer, beta in zip(self.layers, self.betas, strict=True):
             require_range(f"beta of {layer}", beta, 0.0, 1e9)
         require_range("power", self.power, 0.0, 16.0, low_open=True)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from nad.attacks.base import Attack, attacked, count_classes, goals
 from nad.augment import to_input
 from nad.data.base import LabelledImages
+from nad.devices import device_of
 from nad.errors import DataError
+from nad.models.frozen import in_eval_mode
 
 AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
 """Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
@@ -72,17 +74,14 @@ def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator, 
 
 
 def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
-    """The predicted class of each image, on the CPU. The model is used in eval mode and left in the mode it was in.
+    """The predicted class of each image, on the CPU. The model is used in eval mode and left as it was.
 
-    images: as LabelledImages has them.  Returns (count,) int64.
+    images: as LabelledImages has them.  device: None for where the model is.  Returns (count,) int64.
     """
-    where = device or torch.device("cpu")
-    was_training = model.training
-    model.eval()
+    where = device or device_of(model)
     at_once = AT_ONCE if where.type == "cpu" else AT_ONCE_ON_A_GPU
-    with torch.inference_mode():
+    with torch.inference_mode(), in_eval_mode(model):
         parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, at_once)]
-    model.train(was_training)
     return torch.cat(parts).cpu()
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import Crafted, NeedsCleanModel, tensor_digest
+from nad.attacks.base import NeedsCleanModel, tensor_digest, with_crafted
 from nad.checkpoints import Checkpoint, State, cached, state_digest
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
@@ -47,16 +46,16 @@ def prepare(
     weights of the clean model, and the seed.
     Raises: ConfigError where the clean model guesses.
     """
-    if not needs_clean_model(scenario):
+    attack = scenario.attack
+    if not isinstance(attack, NeedsCleanModel):
         return scenario
-    attack: Any = scenario.attack
     planted = scenario.to_plant
     facts = {
         "version": CRAFT_VERSION,
-        "attack": describe(scenario.attack),
+        "attack": describe(attack),
         "images": tensor_digest(planted.images),
         "labels": tensor_digest(planted.labels),
-        "model": model,
+        "model": models.identity(model),
         "clean model": state_digest(clean),
         "seed": scenario.seed,
     }
@@ -68,14 +67,14 @@ def prepare(
         return run(crafting, device, progress)
 
     pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
-    return replace(scenario, attack=replace(attack, crafted=Crafted(pixels)))
+    return replace(scenario, attack=with_crafted(attack, pixels))
 
 
 @dataclass(frozen=True)
 class Crafting:
     """The making of an attack on a clean model, and all that it needs; see nad.work."""
 
-    attack: Any
+    attack: NeedsCleanModel
     model: str
     classes: int
     clean: State

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import Crafted, attacked, goals, poison, tensor_digest
+from nad.attacks.base import attacked, goals, poison, tensor_digest, with_crafted
 from nad.attacks.refool import Refool
 from nad.checkpoints import Checkpoint, cached
 from nad.data.base import LabelledImages
@@ -64,7 +64,7 @@ def select_reflections(
         "labels": tensor_digest(images.labels),
         "flip": scenario.dataset.flip,
         "classes": scenario.dataset.classes,
-        "model": model,
+        "model": models.identity(model),
         "config": asdict(short),
         "seed": scenario.seed,
     }
@@ -76,7 +76,7 @@ def select_reflections(
         return run(selection, device, progress)
 
     pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
-    return replace(scenario, attack=replace(attack, crafted=Crafted(pixels)))
+    return replace(scenario, attack=with_crafted(attack, pixels))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Scenario:
 
     @cached_property
     def poisoned(self) -> Poisoned:
-        """What the attacker trains the victim on."""
+        """What the attacker trains the victim on; the poison rate counts `clean_train`, not the validation's images."""
         return poison(self.clean_train, self.attack, generator(self.seed, "poison"), classes=self.dataset.classes)
 
     @property

@@ -10,8 +10,14 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, such as derive(0, "split"): the same on every machine, in any order of calls."""
-    text = "/".join(str(part) for part in (seed, *purpose))
+    """A 63-bit seed for one purpose, such as derive(0, "split"): the same on every machine, in any order of calls.
+
+    Raises: ValueError for a part of a purpose with a "/", which separates parts: another purpose would share its seed.
+    """
+    parts = [str(part) for part in (seed, *purpose)]
+    if any("/" in part for part in parts):
+        raise ValueError(f"a part of a purpose may have no '/', got {purpose}")
+    text = "/".join(parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nad.augment import Augment, to_input
 from nad.data.base import LabelledImages
+from nad.devices import device_of
 from nad.errors import require_range, unknown_name
 from nad.precision import Precision, autocast
 
@@ -79,7 +81,7 @@ class EpochEnd(NamedTuple):
     epoch: int
     """Epochs done, from 1."""
     loss: float
-    """Mean over the epoch's batches; not finite where training diverged."""
+    """Mean over the batches that ran; not finite where training diverged."""
 
 
 def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -100,12 +102,13 @@ def train(
 ) -> Iterator[EpochEnd]:
     """Train in place, an epoch per step of the iterator: the caller watches, scores, or stops by leaving the loop.
 
-    Batch order and augmentation come from the generator alone. The model is in train mode whenever a batch runs, and
-    each batch passes through it once, so that batch norm sees each batch once. The images move to the device once, and
-    nothing waits for it before the end of an epoch.
+    Batch order and augmentation come from the generator alone. The model is in train mode whenever a batch runs, see
+    `to_train_mode`, and each batch passes through it once, so that batch norm sees each batch once. The images move to
+    the device once, and nothing waits for it before the end of an epoch.
+    device: None for where the model is.
     precision: of the passes; weights and losses have single precision in any case.
     """
-    where = device or torch.device("cpu")
+    where = device or device_of(model)
     resident = LabelledImages(data.images.to(where), data.labels.to(where))
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -118,8 +121,8 @@ def train(
     augment = Augment(flip=flip, cutout=config.cutout)
     steps = math.ceil(len(data) / config.batch_size)
     for epoch in range(config.epochs):
-        model.train()
-        total = torch.zeros((), device=where)
+        to_train_mode(model)
+        total, ran = torch.zeros((), device=where), 0
         for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
@@ -129,7 +132,19 @@ def train(
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += value.detach()
-        yield EpochEnd(epoch + 1, (total / steps).item())
+            ran += 1
+        yield EpochEnd(epoch + 1, (total / ran).item())
+
+
+def to_train_mode(model: nn.Module) -> None:
+    """Train mode, except for a batch norm all of whose parameters are frozen: they go with its statistics.
+
+    One that has no parameters is not frozen, and learns its statistics.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.affine:
+            module.train(any(weights.requires_grad for weights in module.parameters()))
 
 
 def batches(data: LabelledImages, size: int, augment: Augment, generator: torch.Generator) -> Iterator[LabelledImages]:

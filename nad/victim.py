@@ -172,7 +172,7 @@ def _trained(
         "recipe": RECIPE_VERSION,
         "dataset": fingerprint(dataset),
         "flip": dataset.flip,
-        "model": model,
+        "model": models.identity(model),
         "config": asdict(config),
         "attack": None if attack is None else describe(attack),
         "seed": scenario.seed,

@@ -68,7 +68,8 @@ class StudyConfig:
     target: int = 0
     """The label that triggered images are to be given."""
     poison_rate: float | None = None
-    """Share of images poisoned: of the target class (clean label), else of all. Default: the attack's."""
+    """Share of the victim's training images poisoned: of the target class's (clean label), else of all. Default: the
+    attack's."""
     label_mode: Literal["clean", "dirty", "all-to-all"] | None = None
     """clean: only the target class is poisoned and no label changes; dirty: others are relabelled as the target;
     all-to-all: each class is relabelled as the next one, and ASR counts all images. Default: the attack's."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from nad import attacks, data
+from nad import attacks, data, models
 from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
@@ -29,6 +29,9 @@ from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teache
 from study.watching.progress import Display
 
 T = TypeVar("T")
+
+TEACHER_VERSION = 1
+"""Part of the key of each cached teacher: raise it when the same facts no longer mean the same fine-tuning."""
 
 PICTURES = 8
 """Images in the attack's picture of itself."""
@@ -243,6 +246,8 @@ def with_teachers(
     """
     one = next(iter(workloads.values()))
     facts = {
+        "version": TEACHER_VERSION,
+        "model": models.identity(one.origin.model),
         "victim": _weights_digest(one.origin.weights),
         "images": images,
         "seed": config.seed,

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 import search_spaces
-from nad import SCIENCE_VERSION
+from nad import SCIENCE_VERSION, models
 from nad.attacks import describe
 from nad.checkpoints import state_digest
 from nad.data import fingerprint
@@ -63,9 +63,11 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
         "image size": config.image_size,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
-        "model": config.architecture,
+        "model": models.identity(config.architecture),
         # None for the victim's own, as in studies from before there was a choice
-        "teacher model": None if config.teacher_architecture == config.architecture else config.teacher_architecture,
+        "teacher model": (
+            None if config.teacher_architecture == config.architecture else models.identity(config.teacher_architecture)
+        ),
         "seed": config.seed,
         "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
         "space": config.space,

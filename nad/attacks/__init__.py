@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from nad.attacks.badnets import BadNets
-from nad.attacks.base import USUAL_RATE, Attack, HasIdleSettings, LabelMode, Poisoned, poison, settings_of
+from nad.attacks.base import (
+    USUAL_RATE,
+    Attack,
+    HasIdleSettings,
+    LabelMode,
+    Poisoned,
+    Versioned,
+    poison,
+    settings_of,
+    tensor_digest,
+)
 from nad.attacks.blend import Blend
 from nad.attacks.cl import CL
 from nad.attacks.custom import Custom
@@ -20,7 +34,7 @@ from nad.errors import ConfigError, unknown_name
 
 __all__ = ["ATTACKS", "Attack", "LabelMode", "Poisoned", "describe", "make", "poison"]
 
-ATTACKS: Mapping[str, type[Any]] = {
+ATTACKS: Mapping[str, type[Attack]] = {
     "badnets": BadNets,
     "blend": Blend,
     "cl": CL,
@@ -57,24 +71,38 @@ def make(name: str, **settings: Any) -> Attack:
     mode = given.get("label_mode", attack_type.label_mode)
     if mode in USUAL_RATE:
         given.setdefault("poison_rate", USUAL_RATE[mode])
-    attack: Attack = attack_type(**given)
-    return attack
+    return attack_type(**given)
 
 
 def describe(attack: Attack) -> dict[str, Any]:
     """Name and all settings in JSON's types: the same for equal settings, so fit for a cache key and for the record.
 
     What was made beforehand for an attack is no setting, and is left out; so are settings without an effect, such as
-    the target where labels go all to all.
+    the target where labels go all to all. The version of an attack that has one is told from the second on.
+    Raises: ConfigError for a setting that JSON cannot hold.
     """
+    version = attack.version if isinstance(attack, Versioned) else 1
     idle = set(attack.idle) if isinstance(attack, HasIdleSettings) else set()
     if attack.label_mode == "all-to-all":
         idle.add("target")
     settings = {field.name: getattr(attack, field.name) for field in settings_of(attack) if field.name not in idle}
-    return {"name": attack.name} | {key: _plain(value) for key, value in settings.items()}
+    told = {"version": version} if version != 1 else {}
+    return {"name": attack.name, **told, **{key: _plain(attack, key, value) for key, value in settings.items()}}
 
 
-def _plain(value: Any) -> Any:
+def _plain(attack: Attack, setting: str, value: Any) -> Any:
+    """In JSON's types; pixels and other numbers in bulk by their digest."""
     if isinstance(value, ReflectionPool | TriggerPattern):
         return value.describe()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return {"shape": list(value.shape), "sha256": tensor_digest(torch.as_tensor(value))}
+    if isinstance(value, tuple | list):
+        return [_plain(attack, setting, each) for each in value]
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the setting {setting!r} of the attack {attack.name!r} is a {type(value).__name__}, which no record can"
+            " hold; make it a number, a text, a truth value, a tensor, or a tuple of these"
+        ) from error
+    return value

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nad.attacks.base import LabelMode, require_attack, require_images
-from nad.attacks.place import Place, first_pixel, require_place
-from nad.errors import DataError, require_range, unknown_name
+from nad.attacks.place import Place, first_pixel, require_patch_room, require_place
+from nad.errors import require_range, unknown_name
 
 PATCH = ((0, 0, 255), (0, 255, 0), (255, 0, 255))
 """Rows from the top, columns from the left, the same in all three channels. Source: authors' code."""
@@ -24,7 +24,7 @@ class BadNets:
     """A square patch that overwrites a corner: by default 3x3 and chequered, at the bottom right.
 
     Source: Gu et al. 2017; the chequered pattern is that of the NAD authors' code, the white one BackdoorBench's.
-    Differs: the label mode 'clean' is offered too; the paper relabels.
+    Differs: the label mode 'clean' is offered too; the paper relabels, as one target or 'all-to-all'.
     """
 
     name: ClassVar[str] = "badnets"
@@ -57,12 +57,8 @@ class BadNets:
         Raises: DataError for a patch that is not smaller than the images.
         """
         require_images(images)
+        require_patch_room(self.size, images)
         height, width = images.shape[2:]
-        if self.size >= min(height, width):
-            raise DataError(
-                f"a patch of {self.size} pixels a side hides too much of images of {height}x{width}; choose a smaller"
-                " size"
-            )
         top, left = first_pixel(self.place, height - self.size, width - self.size)
         triggered = images.clone()
         triggered[:, :, top : top + self.size, left : left + self.size] = self._patch().to(images.device)

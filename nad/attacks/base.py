@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,7 +43,11 @@ class Attack(Protocol):
 
     @property
     def poison_rate(self) -> float:
-        """Share of images poisoned: of the target class (clean label), else of the whole training set."""
+        """Share of images poisoned: of the target class's (clean label), else of all.
+
+        It counts the images that are given to be poisoned. In a study those are the victim's training images, without
+        the ones kept for validation, where a clean fraction counts the whole training set.
+        """
 
     @property
     def label_mode(self) -> LabelMode: ...
@@ -120,6 +124,15 @@ class HasIdleSettings(Protocol):
 
 
 @runtime_checkable
+class Versioned(Protocol):
+    """An attack whose code has changed what the same settings plant, so that nothing made before may stand for it."""
+
+    @property
+    def version(self) -> int:
+        """1 at first, as of an attack that does not say; raised with each such change."""
+
+
+@runtime_checkable
 class KnowsStronger(Protocol):
     """An attack whose backdoor does not take everywhere by its defaults, and that knows settings which were seen to."""
 
@@ -162,6 +175,15 @@ def require_crafted(attack: MadeBeforehand) -> Tensor:
             " nad.reflection_selection.select_reflections do that"
         )
     return attack.crafted.pixels
+
+
+MadeAttack = TypeVar("MadeAttack")
+
+
+def with_crafted(attack: MadeAttack, pixels: Tensor) -> MadeAttack:
+    """The attack with what was made for it, which is MadeBeforehand."""
+    made: MadeAttack = replace(attack, crafted=Crafted(pixels))  # type: ignore[type-var]
+    return made
 
 
 def is_ready(attack: Attack) -> bool:
@@ -246,6 +268,7 @@ class Poisoned:
 def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Which training images the attacker plants the trigger in, as ascending indices.
 
+    labels: of the images that there are to poison, which the poison rate counts.
     Dirty label draws from the images of all other classes, since relabelling the target's own changes nothing.
     Raises: ConfigError where the target does not exist or the rate asks for more, or fewer, images than there are.
     """

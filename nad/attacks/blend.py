@@ -18,7 +18,8 @@ class Blend:
 
     Source: Chen et al. 2017, blended injection with a random pattern.
     Differs: the NAD authors' code draws new noise for every image, which leaves no key to recognise; here the key is
-    the same for all images and all calls. The label mode 'clean' is offered too; the paper relabels.
+    the same for all images and all calls. The label modes 'clean' and 'all-to-all' are offered too; the paper
+    relabels as one target.
     """
 
     name: ClassVar[str] = "blend"

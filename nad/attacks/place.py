@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from nad.errors import unknown_name
+from torch import Tensor
+
+from nad.errors import DataError, unknown_name
 
 Place = Literal["bottom-right", "bottom-left", "top-right", "top-left", "centre"]
 
@@ -13,6 +15,15 @@ def require_place(place: str) -> None:
     """Raise ConfigError for a place that does not exist."""
     if place not in get_args(Place):
         raise unknown_name("place", place, get_args(Place))
+
+
+def require_patch_room(size: int, images: Tensor) -> None:
+    """Raise DataError for images, (any count, 3, height, width), that are no larger than a square patch."""
+    height, width = images.shape[2:]
+    if size >= min(height, width):
+        raise DataError(
+            f"a patch of {size} pixels a side hides too much of images of {height}x{width}; choose a smaller size"
+        )
 
 
 def first_pixel(place: Place, below: int, beside: int) -> tuple[int, int]:

@@ -42,8 +42,8 @@ class Refool:
     the pool keeps the brighter of its crops instead. The work is done at the image's own size instead of 560 pixels, so
     shifts and blurs are scaled, with a floor under which they would vanish. The transmission is fixed, as benchmark
     suites do, at 0.4; published is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out
-    of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label mode 'dirty' is
-    offered too.
+    of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label modes 'dirty'
+    and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "refool"

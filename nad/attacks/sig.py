@@ -18,8 +18,9 @@ class SIG:
 
     Source: Barni et al. 2019; the constants are noted below.
     Differs: the whole image stays under the wave; the benchmark suites' code fades it to a fifth first, which shows the
-    wave and little else. The victim learns and is tested with the same delta; the paper tries a larger one for the
-    test, too. The label modes 'dirty' and 'all-to-all' are offered too.
+    wave and little else, and the NAD authors' code mixes 0.8 of it with 0.2 of a ready-made picture of a wave. The
+    victim learns and is tested with the same delta; the paper tries a larger one for the test, too. The label modes
+    'dirty' and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "sig"

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
+from nad.attacks.place import require_patch_room
 from nad.augment import to_input
 from nad.data.base import LabelledImages
-from nad.errors import DataError, require_range
+from nad.errors import require_range
 from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.models.taps import tap_input
 from nad.progress import Progress
 
 BACKGROUNDS = 16
-"""Images that the patch is optimised on at once: it is to work wherever it is put."""
+"""Images under the patch, the same in every step: one that was made on a single image might work on that one alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +111,7 @@ class Trojan:
 
     def require_room(self, images: Tensor) -> None:
         """Raise DataError for images that are no larger than the patch."""
-        height, width = images.shape[2:]
-        if self.size >= min(height, width):
-            raise DataError(
-                f"a patch of {self.size} pixels a side hides too much of images of {height}x{width}; choose a smaller"
-                " size"
-            )
+        require_patch_room(self.size, images)
 
 
 def most_connected(weight: Tensor, count: int) -> Tensor:

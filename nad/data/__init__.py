@@ -5,25 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.base import Dataset, LabelledImages
 from nad.data.fashion_m import load_fashion_m
 from nad.data.fingerprint import fingerprint
 from nad.data.folder import load_folder
 from nad.data.torchvision_sets import load_cifar10, load_gtsrb
 from nad.errors import ConfigError, require_range, unknown_name
+from nad.progress import StagedProgress
 
-__all__ = ["DATASETS", "Dataset", "LabelledImages", "Progress", "fingerprint", "load"]
+__all__ = ["DATASETS", "Dataset", "LabelledImages", "fingerprint", "load"]
 
 
 class Loader(Protocol):
     """Reads one data set. Raises ConfigError for settings it has no use for, DataError for data it cannot use."""
 
     def __call__(
-        self, *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None
+        self, *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None
     ) -> Dataset: ...
 
 
-def _fashion_m(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def _fashion_m(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     if data_dir is not None:
         raise ConfigError(
             f"fashion-m is embedded and reads no folder, got data_dir {data_dir}; use the data set 'folder'"
@@ -33,7 +34,7 @@ def _fashion_m(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
     return load_fashion_m()
 
 
-def _folder(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def _folder(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     if data_dir is None:
         raise ConfigError("the data set 'folder' needs a folder with train/ and test/; name it with --data-dir")
     return load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress)
@@ -48,7 +49,12 @@ DATASETS: dict[str, Loader] = {
 
 
 def load(
-    name: str, *, cache_dir: Path, data_dir: Path | None = None, image_size: int = 32, progress: Progress | None = None
+    name: str,
+    *,
+    cache_dir: Path,
+    data_dir: Path | None = None,
+    image_size: int = 32,
+    progress: StagedProgress | None = None,
 ) -> Dataset:
     """The data set of this name.
 

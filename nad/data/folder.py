@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.base import Dataset, LabelledImages
 from nad.errors import DataError
+from nad.files import written_beside
+from nad.progress import StagedProgress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+DECODING_VERSION = 1
+"""Part of every cache key: raise it when the same files no longer give the same pixels."""
+
 CHUNK = 256
 """Files decoded between two calls of progress."""
 
@@ -41,14 +45,14 @@ def load_folder(
     *,
     cache_dir: Path,
     image_size: int,
-    progress: Progress | None = None,
+    progress: StagedProgress | None = None,
     name: str = "folder",
     flip: bool = True,
 ) -> Dataset:
     """The images under root/train and root/test, one folder per class, as RGB of one size.
 
     Classes are numbered by sorted folder name; deeper folders belong to their class; names that start with a dot are
-    passed over. Grey, palette and transparent images become RGB.
+    passed over, and so are links to a folder that they lie in. Grey, palette and transparent images become RGB.
     Raises: DataError where the tree is not such a tree, or an image cannot be read.
     """
     parts = {part: list_part(root, part) for part in ("train", "test")}
@@ -70,7 +74,7 @@ class Owned(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: Progress | None = None) -> Owned:
+def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: StagedProgress | None = None) -> Owned:
     """The images under root/train and, where that is there, root/test: read as load_folder does.
 
     Raises: DataError likewise; a missing test/ is fine, and so is a single class.
@@ -123,7 +127,7 @@ def list_part(root: Path, part: str) -> Listing:
 
 
 def decode_cached(
-    parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: Progress | None
+    parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: StagedProgress | None
 ) -> dict[str, LabelledImages]:
     """The parts' images, from the cache where these very files were decoded before.
 
@@ -140,23 +144,37 @@ def decode_cached(
 def _images_under(folder: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
         found += [
             Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
         ]
     return sorted(found)
 
 
+def _leads_back(folder: Path) -> bool:
+    """Whether this is a link to a folder that the way to it leads through: all that is there would be met again."""
+    if not folder.is_symlink():
+        return False
+    end = folder.resolve()
+    return any(step.resolve().is_relative_to(end) for step in folder.parents)
+
+
 def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
-    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to."""
-    digest = hashlib.sha256(f"{image_size}".encode())
+    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to.
+
+    Two trees may agree in all names, lengths and times of writing, as unpacked archives do, and a file may be given
+    back its time. So the files themselves are told apart, by what the file system numbers them with, and by the time of
+    their last change of any kind. A tree that is renamed keeps all of it.
+    """
+    digest = hashlib.sha256(f"{DECODING_VERSION} {image_size}".encode())
     for name, part in parts.items():
         for file in part.files:
             try:
                 stat = file.stat()
             except OSError as error:
                 raise DataError(f"the image {file} cannot be read: {error}; repair or remove it") from error
-            digest.update(os.fsencode(f"\0{name}\0{file.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}"))
+            which = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            digest.update(os.fsencode(f"\0{name}\0{file.relative_to(root)}\0{which}"))
     return digest.hexdigest()[:32]
 
 
@@ -170,16 +188,15 @@ def _read_entry(entry: Path) -> dict[str, Tensor] | None:
 def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent) as beside:
-            save_file(images, Path(beside, entry.name))
-            os.replace(Path(beside, entry.name), entry)
+        with written_beside(entry) as beside:
+            save_file(images, beside)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"the decoded images cannot be kept in {entry.parent}: {error}; make room or choose another cache"
         ) from error
 
 
-def _decode(files: Sequence[Path], image_size: int, stage: str, progress: Progress | None) -> Tensor:
+def _decode(files: Sequence[Path], image_size: int, stage: str, progress: StagedProgress | None) -> Tensor:
     """(count, 3, image_size, image_size) uint8, by as many threads as there are cores (Pillow frees the lock)."""
     images = np.empty((len(files), 3, image_size, image_size), np.uint8)
 

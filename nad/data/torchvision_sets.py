@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from nad.data.base import Dataset, LabelledImages, Progress
+from nad.data.base import Dataset, LabelledImages
 from nad.data.folder import Listing, decode_cached, is_tree, load_folder
 from nad.errors import ConfigError, DataError
+from nad.progress import StagedProgress
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_SIDE = 32
+CIFAR10_ALIASES = {"plane": "airplane", "car": "automobile"}
+"""Short names under which copies of it are found."""
+
 GTSRB_CLASSES = tuple(f"{number:05d}" for number in range(43))
 """The names of its folders: the numbers of the signs."""
 
@@ -26,16 +30,20 @@ OpenPart = Callable[..., Any]
 """Opens one part of a torchvision data set: (root, download) -> its train or its test set."""
 
 
-def load_cifar10(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def load_cifar10(
+    *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None
+) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images, 32x32, 10 classes.
 
-    data_dir: a tree of class folders, or torchvision's root; without it, the cache, downloaded into at need.
+    data_dir: a tree of folders named as the classes or by their numbers, or torchvision's root; without it, the cache,
+    downloaded into at need.
     Raises: DataError where the data are not there and cannot be had; ConfigError for another size than 32, unless it
     is resized from a tree.
     """
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="cifar10")
-        return replace(_require_classes(tree, len(CIFAR10_CLASSES), data_dir), class_names=CIFAR10_CLASSES)
+        _require_classes(tree, len(CIFAR10_CLASSES), data_dir)
+        return replace(_in_order(tree, _cifar10_order(tree.class_names, data_dir)), class_names=CIFAR10_CLASSES)
     if image_size != CIFAR10_SIDE:
         raise ConfigError(f"cifar10 has images of 32x32, got image_size {image_size}; leave it at 32")
     # torchvision takes seconds to import, and the other data sets do without it.
@@ -46,17 +54,19 @@ def load_cifar10(*, cache_dir: Path, data_dir: Path | None, image_size: int, pro
     return Dataset("cifar10", _cifar10_part(train), _cifar10_part(test), class_names=CIFAR10_CLASSES, flip=True)
 
 
-def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: Progress | None) -> Dataset:
+def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     """GTSRB, German traffic signs (Stallkamp et al. 2012): 43 classes, resized; a mirrored sign is another sign.
 
-    data_dir: a tree of class folders, or torchvision's root; without it, the cache, downloaded into at need.
+    data_dir: a tree of folders named by the numbers of the signs, or torchvision's root; without it, the cache,
+    downloaded into at need.
     Raises: DataError where the data are not there and cannot be had.
     """
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(
             data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="gtsrb", flip=False
         )
-        return _require_classes(tree, len(GTSRB_CLASSES), data_dir)
+        _require_classes(tree, len(GTSRB_CLASSES), data_dir)
+        return _in_order(tree, _order_of_numbers(tree.class_names) or range(tree.classes))
     # torchvision takes seconds to import, and the other data sets do without it.
     from torchvision.datasets import GTSRB
 
@@ -67,13 +77,50 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
     return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=GTSRB_CLASSES, flip=False)
 
 
-def _require_classes(dataset: Dataset, count: int, root: Path) -> Dataset:
+def _require_classes(dataset: Dataset, count: int, root: Path) -> None:
     if dataset.classes != count:
         raise DataError(
             f"{root} has {dataset.classes} classes where {dataset.name} has {count};"
             " for other data use the data set 'folder'"
         )
-    return dataset
+
+
+def _cifar10_order(names: Sequence[str], root: Path) -> Sequence[int]:
+    """Which of these folders is class 0, which 1, and so on."""
+    numbered = _order_of_numbers(names)
+    if numbered is not None:
+        return numbered
+    known = [CIFAR10_ALIASES.get(name.lower(), name.lower()) for name in names]
+    if sorted(known) != sorted(CIFAR10_CLASSES):
+        odd = [
+            name for name, one in zip(names, known, strict=True) if known.count(one) > 1 or one not in CIFAR10_CLASSES
+        ]
+        raise DataError(
+            f"the folders of {root} do not tell which class of cifar10 is which: {', '.join(odd)}; name them"
+            f" {', '.join(CIFAR10_CLASSES)}, or 0 to 9, or use the data set 'folder'"
+        )
+    return [known.index(name) for name in CIFAR10_CLASSES]
+
+
+def _order_of_numbers(names: Sequence[str]) -> Sequence[int] | None:
+    """The places of these names from the smallest number to the largest; None where not all of them are numbers."""
+    if not all(name.isdecimal() for name in names):
+        return None
+    return sorted(range(len(names)), key=lambda place: int(names[place]))
+
+
+def _in_order(tree: Dataset, order: Sequence[int]) -> Dataset:
+    """The same data with its classes numbered in this order, and its images in the order of their classes."""
+    numbers = torch.empty(len(order), dtype=torch.int64)
+    numbers[torch.tensor(order)] = torch.arange(len(order))
+
+    def renumbered(part: LabelledImages) -> LabelledImages:
+        labels = numbers[part.labels]
+        by_class = labels.argsort(stable=True)
+        return part if torch.equal(labels, part.labels) else LabelledImages(part.images[by_class], labels[by_class])
+
+    names = tuple(tree.class_names[place] for place in order)
+    return replace(tree, train=renumbered(tree.train), test=renumbered(tree.test), class_names=names)
 
 
 def _open(name: str, parts: Sequence[OpenPart], cache_dir: Path, data_dir: Path | None) -> tuple[Path, Any, Any]:

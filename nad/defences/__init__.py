@@ -43,5 +43,9 @@ def make(name: str, **settings: Any) -> Defence:
 
 
 def describe(defence: Defence) -> dict[str, Any]:
-    """Name and all settings in JSON's types: the same for equal defences, so fit for the record."""
-    return {"name": defence.name, **asdict(defence)}
+    """Name and all settings in JSON's types: the same for equal defences, so fit for the record.
+
+    The version is told from the second on.
+    """
+    told = {"version": defence.version} if defence.version != 1 else {}
+    return {"name": defence.name, **told, **asdict(defence)}

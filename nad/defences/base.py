@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from nad.data.base import LabelledImages
+from nad.devices import device_of
 from nad.errors import ConfigError, TrainingDiverged
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import require_model, require_trainable
@@ -48,6 +49,8 @@ class Defence(ABC):
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised when the same settings no longer make the same of a victim: runs from before do not count then."""
 
     @final
     def defend(
@@ -65,17 +68,16 @@ class Defence(ABC):
 
         victim: images in [0, 1] to logits (images, classes); torch's own generators, from which dropout draws, are left
         as they were.
-        holdout: in any form that `nad.erase` takes.
+        holdout: in any form that `nad.erase` takes.  device: None for where the victim is.
         flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError for a holdout of fewer than two images, or that does not fit the model; ConfigError where the
         model lacks what the defence works on; TrainingDiverged where a loss is no longer finite.
         """
-        where = device or torch.device("cpu")
+        where = device or device_of(victim)
         model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
         require_trainable(model)
         require_model(model, clean, (), where)
         self.require_fit(model)
-        model.train(victim.training)
         with torch_seeded(_drawn_from(generator), where):
             deeds = self.change(model, Site(clean, flip, generator, where, progress or _nobody, precision))
         if not isinstance(deeds, Mapping) or not all(isinstance(value, int | float) for value in deeds.values()):

@@ -20,6 +20,7 @@ __all__ = [
     "MODELS",
     "DistillableModel",
     "distillation_layers",
+    "identity",
     "layer_pairs",
     "make",
     "pair_layers",
@@ -97,6 +98,16 @@ def _forms(name: str, classes: int) -> dict[str, Form]:
     """Of a model's weights; makes none of them."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return forms_of(MODELS[name](classes=classes).state_dict())
+
+
+@cache
+def identity(name: str) -> str:
+    """The name of a model, with its version from the second on: what records and cache keys call it.
+
+    Raises: ConfigError for a name that MODELS does not have.
+    """
+    version = getattr(make(name, classes=2), "version", 1)
+    return name if version == 1 else f"{name}, version {version}"
 
 
 @cache

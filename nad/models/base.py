@@ -18,6 +18,10 @@ class DistillableModel(nn.Module):
     classifier: ClassVar[str] = "fc"
     """Name of the last layer, a linear one from features to logits."""
 
+    version: ClassVar[int] = 1
+    """Raised when a changed `forward` or other layers make another network: what was trained before is then not this
+    model, and is trained anew."""
+
 
 def stack(
     block: Callable[[int, int, int], nn.Module], count: int, inputs: int, outputs: int, stride: int

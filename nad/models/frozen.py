@@ -1,4 +1,4 @@
-"""A model that only looks: for gradients with respect to its input."""
+"""A model that only looks: at images, or for gradients with respect to them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from torch import nn
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in eval mode and its parameters take no gradient; as before when it ends."""
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model is in eval mode; each of its modules is in its own mode again when it ends."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()
-    for parameter in learnt:
-        parameter.requires_grad_(False)
     try:
         yield
     finally:
         for module, training in was_training.items():
             module.training = training
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model is in eval mode and its parameters take no gradient; as before when it ends."""
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        with in_eval_mode(model):
+            yield
+    finally:
         for parameter in learnt:
             parameter.requires_grad_(True)

@@ -12,6 +12,7 @@ from nad import models
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError
+from nad.models.frozen import in_eval_mode
 from nad.models.taps import tap
 
 
@@ -58,9 +59,8 @@ def require_distillable(name: str, classes: int, images: LabelledImages, *, clas
 def look(
     model: nn.Module, clean: LabelledImages, layers: Sequence[str], device: torch.device
 ) -> tuple[Any, Mapping[str, Any]]:
-    """What a model makes of two images: what it returns, and the outputs of the layers."""
-    model.eval()
-    with torch.no_grad(), tap(model, layers) as features:
+    """What a model makes of two images in eval mode: what it returns, and the outputs of the layers."""
+    with torch.no_grad(), in_eval_mode(model), tap(model, layers) as features:
         try:
             returned = model(to_input(clean.images[:2], device))
         except Exception as error:  # whatever somebody's forward may raise

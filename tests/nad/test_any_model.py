@@ -128,6 +128,15 @@ def test_the_callers_model_is_not_changed(images, labels):
     assert not torch.equal(erased.model.deep.weight, before.deep.weight)
 
 
+def test_a_frozen_batch_norm_stays_as_it_is(images, labels):
+    model = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(1), net=small()))
+    model.norm.requires_grad_(False)
+    config = dataclasses.replace(QUICK, layers=("net.deep",))
+    erased = run(model, (images, labels), config)
+    assert same(erased.model.norm, model.norm)
+    assert same(erased.teacher.norm, model.norm)
+
+
 def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(images, labels):
     """The model has dropout, which draws from torch's own generator."""
     first = run(small(), (images, labels), seed=1)

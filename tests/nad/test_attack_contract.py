@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import pickle
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from nad import models
-from nad.attacks import ATTACKS, Attack, Poisoned, describe, make, poison
+from nad.attacks import ATTACKS, Attack, BadNets, Poisoned, describe, make, poison
 from nad.attacks.base import Crafted, HasIdleSettings, MadeBeforehand, NeedsCleanModel, choose, settings_of
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError
@@ -265,7 +266,43 @@ def test_the_description_is_json_and_holds_every_setting_that_has_an_effect(atta
     assert json.loads(json.dumps(described)) == described
     assert described["name"] == attack.name
     idle = set(attack.idle) if isinstance(attack, HasIdleSettings) else set()
-    assert set(described) == {"name"} | {field.name for field in settings_of(attack)} - idle
+    assert set(described) - {"version"} == {"name"} | {field.name for field in settings_of(attack)} - idle
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Own(BadNets):
+    """An attack of somebody's own, with settings of more kinds."""
+
+    name: ClassVar[str] = "own"
+    version: ClassVar[int] = 1
+    key: object = None
+
+
+class Changed(Own):
+    """The same after its code was changed."""
+
+    version: ClassVar[int] = 2
+
+
+def test_a_version_is_told_from_the_second_on() -> None:
+    assert "version" not in describe(Own())
+    assert describe(Changed()) == {**describe(Own()), "version": 2}
+
+
+def test_numbers_in_bulk_are_told_by_what_they_are() -> None:
+    zeros, ones = torch.zeros(40, 40), torch.ones(40, 40)
+    one = torch.zeros(40, 40)
+    one[20, 20] = 1  # not shown where a tensor is printed
+    for keys in ((zeros, ones, one), (zeros.numpy(), ones.numpy(), one.numpy()), ((zeros,), (ones,), (one,))):
+        described = [json.dumps(describe(Own(key=key))) for key in keys]
+        assert len(set(described)) == 3
+    assert describe(Own(key=zeros)) == describe(Own(key=zeros.clone())) == describe(Own(key=zeros.numpy()))
+
+
+@pytest.mark.parametrize("key", [object(), {1, 2}, (0.5, {(1, 2): 3})])
+def test_a_setting_that_no_record_can_hold_is_refused(key: object) -> None:
+    with pytest.raises(ConfigError, match=r"the setting 'key' of the attack 'own' is a .*, which no record can hold"):
+        describe(Own(key=key))
 
 
 def test_an_attack_that_is_made_says_whether_it_is_ready(settings: Attack) -> None:

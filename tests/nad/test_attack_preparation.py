@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from bands import make_images
 
 from nad import models, preparation
 from nad.attacks import BadNets, describe
 from nad.attacks.cl import CL
 from nad.attacks.trojan import Trojan
-from nad.checkpoints import copy_state
+from nad.checkpoints import Checkpoint, copy_state
+from nad.data.base import LabelledImages
 from nad.errors import ConfigError
 from nad.preparation import prepare
 from nad.scenario import Scenario
@@ -47,18 +49,54 @@ def test_a_second_call_takes_the_same_bytes_from_the_cache(scenario, clean, tmp_
     assert elsewhere.attack == first.attack
 
 
-@pytest.mark.parametrize("change", ["seed", "settings", "clean model"])
-def test_whatever_shapes_it_is_in_its_key(change, scenario, clean, tmp_path):
-    first, _ = made(scenario, clean, tmp_path)
+PLANTED = make_images(6, 5)
+BRIGHTER = LabelledImages(PLANTED.images + 1, PLANTED.labels)
+RELABELLED = LabelledImages(PLANTED.images, PLANTED.labels.flip(0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["seed", "settings", "clean model", "name of the model", "images", "labels", "version"],
+)
+def test_whatever_shapes_it_is_in_its_key(change, scenario, clean, tmp_path, monkeypatch):
+    """Each case changes one thing: the images are pinned, for they follow from the seed and the attack."""
+    makings = []
+
+    def run(work, device, progress):
+        makings.append(work)
+        return Checkpoint({"pixels": torch.full((3, 4, 4), len(makings), dtype=torch.uint8)}, {})
+
+    def prepared(scenario, model="wrn-10-1", clean=clean, planted=PLANTED):
+        monkeypatch.setattr(Scenario, "to_plant", planted)
+        return prepare(scenario, model, clean, cache=tmp_path, run=run)
+
+    first = prepared(scenario)
+    assert prepared(scenario).attack == first.attack
+    assert len(makings) == 1
     if change == "seed":
-        scenario = replace(scenario, seed=4)
+        other = prepared(replace(scenario, seed=4))
     if change == "settings":
-        scenario = replace(scenario, attack=replace(scenario.attack, target=1))
+        other = prepared(replace(scenario, attack=replace(scenario.attack, steps=3)))
     if change == "clean model":
-        clean = copy_state(models.make("wrn-10-1", 4, generator(1)))
-    other, steps = made(scenario, clean, tmp_path)
-    assert steps == 2
+        other = prepared(scenario, clean=copy_state(models.make("wrn-10-1", 4, generator(1))))
+    if change == "name of the model":
+        other = prepared(scenario, model="wrn-10-2")
+    if change in {"images", "labels"}:
+        other = prepared(scenario, planted=BRIGHTER if change == "images" else RELABELLED)
+    if change == "version":
+        monkeypatch.setattr(preparation, "CRAFT_VERSION", preparation.CRAFT_VERSION + 1)
+        other = prepared(scenario)
+    assert len(makings) == 2
     assert other.attack.crafted != first.attack.crafted
+
+
+def test_another_seed_or_clean_model_makes_something_else(scenario, clean, tmp_path):
+    first, _ = made(scenario, clean, tmp_path)
+    other_model = copy_state(models.make("wrn-10-1", 4, generator(1)))
+    for other, model in ((replace(scenario, seed=4), clean), (scenario, other_model)):
+        found, steps = made(other, model, tmp_path)
+        assert steps == 2
+        assert found.attack.crafted != first.attack.crafted
 
 
 def test_what_is_planted_is_what_was_prepared(scenario, clean, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nad.checkpoints import Checkpoint, cached, content_key, load, load_entry, save, state_digest
-from nad.errors import CheckpointError
+from nad.errors import CheckpointError, ConfigError
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(4)}
 
@@ -28,6 +28,19 @@ def test_digest_follows_names_shapes_and_values():
 
 def test_key_does_not_depend_on_the_order_of_facts():
     assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1}) != content_key({"a": 1, "b": 3})
+
+
+def test_key_of_what_json_holds_never_changes():
+    # A change here would train every victim again.
+    facts = {"seed": 0, "attack": {"name": "badnets", "rate": 0.1}, "layers": ("a", "b"), "nothing": None, "flip": True}
+    assert content_key(facts) == "b2b9bbf07fa6e24f0fc92f9f"
+
+
+@pytest.mark.parametrize("fact", [torch.zeros(2), object(), {1, 2}, {(1, 2): 3}])
+def test_key_of_what_json_cannot_hold_is_refused(fact):
+    with pytest.raises(ConfigError, match="what shapes a result has to be in JSON's types") as caught:
+        content_key({"fact": fact})
+    assert "\n" not in str(caught.value)
 
 
 def test_cache_makes_once(tmp_path):

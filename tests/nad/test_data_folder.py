@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,19 @@ def test_deeper_folders_count_and_hidden_ones_do_not(tree: Path) -> None:
     assert load(tree).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
 
 
+def test_a_link_to_a_folder_that_it_lies_in_is_passed_over(tree: Path) -> None:
+    elsewhere = tree.parent / "elsewhere"
+    write_image(elsewhere / "0.png", COLOURS["ant"])
+    for link, end in (
+        (tree / "train" / "ant" / "here", tree / "train" / "ant"),
+        (tree / "train" / "ant" / "up", tree),
+        (tree / "train" / "ant" / "more", elsewhere),
+        (elsewhere / "back", tree / "train" / "ant"),
+    ):
+        link.symlink_to(end, target_is_directory=True)
+    assert load(tree).train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
 def test_images_are_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tree)
     monkeypatch.setattr(folder, "_read_image", lambda *_: pytest.fail("decoded again"))
@@ -110,6 +124,35 @@ def test_a_changed_file_or_size_is_decoded_anew(tree: Path) -> None:
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert load(tree).train.images[0, :, 0, 0].tolist() == [4, 5, 6]
     assert load(tree, size=16).train.images.shape[-1] == 16
+
+
+def pinned_tree(root: Path, level: int) -> Path:
+    """A tree of bitmaps, equal to others in all names, sizes and times of writing."""
+    for part in ("train", "test"):
+        for name in COLOURS:
+            path = write_image(root / part / name / "0.bmp", (level, level, level))
+            os.utime(path, ns=(10**18, 10**18))
+    return root
+
+
+def test_trees_that_agree_in_names_sizes_and_times_are_told_apart(tmp_path: Path) -> None:
+    first, second = (pinned_tree(tmp_path / name, level) for name, level in (("first", 10), ("second", 200)))
+    assert load(first).train.images.unique().tolist() == [10]
+    assert load(second).train.images.unique().tolist() == [200]
+
+
+def test_a_file_that_was_given_back_its_time_is_decoded_anew(tmp_path: Path) -> None:
+    root = pinned_tree(tmp_path / "tree", 10)
+    load(root)
+    time.sleep(0.02)  # the clock of a file system is coarse
+    assert load(pinned_tree(root, 200)).train.images.unique().tolist() == [200]
+
+
+def test_another_way_to_decode_is_another_entry(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(tree)
+    monkeypatch.setattr(folder, "DECODING_VERSION", folder.DECODING_VERSION + 1)
+    load(tree)
+    assert len(list((tree.parent / "cache" / "images").iterdir())) == 2
 
 
 def test_a_moved_tree_is_the_same_tree(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,55 @@ def test_a_tree_keeps_the_set_s_name_and_flip(
     assert torch.equal(dataset.train.images, as_folder.train.images)
 
 
+def write_greys(root: Path, greys: dict[str, int]) -> Path:
+    """Two training images and a test image of one grey in each of these folders."""
+    for name, grey in greys.items():
+        for part, count in (("train", 2), ("test", 1)):
+            for index in range(count):
+                (root / part / name).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (20, 20), (grey,) * 3).save(root / part / name / f"{index}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda number, name: name,
+        lambda number, name: {"airplane": "plane", "automobile": "car"}.get(name, name),
+        lambda number, name: name.title(),
+        lambda number, name: f"{number}",
+        lambda number, name: f"{number:02d}",
+        lambda number, name: f"{number + 1}",
+    ],
+    ids=["names", "short names", "capitals", "numbers", "padded numbers", "numbers from 1"],
+)
+def test_folders_of_cifar10_are_its_classes_in_the_usual_order(named, tmp_path: Path) -> None:
+    greys = {named(number, name): 10 + number for number, name in enumerate(CIFAR10_CLASSES)}
+    dataset = load("cifar10", cache_dir=tmp_path / "cache", data_dir=write_greys(tmp_path / "data", greys))
+    assert dataset.class_names == CIFAR10_CLASSES
+    assert dataset.train.labels.tolist() == [label for label in range(10) for _ in range(2)]
+    for part in (dataset.train, dataset.test):
+        assert torch.equal(part.images[:, 0, 0, 0].long() - 10, part.labels)
+
+
+@pytest.mark.parametrize("odd", ["lorry", "car", "9"])
+def test_folders_that_do_not_tell_the_classes_of_cifar10_are_refused(odd: str, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "data", (*CIFAR10_CLASSES[:-1], odd))
+    with pytest.raises(DataError, match=rf"which class of cifar10 is which: .*\b{odd}; name them airplane, ") as caught:
+        load("cifar10", cache_dir=tmp_path / "cache", data_dir=root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["{}", "{:05d}"])
+def test_folders_of_gtsrb_go_by_their_numbers(form: str, tmp_path: Path) -> None:
+    root = write_greys(tmp_path / "data", {form.format(number): number for number in range(43)})
+    dataset = load("gtsrb", cache_dir=tmp_path / "cache", data_dir=root)
+    assert dataset.class_names == tuple(form.format(number) for number in range(43))
+    assert dataset.train.labels.tolist() == [label for label in range(43) for _ in range(2)]
+    for part in (dataset.train, dataset.test):
+        assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
+
+
 @pytest.mark.parametrize("name", ["cifar10", "gtsrb"])
 def test_a_tree_of_another_set_is_refused(name: str, tmp_path: Path) -> None:
     root = write_tree(tmp_path / "data", ("ant", "bee", "wasp"))

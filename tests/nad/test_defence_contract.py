@@ -59,6 +59,12 @@ def test_its_description_is_plain_and_tells_settings_apart(defence):
     assert describe(make(defence.name)) != describe(defence)
 
 
+def test_a_version_is_told_from_the_second_on(defence):
+    assert "version" not in describe(defence)
+    changed = type("Changed", (type(defence),), {"version": 2})
+    assert describe(changed()) == {**describe(make(defence.name)), "version": 2}
+
+
 def test_the_victim_stays_and_the_defended_model_is_another(defence):
     model = victim().train()
     before = copy_state(model)
@@ -116,7 +122,43 @@ def test_what_does_not_fit_together_is_refused(defence, model, images, labels, e
         defend(defence, given, holdout=LabelledImages(images, labels))
 
 
-def test_a_defence_of_ones_own_has_to_say_what_it_did(monkeypatch):
+class Elsewhere(nn.Module):
+    """Its parameter is on a device that only counts shapes, its logits here."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, device="meta"))
+
+    def forward(self, inputs):
+        return torch.zeros(len(inputs), 4)
+
+
+def test_a_model_is_defended_where_it_is():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Idle(Defence):
+        name = "idle"
+
+        def change(self, model, site):
+            assert site.device == torch.device("meta")
+            return {}
+
+    assert defend(Idle(), Elsewhere()).model.weight.device == torch.device("meta")
+
+
+def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Looking(Defence):
+        name = "looking"
+
+        def change(self, model, site):
+            return {name: module.training for name, module in model.named_modules() if name in {"conv1", "bn"}}
+
+    model = victim().train()
+    model.bn.eval()
+    assert defend(Looking(), model).deeds == {"conv1": True, "bn": False}
+
+
+def test_a_defence_of_ones_own_has_to_say_what_it_did():
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Silent(Defence):
         name = "silent"
@@ -173,7 +215,13 @@ def test_two_images_are_enough(defence):
 
 @pytest.mark.parametrize("model", ["wrn-10-2"])
 def test_other_architectures_are_defended_too(defence, model):
-    assert defend(defence, models.make(model, 4, generator(0))).model is not None
+    undefended = models.make(model, 4, generator(0))
+    found = defend(defence, undefended)
+    before, after = undefended.state_dict(), found.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(value.isfinite().all() for value in after.values())
+    changed = any(not torch.equal(before[name], after[name]) for name in before)
+    assert changed or found.deeds["channels_pruned"] == 0
 
 
 @pytest.mark.parametrize("model", models.MODELS)

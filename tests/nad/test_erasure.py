@@ -6,7 +6,7 @@ from bands import make_images
 
 from nad import models
 from nad.checkpoints import copy_state
-from nad.erasure import PRESETS, EraseConfig, distil, make_teacher
+from nad.erasure import PRESETS, TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, EraseDiverged
 from nad.map_memory import MapMemory
 from nad.seeds import generator
@@ -184,11 +184,22 @@ def test_divergence_is_an_error_not_a_score():
 
 
 def test_teacher_is_fine_tuned_with_the_papers_settings():
-    student = model()
-    before = copy_state(student)
-    make_teacher(student, make_images(64, 0), flip=True, generator=generator(0))
-    assert student.bn.num_batches_tracked == 10
-    assert not torch.equal(before["conv1.weight"], student.state_dict()["conv1.weight"])
+    assert dataclasses.asdict(TEACHER) == {
+        "epochs": 10,
+        "lr": 0.1,
+        "schedule": "paper",
+        "batch_size": 64,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 1e-4,
+        "cutout": 9,
+    }
+    teacher, tuned = model(), model()
+    make_teacher(teacher, make_images(64, 0), flip=True, generator=generator(0))
+    for _end in train(tuned, make_images(64, 0), TrainConfig(), flip=True, generator=generator(0)):
+        pass
+    assert same(teacher, tuned)
+    assert not same(teacher, model())
 
 
 def test_presets_are_the_published_settings():
@@ -204,6 +215,10 @@ def test_presets_are_the_published_settings():
     [
         ({"betas": (1.0,)}, "one beta per layer: got 1 betas for layers group1, group2, group3"),
         ({"betas": (1.0, -2.0, 0.0)}, "beta of group2 must be in .*, got -2"),
+        (
+            {"layers": ("group3", "group1", "group3")},
+            "the layer 'group3' is given more than once; name it once, with one beta",
+        ),
         ({"power": 0.0}, "power"),
         ({"operator": "mena"}, "did you mean 'mean'"),
         ({"convention": "papers"}, "did you mean 'paper'"),

@@ -75,6 +75,29 @@ def test_exam_without_other_classes_is_refused():
         make_exam(data, BadNets(target=0), generator(0))
 
 
+def test_prediction_restores_the_mode_of_each_module():
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(192, 4)).train()
+    model[0].eval()
+    predict(model, make_images(10, 0, size=8).images)
+    assert [module.training for module in model.modules()] == [True, False, True, True]
+
+
+class Elsewhere(torch.nn.Module):
+    """Its parameter is on a device that only counts shapes, its predictions here."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, device="meta"))
+
+    def forward(self, inputs):
+        assert inputs.device == self.weight.device
+        return torch.nn.functional.one_hot(torch.full((len(inputs),), 2), 4).float()
+
+
+def test_prediction_is_made_where_the_model_is():
+    assert predict(Elsewhere(), make_images(3, 0).images).tolist() == [2, 2, 2]
+
+
 def test_subset_takes_the_front_and_stops_at_the_end(attack):
     exam = make_exam(make_images(40, 3), attack, generator(0))
     small, whole = exam.subset(5), exam.subset(1000)

@@ -11,7 +11,7 @@ from nad import models, reflection_selection
 from nad.attacks import Refool, describe
 from nad.attacks.reflection_pool import ReflectionPool
 from nad.checkpoints import Checkpoint, copy_state
-from nad.data.base import Dataset
+from nad.data.base import Dataset, LabelledImages
 from nad.errors import ConfigError, DataError
 from nad.reflection_selection import JUDGES, draw, reweighted, select_reflections
 from nad.scenario import Scenario
@@ -108,6 +108,51 @@ def test_a_real_selection_is_repeated_from_the_cache_and_elsewhere(images, attac
     assert len(steps) == 2
     poisoned = first.poisoned
     assert bool((poisoned.data.images[poisoned.indices] != first.to_plant.images).flatten(1).any(dim=1).all())
+
+
+CLEAN = make_images(12, 5)
+BRIGHTER = LabelledImages(CLEAN.images + 1, CLEAN.labels)
+RELABELLED = LabelledImages(CLEAN.images, CLEAN.labels.flip(0))
+
+
+@pytest.mark.parametrize(
+    "change", ["seed", "settings", "recipe", "model", "images", "labels", "flip", "classes", "version"]
+)
+def test_whatever_shapes_a_selection_is_in_its_key(change, images, attack, tmp_path, monkeypatch):
+    """Each case changes one thing: the images are pinned, for they follow from the data set and the seed."""
+    selections = []
+
+    def run(work, device, progress):
+        selections.append(work)
+        return Checkpoint({"pixels": torch.full((3, 3, 16, 16), len(selections), dtype=torch.uint8)}, {})
+
+    def select(scenario, model="wrn-10-1", recipe=RECIPE, clean=CLEAN):
+        monkeypatch.setattr(Scenario, "clean_train", clean)
+        return select_reflections(scenario, model, recipe, cache=tmp_path, run=run).attack.crafted
+
+    scenario = Scenario(images, attack, seed=0)
+    first = select(scenario)
+    assert select(scenario) == first
+    assert len(selections) == 1
+    if change == "seed":
+        other = select(replace(scenario, seed=1))
+    if change == "settings":
+        other = select(replace(scenario, attack=replace(attack, transmission=0.3)))
+    if change == "recipe":
+        other = select(scenario, recipe=replace(RECIPE, lr=0.1))
+    if change == "model":
+        other = select(scenario, model="wrn-10-2")
+    if change in {"images", "labels"}:
+        other = select(scenario, clean=BRIGHTER if change == "images" else RELABELLED)
+    if change == "flip":
+        other = select(replace(scenario, dataset=replace(images, flip=True)))
+    if change == "classes":
+        other = select(replace(scenario, dataset=replace(images, class_names=("a", "b", "c", "d", "e"))))
+    if change == "version":
+        monkeypatch.setattr(reflection_selection, "SELECTION_VERSION", reflection_selection.SELECTION_VERSION + 1)
+        other = select(scenario)
+    assert len(selections) == 2
+    assert other != first
 
 
 def test_an_attack_that_selects_nothing_is_ready_as_it_is(images, attack, tmp_path):

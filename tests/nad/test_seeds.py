@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from nad.seeds import derive, generator
@@ -8,6 +9,12 @@ def test_purposes_are_independent_and_reproducible():
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert torch.equal(torch.rand(3, generator=generator(1, "x")), torch.rand(3, generator=generator(1, "x")))
+
+
+def test_no_purpose_has_the_seed_of_another():
+    for drawn in (derive, generator):
+        with pytest.raises(ValueError, match=r"no '/', got \('a/b',\)"):
+            drawn(0, "a/b")
 
 
 def test_values_never_change():

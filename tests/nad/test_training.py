@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -18,7 +19,7 @@ def run(model, config, seed=0, **options):
     return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
 
 
-def test_training_learns(dataset):
+def test_training_learns():
     losses = [end.loss for end in run(fresh(), TrainConfig(epochs=4, schedule="one-cycle", cutout=0, batch_size=16))]
     assert losses[-1] < 0.6 * losses[0]
 
@@ -66,11 +67,38 @@ def test_batchnorm_sees_each_batch_once():
     assert model.bn.num_batches_tracked == 9
 
 
+def test_a_batch_norm_whose_parameters_are_frozen_keeps_its_statistics():
+    model = fresh()
+    model.bn.requires_grad_(False)
+    model.group1[0].bn1.weight.requires_grad_(False)
+    before = copy.deepcopy(model)
+    run(model, TrainConfig(epochs=2))
+    assert torch.equal(model.bn.running_mean, before.bn.running_mean)
+    assert model.bn.num_batches_tracked == 0
+    assert not torch.equal(model.group1[0].bn1.running_mean, before.group1[0].bn1.running_mean)
+    assert not torch.equal(model.conv1.weight, before.conv1.weight)
+
+
+def test_a_batch_norm_without_parameters_learns_its_statistics():
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, affine=False), torch.nn.Flatten(), torch.nn.Linear(768, 4))
+    run(model, TrainConfig(epochs=1, batch_size=32))
+    assert model[0].num_batches_tracked == 3
+
+
 def test_a_last_batch_of_one_image_is_left_out():
     model = fresh()
     data = make_images(33, 0)
     list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
     assert model.bn.num_batches_tracked == 1
+
+
+def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss():
+    def one(model, inputs, labels):
+        return model(inputs).sum() * 0 + 1.0
+
+    config = TrainConfig(epochs=1, batch_size=32)
+    (end,) = train(fresh(), make_images(65, 0), config, flip=True, generator=generator(0), loss=one)
+    assert end.loss == pytest.approx(1.0)
 
 
 def test_leaving_the_loop_stops_the_training():

@@ -1,13 +1,30 @@
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
+from nad import models
 from nad.attacks import BadNets
+from nad.attacks.base import Crafted
+from nad.attacks.blend import Blend
+from nad.attacks.trojan import Trojan
+from nad.checkpoints import Checkpoint, copy_state
+from nad.data.base import LabelledImages
 from nad.errors import ConfigError, WeakBackdoor
 from nad.evaluation import Scores
+from nad.models.wide_resnet import WideResNet
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
+from nad.seeds import generator
+from nad.victim import (
+    RECIPE_VERSION,
+    Victim,
+    VictimConfig,
+    require_backdoor,
+    score_state,
+    train_reference,
+    train_victim,
+)
 
 RECIPE = VictimConfig(epochs=10, batch_size=32)
 
@@ -41,17 +58,88 @@ def test_second_call_takes_the_cached_victim(scenario, cache, victim):
     assert all(torch.equal(again.state[name], victim.state[name]) for name in victim.state)
 
 
-@pytest.mark.parametrize("change", ["seed", "attack", "recipe", "model"])
-def test_whatever_shapes_a_victim_is_in_its_key(change, scenario, cache, victim):
-    epochs = []
-    if change == "seed":
-        scenario = dataclasses.replace(scenario, seed=4)
-    if change == "attack":
-        scenario = dataclasses.replace(scenario, attack=BadNets(target=1, poison_rate=0.1))
-    recipe = dataclasses.replace(RECIPE, epochs=1, lr=0.1 if change == "recipe" else RECIPE.lr)
-    model = "wrn-10-2" if change == "model" else "wrn-10-1"
-    train_victim(scenario, model, recipe, cache=cache, progress=lambda *step: epochs.append(step))
-    assert epochs == [(1, 1)]
+class Trainings:
+    """Calls of train_victim that train nothing, and how many would have trained."""
+
+    def __init__(self, cache):
+        self.cache, self.count = cache, 0
+
+    def run(self, work, device, progress):
+        self.count += 1
+        return Checkpoint(copy_state(models.make(work.model, work.classes, generator(0))), {"seconds": 0.0})
+
+    def __call__(self, scenario, model="wrn-10-1", recipe=RECIPE):
+        train_victim(scenario, model, recipe, cache=self.cache, run=self.run)
+        return self.count
+
+
+@pytest.fixture
+def trainings(tmp_path):
+    return Trainings(tmp_path)
+
+
+class Versioned(Blend):
+    version = 2
+
+
+class VersionedNet(WideResNet):
+    version = 2
+
+
+def with_images(dataset):
+    images = dataset.train.images.clone()
+    images[7, 0, 0, 0] += 1
+    return dataclasses.replace(dataset, train=LabelledImages(images, dataset.train.labels))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scenario: (dataclasses.replace(scenario, seed=4),),
+        lambda scenario: (dataclasses.replace(scenario, attack=dataclasses.replace(scenario.attack, poison_rate=0.1)),),
+        lambda scenario: (dataclasses.replace(scenario, attack=Versioned(**vars(scenario.attack))),),
+        lambda scenario: (dataclasses.replace(scenario, dataset=with_images(scenario.dataset)),),
+        lambda scenario: (dataclasses.replace(scenario, dataset=dataclasses.replace(scenario.dataset, flip=False)),),
+        lambda scenario: (scenario, "wrn-10-2"),
+        lambda scenario: (scenario, "wrn-10-1", dataclasses.replace(RECIPE, lr=0.1)),
+    ],
+    ids=["seed", "attack", "attack's version", "images", "flip", "model", "recipe"],
+)
+def test_whatever_shapes_a_victim_is_in_its_key(change, scenario, trainings):
+    """Each case changes one thing."""
+    assert trainings(scenario) == 1
+    assert trainings(scenario) == 1
+    assert trainings(*change(scenario)) == 2
+
+
+def test_the_version_of_the_recipe_is_in_a_victims_key(scenario, trainings, monkeypatch):
+    trainings(scenario)
+    monkeypatch.setattr("nad.victim.RECIPE_VERSION", RECIPE_VERSION + 1)
+    assert trainings(scenario) == 2
+
+
+def test_the_version_of_a_model_is_in_a_victims_key(scenario, trainings, monkeypatch):
+    for net in (WideResNet, VersionedNet):
+        monkeypatch.setitem(models.MODELS, "own", partial(net, 10, 1))
+        models.identity.cache_clear()
+        trainings(scenario, "own")
+    models.identity.cache_clear()
+    assert trainings.count == 2
+
+
+def test_what_was_made_for_an_attack_is_in_a_victims_key(dataset, trainings):
+    for grey in (10, 200):
+        made = Crafted(torch.full((3, 3, 3), grey, dtype=torch.uint8))
+        trainings(Scenario(dataset, Trojan(crafted=made), seed=3))
+    assert trainings.count == 2
+
+
+def test_a_reference_is_no_victim_and_knows_no_attack(scenario, trainings):
+    other = dataclasses.replace(scenario, attack=BadNets())
+    for one in (scenario, other):
+        train_reference(one, "wrn-10-1", RECIPE, cache=trainings.cache, run=trainings.run)
+    assert trainings.count == 1
+    assert trainings(scenario) == 2
 
 
 def test_training_again_gives_the_same_weights(scenario, tmp_path, victim):

@@ -11,14 +11,24 @@ from torch import nn
 
 from nad import models
 from nad.attacks import ATTACKS, describe
-from nad.checkpoints import state_digest
+from nad.checkpoints import copy_state, state_digest
+from nad.erasure import TEACHER
 from nad.errors import ConfigError, DataError
-from nad.evaluation import evaluate
+from nad.evaluation import Scores, evaluate
 from nad.models import DistillableModel
-from nad.victim import VictimConfig
+from nad.seeds import generator
+from nad.victim import Victim, VictimConfig
 from study.config import StudyConfig
 from study.objective import as_arrays
-from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, require_models
+from study.preparation import (
+    TEACHER_VERSION,
+    load_scenario,
+    make_workload,
+    prepare_attack,
+    prepare_victim,
+    require_models,
+    with_teachers,
+)
 from study.provenance import identity
 from study.watching.progress import Display
 
@@ -189,6 +199,49 @@ def test_model_of_ones_own_is_looked_at_before_anything_is_trained(
     sound = replace(config, attack="badnets")
     require_models(sound, load_scenario(sound, cache, display))
     models.distillation_layers.cache_clear()
+
+
+def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_path, monkeypatch):
+    """Nothing is fine-tuned: the cache alone is looked at."""
+    made = []
+
+    def run_tasks(task, wanted, *, on_done, **options):
+        made.extend(wanted)
+        for index, _which in enumerate(wanted):
+            on_done(index, {"weight": np.zeros(3, np.float32)})
+
+    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
+    config = StudyConfig(attack="badnets", model="wrn-10-1", **images)
+    display = Display(Console(file=io.StringIO()))
+    scenario = load_scenario(config, cache, display)
+    victim = Victim(copy_state(models.make("wrn-10-1", 4, generator(0))), Scores(1.0, 1.0, 1.0, 0.0), 0.0)
+    workload = make_workload(config, scenario, victim, scenario.validation)
+
+    def teachers(workload=workload, config=config, images="images", wanted=(0, 0.2)):
+        made.clear()
+        with_teachers({0: workload, 1: workload}, [wanted], config, images, tmp_path, display)
+        return len(made)
+
+    assert teachers() == 1
+    assert teachers() == 0
+    other = as_arrays(copy_state(models.make("wrn-10-1", 4, generator(1))))
+    assert teachers(replace(workload, victim=other)) == 1
+    assert teachers(replace(workload, model="wrn-10-2")) == 1
+    assert teachers(replace(workload, flip=not workload.flip)) == 1
+    other = "float32" if workload.precision == "bfloat16" else "bfloat16"
+    assert teachers(replace(workload, precision=other)) == 1
+    assert teachers(config=replace(config, seed=1)) == 1
+    assert teachers(images="others") == 1
+    assert teachers(wanted=(1, 0.2)) == 1
+    assert teachers(wanted=(0, 0.1)) == 1
+    monkeypatch.setattr("study.preparation.TEACHER", replace(TEACHER, lr=0.05))
+    assert teachers() == 1
+    monkeypatch.undo()
+    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    assert teachers() == 0
+    monkeypatch.setattr("study.preparation.TEACHER_VERSION", TEACHER_VERSION + 1)
+    assert teachers() == 1
 
 
 def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatch):
