@@ -71,6 +71,14 @@ def broken_files(model):
         content[:400] = bytes(400)
         path.write_bytes(content)
 
+    def spoiled(path):
+        """The pickle inside is overwritten; the archive's list of contents is whole."""
+        torch.save(model.state_dict(), path)
+        content = bytearray(path.read_bytes())
+        place = content.index(b"conv1.weight")
+        content[place : place + 30] = b"\xff" * 30
+        path.write_bytes(content)
+
     def torn(path):
         save_file({"a": torch.ones(99)}, path)
         path.write_bytes(path.read_bytes()[:-50])
@@ -86,6 +94,7 @@ def broken_files(model):
         "an image": lambda path: Image.new("RGB", (8, 8)).save(path, format="PNG"),
         "truncated zip": cut,
         "truncated legacy": lambda path: cut(path, _use_new_zipfile_serialization=False),
+        "corrupt zip": spoiled,
         "corrupt": flipped,
         "torn safetensors": torn,
         "safetensors with an endless card": endless,
@@ -94,15 +103,30 @@ def broken_files(model):
     }
 
 
+SENTENCES = {
+    "nothing": "there is no model file {path}; name one that is there",
+    "a folder": "{path} is a folder and no model file; name the file in it",
+    "empty": "the model file {path} is empty; copy or download it again",
+    "text": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "an image": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "truncated zip": "the model file {path} is cut short; copy or download it again",
+    "truncated legacy": "the model file {path} is cut short; copy or download it again",
+    "corrupt zip": "the model file {path} is damaged; copy or download it again",
+    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "torn safetensors": "the model file {path} is cut short; copy or download it again",
+    "safetensors with an endless card": "the model file {path} is damaged; copy or download it again",
+    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "an npz": "{path} is a zip archive and no model file; give safetensors, or what torch.save wrote",
+}
+
+
 @pytest.mark.parametrize("kind", broken_files(None))
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_files_that_cannot_be_read(kind, trust, tmp_path):
     path = tmp_path / "foreign"
     broken_files(trained())[kind](path)
-    sentence = refused(path, trust=trust)
-    assert "cannot read the model file" in sentence
-    assert "--trust-checkpoint" not in sentence
+    assert refused(path, trust=trust) == SENTENCES[kind].format(path=path)
 
 
 @pytest.mark.parametrize(

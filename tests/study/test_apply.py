@@ -198,7 +198,12 @@ def test_damaged_summaries(ask, tmp_path, capsys, content):
 
 
 def test_summary_that_is_not_there(ask, tmp_path, capsys):
-    assert "nothing.json' cannot be read" in refused(capsys, ask(tmp_path / "nothing.json"))
+    nothing = tmp_path / "nothing"
+    sentence = f"error: there is no study '{nothing}'; give the folder of one, or its summary.json\n"
+    assert refused(capsys, ask(nothing)) == sentence
+    nothing.mkdir()
+    sentence = f"error: '{nothing}/summary.json' cannot be read: there is no such file; name one that is there\n"
+    assert refused(capsys, ask(nothing)) == sentence
 
 
 def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], object]]:
