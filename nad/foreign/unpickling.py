@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from nad import checkpoints
 from nad.errors import CheckpointError
 from nad.foreign.base import Contents
+from nad.foreign.stand_in import load_in_full
 
 _SAFETENSORS = slice(8, 9)
 """Where a safetensors file has its first brace, behind the length of its header."""
@@ -68,24 +69,37 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
             with torch.serialization.safe_globals(_plain_data()):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
+            what = _what_needs_trust(error, zipped)
             if not trust:
-                raise _refusal(path, error, zipped) from error
+                raise (_refusal(path, what) if what else _unreadable(path, error, zipped)) from error
         try:
-            return torch.load(path, map_location="cpu", weights_only=False)
+            return load_in_full(path)
         except Exception as error:
-            raise _unreadable(path, error, zipped) from error
+            raise (_failure(path, error) if what else _unreadable(path, error, zipped)) from error
 
 
-def _refusal(path: Path, error: Exception, zipped: bool) -> CheckpointError:
-    """Names --trust-checkpoint only where torch says that unpickling in full might do."""
-    forbidden = _FORBIDDEN.search(str(error))
-    unusual = _UNUSUAL in str(error) and zipped
-    if not isinstance(error, pickle.UnpicklingError) or not (forbidden or unusual):
-        return _unreadable(path, error, zipped)
-    what = f"asks for {forbidden[1]}" if forbidden else "is pickled in an unusual way"
+def _what_needs_trust(error: Exception, zipped: bool) -> str:
+    """Why unpickling in full might do, where torch says that it might; else empty."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return ""
+    if forbidden := _FORBIDDEN.search(str(error)):
+        return f"asks for {forbidden[1]}"
+    return "is pickled in an unusual way" if _UNUSUAL in str(error) and zipped else ""
+
+
+def _refusal(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"the model file {path} {what}, so only unpickling it in full could read it, and that runs whatever code is in"
         " the file; if you trust whoever made it, add --trust-checkpoint"
+    )
+
+
+def _failure(path: Path, error: Exception) -> CheckpointError:
+    """Of a file that is trusted and whole, as far as can be told."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return CheckpointError(
+        f"the model file {path} cannot be unpickled here ({reason}); put the folder of the code that wrote it on"
+        " PYTHONPATH"
     )
 
 
