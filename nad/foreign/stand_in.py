@@ -24,7 +24,7 @@ class StandIn(nn.Module):
     def __setstate__(self, state: Any) -> None:
         nn.Module.__init__(self)
         if isinstance(state, Mapping):
-            super().__setstate__(dict(state))
+            super().__setstate__(dict(state))  # type: ignore[no-untyped-call]
 
     def append(self, _item: Any) -> None:
         """As of a list."""
