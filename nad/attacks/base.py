@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, DataError, require_range, unknown_name
+from nad.errors import ConfigError, DataError, require_number, require_range, unknown_name
 from nad.models.base import DistillableModel
 from nad.progress import Progress
 
@@ -178,6 +178,7 @@ def tensor_digest(values: Tensor) -> str:
 
 def require_attack(attack: Attack) -> None:
     """Raise ConfigError unless the settings that every attack has are in their ranges."""
+    require_number("target", attack.target, whole=True)
     if attack.target < 0:
         raise ConfigError(f"target must be a class label, 0 or more, got {attack.target}")
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)

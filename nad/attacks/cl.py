@@ -63,7 +63,7 @@ class CL:
         require_range("step", self.step, 0.0, 255.0, low_open=True)
         require_range("steps", self.steps, 1, 10_000)
         require_range("amplitude", self.amplitude, 1.0, 255.0)
-        if self.corners not in (1, 4):
+        if self.corners not in (1, 4) or not isinstance(self.corners, int):
             raise ConfigError(f"corners must be 1 or 4, got {self.corners}")
 
     @property

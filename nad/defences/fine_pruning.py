@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.defences.base import TUNING, Deeds, Defence, Site
-from nad.errors import ConfigError, require_range, unknown_name
+from nad.errors import ConfigError, require_instance, require_range, unknown_name
 from nad.evaluation import accuracy
 from nad.models.taps import tap
 from nad.training import TrainConfig
@@ -48,6 +48,7 @@ class FinePruning(Defence):
     def __post_init__(self) -> None:
         require_range("max_acc_drop", self.max_acc_drop, 0.0, 1.0)
         require_range("held_back", self.held_back, 0.0, 0.9, low_open=True)
+        require_instance("tuning", self.tuning, TrainConfig)
 
     def require_fit(self, model: nn.Module) -> None:
         """Raise ConfigError for a model without a convolution, or without the one of that name."""

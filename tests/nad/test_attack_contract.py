@@ -230,6 +230,26 @@ def test_settings_out_of_range_are_refused(name: str, settings: dict[str, object
         make(name, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("badnets", {"size": 3.5}, "size must be a whole number, got 3.5"),
+        ("badnets", {"target": "1"}, "target must be a whole number, got '1'"),
+        ("badnets", {"target": 1.5}, "target must be a whole number, got 1.5"),
+        ("badnets", {"poison_rate": "0.1"}, "poison_rate must be a number, got '0.1'"),
+        ("badnets", {"fill": 3}, "unknown fill 3; known: chequered, white"),
+        ("blend", {"key_seed": 1.5}, "key_seed must be a whole number, got 1.5"),
+        ("cl", {"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ("cl", {"corners": 4.0}, "corners must be 1 or 4, got 4.0"),
+        ("refool", {"rounds": 2.0}, "rounds must be a whole number, got 2.0"),
+        ("sig", {"delta": "a"}, "delta must be a number, got 'a'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(name: str, settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(name, **settings)
+
+
 @pytest.mark.parametrize(("mode", "rate"), [("clean", 0.8), ("dirty", 0.1), ("all-to-all", 0.1)])
 def test_make_gives_the_usual_rate_of_the_label_mode(settings: Attack, mode: str, rate: float) -> None:
     assert make(settings.name, label_mode=mode).poison_rate == rate
