@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nad.attacks import ATTACKS
+from nad.attacks.allowed import allowed_of, needs_of
 from nad.attacks.base import Attack, KnowsStronger, settings_of
 from nad.errors import ConfigError, unknown_name
 
@@ -24,7 +25,7 @@ def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
     """Settings by name, from texts such as steps=100.
 
     Raises: ConfigError for a text of another form, a setting that the attack does not have, a value of another type, or
-    a setting given twice. Ranges are the attack's own to check.
+    a setting given twice, or one without effect. Ranges are the attack's own to check.
     """
     defaults, found = _defaults(attack), dict[str, Any]()
     for text in texts:
@@ -39,15 +40,22 @@ def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
         if name in found:
             raise ConfigError(f"--attack-args gives {name} twice; say it once")
         found[name] = _read(text, value, defaults[name])
+    for name, other in needs_of(ATTACKS[attack]).items():
+        if name in found and not found.get(other, defaults[other]):
+            raise ConfigError(
+                f"--attack-args {name}={_text(found[name])} has no effect without {other}; give {other} too, or leave"
+                f" {name} out"
+            )
     return found
 
 
 def describe_settings(attack: str) -> str:
-    """A paragraph for --help: what this attack is, and its settings with their defaults."""
+    """For --help: what this attack is, its settings with their defaults, and below them what they may be."""
     defaults = _defaults(attack)
     first = inspect.cleandoc(ATTACKS[attack].__doc__ or "").splitlines()[0]
     own = f" Its settings for --attack-args, with their defaults: {_listed(defaults)}" if defaults else ""
-    return f"The attack {attack}: {first}{own}"
+    allowed = "; ".join(f"{name} {values}" for name, values in allowed_of(ATTACKS[attack]).items() if name in defaults)
+    return f"The attack {attack}: {first}{own}" + (f"\n\nWhat they may be: {allowed}." if allowed else "")
 
 
 def remedy(attack: Attack) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import require_allowed
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError, require_number, require_range, unknown_name
 from nad.models.base import DistillableModel
@@ -177,7 +178,8 @@ def tensor_digest(values: Tensor) -> str:
 
 
 def require_attack(attack: Attack) -> None:
-    """Raise ConfigError unless the settings that every attack has are in their ranges."""
+    """Raise ConfigError unless the settings that every attack has, and those that say what they may be, are that."""
+    require_allowed(attack)
     require_number("target", attack.target, whole=True)
     if attack.target < 0:
         raise ConfigError(f"target must be a class label, 0 or more, got {attack.target}")

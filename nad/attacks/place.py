@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from nad.errors import unknown_name
+from nad.attacks.allowed import OneOf
 
 Place = Literal["bottom-right", "bottom-left", "top-right", "top-left", "centre"]
-
-
-def require_place(place: str) -> None:
-    """Raise ConfigError for a place that does not exist."""
-    if place not in get_args(Place):
-        raise unknown_name("place", place, get_args(Place))
+PLACES = OneOf(get_args(Place), "place")
 
 
 def first_pixel(place: Place, below: int, beside: int) -> tuple[int, int]:
