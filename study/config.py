@@ -74,7 +74,7 @@ class StudyConfig:
     """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
     trigger: Path | None = None
     """Your own trigger for the custom attack: an image, whose alpha channel is the mask, or an npz with pattern and
-    mask."""
+    mask, and perhaps a blend_ratio."""
     attack_args: tuple[str, ...] = ()
     """Settings of the attack's own as NAME=VALUE, such as epsilon=8 steps=100."""
 
