@@ -58,11 +58,17 @@ def describe_settings(attack: str) -> str:
     return f"The attack {attack}: {first}{own}" + (f"\n\nWhat they may be: {allowed}." if allowed else "")
 
 
-def remedy(attack: Attack) -> str:
-    """What to do where this attack's backdoor did not take."""
+def remedy(attack: Attack, planted: int, could: int) -> str:
+    """What to do where this attack's backdoor did not take.
+
+    planted: training images that carried its trigger.  could: how many of them could have.
+    """
     stronger = attack.stronger if isinstance(attack, KnowsStronger) else {}
     plant = f", plant a stronger trigger (--attack-args {_listed(stronger)})" if stronger else ""
-    return f"poison more, train longer{plant}"
+    more = f"poison more than {planted:,} of the {could:,} images that can carry its trigger"
+    if planted == could:
+        more = f"all {could:,} images that can carry its trigger do: give more of them"
+    return f"{more}, train longer{plant}"
 
 
 _TRUTH = {"true": True, "false": False}

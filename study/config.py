@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,7 +15,8 @@ from optuna.trial import FixedTrial, FrozenTrial
 
 import search_spaces
 from nad import models
-from nad.attacks import ATTACKS
+from nad.attacks import ATTACKS, Attack
+from nad.attacks import make as make_attack
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
@@ -260,6 +262,14 @@ class StudyConfig:
             "pattern": self.trigger and self.trigger.expanduser(),
             **attack_settings.parse(self.attack, self.attack_args),
         }
+
+    @cached_property
+    def made_attack(self) -> Attack:
+        """The attack itself, made of its settings and of the files that they name.
+
+        Raises: ConfigError for a setting out of its range, DataError for a file that cannot be used.
+        """
+        return make_attack(self.attack, **self.attack_settings)
 
     @property
     def study_name(self) -> str:

@@ -39,8 +39,8 @@ def make(name: str, **settings: Any) -> Attack:
     """The attack of this name; a setting of None stands for the attack's default.
 
     settings: fields of the attack. A poison rate that is not given is the usual one of the label mode, and a folder
-    given as `reflections` becomes the pool cut from its photographs, a file given as `pattern` the trigger in it. A blend
-    ratio that such a file names holds where none is given.
+    given as `reflections` becomes the pool cut from its photographs, a file given as `pattern` the trigger in it. A
+    blend ratio that such a file names holds where none is given.
     Raises: ConfigError for an unknown attack, a setting that it does not have, or a value out of range; DataError for
     a folder of reflections or a trigger that cannot be used.
     """

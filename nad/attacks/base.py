@@ -246,6 +246,12 @@ class Poisoned:
     """Which images carry the trigger, ascending."""
 
 
+def carriers(labels: Tensor, attack: Attack) -> Tensor:
+    """Which training images the attacker may plant the trigger in, as ascending indices."""
+    others = attacked(attack, labels)
+    return torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
+
+
 def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Which training images the attacker plants the trigger in, as ascending indices.
 
@@ -259,13 +265,15 @@ def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor
             f"no training image has the target label {attack.target}; labels run from {known[0]} to {known[-1]}"
         )
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)
-    candidates = torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
+    candidates = carriers(labels, attack)
     whole = len(candidates) if attack.label_mode == "clean" else len(labels)
     count = round(attack.poison_rate * whole)
     if not 1 <= count <= len(candidates):
+        wanted = "1" if len(candidates) == 1 else f"1 to {len(candidates)}"
+        more = f", or give more images of class {attack.target}" if attack.label_mode == "clean" else ""
         raise ConfigError(
             f"a poison rate of {attack.poison_rate:g} ({attack.label_mode} label) asks for {count} poisoned images"
-            f" where {len(candidates)} can carry the trigger; choose another rate"
+            f" where {len(candidates)} can carry the trigger; choose a rate that asks for {wanted}{more}"
         )
     return candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
 

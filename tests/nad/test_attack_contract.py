@@ -197,7 +197,10 @@ def test_poison_is_determined_by_the_generator(planted: Attack) -> None:
     [
         ({"target": 7}, "no training image has the target label 7; labels run from 0 to 4"),
         ({"poison_rate": 0.001, "label_mode": "clean"}, "asks for 0 poisoned images where 40 can carry the trigger"),
-        ({"poison_rate": 0.9, "label_mode": "dirty"}, "asks for 180 poisoned images where 160 can carry the trigger"),
+        (
+            {"poison_rate": 0.9, "label_mode": "dirty"},
+            "asks for 180 poisoned images where 160 can carry the trigger; choose a rate that asks for 1 to 160$",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ATTACKS)
@@ -209,7 +212,11 @@ def test_poison_says_what_cannot_be_planted(name: str, settings: dict[str, objec
 @pytest.mark.parametrize("name", ATTACKS)
 def test_class_with_too_few_images_ends_in_one_sentence(name: str) -> None:
     few = LabelledImages(random_images(21, 16), torch.tensor([1] * 20 + [0]))
-    with pytest.raises(ConfigError, match="asks for 0 poisoned images where 1 can carry the trigger; choose another"):
+    sentence = (
+        r"a poison rate of 0.4 \(clean label\) asks for 0 poisoned images where 1 can carry the trigger;"
+        " choose a rate that asks for 1, or give more images of class 0$"
+    )
+    with pytest.raises(ConfigError, match=sentence):
         poison(few, make(name, label_mode="clean", poison_rate=0.4), seeded())
 
 

@@ -121,11 +121,17 @@ def test_what_help_says_is_what_is_checked(attack, name, allowed):
 
 
 def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_are_settings():
-    usual, stronger = "poison more, train longer", "transmission=0.25 rounds=4 round_epochs=3"
+    usual = "poison more than 8 of the 10 images that can carry its trigger, train longer"
+    stronger = "transmission=0.25 rounds=4 round_epochs=3"
     for weak in ({}, {"rounds": 2}, {"transmission": 0.2}):
-        assert remedy(make("refool", **weak)) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
-    assert remedy(make("refool", **parse("refool", stronger.split()))) == usual
-    assert remedy(make("badnets")) == usual
+        assert remedy(make("refool", **weak), 8, 10) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
+    assert remedy(make("refool", **parse("refool", stronger.split())), 8, 10) == usual
+    assert remedy(make("badnets"), 8, 10) == usual
+
+
+def test_remedy_for_a_class_all_of_whose_images_are_poisoned():
+    said = "all 3 images that can carry its trigger do: give more of them, train longer"
+    assert remedy(make("badnets"), 3, 3) == said
 
 
 def test_help_tells_of_the_attack_that_is_given(capsys):
