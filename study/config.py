@@ -46,7 +46,8 @@ class StudyConfig:
     Trains a backdoored model (or takes it from the cache, or yours from --victim), searches the settings of the erase,
     and writes a report on the frontier between attack success rate and accuracy. The same command goes on where it
     stopped; more --trials extends a finished study. `nad-study list`, `show NAME`, `stop NAME` and `resume NAME` look
-    after the studies that there are; `nad-study apply --help` says how to use a setting found here on another model.
+    after the studies that there are; `nad-study apply --help` says how to use a setting found here on another model,
+    `nad-study defend --help` how to run another defence on one.
     """
 
     attack: str = "refool"

@@ -295,6 +295,12 @@ def test_nothing_is_overwritten(ask, tmp_path, capsys):
     assert (victim.read_bytes(), (tmp_path / "erased.md").read_text()) == (before, "mine")
 
 
+def test_folders_of_the_output_are_made_only_when_it_is_written(ask, tmp_path, capsys):
+    output = tmp_path / "new" / "folder" / "m.safetensors"
+    assert "there is no model file" in refused(capsys, ask(victim=tmp_path / "none.pt", output=output))
+    assert not (tmp_path / "new").exists()
+
+
 def test_output_that_cannot_be_written(ask, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(capsys, ask(output=tmp_path / "file" / "x.safetensors"))
