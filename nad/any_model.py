@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from nad.chosen_device import usable
 from nad.data.base import Progress
-from nad.device import usable
 from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, require_watch
 from nad.errors import ConfigError, require_instance
 from nad.holdout import Holdout, as_labelled_images

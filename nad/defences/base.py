@@ -16,8 +16,8 @@ from typing import ClassVar, NamedTuple, final
 import torch
 from torch import nn
 
+from nad.chosen_device import usable
 from nad.data.base import LabelledImages
-from nad.device import usable
 from nad.errors import ConfigError, TrainingDiverged
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import require_model, require_trainable
@@ -73,7 +73,7 @@ class Defence(ABC):
         finite.
         """
         require_trainable(victim)
-        where = usable(device or torch.device("cpu"))
+        where = torch.device("cpu") if device is None else usable(device)
         model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
         require_model(model, clean, (), where)
         self.require_fit(model)
