@@ -183,20 +183,20 @@ class StudyConfig:
             if name not in BASELINES:
                 raise unknown_name("baseline", name, BASELINES)
         if self.poison_rate is not None:
-            require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
+            _require_share("--poison-rate", self.poison_rate, low_open=True)
         require_range("--image-size", self.image_size, 16, 512)
         require_range("--target", self.target, 0, 1_000_000)
         require_range("--victim-epochs", self.victim_epochs, 1, 1000)
         require_range("--trials", self.trials, 1, 1_000_000)
         require_range("--confirm", self.confirm, 0, 1000)
-        require_range("--max-acc-drop", self.max_acc_drop, 0.0, 1.0)
+        _require_share("--max-acc-drop", self.max_acc_drop)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
         require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
         require_own_parts(self)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
         for fraction in self.fractions:
-            require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
+            _require_share("--clean-fractions", fraction, low_open=True)
         if self.workers is not None:
             require_range("--workers", self.workers, 1, MOST_WORKERS)
         self._require_cluster()
@@ -330,6 +330,16 @@ class StudyConfig:
     def wait_seconds(self) -> float:
         """How long to wait for a node that can hold a trial."""
         return 0.0 if self.wait_for_nodes is None else duration(self.wait_for_nodes, "--wait-for-nodes")
+
+
+def _require_share(option: str, value: float, *, low_open: bool = False) -> None:
+    """Raise ConfigError for what is no share; a percentage is told how to write it."""
+    if 1.0 < value <= 100.0:
+        bracket = "(" if low_open else "["
+        raise ConfigError(
+            f"{option} must be in {bracket}0, 1], got {value:g}; write {value / 100:g} where you mean {value:g}%"
+        )
+    require_range(option, value, 0.0, 1.0, low_open=low_open)
 
 
 def cores() -> int:

@@ -13,6 +13,7 @@ from nad import data
 from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
+from nad.errors import DataError
 from nad.evaluation import Exam
 from nad.foreign import ForeignModel
 from nad.models.inspection import require_distillable
@@ -40,6 +41,8 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     Raises: ConfigError or DataError for settings or images that do not fit, such as a poison rate that asks for none of
     them.
     """
+    if config.data_dir is not None and not config.data_dir.is_dir():
+        raise DataError(f"--data-dir {config.data_dir}: there is no such folder; name one that is there")
     with display.stage("images", "read") as step:
         dataset = data.load(
             config.dataset,

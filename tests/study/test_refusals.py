@@ -86,7 +86,7 @@ def test_bad_settings(options, tmp_path, capsys, arguments, sentence):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (shutil.rmtree, "--data-dir|there is no|does not exist"),
+        (shutil.rmtree, r"^error: --data-dir \S+: there is no such folder; name one that is there$"),
         (lambda root: shutil.rmtree(root / "test"), "test"),
         (lambda root: [path.unlink() for path in root.rglob("*.png")], "no image"),
         (
@@ -103,6 +103,13 @@ def test_bad_image_folders(options, image_folder, tmp_path, capsys, spoil, sente
     spoil(root)
     arguments = [str(root) if value == str(image_folder) else value for value in options]
     assert re.search(sentence, refused(capsys, *arguments, "--output", str(tmp_path / "runs")))
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "gtsrb"])
+def test_data_folder_that_is_not_there(tmp_path, capsys, dataset):
+    arguments = ["--dataset", dataset, "--data-dir", str(tmp_path / "none"), "--output", str(tmp_path / "runs")]
+    sentence = f"error: --data-dir {tmp_path}/none: there is no such folder; name one that is there\n"
+    assert refused(capsys, *arguments) == sentence
 
 
 def test_output_that_cannot_be_written(options, tmp_path, capsys):
