@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from nad.devices import device_of
+from nad.devices import device_of, usable
 from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, require_watch
-from nad.errors import ConfigError
+from nad.errors import ConfigError, require_instance
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import look, require_maps, require_model, require_trainable
 from nad.progress import StagedProgress
@@ -63,9 +63,13 @@ def erase(
     device: None for where the model is.
     watch: called after each epoch of the distillation; `patience` needs it.
     progress: called with "teacher" or "student", epochs done, all epochs.
-    Raises: ConfigError for a model or layers that cannot be distilled; DataError for images or labels that do not fit;
-    EraseDiverged where a loss is no longer finite.
+    Raises: ConfigError for a model or layers that cannot be distilled, or a device that is not there; DataError for
+    images or labels that do not fit; EraseDiverged where a loss is no longer finite.
     """
+    require_instance("config", config, EraseConfig)
+    require_instance("teacher_config", teacher_config, TrainConfig)
+    if teacher is not None:
+        require_instance("teacher", teacher, nn.Module)
     require_watch(config, watch)
     layers = tuple(config.weights)
     partners = _partners(config, teacher, teacher_layers)
@@ -127,7 +131,7 @@ def _partners(config: EraseConfig, teacher: nn.Module | None, teacher_layers: Se
 
 def _device(model: nn.Module, asked: torch.device | str | None) -> torch.device:
     require_trainable(model)
-    return device_of(model) if asked is None else torch.device(asked)
+    return device_of(model) if asked is None else usable(asked)
 
 
 def _copy(model: nn.Module, device: torch.device) -> nn.Module:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 
 
 class NadError(Exception):
@@ -49,14 +50,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str], suggested: Iterable
     known: is listed.  suggested: where the nearest one may come from, if not from the list.
     """
     names = sorted(known)
-    near = get_close_matches(name, names if suggested is None else suggested, n=1)
+    near = get_close_matches(str(name), names if suggested is None else suggested, n=1)
     suggestion = f" did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"unknown {kind} {name!r};{suggestion} known: {', '.join(names)}")
 
 
 def require_range(name: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:
-    """Raise ConfigError unless low <= value <= high (low < value when low_open); NaN never passes."""
+    """Raise ConfigError unless low <= value <= high (low < value when low_open); NaN never passes.
+
+    Where both ends are of type int, the value has to be a whole number; what is no number at all never passes.
+    """
+    whole = isinstance(low, int) and isinstance(high, int)
+    require_number(name, value, whole=whole)
     above = low < value if low_open else low <= value
     if not (above and value <= high):
         bracket = "(" if low_open else "["
         raise ConfigError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value:g}")
+
+
+def require_number(name: str, value: object, *, whole: bool = False) -> None:
+    """Raise ConfigError unless the value is a number, or a whole one; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"{name} must be {kind}, got {_brief(value)}")
+
+
+def require_instance(name: str, value: object, kind: type) -> None:
+    """Raise ConfigError unless the value is of this type."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
+
+
+def _brief(value: object) -> str:
+    """A text or a number as it is, anything else by its type: it may take pages to write."""
+    return repr(value) if isinstance(value, str | Real | None) else f"a {type(value).__name__}"

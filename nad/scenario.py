@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from nad.attacks.base import Attack, NeedsRoom, Poisoned, attacked, choose, is_ready, poison, require_trigger
+from nad.attacks.base import Attack, NeedsRoom, Poisoned, attacked, carriers, choose, is_ready, poison, require_trigger
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
@@ -54,6 +54,15 @@ class Scenario:
         """The clean images that `poisoned` puts others in the place of, in its order."""
         clean = self.clean_train
         return clean[choose(clean.labels, self.attack, generator(self.seed, "poison"))]
+
+    def count_planted(self) -> tuple[int, int]:
+        """How many images the attacker plants the trigger in, and in how many it could be.
+
+        Raises: ConfigError where the poison rate asks for more, or for none.
+        """
+        labels = self.dataset.train.labels[self.splits.victim_train]
+        chosen = choose(labels, self.attack, generator(self.seed, "poison"))
+        return len(chosen), len(carriers(labels, self.attack))
 
     @property
     def clean_train(self) -> LabelledImages:

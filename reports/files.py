@@ -46,9 +46,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises: ReportError when the file may not be read."""
+    """Raises: ReportError when the file is not there or may not be read."""
     try:
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ReportError(f"{str(path)!r} cannot be read: there is no such file; name one that is there") from error
     except OSError as error:
         raise ReportError(f"{str(path)!r} cannot be read ({error.strerror}); check its permissions") from error
 

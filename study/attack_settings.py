@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nad.attacks import ATTACKS
+from nad.attacks.allowed import allowed_of, needs_of
 from nad.attacks.base import Attack, KnowsStronger, settings_of
 from nad.errors import ConfigError, unknown_name
+from study.setting_texts import as_text, listed, read_settings
 
 OWN_OPTION = {
     "target": "--target",
@@ -24,40 +26,45 @@ def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
     """Settings by name, from texts such as steps=100.
 
     Raises: ConfigError for a text of another form, a setting that the attack does not have, a value of another type, or
-    a setting given twice. Ranges are the attack's own to check.
+    a setting given twice, or one without effect. Ranges are the attack's own to check.
     """
-    defaults, found = _defaults(attack), dict[str, Any]()
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--attack-args {text!r} is not NAME=VALUE, such as alpha=0.3")
-        name = name.replace("-", "_")
+    defaults = _defaults(attack)
+
+    def unknown(text: str, name: str) -> ConfigError:
         if name in OWN_OPTION:
-            raise ConfigError(f"--attack-args {text!r}: {name} has an option of its own, {OWN_OPTION[name]}")
-        if name not in defaults:
-            raise unknown_name(f"setting of the attack {attack!r}", name, defaults)
-        if name in found:
-            raise ConfigError(f"--attack-args gives {name} twice; say it once")
-        found[name] = _read(text, value, defaults[name])
+            return ConfigError(f"--attack-args {text!r}: {name} has an option of its own, {OWN_OPTION[name]}")
+        return unknown_name(f"setting of the attack {attack!r}", name, defaults)
+
+    found = read_settings("--attack-args", texts, defaults, unknown)
+    for name, other in needs_of(ATTACKS[attack]).items():
+        if name in found and not found.get(other, defaults[other]):
+            raise ConfigError(
+                f"--attack-args {name}={as_text(found[name])} has no effect without {other}; give {other} too, or leave"
+                f" {name} out"
+            )
     return found
 
 
 def describe_settings(attack: str) -> str:
-    """A paragraph for --help: what this attack is, and its settings with their defaults."""
+    """For --help: what this attack is, its settings with their defaults, and below them what they may be."""
     defaults = _defaults(attack)
     first = inspect.cleandoc(ATTACKS[attack].__doc__ or "").splitlines()[0]
-    own = f" Its settings for --attack-args, with their defaults: {_listed(defaults)}" if defaults else ""
-    return f"The attack {attack}: {first}{own}"
+    own = f" Its settings for --attack-args, with their defaults: {listed(defaults)}" if defaults else ""
+    allowed = "; ".join(f"{name} {values}" for name, values in allowed_of(ATTACKS[attack]).items() if name in defaults)
+    return f"The attack {attack}: {first}{own}" + (f"\n\nWhat they may be: {allowed}." if allowed else "")
 
 
-def remedy(attack: Attack) -> str:
-    """What to do where this attack's backdoor did not take."""
+def remedy(attack: Attack, planted: int, could: int) -> str:
+    """What to do where this attack's backdoor did not take.
+
+    planted: training images that carried its trigger.  could: how many of them could have.
+    """
     stronger = attack.stronger if isinstance(attack, KnowsStronger) else {}
-    plant = f", plant a stronger trigger (--attack-args {_listed(stronger)})" if stronger else ""
-    return f"poison more, train longer{plant}"
-
-
-_TRUTH = {"true": True, "false": False}
+    plant = f", plant a stronger trigger (--attack-args {listed(stronger)})" if stronger else ""
+    more = f"poison more than {planted:,} of the {could:,} images that can carry its trigger"
+    if planted == could:
+        more = f"all {could:,} images that can carry its trigger do: give more of them"
+    return f"{more}, train longer{plant}"
 
 
 def _defaults(attack: str) -> dict[str, Any]:
@@ -67,29 +74,3 @@ def _defaults(attack: str) -> dict[str, Any]:
         for each in settings
         if each.name not in OWN_OPTION and isinstance(each.default, int | float | str | tuple)
     }
-
-
-def _listed(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_text(value)}" for name, value in settings.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _read(text: str, value: str, default: Any) -> Any:
-    if isinstance(default, tuple):
-        return tuple(value.split(","))
-    if isinstance(default, bool):
-        if value.lower() not in _TRUTH:
-            raise ConfigError(f"--attack-args {text!r} must be true or false")
-        return _TRUTH[value.lower()]
-    try:
-        return type(default)(value)
-    except ValueError as error:
-        kind = "a whole number" if isinstance(default, int) else "a number"
-        raise ConfigError(f"--attack-args {text!r} must be {kind}, such as {_text(default)}") from error

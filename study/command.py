@@ -12,6 +12,7 @@ from study.signals import read_to_the_end
 COMMANDS = {
     "run": "study.run",
     "apply": "study.apply",
+    "defend": "study.defend",
     "list": "study.watching.listing",
     "show": "study.watching.showing",
     "stop": "study.watching.stopping",

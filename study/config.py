@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,7 +15,8 @@ from optuna.trial import FixedTrial, FrozenTrial
 
 import search_spaces
 from nad import models
-from nad.attacks import ATTACKS
+from nad.attacks import ATTACKS, Attack
+from nad.attacks import make as make_attack
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
@@ -46,7 +48,8 @@ class StudyConfig:
     Trains a backdoored model (or takes it from the cache, or yours from --victim), searches the settings of the erase,
     and writes a report on the frontier between attack success rate and accuracy. The same command goes on where it
     stopped; more --trials extends a finished study. `nad-study list`, `show NAME`, `stop NAME` and `resume NAME` look
-    after the studies that there are; `nad-study apply --help` says how to use a setting found here on another model.
+    after the studies that there are; `nad-study apply --help` says how to use a setting found here on another model,
+    `nad-study defend --help` how to run another defence on one.
     """
 
     attack: str = "refool"
@@ -77,7 +80,7 @@ class StudyConfig:
     """Your own photographs for the refool attack. Default: photographs that come with scikit-image."""
     trigger: Path | None = None
     """Your own trigger for the custom attack: an image, whose alpha channel is the mask, or an npz with pattern and
-    mask."""
+    mask, and perhaps a blend_ratio."""
     attack_args: tuple[str, ...] = ()
     """Settings of the attack's own as NAME=VALUE, such as epsilon=8 steps=100."""
 
@@ -183,20 +186,20 @@ class StudyConfig:
             if name not in BASELINES:
                 raise unknown_name("baseline", name, BASELINES)
         if self.poison_rate is not None:
-            require_range("--poison-rate", self.poison_rate, 0.0, 1.0, low_open=True)
+            _require_share("--poison-rate", self.poison_rate, low_open=True)
         require_range("--image-size", self.image_size, 16, 512)
         require_range("--target", self.target, 0, 1_000_000)
         require_range("--victim-epochs", self.victim_epochs, 1, 1000)
         require_range("--trials", self.trials, 1, 1_000_000)
         require_range("--confirm", self.confirm, 0, 1000)
-        require_range("--max-acc-drop", self.max_acc_drop, 0.0, 1.0)
+        _require_share("--max-acc-drop", self.max_acc_drop)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
         require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
         require_own_parts(self)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
         for fraction in self.fractions:
-            require_range("--clean-fractions", fraction, 0.0, 1.0, low_open=True)
+            _require_share("--clean-fractions", fraction, low_open=True)
         if self.workers is not None:
             require_range("--workers", self.workers, 1, MOST_WORKERS)
         self._require_cluster()
@@ -264,6 +267,14 @@ class StudyConfig:
             **attack_settings.parse(self.attack, self.attack_args),
         }
 
+    @cached_property
+    def made_attack(self) -> Attack:
+        """The attack itself, made of its settings and of the files that they name.
+
+        Raises: ConfigError for a setting out of its range, DataError for a file that cannot be used.
+        """
+        return make_attack(self.attack, **self.attack_settings)
+
     @property
     def study_name(self) -> str:
         return self.name or f"{self.attack}-{self.dataset}"
@@ -322,6 +333,16 @@ class StudyConfig:
     def wait_seconds(self) -> float:
         """How long to wait for a node that can hold a trial."""
         return 0.0 if self.wait_for_nodes is None else duration(self.wait_for_nodes, "--wait-for-nodes")
+
+
+def _require_share(option: str, value: float, *, low_open: bool = False) -> None:
+    """Raise ConfigError for what is no share; a percentage is told how to write it."""
+    if 1.0 < value <= 100.0:
+        bracket = "(" if low_open else "["
+        raise ConfigError(
+            f"{option} must be in {bracket}0, 1], got {value:g}; write {value / 100:g} where you mean {value:g}%"
+        )
+    require_range(option, value, 0.0, 1.0, low_open=low_open)
 
 
 def cores() -> int:

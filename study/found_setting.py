@@ -44,8 +44,11 @@ class FoundSetting(NamedTuple):
 def read_setting(path: Path, trial: int | None) -> FoundSetting:
     """The recommended setting of a study, or that of one trial of its front.  path: its summary.json, or its folder.
 
-    Raises: ReportError for a file that is no such summary; ConfigError where the study has no such setting.
+    Raises: ReportError for a file that is no such summary; ConfigError where there is no such study, or it has no such
+    setting.
     """
+    if not path.exists():
+        raise ConfigError(f"there is no study {str(path)!r}; give the folder of one, or its summary.json")
     file = path / "summary.json" if path.is_dir() else path
     summary = read_json(file)
     require_keys(file, summary, KEYS)

@@ -17,7 +17,9 @@ _METAVARS = {str: "STR", int: "INT", float: "FLOAT", Path: "PATH"}
 def documented(config: type[T]) -> type[T]:
     """A decorator, above that of the dataclass. Left to itself, tyro keeps the line breaks that a docstring has in the
     source, shows `(default: None)` beside a sentence that says what stands for it, and `{None}|PATH` for a path."""
-    texts = {each.arg_name: each.description for each in docstring_parser.parse_from_object(config).params}
+    sources = [each for each in reversed(config.__mro__) if dataclasses.is_dataclass(each)]
+    params = [each for source in sources for each in docstring_parser.parse_from_object(source).params]
+    texts = {each.arg_name: each.description for each in params}
     hints = get_type_hints(config, include_extras=True)
     for each in dataclasses.fields(config):  # type: ignore[arg-type]
         unset = each.default is None or each.default == ()

@@ -63,22 +63,40 @@ def of_applied(facts: Mapping[str, str], scores: Sequence[tuple[str, float | Non
 
     facts: what was done, by name.  scores: images by name, and accuracy on them before and after, where it is known.
     """
+    opening = "A model after Neural Attention Distillation, with a setting that a study found on another model."
+    return _of_own("Erased model", opening, facts, scores, LIMITS[1:3])
+
+
+def of_defended(
+    defence: str, facts: Mapping[str, str], scores: Sequence[tuple[str, float | None, float | None]]
+) -> str:
+    """The card of a model after another defence; facts and scores likewise."""
+    return _of_own("Defended model", f"A model after the defence {defence}.", facts, scores, ())
+
+
+def _of_own(
+    title: str,
+    opening: str,
+    facts: Mapping[str, str],
+    scores: Sequence[tuple[str, float | None, float | None]],
+    limits: Sequence[str],
+) -> str:
     rows = [(name, percent(before), percent(after)) for name, before, after in scores]
     return _card(
-        "Erased model",
-        ["A model after Neural Attention Distillation, with a setting that a study found on another model."],
+        title,
+        [opening],
         facts,
         {
             "Scores": [
                 _table(("images", "accuracy before", "accuracy after"), rows),
-                "Accuracy on images that the erase trained on says little; test images it never saw.",
+                "Accuracy on images that the defence trained on says little; test images it never saw.",
             ],
             "What not to conclude": [
                 _bullets(
                     (
                         "Whether a backdoor is gone was not measured: that takes triggered images.",
                         "An unchanged accuracy says nothing of a backdoor: a backdoored model is accurate too.",
-                        *LIMITS[1:3],
+                        *limits,
                     )
                 )
             ],

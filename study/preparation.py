@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import torch
 
-from nad import attacks, data, models
+from nad import data, models
 from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
+from nad.errors import DataError
 from nad.evaluation import Exam
 from nad.foreign import ForeignModel
 from nad.models.inspection import require_distillable
@@ -40,9 +41,11 @@ PICTURES = 8
 def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenario:
     """The images, divided, and the attack on them.
 
-    Raises: ConfigError or DataError for settings or images that do not fit.
+    Raises: ConfigError or DataError for settings or images that do not fit, such as a poison rate that asks for none of
+    them.
     """
-    attack = attacks.make(config.attack, **config.attack_settings)
+    if config.data_dir is not None and not config.data_dir.is_dir():
+        raise DataError(f"--data-dir {config.data_dir}: there is no such folder; name one that is there")
     with display.stage("images", "read") as step:
         dataset = data.load(
             config.dataset,
@@ -51,9 +54,11 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
             image_size=config.image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
-    scenario = Scenario(dataset, attack, config.seed)
+    scenario = Scenario(dataset, config.made_attack, config.seed)
     for fraction in config.fractions:
         scenario.holdout(fraction)
+    if config.victim is None:
+        scenario.count_planted()
     return scenario
 
 
@@ -68,12 +73,11 @@ def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cach
     """The scenario with its attack ready to be planted: some are first made on a clean model, or by training others.
 
     A victim from the user's file is poisoned already: nothing is planted, and nothing made.
-    Raises: ConfigError where there are too few images to plant it in, found out before the clean model is trained, or
-    where that model has learnt nothing; DataError where there are too few to select reflections by.
+    Raises: ConfigError where the clean model has learnt nothing; DataError where there are too few images to select
+    reflections by.
     """
     if isinstance(source, ForeignModel) or is_ready(scenario.attack):
         return scenario
-    scenario.to_plant  # noqa: B018 - raises where there are too few
     if not needs_clean_model(scenario):
         with display.stage("reflections", "epochs") as step:
             return select_reflections(
@@ -123,7 +127,8 @@ def prepare_victim(
         reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
-        require_backdoor(victim, reference_acc, remedy=attack_settings.remedy(scenario.attack))
+        remedy = attack_settings.remedy(scenario.attack, *scenario.count_planted())
+        require_backdoor(victim, reference_acc, remedy=remedy)
     return victim
 
 

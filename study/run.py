@@ -100,6 +100,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = earlier_points(config, display)
+    config.made_attack  # noqa: B018 - raises for settings that are out of range, before there is a folder
     with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
         require_classes(source, scenario)

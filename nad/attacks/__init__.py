@@ -53,7 +53,8 @@ def make(name: str, **settings: Any) -> Attack:
     """The attack of this name; a setting of None stands for the attack's default.
 
     settings: fields of the attack. A poison rate that is not given is the usual one of the label mode, and a folder
-    given as `reflections` becomes the pool cut from its photographs, a file given as `pattern` the trigger in it.
+    given as `reflections` becomes the pool cut from its photographs, a file given as `pattern` the trigger in it. A
+    blend ratio that such a file names holds where none is given.
     Raises: ConfigError for an unknown attack, a setting that it does not have, or a value out of range; DataError for
     a folder of reflections or a trigger that cannot be used.
     """
@@ -68,6 +69,9 @@ def make(name: str, **settings: Any) -> Attack:
     for key, read in _READ.items():
         if isinstance(given.get(key), str | Path):
             given[key] = read(Path(given[key]))
+    pattern = given.get("pattern")
+    if isinstance(pattern, TriggerPattern) and pattern.blend_ratio is not None and "blend_ratio" in allowed:
+        given.setdefault("blend_ratio", pattern.blend_ratio)
     mode = given.get("label_mode", attack_type.label_mode)
     if mode in USUAL_RATE:
         given.setdefault("poison_rate", USUAL_RATE[mode])

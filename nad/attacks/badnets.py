@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import OneOf, Within, allow
 from nad.attacks.base import LabelMode, require_attack, require_images
-from nad.attacks.place import Place, first_pixel, require_patch_room, require_place
-from nad.errors import require_range, unknown_name
+from nad.attacks.place import PLACES, Place, first_pixel, require_patch_room
 
 PATCH = ((0, 0, 255), (0, 255, 0), (255, 0, 255))
 """Rows from the top, columns from the left, the same in all three channels. Source: authors' code."""
@@ -31,18 +31,14 @@ class BadNets:
     target: int = 0
     poison_rate: float = 0.1
     label_mode: LabelMode = "dirty"
-    fill: Fill = "chequered"
+    fill: Fill = field(default="chequered", metadata=allow(OneOf(get_args(Fill), "fill")))
     """PATCH, repeated up and to the left where the patch is larger; or white."""
-    size: int = 3
+    size: int = field(default=3, metadata=allow(Within(1, 512)))
     """Pixels a side."""
-    place: Place = "bottom-right"
+    place: Place = field(default="bottom-right", metadata=allow(PLACES))
 
     def __post_init__(self) -> None:
         require_attack(self)
-        if self.fill not in get_args(Fill):
-            raise unknown_name("fill", self.fill, get_args(Fill))
-        require_range("size", self.size, 1, 512)
-        require_place(self.place)
 
     @property
     def idle(self) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import require_allowed
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, DataError, require_range, unknown_name
+from nad.errors import ConfigError, DataError, require_number, require_range, unknown_name
 from nad.models.base import DistillableModel
 from nad.progress import Progress
 
@@ -199,7 +200,9 @@ def tensor_digest(values: Tensor) -> str:
 
 
 def require_attack(attack: Attack) -> None:
-    """Raise ConfigError unless the settings that every attack has are in their ranges."""
+    """Raise ConfigError unless the settings that every attack has, and those that say what they may be, are that."""
+    require_allowed(attack)
+    require_number("target", attack.target, whole=True)
     if attack.target < 0:
         raise ConfigError(f"target must be a class label, 0 or more, got {attack.target}")
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)
@@ -265,6 +268,12 @@ class Poisoned:
     """Which images carry the trigger, ascending."""
 
 
+def carriers(labels: Tensor, attack: Attack) -> Tensor:
+    """Which training images the attacker may plant the trigger in, as ascending indices."""
+    others = attacked(attack, labels)
+    return torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
+
+
 def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Which training images the attacker plants the trigger in, as ascending indices.
 
@@ -279,13 +288,15 @@ def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor
             f"no training image has the target label {attack.target}; labels run from {known[0]} to {known[-1]}"
         )
     require_range("poison_rate", attack.poison_rate, 0.0, 1.0, low_open=True)
-    candidates = torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
+    candidates = carriers(labels, attack)
     whole = len(candidates) if attack.label_mode == "clean" else len(labels)
     count = round(attack.poison_rate * whole)
     if not 1 <= count <= len(candidates):
+        wanted = "1" if len(candidates) == 1 else f"1 to {len(candidates)}"
+        more = f", or give more images of class {attack.target}" if attack.label_mode == "clean" else ""
         raise ConfigError(
             f"a poison rate of {attack.poison_rate:g} ({attack.label_mode} label) asks for {count} poisoned images"
-            f" where {len(candidates)} can carry the trigger; choose another rate"
+            f" where {len(candidates)} can carry the trigger; choose a rate that asks for {wanted}{more}"
         )
     return candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import Within, allow
 from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
-from nad.errors import require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +26,13 @@ class Blend:
     target: int = 0
     poison_rate: float = 0.1
     label_mode: LabelMode = "dirty"
-    alpha: float = 0.2
+    alpha: float = field(default=0.2, metadata=allow(Within(0.0, 1.0, low_open=True)))
     """Share of the key in the triggered image. Source: Chen et al. 2017; authors' code."""
-    key_seed: int = 0
+    key_seed: int = field(default=0, metadata=allow(Within(0, 2**31 - 1)))
     """Seed of the key; with the image size it determines every pixel of it."""
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("alpha", self.alpha, 0.0, 1.0, low_open=True)
-        require_range("key_seed", self.key_seed, 0, 2**31 - 1)
 
     def key(self, height: int, width: int) -> Tensor:
         """The noise image, (3, height, width) uint8, uniform."""

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nad.attacks.allowed import OneOf, Within, allow
 from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
 from nad.augment import to_input
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, require_range
+from nad.errors import ConfigError
 from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.progress import Progress
@@ -45,26 +46,20 @@ class CL:
     poison_rate: float = 0.8
     """Meant for the clean label; with another label mode say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
-    epsilon: float = 16.0
+    epsilon: float = field(default=16.0, metadata=allow(Within(1.0, 255.0)))
     """How far a pixel may be moved, of 255. Source: Turner et al. 2019, 8 to 16."""
-    step: float = 4.0
+    step: float = field(default=4.0, metadata=allow(Within(0.0, 255.0, low_open=True)))
     """How far a step of PGD moves a pixel, of 255."""
-    steps: int = 10
-    amplitude: float = 255.0
+    steps: int = field(default=10, metadata=allow(Within(1, 10_000)))
+    amplitude: float = field(default=255.0, metadata=allow(Within(1.0, 255.0)))
     """How much brighter or darker the pattern makes a pixel; 255 overwrites it, 32 to 64 is hard to see."""
-    corners: int = 4
+    corners: int = field(default=4, metadata=allow(OneOf((1, 4))))
     """4, or 1 for the bottom right one alone."""
     crafted: Crafted | None = field(default=None, repr=False)
     """The moved training images, (count, 3, height, width) uint8; see nad.preparation."""
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("epsilon", self.epsilon, 1.0, 255.0)
-        require_range("step", self.step, 0.0, 255.0, low_open=True)
-        require_range("steps", self.steps, 1, 10_000)
-        require_range("amplitude", self.amplitude, 1.0, 255.0)
-        if self.corners not in (1, 4):
-            raise ConfigError(f"corners must be 1 or 4, got {self.corners}")
 
     @property
     def is_ready(self) -> bool:

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import Within, allow
 from nad.attacks.badnets import PATCH
 from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
-from nad.attacks.place import Place, first_pixel, require_place
+from nad.attacks.place import PLACES, Place, first_pixel
 from nad.attacks.trigger_pattern import TriggerPattern
-from nad.errors import ConfigError, DataError, require_range
+from nad.errors import ConfigError, DataError
 
 
 def chequered_patch() -> TriggerPattern:
@@ -31,13 +32,11 @@ class Custom:
     label_mode: LabelMode = "dirty"
     pattern: TriggerPattern = field(default_factory=chequered_patch)
     """At most as large as the images, and never resized: a resized trigger is another one."""
-    blend_ratio: float = 1.0
-    place: Place = "bottom-right"
+    blend_ratio: float = field(default=1.0, metadata=allow(Within(0.0, 1.0, low_open=True)))
+    place: Place = field(default="bottom-right", metadata=allow(PLACES))
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("blend_ratio", self.blend_ratio, 0.0, 1.0, low_open=True)
-        require_place(self.place)
 
     def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images with the pattern; the generator is not used, for there is nothing to choose.

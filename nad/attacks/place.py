@@ -6,15 +6,11 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from nad.errors import DataError, unknown_name
+from nad.attacks.allowed import OneOf
+from nad.errors import DataError
 
 Place = Literal["bottom-right", "bottom-left", "top-right", "top-left", "centre"]
-
-
-def require_place(place: str) -> None:
-    """Raise ConfigError for a place that does not exist."""
-    if place not in get_args(Place):
-        raise unknown_name("place", place, get_args(Place))
+PLACES = OneOf(get_args(Place), "place")
 
 
 def require_patch_room(size: int, images: Tensor) -> None:

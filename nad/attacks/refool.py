@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nad.attacks.allowed import SomeOf, Within, allow
 from nad.attacks.base import Crafted, LabelMode, chunk_length, require_attack, require_crafted, require_images
 from nad.attacks.reflection_pool import ReflectionPool, default_pool
 from nad.attacks.reflections import ghost, in_focus, out_of_focus, to_light, to_pixels
-from nad.errors import ConfigError, require_range, unknown_name
+from nad.errors import ConfigError, require_range
 
 KINDS = ("ghost", "out-of-focus", "in-focus")
 
@@ -51,35 +52,26 @@ class Refool:
     poison_rate: float = 0.8
     """Meant for the clean label; with label_mode='dirty' say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
-    kinds: tuple[str, ...] = ("ghost",)
+    kinds: tuple[str, ...] = field(default=("ghost",), metadata=allow(SomeOf(KINDS, "kind of reflection")))
     """Each image gets one of these, with equal chances."""
-    transmission: float = 0.4
+    transmission: float = field(default=0.4, metadata=allow(Within(0.0, 1.0)))
     """Share of the image's own light that passes. Source: benchmark suites."""
     reflections: ReflectionPool = field(default_factory=default_pool)
-    rounds: int = 0
+    rounds: int = field(default=0, metadata=allow(Within(0, 1000)))
     """Rounds of training in which reflections are selected from the pool; 0 plants the whole pool."""
-    round_epochs: int = 4
+    round_epochs: int = field(default=4, metadata=allow(Within(1, 1000), needs="rounds"))
     """Of each round's training."""
-    selected: int = 10
+    selected: int = field(default=10, metadata=allow(Within(1, 10_000), needs="rounds"))
     """How many reflections a round plants, and how many are planted in the end."""
     crafted: Crafted | None = field(default=None, repr=False)
     """The selected reflections, (selected, 3, height, width) uint8."""
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("transmission", self.transmission, 0.0, 1.0)
-        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
-            raise ConfigError(
-                f"kinds must name each kind of reflection at most once and at least one, got {self.kinds}"
-            )
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise unknown_name("kind of reflection", kind, KINDS)
-        require_range("rounds", self.rounds, 0, 1000)
         if self.rounds == 1:
             raise ConfigError("rounds must be 0 or at least 2, got 1: the first one draws at random")
-        require_range("round_epochs", self.round_epochs, 1, 1000)
-        require_range("selected", self.selected, 1, len(self.reflections) if self.rounds else 10_000)
+        if self.rounds:
+            require_range("selected", self.selected, 1, len(self.reflections))
 
     @property
     def idle(self) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import Within, allow
 from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
-from nad.errors import DataError, require_range
+from nad.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +29,13 @@ class SIG:
     poison_rate: float = 0.8
     """Meant for the clean label; with another label mode say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
-    delta: float = 40.0
+    delta: float = field(default=40.0, metadata=allow(Within(1.0, 255.0)))
     """Height of the wave, of 255. Source: benchmark suites; 20 to 40 are usual."""
-    frequency: float = 6.0
+    frequency: float = field(default=6.0, metadata=allow(Within(1.0, 256.0)))
     """Waves from the left to the right edge. Source: Barni et al. 2019."""
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("delta", self.delta, 1.0, 255.0)
-        require_range("frequency", self.frequency, 1.0, 256.0)
 
     def wave(self, width: int) -> Tensor:
         """What is added to each column, in whole steps of 255: (width,) int16.

@@ -23,6 +23,8 @@ Mask = NDArray[np.float32]
 
 _ZIP = b"PK"
 """How an npz begins."""
+_ARRAYS = ("pattern", "mask", "blend_ratio")
+"""What an npz may hold."""
 _DEEP = ("I", "F")
 """How Pillow's names of modes with more than 8 bits a channel begin: it clips what it converts from them."""
 
@@ -33,11 +35,13 @@ class TriggerPattern:
 
     pixels: (3, height, width) uint8.   mask: (height, width) float32 in [0, 1], 0 where the image shows through.
     source: where it comes from, for the record.
+    blend_ratio: what its file says of it, where it does; a setting of the attack, and no part of the picture.
     """
 
     pixels: Tensor
     mask: Tensor
     source: str
+    blend_ratio: float | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 3 or self.pixels.shape[0] != 3:
@@ -81,10 +85,12 @@ class TriggerPattern:
 
 
 def pattern_from_file(path: Path) -> TriggerPattern:
-    """An image, whose alpha channel is the mask (without one it is opaque), or an npz with `pattern` and `mask`.
+    """An image, whose alpha channel is the mask (without one it is opaque), or an npz with `pattern` and `mask`, and
+    perhaps a `blend_ratio`.
 
     pattern: (height, width, 3) or (3, height, width), uint8 or floats in [0, 1].  mask: (height, width), perhaps with a
-    further dimension of 1; truth values, floats in [0, 1], or uint8: up to 255, or 0 and 1. Nothing is unpickled.
+    further dimension of 1; truth values, floats in [0, 1], or uint8: up to 255, or 0 and 1.
+    blend_ratio: one number above 0 and up to 1. Nothing is unpickled.
     Raises: DataError where it is neither.
     """
     try:
@@ -92,33 +98,40 @@ def pattern_from_file(path: Path) -> TriggerPattern:
     except OSError as error:
         raise DataError(f"cannot read the trigger {path}: {error.strerror}; give an image or an npz") from error
     try:
-        pixels, mask = _from_npz(content) if content.startswith(_ZIP) else _from_image(content)
+        pixels, mask, ratio = _from_npz(content) if content.startswith(_ZIP) else _from_image(content)
     except Exception as error:  # Pillow, zipfile and numpy raise anything over a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"cannot read the trigger {path} ({reason}); give an image, or an npz with pattern and mask"
         ) from error
     # the file's name, not its path: the record may be published, and a moved file is still the same trigger
-    return TriggerPattern(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), torch.from_numpy(mask), path.name)
+    picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return TriggerPattern(picture, torch.from_numpy(mask), path.name, ratio)
 
 
-def _from_image(content: bytes) -> tuple[Pixels, Mask]:
+def _from_image(content: bytes) -> tuple[Pixels, Mask, None]:
     with Image.open(io.BytesIO(content)) as image:
         if image.mode.startswith(_DEEP):
             raise ValueError("it has more than 8 bits a channel; save it with 8")
         layers = np.asarray(image.convert("RGBA"))
-    return layers[..., :3].copy(), layers[..., 3].astype(np.float32) / 255.0
+    return layers[..., :3].copy(), layers[..., 3].astype(np.float32) / 255.0, None
 
 
-def _from_npz(content: bytes) -> tuple[Pixels, Mask]:
+def _from_npz(content: bytes) -> tuple[Pixels, Mask, float | None]:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         absent = [name for name in ("pattern", "mask") if name not in arrays]
         if absent:
             raise ValueError(f"it has no array {' and no array '.join(absent)}, it has {', '.join(arrays) or 'none'}")
+        unknown = [name for name in arrays if name not in _ARRAYS]
+        if unknown:
+            raise ValueError(
+                f"it has an array {', '.join(unknown)}, which says nothing here; known: {', '.join(_ARRAYS)}"
+            )
         pixels, mask = _pixels(arrays["pattern"]), _mask(arrays["mask"])
+        ratio = _ratio(arrays["blend_ratio"]) if "blend_ratio" in arrays else None
     if pixels.shape[:2] != mask.shape:
         raise ValueError(f"its pattern is {pixels.shape[0]}x{pixels.shape[1]} pixels, its mask is not: {mask.shape}")
-    return pixels, mask
+    return pixels, mask, ratio
 
 
 def _pixels(given: NDArray[Any]) -> Pixels:
@@ -137,6 +150,12 @@ def _mask(given: NDArray[Any]) -> Mask:
     if mask.dtype == np.uint8 and mask.size and mask.max() > 1:
         return mask.astype(np.float32) / 255.0
     return _unit("mask", mask)
+
+
+def _ratio(given: NDArray[Any]) -> float:
+    if given.size != 1 or given.dtype.kind not in "iuf" or not 0.0 < given.item() <= 1.0:
+        raise ValueError("its blend_ratio must be one number above 0 and up to 1")
+    return float(given.item())
 
 
 def _unit(name: str, values: NDArray[Any]) -> Mask:

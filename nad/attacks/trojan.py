@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nad.attacks.allowed import Within, allow
 from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
 from nad.attacks.place import require_patch_room
 from nad.augment import to_input
 from nad.data.base import LabelledImages
-from nad.errors import require_range
 from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.models.taps import tap_input
@@ -39,25 +39,20 @@ class Trojan:
     target: int = 0
     poison_rate: float = 0.1
     label_mode: LabelMode = "dirty"
-    size: int = 3
+    size: int = field(default=3, metadata=allow(Within(1, 512)))
     """Pixels a side of the patch. Source: NAD authors' code."""
-    neurons: int = 2
+    neurons: int = field(default=2, metadata=allow(Within(1, 4096)))
     """How many neurons are driven. Source: benchmark suites."""
-    activation: float = 100.0
+    activation: float = field(default=100.0, metadata=allow(Within(0.0, 1e6, low_open=True)))
     """What they are driven towards; the patch is too small to reach it. Source: benchmark suites."""
-    steps: int = 1000
+    steps: int = field(default=1000, metadata=allow(Within(1, 1_000_000)))
     """Steps of Adam, its learning rate falling from `lr` to zero along a cosine."""
-    lr: float = 0.1
+    lr: float = field(default=0.1, metadata=allow(Within(0.0, 10.0, low_open=True)))
     crafted: Crafted | None = field(default=None, repr=False)
     """The patch, (3, size, size) uint8; see nad.preparation."""
 
     def __post_init__(self) -> None:
         require_attack(self)
-        require_range("size", self.size, 1, 512)
-        require_range("neurons", self.neurons, 1, 4096)
-        require_range("activation", self.activation, 0.0, 1e6, low_open=True)
-        require_range("steps", self.steps, 1, 1_000_000)
-        require_range("lr", self.lr, 0.0, 10.0, low_open=True)
 
     @property
     def is_ready(self) -> bool:

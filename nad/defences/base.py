@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nad.data.base import LabelledImages
-from nad.devices import device_of
+from nad.devices import device_of, usable
 from nad.errors import ConfigError, TrainingDiverged
 from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import require_model, require_trainable
@@ -60,7 +60,7 @@ class Defence(ABC):
         *,
         flip: bool,
         generator: torch.Generator,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         progress: Progress | None = None,
         precision: Precision = "float32",
     ) -> Defended:
@@ -71,11 +71,12 @@ class Defence(ABC):
         holdout: in any form that `nad.erase` takes.  device: None for where the victim is.
         flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError for a holdout of fewer than two images, or that does not fit the model; ConfigError where the
-        model lacks what the defence works on; TrainingDiverged where a loss is no longer finite.
+        model lacks what the defence works on, or the device is not there; TrainingDiverged where a loss is no longer
+        finite.
         """
-        where = device or device_of(victim)
+        require_trainable(victim)
+        where = device_of(victim) if device is None else usable(device)
         model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
-        require_trainable(model)
         require_model(model, clean, (), where)
         self.require_fit(model)
         with torch_seeded(_drawn_from(generator), where):

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.defences.base import TUNING, Deeds, Defence, Site
-from nad.errors import require_range
+from nad.errors import require_instance, require_range
 from nad.training import Loss, TrainConfig
 
 Weights = Mapping[str, Tensor]
@@ -53,6 +53,8 @@ class ModeConnectivityRepair(Defence):
 
     def __post_init__(self) -> None:
         require_range("t", self.t, 0.0, 1.0)
+        require_instance("curve", self.curve, TrainConfig)
+        require_instance("tuning", self.tuning, TrainConfig)
 
     def change(self, model: nn.Module, site: Site) -> Deeds:
         """See `Defence.defend`. Statistics of batch norm are measured anew for the chosen weights, on the holdout."""

@@ -48,7 +48,7 @@ Reader = Callable[[Contents], Found | None]
 def as_state(value: object) -> Mapping[str, Any] | None:
     """Weights by name, of a state dict or of a whole model; None for anything else."""
     if isinstance(value, nn.Module):
-        return value.state_dict()
+        return value.state_dict() or None
     if not isinstance(value, Mapping) or not value:
         return None
     names = all(isinstance(name, str) for name in value)

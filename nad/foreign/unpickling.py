@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from nad import checkpoints
 from nad.errors import CheckpointError
 from nad.foreign.base import Contents
+from nad.foreign.stand_in import load_in_full
 
 _SAFETENSORS = slice(8, 9)
 """Where a safetensors file has its first brace, behind the length of its header."""
@@ -38,8 +40,14 @@ def open_contents(path: Path, *, trust: bool = False) -> Contents:
     try:
         with path.open("rb") as file:
             head = file.read(16)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no model file {path}; name one that is there") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder and no model file; name the file in it") from error
     except OSError as error:
         raise CheckpointError(f"cannot read the model file {path}: {error.strerror}; give another one") from error
+    if not head:
+        raise CheckpointError(f"the model file {path} is empty; {_AGAIN}")
     return Contents(
         path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust, head.startswith(_ZIP))
     )
@@ -50,8 +58,8 @@ def _safetensors(path: Path) -> Any:
         with safe_open(path, framework="pt") as file:
             has_card = checkpoints.CARD_KEY in (file.metadata() or {})
         return checkpoints.load(path) if has_card else load_file(path)
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
+    except (OSError, SafetensorError, CheckpointError, ValueError, RecursionError) as error:
+        raise (_cut_short if _INCOMPLETE in str(error) else _damaged)(path) from error
 
 
 def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
@@ -61,24 +69,37 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
             with torch.serialization.safe_globals(_plain_data()):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
+            what = _what_needs_trust(error, zipped)
             if not trust:
-                raise _refusal(path, error, zipped) from error
+                raise (_refusal(path, what) if what else _unreadable(path, error, zipped)) from error
         try:
-            return torch.load(path, map_location="cpu", weights_only=False)
+            return load_in_full(path)
         except Exception as error:
-            raise _unreadable(path, error) from error
+            raise (_failure(path, error) if what else _unreadable(path, error, zipped)) from error
 
 
-def _refusal(path: Path, error: Exception, zipped: bool) -> CheckpointError:
-    """Names --trust-checkpoint only where torch says that unpickling in full might do."""
-    forbidden = _FORBIDDEN.search(str(error))
-    unusual = _UNUSUAL in str(error) and zipped
-    if not isinstance(error, pickle.UnpicklingError) or not (forbidden or unusual):
-        return _unreadable(path, error)
-    what = f"asks for {forbidden[1]}" if forbidden else "is pickled in an unusual way"
+def _what_needs_trust(error: Exception, zipped: bool) -> str:
+    """Why unpickling in full might do, where torch says that it might; else empty."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return ""
+    if forbidden := _FORBIDDEN.search(str(error)):
+        return f"asks for {forbidden[1]}"
+    return "is pickled in an unusual way" if _UNUSUAL in str(error) and zipped else ""
+
+
+def _refusal(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"the model file {path} {what}, so only unpickling it in full could read it, and that runs whatever code is in"
         " the file; if you trust whoever made it, add --trust-checkpoint"
+    )
+
+
+def _failure(path: Path, error: Exception) -> CheckpointError:
+    """Of a file that is trusted and whole, as far as can be told."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return CheckpointError(
+        f"the model file {path} cannot be unpickled here ({reason}); put the folder of the code that wrote it on"
+        " PYTHONPATH"
     )
 
 
@@ -94,10 +115,36 @@ _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUILTINS = ("builtins", "__builtin__")
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    said = str(error).strip()
-    reason = said.splitlines()[0].rstrip(".") if " " in said else f"{type(error).__name__} {said}".strip()
-    return CheckpointError(
-        f"cannot read the model file {path} ({reason}); it is damaged or of another kind: give safetensors, or what"
-        " torch.save wrote"
-    )
+def _unreadable(path: Path, error: Exception, zipped: bool) -> CheckpointError:
+    """What is the matter with a file that torch cannot read; its own words are about its insides."""
+    if zipped:
+        return _unreadable_zip(path)
+    if isinstance(error, EOFError) or _ENDED.search(str(error)):
+        return _cut_short(path)
+    return CheckpointError(f"{path} is no model file, or a damaged one; {_GIVE}")
+
+
+def _unreadable_zip(path: Path) -> CheckpointError:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+                return CheckpointError(f"{path} is a zip archive and no model file; {_GIVE}")
+    except Exception:  # its list of contents, which comes last, is lost or damaged
+        return _cut_short(path) if not zipfile.is_zipfile(path) else _damaged(path)
+    return _damaged(path)
+
+
+def _cut_short(path: Path) -> CheckpointError:
+    return CheckpointError(f"the model file {path} is cut short; {_AGAIN}")
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"the model file {path} is damaged; {_AGAIN}")
+
+
+_AGAIN = "copy or download it again"
+_GIVE = "give safetensors, or what torch.save wrote"
+_INCOMPLETE = "file not fully covered"
+"""In the message of safetensors: of a header that speaks of more than follows."""
+_ENDED = re.compile(r"unexpected EOF|truncated|[Rr]an out of input")
+"""In the messages of torch and of pickle."""

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from nad import models
 from nad.augment import to_input
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, DataError
+from nad.errors import ConfigError, DataError, require_instance
 from nad.models.frozen import in_eval_mode
 from nad.models.taps import tap
 
 
 def require_trainable(model: nn.Module) -> None:
-    """Raise ConfigError for a model that is frozen as a whole, or has nothing to train."""
+    """Raise ConfigError for what is no model, one that is frozen as a whole, or one that has nothing to train."""
+    require_instance("the model", model, nn.Module)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(
             "the model has no parameter that may be trained; if they are frozen, call model.requires_grad_(True)"

@@ -16,6 +16,7 @@ from ray.scripts.scripts import cli as ray_commands
 
 import reports.build
 import study.apply
+import study.defend
 import study.run
 from study.watching.listing import ListConfig
 from study.watching.resuming import ResumeConfig
@@ -35,6 +36,8 @@ def check(words: Words) -> None:
         _make(words)
     elif words[:2] == ("nad-study", "apply"):
         _apply(words[2:])
+    elif words[:2] == ("nad-study", "defend"):
+        _defend(words[2:])
     elif words[0] == "ray":
         _ray(words[1:])
     elif words[0] in _SHELL:
@@ -62,6 +65,12 @@ def _apply(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study.apply, "apply", lambda _config, _display: None)
         _accepts(study.apply.main, options)
+
+
+def _defend(options: Words) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.defend, "defend", lambda _config, _display: None)
+        _accepts(study.defend.main, options)
 
 
 def _looks(config: type) -> Callable[[Words], None]:

@@ -138,6 +138,7 @@ def execute(command: Command) -> None:
         "python -m reports.nothing",
         "python -m benchmarks.nothing",
         "nad-study apply runs/a --victim victim.safetensors",
+        "nad-study defend finepruning --victim victim.safetensors --data images",
         "python -m pytest tests/nothing",
         "make nothing",
         "ray begin --head",

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -328,3 +329,52 @@ def test_a_teacher_whose_fine_tuning_diverges_says_what_may_help(images, labels)
     nn.init.constant_(model.out.weight, torch.nan)
     with pytest.raises(EraseDiverged, match=r"the teacher's fine-tuning diverged: .*; a lower lr may help"):
         run(model, (images, labels))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "foo"}, "the device 'foo' cannot be used here; give 'cpu', or a GPU that torch finds"),
+        ({"device": "meta"}, "the device 'meta' cannot be used here"),
+        ({"device": 1.5}, "the device '1.5' cannot be used here"),
+        ({"config": SHORT}, "config must be of type EraseConfig, got TrainConfig"),
+        ({"teacher_config": "paper"}, "teacher_config must be of type TrainConfig, got str"),
+        ({"teacher": "resnet"}, "teacher must be of type Module, got str"),
+        ({"model": {"weight": 1}}, "the model must be of type Module, got dict"),
+    ],
+)
+def test_arguments_of_another_kind_end_in_one_sentence(images, labels, monkeypatch, options, sentence):
+    monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        nad.erase(**{"model": small(), "holdout": (images, labels), "config": QUICK, **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_ends_in_one_sentence(images, labels):
+    with pytest.raises(ConfigError, match="the device 'cuda' cannot be used here"):
+        nad.erase(small(), (images, labels), QUICK, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"batch_size": 8.0}, "batch_size must be a whole number, got 8.0"),
+        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"lr": None}, "lr must be a number, got None"),
+        ({"cutout": [3]}, "cutout must be a whole number, got a list"),
+        ({"patience": 1.5}, "patience must be a whole number, got 1.5"),
+        ({"betas": ("a",)}, "beta of deep must be a number, got 'a'"),
+        ({"operator": 3}, "unknown attention operator 3; known: max, mean, sum"),
+    ],
+)
+def test_settings_of_another_type_end_in_one_sentence(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        dataclasses.replace(QUICK, **settings)
+
+
+def test_numpys_numbers_are_numbers():
+    config = dataclasses.replace(QUICK, epochs=np.int64(2), lr=np.float32(0.5))
+    assert (config.epochs, config.lr) == (2, 0.5)

@@ -198,7 +198,10 @@ def test_poison_is_determined_by_the_generator(planted: Attack) -> None:
     [
         ({"target": 7}, "no training image has the target label 7; labels run from 0 to 4"),
         ({"poison_rate": 0.001, "label_mode": "clean"}, "asks for 0 poisoned images where 40 can carry the trigger"),
-        ({"poison_rate": 0.9, "label_mode": "dirty"}, "asks for 180 poisoned images where 160 can carry the trigger"),
+        (
+            {"poison_rate": 0.9, "label_mode": "dirty"},
+            "asks for 180 poisoned images where 160 can carry the trigger; choose a rate that asks for 1 to 160$",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ATTACKS)
@@ -210,7 +213,11 @@ def test_poison_says_what_cannot_be_planted(name: str, settings: dict[str, objec
 @pytest.mark.parametrize("name", ATTACKS)
 def test_class_with_too_few_images_ends_in_one_sentence(name: str) -> None:
     few = LabelledImages(random_images(21, 16), torch.tensor([1] * 20 + [0]))
-    with pytest.raises(ConfigError, match="asks for 0 poisoned images where 1 can carry the trigger; choose another"):
+    sentence = (
+        r"a poison rate of 0.4 \(clean label\) asks for 0 poisoned images where 1 can carry the trigger;"
+        " choose a rate that asks for 1, or give more images of class 0$"
+    )
+    with pytest.raises(ConfigError, match=sentence):
         poison(few, make(name, label_mode="clean", poison_rate=0.4), seeded())
 
 
@@ -227,6 +234,26 @@ def test_class_with_too_few_images_ends_in_one_sentence(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ATTACKS)
 def test_settings_out_of_range_are_refused(name: str, settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make(name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("badnets", {"size": 3.5}, "size must be a whole number, got 3.5"),
+        ("badnets", {"target": "1"}, "target must be a whole number, got '1'"),
+        ("badnets", {"target": 1.5}, "target must be a whole number, got 1.5"),
+        ("badnets", {"poison_rate": "0.1"}, "poison_rate must be a number, got '0.1'"),
+        ("badnets", {"fill": 3}, "unknown fill 3; known: chequered, white"),
+        ("blend", {"key_seed": 1.5}, "key_seed must be a whole number, got 1.5"),
+        ("cl", {"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ("cl", {"corners": 4.0}, "corners must be 1 or 4, got 4.0"),
+        ("refool", {"rounds": 2.0}, "rounds must be a whole number, got 2.0"),
+        ("sig", {"delta": "a"}, "delta must be a number, got 'a'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(name: str, settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make(name, **settings)
 

@@ -82,6 +82,17 @@ def test_npz_says_the_same_in_every_usual_form(pattern, mask, tmp_path):
     assert torch.equal(found.mask, torch.from_numpy((ALPHA > 99).astype(np.float32)))
 
 
+def test_blend_ratio_of_an_npz_holds_where_none_is_given(tmp_path):
+    np.savez(tmp_path / "plain.npz", pattern=COLOURS, mask=ALPHA)
+    np.savez(tmp_path / "faint.npz", pattern=COLOURS, mask=ALPHA, blend_ratio=0.25)
+    faint = make("custom", pattern=tmp_path / "faint.npz")
+    assert faint.blend_ratio == 0.25
+    assert torch.equal(plant(faint), plant(make("custom", pattern=tmp_path / "plain.npz", blend_ratio=0.25)))
+    strong = make("custom", pattern=tmp_path / "faint.npz", blend_ratio=0.75)
+    assert torch.equal(plant(strong), plant(make("custom", pattern=tmp_path / "plain.npz", blend_ratio=0.75)))
+    assert make("custom", pattern=tmp_path / "plain.npz").blend_ratio == 1.0
+
+
 def test_description_follows_the_content_and_not_the_path(png, tmp_path):
     known = describe(make("custom", pattern=png))
     moved = tmp_path / "elsewhere" / png.name
@@ -129,6 +140,11 @@ def npz(**arrays):
         (lambda path: path.write_bytes(b"PK\x03\x04 torn"), "cannot read the trigger"),
         (npz(pattern=COLOURS), "it has no array mask, it has pattern"),
         (npz(a=COLOURS), "no array pattern and no array mask, it has a"),
+        (npz(pattern=COLOURS, mask=ALPHA, alpha=0.3), "it has an array alpha, .* known: pattern, mask, blend_ratio"),
+        (npz(pattern=COLOURS, mask=ALPHA, blend_ratio=0.0), "its blend_ratio must be one number above 0 and up to 1"),
+        (npz(pattern=COLOURS, mask=ALPHA, blend_ratio=np.nan), "its blend_ratio must be one number"),
+        (npz(pattern=COLOURS, mask=ALPHA, blend_ratio=[0.1, 0.2]), "its blend_ratio must be one number"),
+        (npz(pattern=COLOURS, mask=ALPHA, blend_ratio="much"), "its blend_ratio must be one number"),
         (npz(pattern=COLOURS, mask=ALPHA[:2]), "its pattern is 4x6 pixels, its mask is not"),
         (npz(pattern=COLOURS[..., :2], mask=ALPHA), r"its pattern must be \(height, width, 3\)"),
         (npz(pattern=COLOURS * 2.0, mask=ALPHA), r"its pattern must be uint8 or lie in \[0, 1\]"),

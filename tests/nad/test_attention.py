@@ -80,9 +80,16 @@ def test_equal_maps_have_no_distance_and_a_finite_gradient(features, convention)
     assert features.grad.isfinite().all()
 
 
-def numpy_map(features: np.ndarray, power: float, size: tuple[int, int]) -> np.ndarray:
+REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": np.max}
+DISTANCES = {
+    "code": lambda ours, theirs: ((ours - theirs) ** 2).mean(),
+    "paper": lambda ours, theirs: np.mean([np.sqrt(((a - b) ** 2).sum()) for a, b in zip(ours, theirs, strict=True)]),
+}
+
+
+def numpy_map(features: np.ndarray, power: float, operator: str, size: tuple[int, int]) -> np.ndarray:
     """The definition, written for one image and one window at a time, in double precision."""
-    energy = (np.abs(features) ** power).sum(axis=1)
+    energy = REDUCTIONS[operator](np.abs(features) ** power, axis=1)
     count, height, width = energy.shape
     pooled = np.empty((count, *size))
     for row in range(size[0]):
@@ -94,30 +101,37 @@ def numpy_map(features: np.ndarray, power: float, size: tuple[int, int]) -> np.n
     return flat / np.sqrt((flat**2).sum(axis=1, keepdims=True))
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
 @pytest.mark.parametrize(
     ("ours", "theirs", "size"),
     [((8, 8), (8, 8), (8, 8)), ((8, 8), (4, 4), (4, 4)), ((4, 4), (16, 16), (4, 4)), ((7, 5), (5, 9), (5, 5))],
 )
-def test_maps_of_unequal_size_are_averaged_to_the_smaller_before_they_are_normalised(power, ours, theirs, size):
+def test_maps_of_unequal_size_are_averaged_to_the_smaller_before_they_are_normalised(
+    power, operator, convention, ours, theirs, size
+):
     draws = torch.Generator().manual_seed(1)
     student, teacher = (torch.randn(3, 6, *shape, generator=draws).double() for shape in (ours, theirs))
-    maps = [unit_map(energy) for energy in of_equal_size(*(attention_energy(f, power) for f in (student, teacher)))]
-    expected = [numpy_map(features.numpy(), power, size) for features in (student, teacher)]
+    energies = (attention_energy(features, power, operator) for features in (student, teacher))
+    maps = [unit_map(energy) for energy in of_equal_size(*energies)]
+    expected = [numpy_map(features.numpy(), power, operator, size) for features in (student, teacher)]
     for found, wanted in zip(maps, expected, strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9)
-    squares = ((expected[0] - expected[1]) ** 2).mean()
-    assert attention_distance(*maps).item() == pytest.approx(squares, rel=1e-9)
+    wanted = DISTANCES[convention](*expected)
+    assert attention_distance(*maps, convention).item() == pytest.approx(wanted, rel=1e-9)
 
 
-def test_gradient_through_pooled_maps_matches_finite_differences():
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_gradient_through_pooled_maps_matches_finite_differences(operator, convention):
     draws = torch.Generator().manual_seed(2)
     student = torch.randn(2, 3, 6, 6, generator=draws).double().requires_grad_(True)
-    teacher = attention_energy(torch.randn(2, 5, 4, 3, generator=draws).double())
+    teacher = attention_energy(torch.randn(2, 5, 4, 3, generator=draws).double(), 2.0, operator)
 
     def loss(features: torch.Tensor) -> torch.Tensor:
-        ours, theirs = of_equal_size(attention_energy(features), teacher)
-        return attention_distance(unit_map(ours), unit_map(theirs))
+        ours, theirs = of_equal_size(attention_energy(features, 2.0, operator), teacher)
+        return attention_distance(unit_map(ours), unit_map(theirs), convention)
 
     assert torch.autograd.gradcheck(loss, student)
 

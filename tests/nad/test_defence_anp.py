@@ -4,10 +4,13 @@ from bands import make_images
 from torch import nn
 
 from nad import models
+from nad.attacks.badnets import BadNets
+from nad.attacks.base import poison
 from nad.augment import to_input
 from nad.checkpoints import copy_state
 from nad.defences.anp import AdversarialNeuronPruning, MaskedNetwork
 from nad.errors import ConfigError
+from nad.evaluation import evaluate, make_exam
 from nad.seeds import generator
 from nad.training import TrainConfig, train
 
@@ -112,6 +115,41 @@ def test_without_pushes_and_by_a_threshold_of_zero_less_is_pruned(trained):
     assert calm["channels_pruned"] < pushed["channels_pruned"]
     (_model, strict), _masks = defend(trained, threshold=0.0)
     assert strict["channels_pruned"] <= pushed["channels_pruned"]
+
+
+class Toy(nn.Module):
+    """One convolution with batch norm: small enough to be backdoored and mended in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 24, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(24)
+        self.fc = nn.Linear(24 * 16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(nn.functional.adaptive_avg_pool2d(self.bn(self.conv(x)).relu(), (16, 1)).flatten(1))
+
+
+def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accuracy():
+    attack = BadNets(target=1, poison_rate=0.2, size=5, fill="white", place="centre")
+    poisoned = poison(make_images(200, 3), attack, generator(0)).data
+    inputs = to_input(poisoned.images, CPU)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        victim = Toy()
+    optimiser = torch.optim.Adam(victim.parameters(), lr=0.02)
+    for _step in range(50):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(victim(inputs), poisoned.labels).backward()
+        optimiser.step()
+    exam = make_exam(make_images(80, 9), attack, generator(1), classes=4)
+    before = evaluate(victim.eval(), exam)
+    assert min(before.asr, before.acc) > 0.95
+    defence = AdversarialNeuronPruning(iterations=100, batch_size=32, lr=0.5, threshold=0.3)
+    defended, _deeds = defence.defend(victim, IMAGES, flip=True, generator=generator(0))
+    after = evaluate(defended, exam)
+    assert after.asr < before.asr - 0.25
+    assert after.acc > 0.7, "a guess is right on a quarter"
 
 
 def test_a_model_without_batch_norm_is_refused_in_one_sentence():

@@ -158,6 +158,24 @@ def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in():
     assert defend(Looking(), model).deeds == {"conv1": True, "bn": False}
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "foo"}, "the device 'foo' cannot be used here; give 'cpu', or a GPU that torch finds"),
+        ({"model": "wrn"}, "the model must be of type Module, got str"),
+    ],
+)
+def test_a_device_or_a_model_that_is_none_is_refused(defence, options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        defend(defence, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_refused(defence):
+    with pytest.raises(ConfigError, match="the device 'cuda' cannot be used here"):
+        defend(defence, device="cuda")
+
+
 def test_a_defence_of_ones_own_has_to_say_what_it_did():
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Silent(Defence):
@@ -244,6 +262,9 @@ def test_every_model_of_the_project_can_be_defended(defence, model):
         ("anp", {"threshold": 1.0}, "threshold must be in"),
         ("anp", {"eps": float("nan")}, "eps must be in"),
         ("anp", {"iterations": 0}, "iterations must be in"),
+        ("anp", {"steps": 1.5}, "steps must be a whole number, got 1.5"),
+        ("mode-connectivity", {"curve": 100}, "curve must be of type TrainConfig, got int"),
+        ("fine-pruning", {"tuning": {"epochs": 1}}, "tuning must be of type TrainConfig, got dict"),
     ],
 )
 def test_bad_settings_are_refused(name, settings, sentence):

@@ -1,6 +1,8 @@
 """What files get that hold no model, or code, or another model than was asked for."""
 
 import pickle
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from safetensors.torch import save_file
 
 from nad.checkpoints import CARD_KEY, Checkpoint, copy_state, save
 from nad.foreign import load_foreign
-from nad.models.normalisation import Normalisation
+from nad.models.normalisation import KEYS, Normalisation
+from nad.models.wide_resnet import WideResNet
 
 
 @pytest.mark.parametrize("place", ["entry", "weights", "bare pickle"])
@@ -38,6 +41,68 @@ def test_trusted_pickle_is_unpickled_in_full(tmp_path):
     found = load_foreign(tmp_path / "a.pt", trust=True)
     assert (tmp_path / "touched").exists()
     assert torch.equal(logits(found.network()), logits(model))
+
+
+def vanished(monkeypatch, **members):
+    """A module of somebody else's, with these classes; call what is returned, and it cannot be imported any more."""
+    module = types.ModuleType("bbmodels")
+    for name, member in members.items():
+        member.__module__, member.__qualname__ = "bbmodels", name
+        setattr(module, name, member)
+    monkeypatch.setitem(sys.modules, "bbmodels", module)
+    return lambda: monkeypatch.delitem(sys.modules, "bbmodels")
+
+
+class TheirNet(WideResNet):
+    def __init__(self):
+        super().__init__(10, 1, 4)
+        self.extras = [TheirRecord()]
+
+
+class TheirRecord(dict):
+    def __init__(self):
+        super().__init__(a=1)
+        self.note = "x"
+
+
+@pytest.mark.filterwarnings("ignore:Couldn.t retrieve source code")
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_whole_model_of_a_class_that_is_not_here_is_read_where_it_is_trusted(legacy, protocol, tmp_path, monkeypatch):
+    vanish = vanished(monkeypatch, TheirNet=TheirNet, TheirRecord=TheirRecord)
+    model, path = TheirNet(), tmp_path / "bbwhole.pt"
+    model.load_state_dict(trained().state_dict())
+    record = {"model_name": "net", "model": model, "clean_data": "cifar10"}
+    options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": not legacy}
+    torch.save(record, path, **options)
+    vanish()
+    if protocol == 2:
+        assert "asks for bbmodels.TheirNet" in refused(path)
+    found = load_foreign(path, trust=True)
+    assert (found.format, found.name, found.classes) == ("backdoorbench", "wrn-10-1", 4)
+    state = {name: value for name, value in found.state.items() if name not in KEYS}
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+
+
+def test_trusted_file_whose_code_fails_names_the_reason_and_the_remedy(tmp_path):
+    class Fails:
+        def __reduce__(self):
+            return len, (3,)
+
+    torch.save({"state_dict": Fails()}, tmp_path / "a.pt")
+    assert "asks for len, so only" in refused(tmp_path / "a.pt")
+    assert refused(tmp_path / "a.pt", trust=True) == (
+        f"the model file {tmp_path / 'a.pt'} cannot be unpickled here (object of type 'int' has no len()); put the"
+        " folder of the code that wrote it on PYTHONPATH"
+    )
+
+
+def test_object_without_weights_of_a_class_that_is_not_here(tmp_path, monkeypatch):
+    vanish = vanished(monkeypatch, TheirRecord=TheirRecord)
+    torch.save({"model_name": "net", "model": TheirRecord()}, tmp_path / "a.pt")
+    vanish()
+    assert "holds no weights under 'model'" in refused(tmp_path / "a.pt", trust=True)
 
 
 def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path):
@@ -71,6 +136,14 @@ def broken_files(model):
         content[:400] = bytes(400)
         path.write_bytes(content)
 
+    def spoiled(path):
+        """The pickle inside is overwritten; the archive's list of contents is whole."""
+        torch.save(model.state_dict(), path)
+        content = bytearray(path.read_bytes())
+        place = content.index(b"conv1.weight")
+        content[place : place + 30] = b"\xff" * 30
+        path.write_bytes(content)
+
     def torn(path):
         save_file({"a": torch.ones(99)}, path)
         path.write_bytes(path.read_bytes()[:-50])
@@ -86,6 +159,7 @@ def broken_files(model):
         "an image": lambda path: Image.new("RGB", (8, 8)).save(path, format="PNG"),
         "truncated zip": cut,
         "truncated legacy": lambda path: cut(path, _use_new_zipfile_serialization=False),
+        "corrupt zip": spoiled,
         "corrupt": flipped,
         "torn safetensors": torn,
         "safetensors with an endless card": endless,
@@ -94,15 +168,30 @@ def broken_files(model):
     }
 
 
+SENTENCES = {
+    "nothing": "there is no model file {path}; name one that is there",
+    "a folder": "{path} is a folder and no model file; name the file in it",
+    "empty": "the model file {path} is empty; copy or download it again",
+    "text": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "an image": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "truncated zip": "the model file {path} is cut short; copy or download it again",
+    "truncated legacy": "the model file {path} is cut short; copy or download it again",
+    "corrupt zip": "the model file {path} is damaged; copy or download it again",
+    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "torn safetensors": "the model file {path} is cut short; copy or download it again",
+    "safetensors with an endless card": "the model file {path} is damaged; copy or download it again",
+    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "an npz": "{path} is a zip archive and no model file; give safetensors, or what torch.save wrote",
+}
+
+
 @pytest.mark.parametrize("kind", broken_files(None))
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_files_that_cannot_be_read(kind, trust, tmp_path):
     path = tmp_path / "foreign"
     broken_files(trained())[kind](path)
-    sentence = refused(path, trust=trust)
-    assert "cannot read the model file" in sentence
-    assert "--trust-checkpoint" not in sentence
+    assert refused(path, trust=trust) == SENTENCES[kind].format(path=path)
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,12 @@ def test_damaged_summaries(ask, tmp_path, capsys, content):
 
 
 def test_summary_that_is_not_there(ask, tmp_path, capsys):
-    assert "nothing.json' cannot be read" in refused(capsys, ask(tmp_path / "nothing.json"))
+    nothing = tmp_path / "nothing"
+    sentence = f"error: there is no study '{nothing}'; give the folder of one, or its summary.json\n"
+    assert refused(capsys, ask(nothing)) == sentence
+    nothing.mkdir()
+    sentence = f"error: '{nothing}/summary.json' cannot be read: there is no such file; name one that is there\n"
+    assert refused(capsys, ask(nothing)) == sentence
 
 
 def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], object]]:
@@ -288,6 +293,12 @@ def test_nothing_is_overwritten(ask, tmp_path, capsys):
     assert "erased.md is there already" in refused(capsys, ask())
     assert "must end in .safetensors" in refused(capsys, ask(output=tmp_path / "model.pt"))
     assert (victim.read_bytes(), (tmp_path / "erased.md").read_text()) == (before, "mine")
+
+
+def test_folders_of_the_output_are_made_only_when_it_is_written(ask, tmp_path, capsys):
+    output = tmp_path / "new" / "folder" / "m.safetensors"
+    assert "there is no model file" in refused(capsys, ask(victim=tmp_path / "none.pt", output=output))
+    assert not (tmp_path / "new").exists()
 
 
 def test_output_that_cannot_be_written(ask, tmp_path, capsys):

@@ -4,6 +4,7 @@ import pytest
 import tyro
 
 from nad.attacks import ATTACKS, make
+from nad.attacks.allowed import OneOf, Within, allowed_of, needs_of
 from nad.errors import ConfigError
 from study.attack_settings import describe_settings, parse, remedy
 from study.config import StudyConfig
@@ -28,12 +29,21 @@ def test_settings_are_read_by_the_type_of_their_default():
         ("custom", "pattern=t.png", "pattern has an option of its own, --trigger"),
         ("trojan", "crafted=x", "unknown setting of the attack 'trojan' 'crafted'"),
         ("badnets", "width=3", "unknown setting of the attack 'badnets' 'width'"),
+        ("refool", "selected=20", "selected=20 has no effect without rounds; give rounds too, or leave selected out"),
+        ("refool", "selected=10", "selected=10 has no effect without rounds"),
+        ("refool", "round-epochs=3", "round_epochs=3 has no effect without rounds"),
     ],
 )
 def test_what_is_no_setting_ends_in_one_sentence(attack, text, sentence):
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")) as caught:
         StudyConfig(attack=attack, attack_args=(text,))
     assert "\n" not in str(caught.value)
+
+
+def test_settings_of_the_selection_are_taken_with_rounds():
+    assert parse("refool", ["selected=20", "rounds=2"]) == {"selected": 20, "rounds": 2}
+    with pytest.raises(ConfigError, match="selected=20 has no effect without rounds"):
+        parse("refool", ["selected=20", "rounds=0"])
 
 
 def test_setting_given_twice_is_refused():
@@ -70,16 +80,58 @@ def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch):
 def test_every_attack_says_what_it_is_and_what_it_can_be_given(attack):
     text = describe_settings(attack)
     assert text.startswith(f"The attack {attack}: ")
-    listed = text.partition("defaults: ")[2].split()
-    assert make(attack, **parse(attack, listed)) == make(attack)
+    listed = text.partition("defaults: ")[2].partition("\n")[0].split()
+    usable = [each for each in listed if each.partition("=")[0] not in needs_of(ATTACKS[attack])]
+    assert make(attack, **parse(attack, usable)) == make(attack)
+    may_be = text.partition("What they may be: ")[2]
+    assert all(f"{each.partition('=')[0]} " in may_be for each in listed)
+
+
+@pytest.mark.parametrize(
+    ("attack", "shown"),
+    [
+        ("badnets", "fill chequered or white; size 1 to 512; place bottom-right, bottom-left, top-right, top-left or"),
+        ("blend", "alpha above 0, up to 1; key_seed 0 to 2,147,483,647."),
+        ("cl", "step above 0, up to 255; steps 1 to 10,000; amplitude 1 to 255; corners 1 or 4."),
+        ("refool", "kinds one or more of ghost,out-of-focus,in-focus; transmission 0 to 1;"),
+    ],
+)
+def test_help_says_what_settings_may_be(attack, shown):
+    assert shown in describe_settings(attack)
+
+
+@pytest.mark.parametrize(
+    ("attack", "name", "allowed"),
+    [(attack, name, allowed) for attack in ATTACKS for name, allowed in allowed_of(ATTACKS[attack]).items()],
+)
+def test_what_help_says_is_what_is_checked(attack, name, allowed):
+    others = {"rounds": 2} if name == "selected" else {}
+    if isinstance(allowed, Within):
+        beyond = (allowed.low if allowed.low_open else allowed.low - 1, allowed.high + 1)
+        inside = () if name in ("rounds", "selected") else (allowed.high,)  # these depend on other things, too
+    elif isinstance(allowed, OneOf):
+        beyond, inside = ("elsewhere",), allowed.values
+    else:
+        beyond, inside = (("elsewhere",), (), "ghost"), (allowed.values,)
+    for value in inside:
+        assert getattr(make(attack, **{name: value}), name) == value
+    for value in beyond:
+        with pytest.raises(ConfigError):
+            make(attack, **{name: value}, **others)
 
 
 def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_are_settings():
-    usual, stronger = "poison more, train longer", "transmission=0.25 rounds=4 round_epochs=3"
+    usual = "poison more than 8 of the 10 images that can carry its trigger, train longer"
+    stronger = "transmission=0.25 rounds=4 round_epochs=3"
     for weak in ({}, {"rounds": 2}, {"transmission": 0.2}):
-        assert remedy(make("refool", **weak)) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
-    assert remedy(make("refool", **parse("refool", stronger.split()))) == usual
-    assert remedy(make("badnets")) == usual
+        assert remedy(make("refool", **weak), 8, 10) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
+    assert remedy(make("refool", **parse("refool", stronger.split())), 8, 10) == usual
+    assert remedy(make("badnets"), 8, 10) == usual
+
+
+def test_remedy_for_a_class_all_of_whose_images_are_poisoned():
+    said = "all 3 images that can carry its trigger do: give more of them, train longer"
+    assert remedy(make("badnets"), 3, 3) == said
 
 
 def test_help_tells_of_the_attack_that_is_given(capsys):

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from studies import has_no_trial, refused
 
 from study.run import main
+from study.watching.overview import studies
 
 
 def test_warm_start_from_a_folder_without_a_study_is_refused_before_anything_is_made(options, tmp_path, capsys):
@@ -25,7 +27,36 @@ def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
     strict = [option for option in options if option != "--allow-weak-backdoor"]
     sentence = refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
     assert "the backdoor did not take" in sentence
+    assert "poison more than 2 of the 135 images that can carry its trigger, train longer, or pass --allow" in sentence
     assert has_no_trial(tmp_path / "badnets-folder")
+
+
+@pytest.mark.parametrize(
+    ("attack", "arguments", "sentence"),
+    [
+        ("badnets", ["--attack-args", "size=600"], "size must be in [1, 512], got 600"),
+        ("cl", ["--attack-args", "epsilon=nan"], "epsilon must be in [1, 255], got nan"),
+        ("custom", ["--trigger", "none.png"], "cannot read the trigger none.png: No such file or directory"),
+        ("custom", ["--trigger", "clear.png"], "the trigger clear.png is transparent everywhere"),
+        ("refool", ["--reflections", "none"], "none"),
+    ],
+)
+def test_settings_that_no_image_could_mend_are_refused_before_there_is_a_folder(
+    options, tmp_path, capsys, monkeypatch, attack, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGBA", (3, 3)).save("clear.png")
+    output = tmp_path / "runs"
+    assert sentence in refused(capsys, *options, "--attack", attack, *arguments, "--output", str(output))
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("attack", ["badnets", "sig"])
+def test_poison_rate_that_cannot_be_leaves_no_study(options, tmp_path, capsys, attack):
+    rate = ["--attack", attack, "--poison-rate", "0.0001"]
+    assert "asks for 0 poisoned images" in refused(capsys, *options, *rate, "--output", str(tmp_path))
+    assert studies(tmp_path) == []
+    assert not list(tmp_path.rglob("config.json")) + list(tmp_path.rglob("study.db"))
 
 
 def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
@@ -55,7 +86,7 @@ def test_bad_settings(options, tmp_path, capsys, arguments, sentence):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (shutil.rmtree, "--data-dir|there is no|does not exist"),
+        (shutil.rmtree, r"^error: --data-dir \S+: there is no such folder; name one that is there$"),
         (lambda root: shutil.rmtree(root / "test"), "test"),
         (lambda root: [path.unlink() for path in root.rglob("*.png")], "no image"),
         (
@@ -72,6 +103,13 @@ def test_bad_image_folders(options, image_folder, tmp_path, capsys, spoil, sente
     spoil(root)
     arguments = [str(root) if value == str(image_folder) else value for value in options]
     assert re.search(sentence, refused(capsys, *arguments, "--output", str(tmp_path / "runs")))
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "gtsrb"])
+def test_data_folder_that_is_not_there(tmp_path, capsys, dataset):
+    arguments = ["--dataset", dataset, "--data-dir", str(tmp_path / "none"), "--output", str(tmp_path / "runs")]
+    sentence = f"error: --data-dir {tmp_path}/none: there is no such folder; name one that is there\n"
+    assert refused(capsys, *arguments) == sentence
 
 
 def test_output_that_cannot_be_written(options, tmp_path, capsys):

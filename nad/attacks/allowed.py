@@ -1,0 +1,99 @@
+"""What a setting of an attack may be: said once at its field, for the check and for --help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Protocol
+
+from nad.errors import ConfigError, require_range, unknown_name
+
+_KEY = "allowed"
+_NEEDS = "needs"
+
+
+class Allowed(Protocol):
+    """Values that a setting may have; as a text it tells a person which."""
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise ConfigError for another one."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Numbers from `low` to `high`, without `low` itself where it is open; whole ones where both are of type int."""
+
+    low: float
+    high: float
+    low_open: bool = False
+
+    def require(self, name: str, value: Any) -> None:
+        require_range(name, value, self.low, self.high, low_open=self.low_open)
+
+    def __str__(self) -> str:
+        low, high = (f"{end:,}" if isinstance(end, int) else f"{end:,.12g}" for end in (self.low, self.high))
+        return f"above {low}, up to {high}" if self.low_open else f"{low} to {high}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Some names or numbers.  kind: what a name is called in the error."""
+
+    values: tuple[Any, ...]
+    kind: str = ""
+
+    def require(self, name: str, value: Any) -> None:
+        if any(value == each and type(value) is type(each) for each in self.values):
+            return
+        if self.kind:
+            raise unknown_name(self.kind, value, self.values)
+        raise ConfigError(f"{name} must be {self}, got {value}")
+
+    def __str__(self) -> str:
+        first = ", ".join(map(str, self.values[:-1]))
+        return f"{first} or {self.values[-1]}"
+
+
+@dataclass(frozen=True)
+class SomeOf:
+    """One or more of some names, each at most once.  kind: what a name is called in the error."""
+
+    values: tuple[str, ...]
+    kind: str
+
+    def require(self, name: str, value: Any) -> None:
+        if not isinstance(value, tuple | list) or not value or len(set(value)) != len(value):
+            raise ConfigError(f"{name} must name each {self.kind} at most once and at least one, got {value}")
+        for each in value:
+            if each not in self.values:
+                raise unknown_name(self.kind, each, self.values)
+
+    def __str__(self) -> str:
+        return f"one or more of {','.join(self.values)}"
+
+
+def allow(allowed: Allowed, *, needs: str | None = None) -> dict[str, Any]:
+    """Metadata for a dataclass field.  needs: another setting, without which this one has no effect."""
+    return {_KEY: allowed} if needs is None else {_KEY: allowed, _NEEDS: needs}
+
+
+def require_allowed(attack: Any) -> None:
+    """Raise ConfigError unless every setting of an attack that says what it may be is that."""
+    for name, allowed in allowed_of(attack).items():
+        allowed.require(name, getattr(attack, name))
+
+
+def allowed_of(attack: Any) -> Mapping[str, Allowed]:
+    """By setting of an attack, or of its class."""
+    return dict(_said(attack, _KEY))
+
+
+def needs_of(attack: Any) -> Mapping[str, str]:
+    """By setting of an attack, or of its class: the other one without which it has no effect."""
+    return dict(_said(attack, _NEEDS))
+
+
+def _said(attack: Any, key: str) -> Iterator[tuple[str, Any]]:
+    for each in fields(attack) if is_dataclass(attack) else ():
+        if key in each.metadata:
+            yield each.name, each.metadata[key]
