@@ -152,8 +152,10 @@ def test_files_that_are_no_victim(kind, ask, tmp_path, capsys):
 def test_truncated_and_missing_files(ask, tmp_path, capsys):
     torch.save(models.make("wrn-10-1", 4).state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:-300])
-    for name in ("a.pt", "nothing.pt"):
-        assert f"cannot read the model file {tmp_path / name}" in refused(capsys, ask(tmp_path / name))
+    cut = f"error: the model file {tmp_path / 'a.pt'} is cut short; copy or download it again\n"
+    assert refused(capsys, ask(tmp_path / "a.pt")) == cut
+    missing = f"error: there is no model file {tmp_path / 'nothing.pt'}; name one that is there\n"
+    assert refused(capsys, ask(tmp_path / "nothing.pt")) == missing
     assert untouched(tmp_path / "runs" / "s")
 
 
