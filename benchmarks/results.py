@@ -73,7 +73,7 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
     rows = [_row(point["name"], point) for point in summary["controls"]]
     if (best := summary["recommended"]) is not None:
         rows.append({**_row("recommended", best), "clean_model": best["clean_model"]})
-    _require_confirmed(summary["study"], rows)
+    require_confirmed(summary["study"], rows)
     return {
         **{key: summary[key] for key in KEPT},
         "command": command(summary["command"]),
@@ -88,7 +88,7 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
     }
 
 
-def _require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise ReportError unless each row has test scores, and all but the victim's are of as many runs."""
     again = "run its command again with --confirm 3"
     if lacking := [row["name"] for row in rows if row["test"] is None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.results import PAGE, ROOT, all_results, command, disagreements, result_of
+from benchmarks.results import PAGE, ROOT, all_results, command, disagreements, require_confirmed, result_of
 from benchmarks.results_page import comparison, page
 from reports.files import ReportError, read_json
 
@@ -223,10 +223,11 @@ def test_the_page_in_the_documentation_is_made_of_the_results() -> None:
     assert PAGE.read_text() == page(all_results()), "run python -m benchmarks.results"
 
 
-def test_no_result_names_a_machine_or_a_folder_of_it() -> None:
+def test_each_result_is_confirmed_to_the_end_and_names_no_machine_nor_a_folder_of_it() -> None:
     results = all_results()
     assert results
     for result in results:
+        require_confirmed(result["study"], result["rows"])
         assert "/" not in result["command"]
         assert "host" not in result
 
