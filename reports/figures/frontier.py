@@ -202,7 +202,7 @@ def _note(info: FrontierInfo) -> str:
         are = "is" if info.below == 1 else "are"
         text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
     if info.most_asr < 1:
-        trials = f"; so are {info.beyond} of the trials, as ▶" if info.beyond else ""
+        trials = f", {info.beyond} trial{'s' if info.beyond > 1 else ''} among them, as ▶" if info.beyond else ""
         text += f" The axis ends at {percent(info.most_asr, 0)} ASR, and what has more is drawn there{trials}."
     if info.confirmed:
         text += (
@@ -262,15 +262,16 @@ def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
 
 def _add_group(figure: go.Figure, group: TrialGroup, info: FrontierInfo) -> None:
     symbols = np.where(group.acc < info.acc_range[0], "triangle-down", "circle")
-    symbols = np.where(group.asr > info.most_asr, "triangle-right", symbols).tolist()
-    x, y = 100 * info.place(np.column_stack((group.asr, group.acc))).T
+    symbols = np.where(group.asr > info.most_asr, "triangle-right", symbols)
+    order = np.argsort(symbols != "circle", kind="stable")  # the legend shows the first one's symbol
+    x, y = 100 * info.place(np.column_stack((group.asr, group.acc)))[order].T
     figure.add_scatter(
         x=x,
         y=y,
         mode="markers",
         name=group.label,
-        marker={"color": group.colour, "size": 9, "symbol": symbols},
-        hovertext=group.hover,
+        marker={"color": group.colour, "size": 9, "symbol": symbols[order].tolist()},
+        hovertext=[group.hover[index] for index in order],
         hoverinfo="text",
         cliponaxis=False,
     )

@@ -124,6 +124,9 @@ def test_where_most_trials_are_near_zero_the_axis_shows_these_and_names_the_rest
     ]
     assert [x for x, symbol in points if symbol == "triangle-right"] == pytest.approx([5.0, 5.0])
     assert max(x for x, symbol in points if symbol == "circle") == pytest.approx(3.4)
+    for trace in figure.data:
+        if not isinstance(trace.marker.symbol, (str, type(None))):
+            assert trace.marker.symbol[0] == "circle", "the legend shows the first"
     marks = {note.text: note.x for note in figure.layout.annotations if note.name == "mark"}
     assert marks["no defence, 93% ASR"] == pytest.approx(5.0)
     assert marks["NAD (paper)"] == pytest.approx(2.0)
