@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -40,10 +41,10 @@ def scores(folder: Path) -> dict[str, tuple[float, ...]]:
     return {row[named].to_json(): tuple(row[measured]) for _, row in rows[rows.state == "COMPLETE"].iterrows()}
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, command: Callable[[list[str]], int] = main) -> str:
     """The one sentence with which a command ends: exit code 2, no traceback."""
     capsys.readouterr()
-    assert main(list(arguments)) == 2
+    assert command(list(arguments)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error

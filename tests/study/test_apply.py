@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import studies
 import torch
 
 from nad import models
@@ -84,12 +85,7 @@ def ask(image_folder, cache, victim_state, tmp_path) -> Callable[..., list[str]]
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     """The sentence with which a command ends."""
-    capsys.readouterr()
-    assert apply.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, error
-    return error
+    return studies.refused(capsys, *arguments, command=apply.main)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> str:

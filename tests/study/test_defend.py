@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import studies
 import torch
 
 from nad import defences, models
@@ -42,12 +43,7 @@ def ask(image_folder, cache, tmp_path) -> Callable[..., list[str]]:
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     """The sentence with which a command ends."""
-    capsys.readouterr()
-    assert defend.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, error
-    return error.removeprefix("error: ").removesuffix("\n")
+    return studies.refused(capsys, *arguments, command=defend.main).removeprefix("error: ").removesuffix("\n")
 
 
 def test_defended_model_is_the_one_that_the_defence_makes(ask, image_folder, cache, tmp_path, capsys):
