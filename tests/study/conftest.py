@@ -59,7 +59,7 @@ def options(image_folder: Path, cache: Path) -> list[str]:
     return [
         *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
         *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
-        *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "2"),
+        *("--sampler", "random", "--allow-weak-backdoor", "--cache", str(cache), "--workers", "1"),
         *("--confirm", "0"),
     ]
 

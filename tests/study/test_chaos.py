@@ -39,6 +39,12 @@ Recorded = dict[int, tuple[str, dict[str, Any], tuple[float, ...] | None, dict[s
 STARTED: list[subprocess.Popen[str]] = []
 
 
+@pytest.fixture(scope="module")
+def options(options: list[str]) -> list[str]:
+    """Two trials at a time."""
+    return [*options, "--workers", "2"]
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """A test that fails leaves no study behind."""

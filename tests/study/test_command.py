@@ -1,6 +1,5 @@
 """The command's first word, and how soon the commands that only look give their answer."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +55,6 @@ def test_who_only_looks_waits_for_neither_torch_nor_ray(words, finished):
     heavy = ("torch", "ray", "pandas", "plotly")
     loaded = f"print([name for name in {heavy} if name in sys.modules])"
     script = f"import sys; from study.command import main; main(sys.argv[1:]); {loaded}"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", script, *words, "--output", str(finished.parent)],
         cwd=ROOT,
@@ -64,11 +62,7 @@ def test_who_only_looks_waits_for_neither_torch_nor_ray(words, finished):
         text=True,
         check=True,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout.splitlines()[-1] == "[]"
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"nad-study {words[0]}: {seconds:.2f} s of processor time")
-    assert seconds < 1.5
 
 
 def test_python_m_study_is_the_same_command(tmp_path):

@@ -76,9 +76,10 @@ def test_second_driver_on_the_same_host_is_refused_at_once(two: tuple[optuna.Stu
 
 
 def test_second_driver_on_another_host_sees_the_mark_move(
-    two: tuple[optuna.Study, optuna.Study], elsewhere: None
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
+    monkeypatch.setattr(heartbeat, "WATCH", 120.0)
     said: list[str] = []
     with sole_driver(one, None, take_over=False, say=pytest.fail):
         began = time.monotonic()
@@ -87,7 +88,7 @@ def test_second_driver_on_another_host_sees_the_mark_move(
             sole_driver(other, None, take_over=False, say=said.append),
         ):
             pass
-        assert time.monotonic() - began < 0.9, "it need not wait to the end"
+        assert time.monotonic() - began < heartbeat.WATCH / 2, "it need not wait to the end"
         assert len(said) == 1
 
 
@@ -99,7 +100,7 @@ def test_mark_that_does_not_move_is_taken_over_whatever_the_clocks_say(
     said: list[str] = []
     began = time.monotonic()
     with sole_driver(other, None, take_over=False, say=said.append):
-        assert 1 <= time.monotonic() - began < 5
+        assert time.monotonic() - began >= heartbeat.WATCH
         assert mark_of(one)["count"] >= 1
     assert "waiting up to 1 seconds" in said[0]
     assert said[1] == f"the study is taken over from {driver}: its unfinished trials run again"

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -77,19 +76,6 @@ def test_log_that_cannot_be_written_stops_nothing(tmp_path, study):
     searcher.on_trial_complete("t", FINAL)
     logs.close()
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
-
-
-def test_logging_a_trial_takes_next_to_no_time(logs):
-    params = {f"p{index}": 0.5 for index in range(12)}
-    start = time.perf_counter()
-    for number in range(100):
-        logs(TrialEvent("started", number, params, attrs={"seed": 1}))
-        for epoch in range(10):
-            logs(TrialEvent("progress", number, params, {"epoch": epoch, "asr": 0.1, "acc": 0.9}))
-        logs(TrialEvent("complete", number, params, {"asr": 0.1, "acc": 0.9}))
-    each = (time.perf_counter() - start) / 100
-    print(f"{1000 * each:.2f} ms a trial of ten epochs")
-    assert each < 0.01  # on a busy machine
 
 
 def test_driver_log_has_what_was_said_with_times(tmp_path, capsys):
