@@ -21,6 +21,7 @@ from nad.foreign import ForeignModel
 from nad.seeds import generator
 from reports.wording import readable_params
 from study import model_card, own_model
+from study.command_line import told_in_a_sentence
 from study.devices import driver_device
 from study.found_setting import FoundSetting, read_setting
 from study.helptext import documented
@@ -48,8 +49,12 @@ class ApplyConfig(OwnModelConfig):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
 
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
     def work(display: Display) -> None:
-        apply(tyro.cli(ApplyConfig, args=arguments, prog="nad-study apply"), display)
+        with told_in_a_sentence(ApplyConfig, given):
+            config = tyro.cli(ApplyConfig, args=given, prog="nad-study apply")
+        apply(config, display)
 
     return own_model.run_command(work)
 

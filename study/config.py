@@ -198,8 +198,7 @@ class StudyConfig:
         require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
         require_own_parts(self)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
-        for fraction in self.fractions:
-            _require_share("--clean-fractions", fraction, low_open=True)
+        self._require_fractions()
         if self.workers is not None:
             require_range("--workers", self.workers, 1, MOST_WORKERS)
         self._require_cluster()
@@ -219,6 +218,14 @@ class StudyConfig:
         self.trial_seconds  # noqa: B018 - likewise
         if self.tensorboard:
             tensorboard.require_installed()
+
+    def _require_fractions(self) -> None:
+        if self.clean_fractions == ():
+            raise ConfigError(
+                "--clean-fractions needs at least one share, such as 0.05; the space has its own without it"
+            )
+        for fraction in self.fractions:
+            _require_share("--clean-fractions", fraction, low_open=True)
 
     def _require_cluster(self) -> None:
         """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""

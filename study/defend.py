@@ -19,6 +19,7 @@ from nad.foreign import ForeignModel
 from nad.seeds import generator
 from nad.training import TrainConfig
 from study import model_card, own_model
+from study.command_line import told_in_a_sentence
 from study.devices import driver_device
 from study.helptext import documented
 from study.own_model import OwnModelConfig
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:
-        config = tyro.cli(DefendConfig, args=given, prog="nad-study defend", description=description(given))
+        with told_in_a_sentence(DefendConfig, given):
+            config = tyro.cli(DefendConfig, args=given, prog="nad-study defend", description=description(given))
         defend(config, display)
 
     return own_model.run_command(work)

@@ -25,6 +25,7 @@ from reports.build import ReportError, build
 from study import attack_settings, baselines, engine, product, provenance, trials
 from study.clock import Clock
 from study.cluster.joining import on_cluster
+from study.command_line import told_in_a_sentence
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.energy import EnergyMeter
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     display = display_for(given)
     os.umask(0o077)  # what a study writes is for its owner alone
     try:
-        config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
+        with told_in_a_sentence(StudyConfig, given):
+            config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
         with stopped_at_once():
             report = run(config, command=command, display=display)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.wording import NONE, percent
+from study.command_line import told_in_a_sentence
 from study.helptext import documented
 from study.watching.overview import UNFINISHED, Overview, look, studies
 
@@ -38,7 +39,8 @@ class ListConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
-    config = tyro.cli(ListConfig, args=arguments, prog="nad-study list")
+    with told_in_a_sentence(ListConfig, arguments):
+        config = tyro.cli(ListConfig, args=arguments, prog="nad-study list")
     found = [look(folder) for folder in studies(config.output)]
     if config.json:
         print(json.dumps([facts(study) for study in found], indent=2))

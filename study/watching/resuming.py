@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from nad.errors import ConfigError
+from study.command_line import told_in_a_sentence
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.helptext import documented
@@ -39,9 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code of the study.  Raises: NadError for what the user can mend."""
     if not arguments or "--help" in arguments or "-h" in arguments:
         tyro.cli(ResumeConfig, args=["--help"], prog="nad-study resume")
-    chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
+    with told_in_a_sentence(ResumeConfig, arguments):
+        chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
     recorded = recorded_settings(find(chosen.name, chosen.output))
-    config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
+    with told_in_a_sentence(StudyConfig, changes):
+        config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
     from study.run import main as run  # not above: Ray takes seconds, and a mistake is to be told at once
 
     return run(options_of(config))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from reports.wording import NONE, control_label, duration, percent, readable_params
+from study.command_line import told_in_a_sentence
 from study.helptext import documented
 from study.watching import listing
 from study.watching.overview import FINISHED, UNFINISHED, Overview, find, look
@@ -44,7 +45,8 @@ class ShowConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
-    config = tyro.cli(ShowConfig, args=arguments, prog="nad-study show")
+    with told_in_a_sentence(ShowConfig, arguments):
+        config = tyro.cli(ShowConfig, args=arguments, prog="nad-study show")
     study = look(find(config.name, config.output), live=True)
     if config.json:
         print(json.dumps(facts(study), indent=2, default=str))

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from nad.errors import NadError
+from study.command_line import told_in_a_sentence
 from study.driver import Driver, driver_of
 from study.helptext import documented
 from study.watching.overview import UNFINISHED, find, look
@@ -44,7 +45,8 @@ class StopConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError where the study cannot be stopped from here."""
-    config = tyro.cli(StopConfig, args=arguments, prog="nad-study stop")
+    with told_in_a_sentence(StopConfig, arguments):
+        config = tyro.cli(StopConfig, args=arguments, prog="nad-study stop")
     folder = find(config.name, config.output)
     driver = driver_of(folder.path)
     if driver is None or driver.alive is False:

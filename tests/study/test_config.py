@@ -38,6 +38,7 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bfloat16'"),
         ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
         ({"poison_rate": 30.0}, r"--poison-rate must be in \(0, 1\], got 30; write 0.3 where you mean 30%"),
+        ({"clean_fractions": ()}, "--clean-fractions needs at least one share, such as 0.05; the space has its own"),
         ({"clean_fractions": (5.0,)}, r"--clean-fractions must be in \(0, 1\], got 5; write 0.05 where you mean 5%"),
         ({"max_acc_drop": 3.0}, r"--max-acc-drop must be in \[0, 1\], got 3; write 0.03 where you mean 3%"),
         ({"max_acc_drop": 300.0}, r"--max-acc-drop must be in \[0, 1\], got 300$"),
