@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from reports import images
 from reports.comparison import read_studies
@@ -107,8 +108,15 @@ def _say(line: object) -> None:
     print(line, flush=True)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the lines of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; `{self.prog} --help` says more\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m reports.build",
         description=DESCRIPTION,
         epilog=EXAMPLES,

@@ -191,6 +191,26 @@ def test_options_that_do_not_go_together_are_one_sentence(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--nope", "a"], "unrecognized arguments: --nope"),
+        ([], "the following arguments are required: DIR"),
+        (["a", "--images", "gif"], "argument --images: invalid choice: 'gif' (choose from"),
+    ],
+)
+def test_mistake_in_the_command_line_is_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {sentence}")
+    assert said.endswith("; `python -m reports.build --help` says more\n")
+    assert said.count("\n") == 1
+
+
 def test_help_says_what_each_option_does_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
