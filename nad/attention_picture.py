@@ -188,4 +188,4 @@ def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
 def save(path: Path, picture: Image.Image) -> None:
     """Write as PNG, whole or not at all."""
     with written_beside(path) as beside:
-        picture.save(beside, format="PNG", optimize=True)
+        picture.save(beside, format="PNG")

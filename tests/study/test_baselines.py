@@ -187,6 +187,7 @@ def test_baseline_that_cannot_defend_the_model_is_refused_before_anything_is_tra
     assert not (tmp_path / "cache" / "models").exists()
 
 
+@pytest.mark.usefixtures("ray_started")
 def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, options, tmp_path, capsys):
     """The whole way: a study without them, run again with them and with a confirmation, and then once more."""
     shutil.copytree(finished, tmp_path / "s")

@@ -83,6 +83,7 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     return error
 
 
+@pytest.mark.usefixtures("ray_started")
 def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_others(
     ask, victim, scenario, tmp_path, capsys, monkeypatch
 ):
