@@ -43,8 +43,8 @@ def browser() -> Iterator[Any]:
 class Visit:
     """A window onto the site's files, offline, and all that it complained about or asked for elsewhere."""
 
-    def __init__(self, browser: Any) -> None:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    def __init__(self, browser: Any, width: int, scheme: str) -> None:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
         self.page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -60,8 +60,8 @@ class Visit:
 def visit(browser: Any) -> Iterator[Callable[[int, str], Visit]]:
     visits: list[Visit] = []
 
-    def start() -> Visit:
-        visits.append(Visit(browser))
+    def start(width: int = 1280, scheme: str = "light") -> Visit:
+        visits.append(Visit(browser, width, scheme))
         return visits[-1]
 
     yield start
@@ -69,17 +69,17 @@ def visit(browser: Any) -> Iterator[Callable[[int, str], Visit]]:
         one.page.context.close()
 
 
-def test_every_page_opens_offline_from_its_file(site: Path, visit: Callable[..., Visit]) -> None:
-    window = visit()
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_every_page_opens_offline_from_its_file(
+    site: Path, visit: Callable[..., Visit], width: int, scheme: str
+) -> None:
+    window = visit(width, scheme)
     pages = sorted({*site.rglob("*.html")} - {site / "404.html"})  # which only a server shows
     assert len(pages) > 10
     for page in pages:
         window.page.goto(page.as_uri())
         assert window.page.locator("h1").first.text_content()
-        for width, scheme in ((390, "dark"), (1280, "light")):
-            window.page.set_viewport_size({"width": width, "height": 900})
-            window.page.emulate_media(color_scheme=scheme)
-            assert window.page.evaluate("document.documentElement.scrollWidth") <= width, page.name
+        assert window.page.evaluate("document.documentElement.scrollWidth") <= width, page.name
         pictures = "[...document.images].filter(picture => !picture.naturalWidth).map(picture => picture.src)"
         assert window.page.evaluate(pictures) == []
     assert window.complaints == []

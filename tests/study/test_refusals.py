@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from studies import has_no_trial, refused
 
-from study.run import main
 from study.watching.overview import studies
 
 
