@@ -11,8 +11,10 @@ import numpy as np
 from reports.objectives import Floats
 
 CHARACTER_WIDTH = 6.6
+BOLD = 1.2
+"""How much wider bold letters are."""
 LINE_HEIGHT = 18.0
-POINT_RADIUS = 5.0
+POINT_RADIUS, SYMBOL_RADIUS = 5.0, 9.0
 HIT = 25.0
 """A covered point is as bad as this many covered square pixels of another label."""
 CROSSING = 6.0
@@ -46,21 +48,26 @@ class Box(NamedTuple):
         return (self.right - self.left) * (self.bottom - self.top)
 
 
+def width_of(text: str, *, bold: bool = False) -> float:
+    """About how long a text is, in pixels."""
+    return len(text) * CHARACTER_WIDTH * (BOLD if bold else 1.0)
+
+
 def place_labels(
-    texts: Sequence[str], anchors: Floats, points: Floats, size: tuple[float, float], taken: Sequence[Box]
+    widths: Sequence[float], anchors: Floats, points: Floats, size: tuple[float, float], taken: Sequence[Box]
 ) -> list[tuple[float, float]]:
-    """For each text the offset (x, y) of its centre from its anchor, chosen one after the other.
+    """For each text of such a width the offset (x, y) of its centre from its anchor, chosen one after the other.
 
     anchors: (n, 2) and points: (m, 2), in pixels from the top left; size: the plot's width and height; taken: what is
     already written.  Least bad first: inside the plot, off other labels, off the points, near the anchor.
     """
     boxes = list(taken)
     offsets = []
-    for text, anchor in zip(texts, anchors, strict=True):
-        candidates = [_offset(text, direction, gap) for gap, direction in product(GAPS, DIRECTIONS)]
-        badness = [_badness(text, anchor, offset, boxes, points, size) for offset in candidates]
+    for width, anchor in zip(widths, anchors, strict=True):
+        candidates = [_offset(width, direction, gap) for gap, direction in product(GAPS, DIRECTIONS)]
+        badness = [_badness(width, anchor, offset, boxes, points, size) for offset in candidates]
         offsets.append(candidates[int(np.argmin(badness))])
-        boxes.append(_box(text, anchor, offsets[-1]))
+        boxes.append(_box(width, anchor, offsets[-1]))
         points = np.vstack((points, _leader(anchor, offsets[-1])))
     return offsets
 
@@ -73,14 +80,19 @@ def along(vertices: Floats) -> Floats:
     return np.vstack((vertices, *steps))
 
 
-def _offset(text: str, direction: tuple[int, int], gap: float) -> tuple[float, float]:
-    width = len(text) * CHARACTER_WIDTH
+def rims(anchors: Floats) -> Floats:
+    """Points on the edges of symbols that are larger than a point, to keep labels off them.  (n, 2) to (4n, 2)."""
+    reach = SYMBOL_RADIUS - POINT_RADIUS
+    return np.vstack([anchors + reach * np.array(side) for side in ((1, 0), (-1, 0), (0, 1), (0, -1))])
+
+
+def _offset(width: float, direction: tuple[int, int], gap: float) -> tuple[float, float]:
     return direction[0] * (gap + width / 2), direction[1] * (gap + LINE_HEIGHT / 4)
 
 
-def _box(text: str, anchor: Floats, offset: tuple[float, float]) -> Box:
+def _box(width: float, anchor: Floats, offset: tuple[float, float]) -> Box:
     x, y = anchor[0] + offset[0], anchor[1] + offset[1]
-    half = len(text) * CHARACTER_WIDTH / 2
+    half = width / 2
     return Box(x - half, y - LINE_HEIGHT / 2, x + half, y + LINE_HEIGHT / 2)
 
 
@@ -90,14 +102,14 @@ def _leader(anchor: Floats, offset: tuple[float, float]) -> Floats:
 
 
 def _badness(
-    text: str,
+    width: float,
     anchor: Floats,
     offset: tuple[float, float],
     boxes: Sequence[Box],
     points: Floats,
     size: tuple[float, float],
 ) -> float:
-    box = _box(text, anchor, offset)
+    box = _box(width, anchor, offset)
     outside = box.area - box.overlap(Box(0, 0, *size))
     covered = sum(box.overlap(other) for other in boxes)
     crossed = sum(other.holds(_leader(anchor, offset)) for other in boxes)

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from reports.drawing import escape, shorten
-from reports.labels import CHARACTER_WIDTH, LINE_HEIGHT, Box, along, place_labels
+from reports.labels import LINE_HEIGHT, Box, along, place_labels, rims, width_of
 from reports.objectives import Floats
 from reports.palette import LIGHT
 from reports.study_folder import Scores
@@ -26,14 +26,14 @@ def add_names(figure: go.Figure, info: FrontierInfo) -> None:
     marks = [info.victim, *info.controls, *(mark for mark in (info.knee, info.recommended) if mark)]
     anchors = _pixels(info, np.array([mark.scores for mark in marks]))
     trials = [_pixels(info, np.column_stack((group.asr, group.acc))) for group in info.groups]
-    names = [shorten(_name(mark, info)) for mark in marks]
+    widths = [width_of(shorten(_name(mark, info)), bold=mark is info.recommended) for mark in marks]
     lines = [along(_pixels(info, info.line))]
     for point in info.confirmed:
         ends = [point.scores, Scores(point.test.asr, point.test.acc)]
         lines.append(along(_pixels(info, np.array(ends))))
-    points = np.vstack((anchors, *trials, *lines))
+    points = np.vstack((anchors, rims(anchors), *trials, *lines))
     taken, limit = _add_limit(figure, info, points)
-    offsets = place_labels(names, anchors, np.vstack((points, along(limit))), PLOT_SIZE, [taken])
+    offsets = place_labels(widths, anchors, np.vstack((points, along(limit))), PLOT_SIZE, [taken])
     for mark, (right, down) in zip(marks, offsets, strict=True):
         _add_name(figure, mark, info, right, down, chosen=mark is info.recommended)
 
@@ -44,7 +44,7 @@ def _add_limit(figure: go.Figure, info: FrontierInfo, points: Floats) -> tuple[B
     points: (n, 2) in pixels.  Returns the text's box, and the line's ends.
     """
     text, width = f"least accuracy allowed: {percent(info.least_acc)}", PLOT_SIZE[0]
-    height, long = float(_pixels(info, np.array([[0.0, info.least_acc]]))[0, 1]), CHARACTER_WIDTH * len(text)
+    height, long = float(_pixels(info, np.array([[0.0, info.least_acc]]))[0, 1]), width_of(text)
     places = {}
     for side, left in (("right", width - long), ("left", 0.0)):
         for edge, top in (("top", height), ("bottom", height - LINE_HEIGHT)):
