@@ -40,7 +40,7 @@ def told_in_a_sentence(config: type, given: Sequence[str]) -> Iterator[None]:
 def _sentence(event: tyro_errors.ParseErrorEvent, config: type, given: Sequence[str]) -> str | None:
     options = ["--" + each.name.replace("_", "-") for each in dataclasses.fields(config)]
     # where an argument is missing, an option with a slip in its name may have been taken for it
-    slips = (word for word in given if word.startswith("--") and word.partition("=")[0] not in options)
+    slips = (word for word in given if word.startswith("--") and _option(word) not in options)
     match event:
         case tyro_errors.UnrecognizedArgs(tokens=[first, *_]):
             return _unknown(first, options)
@@ -77,11 +77,16 @@ def _kind(argument: ArgumentDefinition) -> str:
     return several if "..." in metavar else one
 
 
+def _option(word: str) -> str:
+    """The option in a word of a command line, as --help writes it: tyro takes underscores, too."""
+    return word.partition("=")[0].replace("_", "-")
+
+
 def _value(option: str, given: Sequence[str]) -> str:
     """What was given to an option, the last time that it was."""
     for at in reversed(range(len(given))):
-        name, equals, value = given[at].partition("=")
-        if name == option:
+        if _option(given[at]) == option:
+            _, equals, value = given[at].partition("=")
             values = list[str]()
             for word in given[at + 1 :]:
                 if word.startswith("--"):

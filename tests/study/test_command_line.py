@@ -22,6 +22,7 @@ from study import command
         ("--trials 4 --trials y", "--trials must be a whole number, got 'y'; `nad-study --help` says more"),
         ("--gpus-per-trial x", "--gpus-per-trial must be a number, got 'x'; `nad-study --help` says more"),
         ("--clean-fractions 0.1 a", "--clean-fractions must be numbers, got '0.1 a'; `nad-study --help` says more"),
+        ("--clean_fractions a", "--clean-fractions must be numbers, got 'a'; `nad-study --help` says more"),
         ("--data-dir", "--data-dir needs a path; `nad-study --help` says more"),
         (
             "--label-mode foo",
