@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,13 +20,12 @@ import tyro
 from rich.console import Console
 from torch import nn
 
-from benchmarks.subject import workload_of
+from benchmarks.subject import Subject, workload_of
 from nad.augment import to_input
 from nad.erasure import PRESETS, EraseConfig
 from nad.models.frozen import in_eval_mode
 from nad.models.taps import tap
 from search_spaces import Point
-from study.config import StudyConfig
 from study.objective import Workload, describe_point, erase_victim
 from study.watching.progress import Display
 
@@ -35,31 +33,16 @@ CLEAN_FRACTION = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(Subject):
     """What distillation does to the size of a model's features, epoch by epoch."""
 
-    dataset: str = "fashion-m"
-    data_dir: Path | None = None
-    attack: str = "refool"
-    attack_args: tuple[str, ...] = ()
-    target: int = 0
-    victim_epochs: int = 16
     preset: str = "paper"
 
 
 def main(arguments: Arguments) -> None:
     """Erase the victim in each way, and print."""
     preset = PRESETS[arguments.preset]
-    config = StudyConfig(
-        attack=arguments.attack,
-        attack_args=arguments.attack_args,
-        dataset=arguments.dataset,
-        data_dir=arguments.data_dir,
-        target=arguments.target,
-        victim_epochs=arguments.victim_epochs,
-        clean_fractions=(CLEAN_FRACTION,),
-        allow_weak_backdoor=True,
-    )
+    config = arguments.settings((CLEAN_FRACTION,))
     rows = []
     with workload_of(config, lambda scenario: scenario.test, cpus=1, display=Display(Console(stderr=True))) as workload:
         before = feature_sizes(workload.network(workload.victim, torch.device("cpu")), preset.layers, workload)

@@ -40,7 +40,11 @@ def main(arguments: Arguments) -> None:
     for precision in PRECISIONS:
         config = replace(arguments.settings([fraction]), precision=precision)
         with workload_of(
-            config, lambda scenario: scenario.test, cpus=CORES, display=display, recipe=arguments.settings([]).recipe
+            config,
+            lambda scenario: scenario.test,
+            cpus=CORES,
+            display=display,
+            recipe=arguments.settings([fraction]).recipe,
         ) as workload:
             erases = [(seed, described) for seed in range(arguments.seeds)]
             sides[precision] = Side(in_parallel(erases, workload, precision, display), CORES)

@@ -26,6 +26,8 @@ class Subject:
     dataset: str = "fashion-m"
     data_dir: Path | None = None
     attack: str = "refool"
+    attack_args: tuple[str, ...] = ()
+    target: int = 0
     victim_epochs: int = 16
     precision: str = "auto"
 
@@ -33,6 +35,8 @@ class Subject:
         """A study of this victim."""
         return StudyConfig(
             attack=self.attack,
+            attack_args=self.attack_args,
+            target=self.target,
             dataset=self.dataset,
             data_dir=self.data_dir,
             victim_epochs=self.victim_epochs,

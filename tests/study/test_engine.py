@@ -133,9 +133,11 @@ def test_as_many_trials_run_at_once_as_there_are_processors_and_the_budget_keeps
 
 def test_second_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_started: None, tmp_path: Path) -> None:
     study = open_toy(tmp_path)
+    sent = []
 
     def interrupt(event: TrialEvent) -> None:
         if event.number == 2:
+            sent.append(time.perf_counter())
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -143,6 +145,7 @@ def test_second_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_start
         tuning.run_trials(
             slow, searcher_of(study, wanted=9, on_event=interrupt), payload=(1, tmp_path / "go"), slots=SLOTS
         )
+    assert time.perf_counter() - sent[0] < 5
     assert caught.value.exit_code == 143
     found = states(study)
     assert found["COMPLETE"] >= 1

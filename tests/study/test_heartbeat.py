@@ -100,7 +100,7 @@ def test_mark_that_does_not_move_is_taken_over_whatever_the_clocks_say(
     said: list[str] = []
     began = time.monotonic()
     with sole_driver(other, None, take_over=False, say=said.append):
-        assert time.monotonic() - began >= heartbeat.WATCH
+        assert heartbeat.WATCH <= time.monotonic() - began < 5
         assert mark_of(one)["count"] >= 1
     assert "waiting up to 1 seconds" in said[0]
     assert said[1] == f"the study is taken over from {driver}: its unfinished trials run again"

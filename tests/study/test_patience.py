@@ -123,11 +123,10 @@ def test_database_that_another_process_locks_for_a_while_loses_nothing(
 
 
 def test_what_does_not_pass_by_itself_is_raised_at_once(url: str) -> None:
-    study = open_study(url, "s", "random", 0, DIRECTIONS)
+    said: list[str] = []
+    study = open_study(url, "s", "random", 0, DIRECTIONS, said.append)
     with sqlite3.connect(url.removeprefix("sqlite:///")) as other:
         other.execute("DROP TABLE study_user_attributes")
-    said: list[str] = []
-    study._storage = PatientStorage(study._storage.inner, said.append)  # type: ignore[attr-defined]
     with pytest.raises(StorageInternalError) as caught:
         study.set_user_attr("a", 1)
     assert said == [], "nobody waited"

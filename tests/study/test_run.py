@@ -1,6 +1,8 @@
 """The whole study from the command line: a real Ray, a real SQLite file, real images, small ones."""
 
 import json
+import subprocess
+import sys
 
 import optuna
 import pytest
@@ -135,3 +137,10 @@ def test_time_budget_ends_a_study_early_and_keeps_what_is_done(options, tmp_path
     assert 0 < found["trials"]["complete"] < 500
     assert found["trials"]["running"] == 0
     assert "unfinished" in (tmp_path / "badnets-folder" / "report.html").read_text()
+
+
+def test_two_commands_of_the_readme_exist():
+    for module in ("study.run", "reports.build"):
+        done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "usage" in done.stdout.lower()
