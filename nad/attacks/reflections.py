@@ -2,7 +2,7 @@
 
 All light is linear (a pixel value of v in [0, 1] stands for v ** 2.2), in float tensors of shape
 (count, 3, height, width); parameters are one per image. `scene` is what is seen through the glass, `transmission` the
-share of its light that passes.
+share of its light that passes: a number for all images, or (count, 1, 1, 1).
 
 Source: Liu et al. 2020 (Refool), section 3.2, and its authors' code.
 """
@@ -28,12 +28,12 @@ def to_pixels(light: Tensor) -> Tensor:
     return (light.clamp(0.0, 1.0) ** (1.0 / GAMMA) * 255.0).round_().to(torch.uint8)
 
 
-def in_focus(scene: Tensor, reflection: Tensor, transmission: float) -> Tensor:
+def in_focus(scene: Tensor, reflection: Tensor, transmission: float | Tensor) -> Tensor:
     """Glass and reflected things are at the same distance: a weighted sum of both lights."""
     return transmission * scene + (1.0 - transmission) * reflection
 
 
-def ghost(scene: Tensor, wide: Tensor, transmission: float, shifts: Tensor, mix: Tensor) -> Tensor:
+def ghost(scene: Tensor, wide: Tensor, transmission: float | Tensor, shifts: Tensor, mix: Tensor) -> Tensor:
     """Thick glass reflects at both of its faces: two shifted copies of the reflection.
 
     wide: (count, 3, height + margin, width + margin), the reflection with a margin of at least the largest shift.
@@ -57,7 +57,9 @@ def _cut(wide: Tensor, shifts: Tensor, size: tuple[int, int]) -> Tensor:
     return wide[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def out_of_focus(scene: Tensor, reflection: Tensor, transmission: float, sigma: Tensor, attenuation: Tensor) -> Tensor:
+def out_of_focus(
+    scene: Tensor, reflection: Tensor, transmission: float | Tensor, sigma: Tensor, attenuation: Tensor
+) -> Tensor:
     """The eye rests on the scene: a blurred reflection, dimmed where both lights would burn out, fading to the border.
 
     sigma: (count,) standard deviation of the blur in pixels.

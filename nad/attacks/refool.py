@@ -42,9 +42,9 @@ class Refool:
     Differs: reflections are not selected by training on them unless `rounds` says so (see nad.reflection_selection);
     the pool keeps the brighter of its crops instead. The work is done at the image's own size instead of 560 pixels, so
     shifts and blurs are scaled, with a floor under which they would vanish. The transmission is fixed, as benchmark
-    suites do, at 0.4; published is 1 - U(0.05, 0.45). Only ghosts by default; published is about half ghosts, half out
-    of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs renormalise at the border. The label modes 'dirty'
-    and 'all-to-all' are offered too.
+    suites do, at 0.4; the published 1 - U(0.05, 0.45) is `transmission=0.75, transmission_spread=0.2`. Only ghosts by
+    default; published is about half ghosts, half out of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs
+    renormalise at the border. The label modes 'dirty' and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "refool"
@@ -56,6 +56,8 @@ class Refool:
     """Each image gets one of these, with equal chances."""
     transmission: float = field(default=0.4, metadata=allow(Within(0.0, 1.0)))
     """Share of the image's own light that passes. Source: benchmark suites."""
+    transmission_spread: float = field(default=0.0, metadata=allow(Within(0.0, 0.5)))
+    """Each image's transmission is drawn from as much below it to as much above it, with equal chances."""
     reflections: ReflectionPool = field(default_factory=default_pool)
     rounds: int = field(default=0, metadata=allow(Within(0, 1000)))
     """Rounds of training in which reflections are selected from the pool; 0 plants the whole pool."""
@@ -72,11 +74,19 @@ class Refool:
             raise ConfigError("rounds must be 0 or at least 2, got 1: the first one draws at random")
         if self.rounds:
             require_range("selected", self.selected, 1, len(self.reflections))
+        low, high = self._transmissions
+        if low < 0.0 or high > 1.0:
+            widest = min(self.transmission, 1.0 - self.transmission)
+            raise ConfigError(
+                f"transmission_spread must be at most {widest:.12g} with a transmission of {self.transmission:g}, "
+                f"so that each image's lies in [0, 1], got {self.transmission_spread:g}"
+            )
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Nothing is selected without rounds."""
-        return () if self.rounds else ("rounds", "round_epochs", "selected")
+        """Nothing is selected without rounds; without a spread nothing is drawn."""
+        unselected = () if self.rounds else ("rounds", "round_epochs", "selected")
+        return unselected if self.transmission_spread else (*unselected, "transmission_spread")
 
     @property
     def stronger(self) -> Mapping[str, float]:
@@ -107,6 +117,11 @@ class Refool:
         return triggered
 
     @property
+    def _transmissions(self) -> tuple[float, float]:
+        """Lowest and highest transmission of an image."""
+        return self.transmission - self.transmission_spread, self.transmission + self.transmission_spread
+
+    @property
     def _pool_images(self) -> Tensor:
         """(count, 3, height, width) uint8: the whole pool, or what was selected from it."""
         return require_crafted(self) if self.rounds else self.reflections.images
@@ -123,17 +138,24 @@ class Refool:
         """Light of a chunk with reflections of one kind; draws that kind's parameters."""
         count, _, height, width = scene.shape
         reflection = wide[:, :, -height:, -width:]
+        transmission = self._transmission(count, generator, scene.device)
         if kind == "ghost":
             low, high = shift_range(scene)
             shifts = torch.randint(low, high + 1, (count, 2), generator=generator).to(scene.device)
             swap = torch.randint(2, (count,), generator=generator).to(scene.device)
             mix = (swap - uniform(SECOND_COPY, count, generator).to(scene.device)).abs()
-            return ghost(scene, wide, self.transmission, shifts, mix)
+            return ghost(scene, wide, transmission, shifts, mix)
         if kind == "out-of-focus":
             sigma = uniform(scaled(SIGMA, SMALLEST_SIGMA, scene), count, generator).to(scene.device)
             attenuation = uniform(ATTENUATION, count, generator).to(scene.device)
-            return out_of_focus(scene, reflection, self.transmission, sigma, attenuation)
-        return in_focus(scene, reflection, self.transmission)
+            return out_of_focus(scene, reflection, transmission, sigma, attenuation)
+        return in_focus(scene, reflection, transmission)
+
+    def _transmission(self, count: int, generator: torch.Generator, device: torch.device) -> float | Tensor:
+        """One for all images, or one (count, 1, 1, 1) drawn for each where there is a spread."""
+        if not self.transmission_spread:
+            return self.transmission
+        return uniform(self._transmissions, count, generator).view(-1, 1, 1, 1).to(device)
 
 
 def shift_range(images: Tensor) -> tuple[int, int]:

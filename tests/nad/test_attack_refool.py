@@ -103,6 +103,34 @@ def naive_out_of_focus(
     return result
 
 
+def test_a_spread_draws_each_images_transmission_evenly_around_the_middle() -> None:
+    """Published is 1 - U(0.05, 0.45). Seen where white is reflected over black: what does not pass is all the light."""
+    published = {"transmission": 0.75, "transmission_spread": 0.2}
+    attack = Refool(kinds=("in-focus",), reflections=pool_of(255), **published)
+    triggered = attack.trigger(torch.zeros(4000, 3, 8, 8, dtype=torch.uint8), seeded())
+    assert torch.equal(triggered, triggered[:, :1, :1, :1].expand_as(triggered))
+    reflected = (triggered[:, 0, 0, 0].double() / 255) ** 2.2
+    assert 0.05 - 0.003 < reflected.min() < 0.06
+    assert 0.44 < reflected.max() < 0.45 + 0.005
+    counts = torch.histc(reflected.float(), bins=4, min=0.05, max=0.45)
+    assert counts.min() > 900  # of 1,000 expected, whose standard deviation is 27
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_image_of_a_spread_has_its_own_transmission_in_all_kinds(kind: str) -> None:
+    black = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
+    spread = Refool(kinds=(kind,), reflections=pool_of(255), transmission=0.75, transmission_spread=0.2)
+    fixed = Refool(kinds=(kind,), reflections=pool_of(255), transmission=0.75)
+    drawn = [len(attack.trigger(black, seeded())[:, 0, 4, 4].unique()) for attack in (spread, fixed)]
+    assert drawn[0] > 20
+    assert drawn[1] == 1
+
+
+def test_no_spread_is_the_attack_that_was_there_before_there_were_spreads() -> None:
+    assert "transmission_spread" not in describe(make("refool"))
+    assert describe(make("refool", transmission_spread=0.1))["transmission_spread"] == 0.1
+
+
 @pytest.mark.parametrize("brightness", [0.2, 0.75, 1.0])
 def test_out_of_focus_matches_a_naive_implementation(brightness: float) -> None:
     scene, reflection = random_light(5, 3, 12, 10) * brightness, random_light(5, 3, 12, 10, seed=1) * brightness
@@ -191,6 +219,8 @@ def test_lengths_scale_with_the_image_and_never_vanish() -> None:
     [
         ({"transmission": 1.2}, r"transmission must be in \[0, 1\], got 1.2"),
         ({"transmission": -0.1}, "transmission .* got -0.1"),
+        ({"transmission_spread": 0.6}, r"transmission_spread must be in \[0, 0.5\], got 0.6"),
+        ({"transmission": 0.9, "transmission_spread": 0.2}, "at most 0.1 with a transmission of 0.9, .* got 0.2"),
         ({"kinds": ()}, r"at least one.*got \(\)"),
         ({"kinds": ("ghost", "ghost")}, "got .'ghost', 'ghost'"),
         ({"rounds": -1}, "rounds .* got -1"),

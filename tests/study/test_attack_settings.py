@@ -105,7 +105,7 @@ def test_help_says_what_settings_may_be(attack, shown):
     [(attack, name, allowed) for attack in ATTACKS for name, allowed in allowed_of(ATTACKS[attack]).items()],
 )
 def test_what_help_says_is_what_is_checked(attack, name, allowed):
-    others = {"rounds": 2} if name == "selected" else {}
+    others = {"selected": {"rounds": 2}, "transmission_spread": {"transmission": 0.5}}.get(name, {})
     if isinstance(allowed, Within):
         beyond = (allowed.low if allowed.low_open else allowed.low - 1, allowed.high + 1)
         inside = () if name in ("rounds", "selected") else (allowed.high,)  # these depend on other things, too
@@ -114,7 +114,7 @@ def test_what_help_says_is_what_is_checked(attack, name, allowed):
     else:
         beyond, inside = (("elsewhere",), (), "ghost"), (allowed.values,)
     for value in inside:
-        assert getattr(make(attack, **{name: value}), name) == value
+        assert getattr(make(attack, **{name: value}, **others), name) == value
     for value in beyond:
         with pytest.raises(ConfigError):
             make(attack, **{name: value}, **others)
