@@ -15,6 +15,7 @@ from study.folder import StudyFolder
 from study.record.file_systems import is_local
 from study.record.heartbeat import sole_driver
 from study.record.storage import close_study, open_study
+from study.record.storage_url import masked
 
 _HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
 
@@ -23,7 +24,8 @@ _HOME = "home"  # system attribute of a study in a storage of its own: the folde
 def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[optuna.Study]:
     """The study of this folder, new or to go on with, held while the block runs.
 
-    Raises: ConfigError where its storage cannot be opened, or the study is another's there.
+    Raises: ConfigError where its storage cannot be opened, or the study is another's there; or where the folder's
+    results came from another record, which a new one would overwrite.
     """
     if folder.left_by is not None:
         say(f"the driver that ran it ({_gone(folder.left_by)}) is gone; its unfinished trials run again")
@@ -32,6 +34,7 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
     study = open_study(url, folder.name, config.sampler, config.seed, directions, say)
     try:
         with _held(study, config, folder, say):
+            _require_own_results(study, config, folder)
             yield study
     finally:
         close_study(study)
@@ -64,3 +67,13 @@ def _require_home(study: optuna.Study, folder: StudyFolder, *, take_over: bool) 
         )
     if home != str(folder.path):
         study._storage.set_study_system_attr(study._study_id, _HOME, str(folder.path))
+
+
+def _require_own_results(study: optuna.Study, config: StudyConfig, folder: StudyFolder) -> None:
+    """Raise ConfigError where the folder has results and the record has nothing that they could have come from."""
+    if folder.summary.exists() and not study.user_attrs and not study.get_trials(deepcopy=False):
+        record = folder.database if config.storage is None else masked(config.storage)
+        raise ConfigError(
+            f"the results in {folder.path} came from a record that is not in {record}: give the --storage that its"
+            " config.json names, if any, or choose another --name to start a new study"
+        )

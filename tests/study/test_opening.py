@@ -16,7 +16,7 @@ from study.record import opening
 from study.record.opening import open_record
 from study.record.storage import open_study
 
-ONE, TWO = ({"science version": 1, "precision": "float32", "seed": seed} for seed in (1, 2))
+ONE, TWO = ({"science version": 1, "precision": "float32", "flip": True, "seed": seed} for seed in (1, 2))
 
 
 @pytest.fixture
@@ -64,6 +64,25 @@ def test_driver_that_is_gone_is_mentioned_once(config: StudyConfig, tmp_path: Pa
     assert said == [
         f"the driver that ran it (process {left.pid} on host {left.host}) is gone; its unfinished trials run again"
     ]
+
+
+def test_results_are_not_overwritten_from_a_record_that_they_did_not_come_from(tmp_path: Path) -> None:
+    """Such as by the same command with --storage, or without the one that it had."""
+    at_home, elsewhere = (StudyConfig(name="s", storage=url) for url in (None, f"journal:{tmp_path}/j"))
+    folder = folder_at(tmp_path / "s")
+    with open_record(at_home, folder, pytest.fail):
+        pass
+    with open_record(elsewhere, folder, pytest.fail) as study:  # there are no results yet: that can be mended
+        study.set_user_attr("victim", "sha256")
+    folder.summary.write_text("{}")
+    with open_record(elsewhere, folder, pytest.fail):
+        pass
+    said = rf"the results in {folder.path} came from a record that is not in {folder.database}: give the --storage"
+    with pytest.raises(ConfigError, match=said), open_record(at_home, folder, pytest.fail):
+        pass
+    other = StudyConfig(name="s", storage=f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(ConfigError, match=r"not in sqlite:.*/other\.db"), open_record(other, folder, pytest.fail):
+        pass
 
 
 # what a study is
