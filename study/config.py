@@ -61,6 +61,9 @@ class StudyConfig:
     """Where the images are: a folder with train/ and test/, each with one folder per class; or torchvision's own."""
     image_size: int = 32
     """Images of a folder are resized to this many pixels a side."""
+    flip: bool = True
+    """Train on mirrored images, too (never of gtsrb); --no-flip where a mirrored one is of another class, as of letters
+    or traffic signs."""
     model: str | None = None
     """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2; preact-resnet-18;
     resnet-18 or resnet-34. Default: that of --victim, or wrn-16-1."""

@@ -54,6 +54,8 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
             image_size=config.image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
+    if not config.flip:
+        dataset = replace(dataset, flip=False)
     scenario = Scenario(dataset, config.made_attack, config.seed)
     for fraction in config.fractions:
         scenario.holdout(fraction)

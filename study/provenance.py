@@ -29,7 +29,7 @@ from study.writing import write_json
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
 _IDENTITY = "identity"  # system attribute of the study
-_UNSAID = {"science version": 1, "precision": "float32"}  # of studies from before their identity said so
+_UNSAID = {"science version": 1, "precision": "float32", "flip": True}  # of studies from before their identity said so
 
 
 def versions() -> dict[str, str]:
@@ -61,6 +61,7 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
         "science version": SCIENCE_VERSION,
         "dataset": config.dataset,
         "image size": config.image_size,
+        "flip": config.flip,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
         "model": models.identity(config.architecture),

@@ -29,10 +29,28 @@ from study.preparation import (
     require_models,
     with_teachers,
 )
-from study.provenance import identity
+from study.provenance import identity, require_same
 from study.watching.progress import Display
 
 RECIPE = VictimConfig(epochs=10)
+
+
+def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_folder, cache):
+    config = StudyConfig(
+        attack="badnets", dataset="folder", data_dir=image_folder, image_size=16, clean_fractions=(0.2,)
+    )
+    unmirrored = replace(config, flip=False)
+    flips, identities = [], []
+    for each in (config, unmirrored):
+        scenario = load_scenario(each, cache, Display(Console(file=io.StringIO())))
+        flips.append(scenario.dataset.flip)
+        identities.append(identity(each, scenario, RECIPE))
+    assert flips == [True, False]
+    with pytest.raises(ConfigError, match=r"made with flip true \(now false\)"):
+        require_same("s", *identities)
+    del identities[0]["flip"]  # as in studies from before there was a choice
+    with pytest.raises(ConfigError, match=r"made with flip true \(now false\)"):
+        require_same("s", *identities)
 
 
 @pytest.mark.parametrize("attack", ["cl", "trojan"])

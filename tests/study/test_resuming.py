@@ -24,6 +24,7 @@ CONFIGS = [
         clean_fractions=(0.1, 0.2),
         time_budget="30m",
         prune=True,
+        flip=False,
         confirm=0,
         gpus_per_trial=0.5,
         workers=3,
