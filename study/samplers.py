@@ -17,8 +17,8 @@ from nad.errors import unknown_name
 from reports.frontier import non_dominated
 
 STARTUP_TRIALS = 5
-"""Trials before the first that TPE proposes: the controls. With Optuna's ten it reaches the frontier later; see
-docs/speed.md."""
+"""Trials before the first that TPE proposes, most of them controls. With Optuna's ten it reaches the frontier later;
+see docs/speed.md."""
 
 MEMORY = 200
 """Trials that TPE weighs at most, beside those on the frontier. It takes the time of reading each for each proposal."""
