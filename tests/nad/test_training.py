@@ -130,3 +130,16 @@ def test_divergence_shows_in_the_loss():
 def test_bad_settings_are_refused(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         TrainConfig(**settings)
+
+
+def test_weights_that_the_last_step_broke_are_a_loss_that_is_not_finite():
+    """The step's own loss was finite: nothing else would tell, and the model answers with its first class."""
+    model = fresh()
+    once = TrainConfig(epochs=1, batch_size=96)
+
+    def overflowing(model, inputs, labels):
+        return model(inputs).mean() * 0.0 + model.fc.weight.sum() * 3e38
+
+    ends = run(model, once, loss=overflowing)
+    assert not torch.isfinite(model.fc.weight).all()
+    assert math.isnan(ends[-1].loss)
