@@ -139,8 +139,13 @@ def _beside_twin(twin: Twin) -> str:
     return (
         f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
         f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
-        f" by {_difference(twin.acc_added, twin.acc_added_ci)}. {_verdict(twin)}"
+        f" by {_difference(twin.acc_added, twin.acc_added_ci)}, over {_pairs(twin.pairs)} of runs that both"
+        f" ended. {_verdict(twin)}"
     )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -221,7 +226,9 @@ def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
 def _verdict(twin: Twin) -> str:
     """Whether the difference in ASR is more than what seeds do."""
     if twin.asr_added_ci is None:
-        return "So few pairs of runs cannot tell this from chance."
+        if twin.pairs > 1:
+            return "All pairs differ by the same in ASR: that they do so may be chance."
+        return "One pair of runs cannot tell this from chance."
     low, high = twin.asr_added_ci
     if low <= 0 <= high:
         return "The interval holds zero: these seeds do not show that distillation lowers ASR."

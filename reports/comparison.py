@@ -13,11 +13,11 @@ from reports.answer import Answer, Rival, answer, what_is_left
 from reports.figures.hypervolume import hypervolume_info
 from reports.files import ReportError
 from reports.frontier import hypervolume
-from reports.intervals import Interval, of_mean
+from reports.intervals import ALIKE, Interval, of_mean
 from reports.objectives import costs
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
-from reports.wording import NONE, duration, label, percent, setting
+from reports.wording import NONE, distilled, duration, label, percent, setting
 
 SHOWN = 12
 """Characters of a hash or revision that are enough to tell two apart."""
@@ -116,7 +116,7 @@ def fresh_volume(study: Study) -> FreshVolume | None:
     values = [
         hypervolume(costs(np.array([[by_draw[draw].asr, by_draw[draw].acc] for by_draw in whole]))) for draw in draws
     ]
-    over_draws = of_mean(values) if np.ptp(values) > 0 else None
+    over_draws = of_mean(values) if np.ptp(values) >= ALIKE else None
     bounds = None if over_draws is None else (max(over_draws[0], 0.0), min(over_draws[1], 1.0))
     return FreshVolume(float(np.mean(values)), bounds, len(draws), len(whole))
 
@@ -132,13 +132,19 @@ def headline(studies: Sequence[Study]) -> str:
 
 
 _LOWERS, _RAISES, _UNCLEAR = "shown by the twins", "the opposite shown by the twins", "not shown by the twins"
-_NO_TWIN, _NO_PICK = "no twins were run", "no setting kept enough accuracy"
-_VERDICTS = (_LOWERS, _RAISES, _UNCLEAR, _NO_TWIN, _NO_PICK)
+_PLAIN, _NO_TWIN, _NO_PICK = (
+    "fine-tuning itself was recommended",
+    "no twins were run",
+    "no setting kept enough accuracy",
+)
+_VERDICTS = (_LOWERS, _RAISES, _UNCLEAR, _PLAIN, _NO_TWIN, _NO_PICK)
 
 
 def _verdict(study: Study) -> str:
     if study.recommended is None:
         return _NO_PICK
+    if not distilled(study.recommended.params):
+        return _PLAIN
     twin = study.recommended.twin
     if twin is None:
         return _NO_TWIN

@@ -11,6 +11,9 @@ LEVEL = 0.95
 
 Interval = tuple[float, float]
 
+ALIKE = 1e-9
+"""Shares that differ by less are equal but for rounding: one image of ten thousand is 1e-4."""
+
 
 def of_share(share: float, count: int) -> Interval:
     """Wilson's interval of a share of `count` images (Wilson 1927): what can be said of one model.
@@ -36,7 +39,7 @@ def of_difference(values: Sequence[float]) -> Interval | None:
     None for fewer than two pairs, and for pairs that all differ by the same: their spread says nothing of others.
     """
     over_seeds = of_mean(values)
-    if over_seeds is None or np.ptp(values) == 0:
+    if over_seeds is None or np.ptp(values) < ALIKE:
         return None
     return max(over_seeds[0], -1.0), min(over_seeds[1], 1.0)
 

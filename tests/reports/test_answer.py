@@ -166,7 +166,7 @@ def test_test_scores_are_said_with_their_intervals(study: Study) -> None:
         ((-0.7, -0.3), "Distillation lowers ASR here."),
         ((-0.7, 0.1), "these seeds do not show that distillation lowers ASR"),
         ((0.1, 0.3), "Distillation raises ASR here."),
-        (None, "So few pairs of runs cannot tell this from chance."),
+        (None, "All pairs differ by the same in ASR"),
     ],
 )
 def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
@@ -177,7 +177,10 @@ def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
     )
     text = _confirmed(study, twin)
     assert "end at 80.1% ASR and 75.0% ACC: distillation moved ASR by −50.0 points" in text
+    assert "over 3 pairs of runs that both ended. " in text
     assert verdict in text
+    single = _confirmed(study, twin._replace(pairs=1, asr_added_ci=None, acc_added_ci=None))
+    assert "over 1 pair of runs that both ended. One pair of runs cannot tell this from chance." in single
     assert "Fine-tuning without distillation on" not in text, "the twin is the better witness"
 
 

@@ -172,11 +172,14 @@ def test_the_headline_counts_what_twins_say(make_study: Make, confirm: Change, b
     def without(_rows: Any, summary: dict[str, Any]) -> None:
         summary.update(study="none", recommended=None)
 
-    studies = read_studies(
-        [make_study(name="a", change=change), make_study(name="b"), make_study(name="c", change=without)]
-    )
-    text = headline(studies)
-    assert re.search(rf"Of 3 studies: {words}; no twins were run in 1; no setting kept enough accuracy in 1\.$", text)
+    def plain(_rows: Any, summary: dict[str, Any]) -> None:
+        tuned = next(each for each in summary["controls"] if each["name"] == "fine-tuning")
+        summary.update(study="plain", recommended={**summary["recommended"], "params": tuned["params"]})
+
+    made: dict[str, Change | None] = {"a": change, "b": None, "c": without, "d": plain}
+    studies = read_studies([make_study(name=name, change=how) for name, how in made.items()])
+    others = "fine-tuning itself was recommended in 1; no twins were run in 1; no setting kept enough accuracy in 1"
+    assert re.search(rf"Of 4 studies: {words}; {others}\.$", headline(studies))
 
 
 def test_caveats_name_only_what_is_there(pair: list[Path], make_study: Make) -> None:

@@ -47,5 +47,8 @@ def test_differences_stay_differences_of_shares_and_equal_ones_claim_nothing() -
     assert intervals.of_difference([-0.5, -0.1]) == (-1.0, 1.0)
     assert intervals.of_difference([-0.5, -0.5, -0.5]) is None
     assert intervals.of_difference([-0.5]) is None
+    # equal but for rounding: 0.19999999999999998 and 0.2
+    assert intervals.of_difference([0.3 - 0.1, 0.4 - 0.2]) is None
+    assert intervals.of_difference([0.0002, 0.0003]) is not None
     low, high = intervals.of_difference([-0.5, -0.52, -0.48, -0.5]) or (0, 0)
     assert -0.6 < low < -0.5 < high < -0.4
