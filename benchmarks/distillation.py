@@ -117,7 +117,8 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over victims and defenders, in points, and what each setting adds to its twin, with 95% intervals."""
+    """Means over victims and defenders, in points, and what each setting adds to its twin, with 95% intervals over
+    victims: the defenders of one share it."""
     rows = {}
     keys = ["seed", "draw"]
     for epochs, name in SETTINGS:
@@ -129,9 +130,9 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
             row[score] = round(100 * ours[score].mean(), 1)
             difference = 100 * (ours[score] - twins[score]).dropna()
             row[f"{score} added"] = round(difference.mean(), 1)
-            interval = intervals.of_mean(list(difference))
+            interval = intervals.of_mean(list(difference.groupby("seed").mean()))
             row[f"{score} interval"] = "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
-        row["lower asr than its twin"] = int((ours["asr"] < twins["asr"]).sum())
+        row["lower asr than its twin"] = int((ours["asr"] - twins["asr"] < 0).sum())
         rows[epochs, name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["epochs", "betas"])
 

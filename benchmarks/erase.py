@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
     sides = {"usual": Side(usual, 1), "ours": Side(ours, CORES), "study": Side(known, CORES)}
     for name, side in sides.items():
         ratio = side.per_hour / sides["usual"].per_hour
-        asr, acc = (f"{side.mean(score):.3f} ± {side.error(score):.3f}" for score in ("asr", "acc"))
+        asr, acc = (f"{side.mean(score):.3f}{side.spread(score)}" for score in ("asr", "acc"))
         print(f"{name:>5}: {ratio:.2f} times the erases per hour of the usual loop, ASR {asr}, ACC {acc}")
     print(json.dumps({name: side.figures() for name, side in sides.items()}))
 
@@ -83,6 +83,10 @@ class Side:
     def error(self, name: str) -> float:
         """Standard error of the mean."""
         return float(np.std([erase[name] for erase in self.erases], ddof=1) / np.sqrt(len(self.erases)))
+
+    def spread(self, name: str) -> str:
+        """The same as text; none of a study's erases, which share one seed and so all their scores."""
+        return f" ± {self.error(name):.3f}" if len({erase[name] for erase in self.erases}) > 1 else ""
 
     @property
     def per_hour(self) -> float:

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.results [STUDY ...]`: keeps confirmed studies as `results/`, and writes docs/results.md anew.
+"""`python -m benchmarks.results [STUDY ...]`: keeps finished studies as `results/`, and writes docs/results.md anew.
 
 A result is one small JSON, named as its study: the victim, the controls, the other defences and the recommended
-setting, each with its test scores over seeds, the command, and the versions. Without a study, only the page is written.
+setting, each with its test scores over seeds, the command, and the versions. Of a study that asked for no confirmation
+there are validation scores alone, and a table of their own. Without a study, only the page is written.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ ACC_TOLERANCE = 0.04
 
 @dataclass(frozen=True)
 class Arguments:
-    """Keeps confirmed studies as results/, and writes docs/results.md anew."""
+    """Keeps finished studies as results/, and writes docs/results.md anew."""
 
     studies: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
-    """Folders of finished studies whose points were confirmed on test images."""
+    """Folders of finished studies, confirmed on test images to the end or not at all."""
 
 
 def main(arguments: Arguments) -> None:
@@ -68,12 +69,14 @@ def all_results() -> list[dict[str, Any]]:
 def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The small JSON of a study.
 
-    Raises: ReportError where the study was not confirmed, or not to the end.
+    Raises: ReportError where the study did not come to its end.
     """
+    require_searched(summary)
     rows = [_row(point["name"], point) for point in summary["controls"]]
     if (best := summary["recommended"]) is not None:
         rows.append({**_row("recommended", best), "clean_model": best["clean_model"]})
-    require_confirmed(summary["study"], rows)
+    if summary["confirmation"] is not None or any(row["test"] for row in rows):
+        require_confirmed(summary["study"], rows)
     return {
         **{key: summary[key] for key in KEPT},
         "command": command(summary["command"]),
@@ -86,6 +89,13 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
         "rows": rows,
         "lost_baselines": summary["lost_baselines"],
     }
+
+
+def require_searched(summary: Mapping[str, Any]) -> None:
+    """Raise ReportError where trials are still to come."""
+    ended, wanted = summary["trials"]["complete"] + summary["trials"]["pruned"], summary["wanted_trials"]
+    if ended < wanted and summary["stopped"] is None:
+        raise ReportError(f"the study {summary['study']!r} has {ended} of its {wanted} trials; run its command again")
 
 
 def require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,69 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.published import PUBLISHED, Published
-from reports.pairing import Added, Comparison, compare
-from reports.study_folder import NO_DEFENCE, FreshRun
-from reports.wording import NONE, percent, readable_params
-
-PAPER, CODE = "nad-paper", "nad-code"
-TUNED_AS_PAPER = "fine-tuning-paper"
-"""No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
-LABELS = {
-    NO_DEFENCE: "victim",
-    "fine-tuning": "fine-tuning, code",
-    TUNED_AS_PAPER: "fine-tuning, paper",
-    "fine-pruning": "fine-pruning",
-    "mode-connectivity": "MCR",
-    "anp": "ANP",
-    PAPER: "NAD, paper",
-    CODE: "NAD, code",
-}
-"""Of the columns, in their order; a row of another name follows under its own."""
-RECOMMENDED = "recommended"
-DIVERGED = "*diverged*"
-
-VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
-"""By whether the mean ASR is lower, and whether the mean ACC is higher."""
+from benchmarks.results_confirmed import confirmed
+from benchmarks.results_searched import searched
+from benchmarks.results_tables import head, line
 
 HEAD = """# Results
 
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
-its controls again. Every figure is ASR / ACC on the test images, which nothing was tuned on: means over fresh seeds
-and fresh draws of the defender's clean images, of the victim a single run. In brackets: the lowest and the highest
-ASR of these runs, and how many there were. All defences of a row own the same share of clean data, that of the
-recommended setting, or the largest that was searched where there is none. *code* and *paper* are the two published
-recipes: 20 epochs with a Cutout of 3 pixels as in the released code, and 10 epochs with a Cutout of 9 and a learning
-rate that falls every second epoch. Fine-pruning and `MCR`, mode connectivity repair, fine-tune by the paper's. The
-clean model is trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It
-is trained where there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite.
-A dash: not measured.
+its controls again. Figures are ASR / ACC on the test images, which nothing was tuned on, unless it says otherwise:
+means over fresh seeds and fresh draws of the defender's clean images, of the victim a single run. In brackets: the
+lowest and the highest ASR of these runs, and how many there were. All defences of a row own the same share of clean
+data, that of the recommended setting, or the largest that was searched where there is none. *code* and *paper* are the
+two published recipes: 20 epochs with a Cutout of 3 pixels as in the released code, and 10 epochs with a Cutout of 9 and
+a learning rate that falls every second epoch. Fine-pruning and `MCR`, mode connectivity repair, fine-tune by the
+paper's. The clean model is trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is
+gone. It is trained where there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer
+finite. A dash: not measured.
 
-The searches are of the default space but for one of its dimensions: the defender owns 5% of the training images, as in
-the paper, since each further share would multiply the controls and the other defences. How much accuracy a setting may
-lose was set so that there is something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m`, and on CIFAR-10
-7, about what fine-tuning itself loses there.
+These searches are of the default space but for one of its dimensions: the defender owns 5% of the training images, as
+in the paper, since each further share would multiply the controls and the other defences. How much accuracy a setting
+may lose was set so that there is something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (whose space
+is `nad-steps`), and on CIFAR-10 7, about what fine-tuning itself loses there.
 """
-
-WHAT_BEATS = """
-## What the recommended setting beats
-
-The setting with the lowest ASR that the search found within the allowed loss of accuracy against the victim, measured
-again with fresh seeds. *ACC lost / allowed*, in points: what it loses on the test images, and what the search allowed
-on its validation images. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
-*ACC*: that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the
-draws of clean images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is
-not bold may be chance, and so few draws rarely show more.
-"""
-
-WHAT_DISTILS = """
-## What distillation adds
-
-Each setting beside its twin: the same training by the same defenders in the same batches, with every beta at 0. What
-the setting adds to the twin, as above. A dash: the setting does not distil, or was not run. The last lines are means
-over the studies of a data set, each of them counted once; their intervals are over studies, which are not quite
-independent: they share the draws of clean images.
-"""
-DISTILLED = (PAPER, CODE, RECOMMENDED)
 
 OTHERS = """
 ## What others report
@@ -78,79 +37,22 @@ to expect, not what to reach.
 """
 
 
-def page(results: Sequence[Mapping[str, Any]]) -> str:
+def page(kept: Sequence[Mapping[str, Any]]) -> str:
     """The whole page in Markdown."""
-    if not results:
+    if not kept:
         return HEAD + "\nNothing has been kept yet.\n"
-    shown = {row["name"] for result in results for row in (*result["rows"], *result["lost_baselines"])}
-    shown |= {TUNED_AS_PAPER} if any(_find(result, TUNED_AS_PAPER) for result in results) else set()
-    known = [name for name in LABELS if name in shown]
-    columns = [*known, *sorted(shown - {*known, RECOMMENDED}), *({RECOMMENDED} & shown)]
-    lines = [HEAD, _head("study", "label", "clean data", "clean model", *(LABELS.get(name, name) for name in columns))]
-    for result in results:
-        lines.append(_line(*_who(result), _clean_model(result), *(_cell(result, name) for name in columns)))
-    rivals = [name for name in columns if name not in (NO_DEFENCE, RECOMMENDED)]
-    titles = (LABELS.get(name, name) for name in rivals)
-    lines += [WHAT_BEATS, _head("study", RECOMMENDED, "ACC lost / allowed", *titles)]
-    lines += [_beats(result, rivals) for result in results]
-    lines += [WHAT_DISTILS, _head("study", *(LABELS.get(name, name) for name in DISTILLED))]
-    lines += [_line(result["study"], *(_added(result, name) for name in DISTILLED)) for result in results]
-    lines += list(_pooled(results))
-    if published := list(_published(results)):
-        lines += [OTHERS, _head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
+    lines = [HEAD, *confirmed([each for each in kept if is_confirmed(each)])]
+    lines += searched([each for each in kept if not is_confirmed(each)])
+    if published := list(_published(kept)):
+        lines += [OTHERS, head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]
-    lines += list(_commands(results))
+    lines += list(_commands(kept))
     return "\n".join(lines) + "\n"
 
 
-def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """In what the first scores are better than the second, and by how much, over the draws that both have."""
-    mine, its = ((FreshRun(**run) for run in scores["runs"]) for scores in (ours, other))
-    found = compare(mine, its)
-    return NONE if found is None else _verdict(found)
-
-
-def _verdict(found: Comparison) -> str:
-    verdict = VERDICTS[found.asr.mean < 0, found.acc.mean > 0]
-    return f"{verdict}: {_points(found.asr)} / {_points(found.acc)}"
-
-
-def _points(added: Added) -> str:
-    """The mean in points, bold where its interval excludes zero."""
-    mean = f"{100 * added.mean:+.1f}"
-    return f"**{mean}**" if added.direction else mean
-
-
-def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
-    best = _find(result, RECOMMENDED)
-    allowed = f"{100 * result['max_acc_drop']:g}"
-    if best is None or best["test"]["asr"] is None:
-        found = "none" if best is None else DIVERGED
-        return _line(result["study"], found, f"{NONE} / {allowed}", *(NONE for _ in rivals))
-    tests = [(_find(result, name) or {}).get("test") for name in rivals]
-    lost = next(row["test"]["acc"] for row in result["rows"] if row["name"] == NO_DEFENCE) - best["test"]["acc"]
-    settings = ", ".join(f"{name} {value}" for name, value in readable_params(best["params"]).items())
-    comparisons = (NONE if test is None else comparison(best["test"], test) for test in tests)
-    return _line(result["study"], settings, f"{100 * lost:.1f} / {allowed}", *comparisons)
-
-
-def _added(result: Mapping[str, Any], name: str) -> str:
-    row = _find(result, name)
-    return NONE if row is None or row["twin"] is None else comparison(row["test"], row["twin"])
-
-
-def _pooled(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each data set with several studies: what distillation adds, on average over them."""
-    for dataset in dict.fromkeys(result["dataset"] for result in results):
-        studies = [result for result in results if result["dataset"] == dataset]
-        if len(studies) < 2:
-            continue
-        cells = []
-        for name in DISTILLED:
-            twins = [(_find(result, name) or {}).get("twin") for result in studies]
-            added = [(twin["asr_added"], twin["acc_added"]) for twin in twins if twin and twin["pairs"]]
-            cells.append(f"{_verdict(Comparison.of(added))} ({len(added)} studies)" if len(added) > 1 else NONE)
-        yield _line(f"mean, {dataset}", *cells)
+def is_confirmed(result: Mapping[str, Any]) -> bool:
+    """Whether it has test scores, rather than those of the search alone."""
+    return all(row["test"] is not None for row in result["rows"])
 
 
 def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -161,7 +63,7 @@ def _published(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for attack in sorted(on_cifar10 & set(PUBLISHED)):
         each: Published
         for each in PUBLISHED[attack]:
-            yield _line(attack, each.source, text(each.victim), text(each.fine_tuning), text(each.nad))
+            yield line(attack, each.source, text(each.victim), text(each.fine_tuning), text(each.nad))
 
 
 def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -175,56 +77,3 @@ def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f" in minutes: {spent}; with torch {versions['torch']}, Ray {versions['ray']} and Optuna"
             f" {versions['optuna']}. {result['recommended_why']}\n\n  ```console\n  $ {result['command']}\n  ```\n"
         )
-
-
-def _who(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    return result["study"], result["attack_settings"]["label_mode"], percent(_share(result), 0)
-
-
-def _share(result: Mapping[str, Any]) -> float:
-    """The clean fraction that a result is shown at: the recommended setting's, else the largest."""
-    by_name = {row["name"]: row["params"].get("clean_fraction", 0.0) for row in result["rows"]}
-    return float(by_name[RECOMMENDED] if RECOMMENDED in by_name else max(by_name.values()))
-
-
-def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """The row of this name with that share of clean data; the victim owns none."""
-    if name == TUNED_AS_PAPER:
-        distilled = _find(result, PAPER)
-        return {"test": distilled["twin"]} if distilled and distilled["twin"] else None
-    shares = (None, _share(result))
-    rows = (row for row in result["rows"] if row["params"].get("clean_fraction") in shares)
-    return next((row for row in rows if row["name"] == name), None)
-
-
-def _cell(result: Mapping[str, Any], name: str) -> str:
-    """The scores of this name's row; `diverged` of a defence that already did on the study's own draw."""
-    lost = {(each["name"], each["clean_fraction"]) for each in result["lost_baselines"]}
-    return DIVERGED if (name, _share(result)) in lost else _scores((_find(result, name) or {}).get("test"))
-
-
-def _clean_model(result: Mapping[str, Any]) -> str:
-    """What the trigger does to a model without a backdoor."""
-    known = (_find(result, RECOMMENDED) or {}).get("clean_model")
-    return _scores(known and known["before"])
-
-
-def _scores(test: Mapping[str, Any] | None) -> str:
-    if test is None:
-        return NONE
-    if test["asr"] is None:
-        return DIVERGED
-    runs = [run["asr"] for run in test["runs"]]
-    lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
-    spread = (
-        f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs{lost})" if len(runs) > 1 or lost else ""
-    )
-    return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
-
-
-def _head(*names: str) -> str:
-    return _line(*names) + "\n" + _line(*("---" for _ in names))
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,155 @@
+"""The tables of docs/results.md on studies that were confirmed on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.results_tables import CODE, DIVERGED, LABELS, PAPER, RECOMMENDED, TUNED_AS_PAPER, head, line, settings
+from reports.pairing import Added, Comparison, compare
+from reports.study_folder import NO_DEFENCE, FreshRun
+from reports.wording import NONE, percent
+
+VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
+"""By whether the mean ASR is lower, and whether the mean ACC is higher."""
+
+WHAT_BEATS = """
+## What the recommended setting beats
+
+The setting with the lowest ASR that the search found within the allowed loss of accuracy against the victim, measured
+again with fresh seeds. *ACC lost / allowed*, in points: what it loses on the test images, and what the search allowed
+on its validation images. *both*: a lower mean ASR and a higher mean ACC than the defence in that column; *ASR* or
+*ACC*: that alone; *neither*: none of the two. Then what it adds to that defence's ASR / ACC, in points, over the
+draws of clean images that both had; **bold** where the 95% interval of the paired differences excludes zero. What is
+not bold may be chance, and so few draws rarely show more; of what is bold, as much as one in twenty of all figures may
+be chance, too.
+"""
+
+WHAT_DISTILS = """
+## What distillation adds
+
+Each setting beside its twin: the same training by the same defenders in the same batches, with every beta at 0. What
+the setting adds to the twin, as above. A dash: the setting does not distil, or was not run. The last lines are means
+over the studies of a data set, each of them counted once, and have no interval: one seed gave all of them the same
+images, draws of clean images and batches, so a spread over studies says little about other defenders.
+"""
+DISTILLED = (PAPER, CODE, RECOMMENDED)
+
+
+def confirmed(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What defences do on test images, what the recommended setting beats, and what distillation adds."""
+    if not results:
+        return
+    shown = {row["name"] for result in results for row in (*result["rows"], *result["lost_baselines"])}
+    shown |= {TUNED_AS_PAPER} if any(_find(result, TUNED_AS_PAPER) for result in results) else set()
+    known = [name for name in LABELS if name in shown]
+    columns = [*known, *sorted(shown - {*known, RECOMMENDED}), *({RECOMMENDED} & shown)]
+    yield head("study", "label", "clean data", "clean model", *(LABELS.get(name, name) for name in columns))
+    for result in results:
+        yield line(*_who(result), _clean_model(result), *(_cell(result, name) for name in columns))
+    rivals = [name for name in columns if name not in (NO_DEFENCE, RECOMMENDED)]
+    yield WHAT_BEATS
+    yield head("study", RECOMMENDED, "ACC lost / allowed", *(LABELS.get(name, name) for name in rivals))
+    yield from (_beats(result, rivals) for result in results)
+    yield WHAT_DISTILS
+    yield head("study", *(LABELS.get(name, name) for name in DISTILLED))
+    yield from (line(result["study"], *(_added(result, name) for name in DISTILLED)) for result in results)
+    yield from _pooled(results)
+
+
+def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """In what the first scores are better than the second, and by how much, over the draws that both have."""
+    mine, its = ((FreshRun(**run) for run in scores["runs"]) for scores in (ours, other))
+    found = compare(mine, its)
+    return NONE if found is None else _verdict(found)
+
+
+def _verdict(found: Comparison) -> str:
+    verdict = VERDICTS[found.asr.mean < 0, found.acc.mean > 0]
+    return f"{verdict}: {_points(found.asr)} / {_points(found.acc)}"
+
+
+def _points(added: Added) -> str:
+    """The mean in points, bold where its interval excludes zero."""
+    mean = f"{100 * added.mean:+.1f}"
+    return f"**{mean}**" if added.direction else mean
+
+
+def _beats(result: Mapping[str, Any], rivals: Sequence[str]) -> str:
+    best = _find(result, RECOMMENDED)
+    allowed = f"{100 * result['max_acc_drop']:g}"
+    if best is None or best["test"]["asr"] is None:
+        found = "none" if best is None else DIVERGED
+        return line(result["study"], found, f"{NONE} / {allowed}", *(NONE for _ in rivals))
+    tests = [(_find(result, name) or {}).get("test") for name in rivals]
+    lost = next(row["test"]["acc"] for row in result["rows"] if row["name"] == NO_DEFENCE) - best["test"]["acc"]
+    comparisons = (NONE if test is None else comparison(best["test"], test) for test in tests)
+    return line(result["study"], settings(best), f"{100 * lost:.1f} / {allowed}", *comparisons)
+
+
+def _added(result: Mapping[str, Any], name: str) -> str:
+    row = _find(result, name)
+    return NONE if row is None or row["twin"] is None else comparison(row["test"], row["twin"])
+
+
+def _pooled(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each data set with several studies: what distillation adds, on average over them."""
+    for dataset in dict.fromkeys(result["dataset"] for result in results):
+        studies = [result for result in results if result["dataset"] == dataset]
+        if len(studies) < 2:
+            continue
+        cells = []
+        for name in DISTILLED:
+            twins = [(_find(result, name) or {}).get("twin") for result in studies]
+            added = [(twin["asr_added"], twin["acc_added"]) for twin in twins if twin and twin["pairs"]]
+            cells.append(f"{_mean(Comparison.of(added))} ({len(added)} studies)" if len(added) > 1 else NONE)
+        yield line(f"mean, {dataset}", *cells)
+
+
+def _mean(found: Comparison) -> str:
+    return " / ".join(f"{100 * added.mean:+.1f}" for added in (found.asr, found.acc))
+
+
+def _who(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    return result["study"], result["attack_settings"]["label_mode"], percent(_share(result), 0)
+
+
+def _share(result: Mapping[str, Any]) -> float:
+    """The clean fraction that a result is shown at: the recommended setting's, else the largest."""
+    by_name = {row["name"]: row["params"].get("clean_fraction", 0.0) for row in result["rows"]}
+    return float(by_name[RECOMMENDED] if RECOMMENDED in by_name else max(by_name.values()))
+
+
+def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """The row of this name with that share of clean data; the victim owns none."""
+    if name == TUNED_AS_PAPER:
+        distilled = _find(result, PAPER)
+        return {"test": distilled["twin"]} if distilled and distilled["twin"] else None
+    shares = (None, _share(result))
+    rows = (row for row in result["rows"] if row["params"].get("clean_fraction") in shares)
+    return next((row for row in rows if row["name"] == name), None)
+
+
+def _cell(result: Mapping[str, Any], name: str) -> str:
+    """The scores of this name's row; `diverged` of a defence that already did on the study's own draw."""
+    lost = {(each["name"], each["clean_fraction"]) for each in result["lost_baselines"]}
+    return DIVERGED if (name, _share(result)) in lost else _scores((_find(result, name) or {}).get("test"))
+
+
+def _clean_model(result: Mapping[str, Any]) -> str:
+    """What the trigger does to a model without a backdoor."""
+    known = (_find(result, RECOMMENDED) or {}).get("clean_model")
+    return _scores(known and known["before"])
+
+
+def _scores(test: Mapping[str, Any] | None) -> str:
+    if test is None:
+        return NONE
+    if test["asr"] is None:
+        return DIVERGED
+    runs = [run["asr"] for run in test["runs"]]
+    lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
+    spread = (
+        f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs{lost})" if len(runs) > 1 or lost else ""
+    )
+    return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"

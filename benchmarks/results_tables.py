@@ -1,0 +1,41 @@
+"""What the tables of docs/results.md have in common: the names of their columns, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.study_folder import NO_DEFENCE
+from reports.wording import readable_params
+
+PAPER, CODE, TUNED = "nad-paper", "nad-code", "fine-tuning"
+TUNED_AS_PAPER = "fine-tuning-paper"
+"""No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
+LABELS = {
+    NO_DEFENCE: "victim",
+    TUNED: "fine-tuning, code",
+    TUNED_AS_PAPER: "fine-tuning, paper",
+    "fine-pruning": "fine-pruning",
+    "mode-connectivity": "MCR",
+    "anp": "ANP",
+    PAPER: "NAD, paper",
+    CODE: "NAD, code",
+}
+"""Of the columns, in their order; a row of another name follows under its own."""
+RECOMMENDED = "recommended"
+DIVERGED = "*diverged*"
+
+
+def settings(row: Mapping[str, Any]) -> str:
+    """Of a row, in words."""
+    return ", ".join(f"{name} {value}" for name, value in readable_params(row["params"]).items())
+
+
+def head(*names: str) -> str:
+    """The first two lines of a table."""
+    return line(*names) + "\n" + line(*("---" for _ in names))
+
+
+def line(*cells: str) -> str:
+    """One row of a table."""
+    return "| " + " | ".join(cells) + " |"
