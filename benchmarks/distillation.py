@@ -22,13 +22,13 @@ from nad.data import fingerprint
 from nad.erasure import PRESETS, EraseConfig
 from reports import intervals
 from search_spaces import Point
-from study import engine, tasks
 from study.config import StudyConfig
 from study.confirmation import Run, run_once
 from study.folder import cache_folder
 from study.objective import describe_point
 from study.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
 from study.watching.progress import Display
+from study.workers import engine, tasks
 
 CLEAN_FRACTION = 0.1
 

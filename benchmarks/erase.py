@@ -24,9 +24,9 @@ from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
 from nad.erasure import PRESETS
 from search_spaces import Point
-from study import tasks
 from study.objective import Workload, describe_point, run_trial
 from study.watching.progress import Display
+from study.workers import tasks
 
 EPOCHS = 10
 CORES = len(os.sched_getaffinity(0))

@@ -43,7 +43,7 @@ from reports.frontier import ROUNDING, front_order, hypervolume
 from reports.objectives import OBJECTIVES, Floats, costs
 from reports.trial_table import read_trials
 from search_spaces import Domain, SearchSpace
-from study.samplers import SAMPLERS, make_sampler
+from study.searching.samplers import SAMPLERS, make_sampler
 
 RECORDED = Path(__file__).parent / "random-erases" / "trials.csv"
 """320 erases at random settings; config.json beside it has the command that made it."""

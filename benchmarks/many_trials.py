@@ -26,15 +26,16 @@ from rich.console import Console
 
 from benchmarks.memory import held_megabytes
 from reports.objectives import OBJECTIVES
-from study import baselines, confirmation, engine, records
+from study import baselines, confirmation, records
 from study.config import StudyConfig
 from study.files import StudyFiles
 from study.folder import StudyFolder
 from study.objective import Workload
 from study.record.storage import open_study
-from study.trials import search
-from study.tuning import Report
+from study.searching.trials import search
+from study.searching.tuning import Report
 from study.watching.progress import Display
+from study.workers import engine
 
 VICTIM = {"asr": 1.0, "acc": 0.8}
 WINDOW = 100

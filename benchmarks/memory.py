@@ -20,10 +20,10 @@ from rich.console import Console
 import search_spaces
 from benchmarks.subject import Subject, workload_of
 from search_spaces import Point
-from study import tasks
 from study.config import StudyConfig
 from study.objective import Workload, describe_point, run_trial
 from study.watching.progress import Display
+from study.workers import tasks
 
 EPOCHS = 2
 WARM_UP = 20

@@ -22,7 +22,7 @@ import tyro
 
 from benchmarks.frontier import BASELINE, SHARE, growth, reached
 from reports.objectives import OBJECTIVES, Floats, costs
-from study.samplers import SAMPLERS
+from study.searching.samplers import SAMPLERS
 
 STUDY = "--attack refool --victim-epochs 12 --clean-fractions 0.05 0.1 --max-acc-drop 0.05 --confirm 0"
 """The victim and the space of `benchmarks/random-erases`."""

@@ -11,12 +11,12 @@ from nad.data import fingerprint
 from nad.evaluation import Exam
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
-from study import engine
 from study.config import StudyConfig
 from study.folder import cache_folder
 from study.objective import Workload
 from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
 from study.watching.progress import Display
+from study.workers import engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ from nad import defences, models
 from nad.errors import TrainingDiverged
 from nad.evaluation import evaluate
 from nad.seeds import generator
-from study import tasks
 from study.config import StudyConfig
 from study.confirmation import NOTHING, Counts, missing, summarise
 from study.objective import Workload
-from study.tasks import granted_device
 from study.watching.progress import Display
+from study.workers import tasks
+from study.workers.tasks import granted_device
 
 FAILED = "failed"
 """Key of a run's result that is none."""

@@ -30,7 +30,7 @@ from study.durations import duration
 from study.helptext import documented
 from study.own_parts import chosen_normalisation, require_own_parts
 from study.record.storage_url import masked, require_storage
-from study.samplers import SAMPLERS
+from study.searching.samplers import SAMPLERS
 from study.watching import tensorboard
 
 BASELINES = tuple(name for name in DEFENCES if name != FineTuning.name)

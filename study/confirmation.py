@@ -29,9 +29,9 @@ from reports import intervals
 from reports.frontier import front_order, knee
 from reports.objectives import OBJECTIVES
 from search_spaces import Point
-from study import tasks
 from study.objective import Workload, describe_point, measure
 from study.records import standing
+from study.workers import tasks
 
 SCORES = tuple(objective.name for objective in OBJECTIVES)
 

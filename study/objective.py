@@ -25,7 +25,7 @@ from nad.map_memory import MapMemory
 from nad.precision import Precision
 from nad.seeds import generator
 from search_spaces import Point
-from study.tasks import granted_device
+from study.workers.tasks import granted_device
 
 Array = NDArray[Any]
 Weights = dict[str, Array]

@@ -21,13 +21,14 @@ from nad.preparation import needs_clean_model, prepare
 from nad.reflection_selection import select_reflections
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
-from study import attack_settings, tasks
+from study import attack_settings
 from study.cluster.remote_training import runner
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.foreign_victim import Source, take
 from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
 from study.watching.progress import Display
+from study.workers import tasks
 
 T = TypeVar("T")
 

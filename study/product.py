@@ -23,7 +23,7 @@ from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
 from search_spaces import Point
-from study import model_card, tasks
+from study import model_card
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.folder import StudyFolder
@@ -31,6 +31,7 @@ from study.objective import Weights, Workload, describe_point, erase_again
 from study.preparation import PICTURES
 from study.records import standing
 from study.watching.progress import Display
+from study.workers import tasks
 from study.writing import write_text
 
 SHOWN = 3

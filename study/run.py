@@ -22,7 +22,7 @@ from nad.attacks.picture import save_picture
 from nad.errors import NadError
 from nad.seeds import generator
 from reports.build import ReportError, build
-from study import attack_settings, baselines, engine, product, provenance, trials
+from study import attack_settings, baselines, product, provenance
 from study.clock import Clock
 from study.cluster.joining import on_cluster
 from study.command_line import told_in_a_sentence
@@ -32,7 +32,6 @@ from study.energy import EnergyMeter
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
-from study.fork import FORK_OF, fork, fork_of
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -45,12 +44,15 @@ from study.preparation import (
 )
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
+from study.searching import trials
+from study.searching.fork import FORK_OF, fork, fork_of
+from study.searching.warm_start import EarlierPoint, warm_start
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.summary import Summary
-from study.warm_start import EarlierPoint, warm_start
 from study.watching.events import display_for
 from study.watching.observers import observers
 from study.watching.progress import Display
+from study.workers import engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nad.errors import ConfigError
-from study import engine, tasks
 from study.cluster.address import find_cluster
 from study.cluster.nodes import requested, working_nodes
 from study.cluster.probe import require_equal_nodes
 from study.config import StudyConfig
 from study.watching.progress import Display
+from study.workers import engine, tasks
 
 _LOOK_SECONDS = 2.0
 """Between two looks for new nodes."""

@@ -10,7 +10,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.tasks import fetch
+from study.workers.tasks import fetch
 
 
 class Share(NamedTuple):

@@ -14,7 +14,7 @@ DECISIVE = ("python", "torch")
 PACKAGES = ("torch", "torchvision", "numpy", "optuna", "scipy", "scikit-image")
 """What trials compute with."""
 
-_MODULES = ("study.objective", "study.tuning")
+_MODULES = ("study.objective", "study.searching.tuning")
 _SECONDS = 300.0
 """A node's first task unpacks the code and imports torch; a slow disk takes its time."""
 

@@ -13,11 +13,11 @@ import torch
 from nad.checkpoints import Checkpoint
 from nad.progress import Progress
 from nad.work import Runner, Work, run_here
-from study import tasks
 from study.cluster.nodes import Share, largest_share, pinned
 from study.config import StudyConfig
 from study.objective import Weights, as_arrays
 from study.watching.progress import Display
+from study.workers import tasks
 
 _LOOK_SECONDS = 0.5
 _STARTED = (0, 0)

@@ -18,7 +18,7 @@ from study.record.file_systems import is_local
 from study.record.journal import open_journal
 from study.record.patience import PatientStorage
 from study.record.storage_url import journal_path, masked
-from study.samplers import make_sampler
+from study.searching.samplers import make_sampler
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching.progress import Display, Step
 
 INTERVAL = 1.0

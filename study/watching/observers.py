@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from study.config import StudyConfig
 from study.folder import StudyFolder
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching.progress import Display
 from study.watching.tensorboard import TensorBoard
 from study.watching.trial_logs import DriverLog, TrialLogs

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from reports.frontier import non_dominated
 from reports.objectives import OBJECTIVES, costs
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one stage; its last line always comes."""

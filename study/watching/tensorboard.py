@@ -15,7 +15,7 @@ from typing import Any
 
 from nad.errors import ConfigError
 from reports.objectives import OBJECTIVES
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 
 FLUSH_SECONDS = 10.0
 """Between two of them: the library waits for the disk each time."""

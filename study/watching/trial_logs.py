@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 
 _HEAD = ("seed", "replicate", "retry", "control", "warm_start", "started")
 """What is known of a trial when it begins."""

@@ -32,7 +32,7 @@ from nad.models import distillation_layers
 from reports.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain
-from study.samplers import SAMPLERS, make_sampler
+from study.searching.samplers import SAMPLERS, make_sampler
 
 SPACE = search_spaces.get("nad")
 DOMAIN = Domain(distillation_layers("wrn-16-1"), (0.05, 0.1))

@@ -10,8 +10,8 @@ from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, distil
 from nad.evaluation import accuracy
 from nad.training import TrainConfig, train
-from study import engine, tasks
 from study.objective import granted_device
+from study.workers import engine, tasks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 

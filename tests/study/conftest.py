@@ -15,9 +15,9 @@ from PIL import Image
 from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
 
-from study import engine
 from study.record.storage import open_study
 from study.run import main
+from study.workers import engine
 
 CLASSES = 4
 SIZE = 16

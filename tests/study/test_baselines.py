@@ -150,7 +150,7 @@ def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(qu
         for index, result in enumerate((failed, RESULT)):
             on_done(index, result)
 
-    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
     shown, ended = io.StringIO(), []
     display = Display(Console(file=shown, width=500))
     baselines.make(StudyConfig(), study, "baselines", runs, blocks, display, lambda: ended.append(1))

@@ -21,7 +21,6 @@ from rich.console import Console
 from studies import complete_trials, refused, scores, summary
 
 from nad.errors import ConfigError, NadError, TrainingDiverged
-from study import engine, tasks
 from study.cluster import probe
 from study.cluster.address import find_cluster
 from study.cluster.joining import on_cluster
@@ -31,6 +30,7 @@ from study.cluster.remote_training import runner
 from study.config import StudyConfig
 from study.run import main
 from study.watching.progress import Display
+from study.workers import engine, tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ import optuna
 import pytest
 
 from study import command
-from study.asking import enqueue
 from study.driver import Driver
 from study.record.storage import open_study
+from study.searching.asking import enqueue
 
 
 def listed(capsys, output, *options):

@@ -30,10 +30,11 @@ from toy_engine import (
 )
 
 from nad.errors import ConfigError, EraseDiverged, NadError
-from study import engine, tasks, tuning
 from study.records import converged
-from study.search import TrialEvent
+from study.searching import tuning
+from study.searching.search import TrialEvent
 from study.signals import Interrupted
+from study.workers import engine, tasks
 
 
 class Ran:

@@ -24,7 +24,8 @@ from toy_engine import (
     toy,
 )
 
-from study import tasks, tuning
+from study.searching import tuning
+from study.workers import tasks
 
 
 def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
@@ -152,7 +153,7 @@ def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
     out, err = process.communicate(timeout=60)
     assert out == ""
     last = err.strip().splitlines()[-1]
-    assert last.startswith(f"study.lifeline.RayLost: {lost} no longer answers")
+    assert last.startswith(f"study.workers.lifeline.RayLost: {lost} no longer answers")
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
     wait_until(lambda: not alive(family), seconds=120)  # Ray's agents go a minute after what they belong to

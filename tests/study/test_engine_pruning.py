@@ -11,9 +11,9 @@ from toy_engine import SLOTS, above_half, epochs, open_toy, searcher_of, states
 
 from reports.frontier import front_order
 from reports.objectives import costs
-from study import tuning
-from study.asking import enqueue
 from study.records import trials_table
+from study.searching import tuning
+from study.searching.asking import enqueue
 
 WANTED = 24
 

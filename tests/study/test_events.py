@@ -19,7 +19,7 @@ from studies import refused
 
 from nad.errors import NadError
 from study import run
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching.events import EventLines
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from test_warm_start import diagonal, point, study_folder
 
 from nad.errors import ConfigError
 from study.config import StudyConfig
-from study.fork import fork, fork_of
 from study.run import main
+from study.searching.fork import fork, fork_of
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:

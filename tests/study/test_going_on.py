@@ -10,10 +10,11 @@ from filelock import FileLock
 from studies import refused, scores, summary, table
 
 from reports import convergence
-from study import command, files, tasks
-from study.halving import RUNGS
+from study import command, files
 from study.run import main
+from study.searching.halving import RUNGS
 from study.watching.trial_logs import log_of
+from study.workers import tasks
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 

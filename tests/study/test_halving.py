@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nad.training import SCHEDULES
-from study.halving import Halving, Seen, at_rung, chance_floor, fronts, settled_from, spread, standing
+from study.searching.halving import Halving, Seen, at_rung, chance_floor, fronts, settled_from, spread, standing
 
 grid = st.integers(0, 6).map(lambda step: step / 6)  # coarse, so that equal points come
 point = st.tuples(grid, grid)

@@ -228,7 +228,7 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
         for index, _which in enumerate(wanted):
             on_done(index, {"weight": np.zeros(3, np.float32)})
 
-    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
     config = StudyConfig(attack="badnets", model="wrn-10-1", **images)
     display = Display(Console(file=io.StringIO()))
@@ -256,7 +256,7 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
     monkeypatch.setattr("study.preparation.TEACHER", replace(TEACHER, lr=0.05))
     assert teachers() == 1
     monkeypatch.undo()
-    monkeypatch.setattr("study.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
     assert teachers() == 0
     monkeypatch.setattr("study.preparation.TEACHER_VERSION", TEACHER_VERSION + 1)
     assert teachers() == 1

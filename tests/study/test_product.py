@@ -13,8 +13,9 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
-from study import preparation, tasks
+from study import preparation
 from study.run import main
+from study.workers import tasks
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 

@@ -4,7 +4,7 @@ import re
 import optuna
 from rich.console import Console
 
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching.progress import Display, Eta, TrialBoard
 
 

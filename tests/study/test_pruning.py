@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from study.config import StudyConfig
-from study.halving import RUNGS
 from study.objective import Workload
-from study.pruning import pruner
-from study.search import Pruner, Shown
+from study.searching.halving import RUNGS
+from study.searching.pruning import pruner
+from study.searching.search import Pruner, Shown
 
 FIRST = RUNGS[0]
 GOOD, BAD = (0.1, 0.8), (0.9, 0.5)

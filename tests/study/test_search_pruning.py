@@ -9,11 +9,11 @@ import numpy as np
 import optuna
 from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, states
 
-from study.asking import enqueue
-from study.halving import Halving, Seen
 from study.record.storage import open_study
-from study.samplers import SAMPLERS
-from study.search import LAST_CHOICE, OptunaSearcher, Shown
+from study.searching.asking import enqueue
+from study.searching.halving import Halving, Seen
+from study.searching.samplers import SAMPLERS
+from study.searching.search import LAST_CHOICE, OptunaSearcher, Shown
 
 EPOCHS = 8
 

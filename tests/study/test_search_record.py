@@ -22,11 +22,11 @@ from toys import (
 )
 
 from nad.errors import ConfigError, NadError
-from study import asking
-from study.asking import enqueue, repair
-from study.losses import Loss
 from study.record.storage import open_study
-from study.search import TrialEvent, verdict
+from study.searching import asking
+from study.searching.asking import enqueue, repair
+from study.searching.search import TrialEvent, verdict
+from study.workers.losses import Loss
 
 # what ends a run
 

@@ -5,7 +5,7 @@ from toys import FINAL, searcher_of
 
 from nad.errors import ConfigError
 from study.config import StudyConfig
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching import tensorboard
 from study.watching.tensorboard import TensorBoard
 

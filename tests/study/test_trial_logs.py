@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from toys import FINAL, searcher_of
 
-from study.printed import MOST, Printed
-from study.search import TrialEvent
+from study.searching.search import TrialEvent
 from study.watching.progress import Display
 from study.watching.trial_logs import DriverLog, TrialLogs, log_of
+from study.workers.printed import MOST, Printed
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +103,7 @@ def test_driver_log_has_what_was_said_with_times(tmp_path, capsys):
 def test_what_a_trial_prints_and_warns_of_is_caught():
     """In a process of its own, for pytest catches warnings itself."""
     script = (
-        "import logging, sys, threading, warnings; from study.printed import Printed\n"
+        "import logging, sys, threading, warnings; from study.workers.printed import Printed\n"
         "with Printed() as printed:\n"
         "    print('out'); print('err', file=sys.stderr); logging.getLogger('x').warning('logged')\n"
         "    thread = threading.Thread(target=lambda: warnings.warn('careful')); thread.start(); thread.join()\n"

@@ -16,8 +16,8 @@ from nad.errors import ConfigError
 from reports.frontier import non_dominated
 from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain
-from study.asking import enqueue
-from study.warm_start import MOST_POINTS, best_first, misfit, warm_start
+from study.searching.asking import enqueue
+from study.searching.warm_start import MOST_POINTS, best_first, misfit, warm_start
 
 LAYERS = ("group1", "group2", "group3")
 DOMAIN = Domain(LAYERS, (0.05, 0.1))

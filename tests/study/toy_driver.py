@@ -11,11 +11,12 @@ from typing import Any
 
 from toy_engine import SLOTS, searcher_of, toy
 
-from study import engine, tuning
-from study.asking import enqueue
 from study.driver import FILE, Driver
 from study.folder import open_folder
 from study.record.storage import open_study
+from study.searching import tuning
+from study.searching.asking import enqueue
+from study.workers import engine
 
 WANTED = 8
 SCORING = 3

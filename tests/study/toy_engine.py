@@ -16,11 +16,12 @@ from typing import Any
 import optuna
 
 from nad.errors import EraseDiverged
-from study import engine, tasks, tuning
-from study.asking import enqueue
 from study.record.storage import open_study
-from study.search import OptunaSearcher, Shown
+from study.searching import tuning
+from study.searching.asking import enqueue
+from study.searching.search import OptunaSearcher, Shown
 from study.signals import stopped_at_once
+from study.workers import engine, tasks
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")

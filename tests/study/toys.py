@@ -6,8 +6,8 @@ from typing import Any
 
 import optuna
 
-from study.losses import Loss
-from study.search import OptunaSearcher
+from study.searching.search import OptunaSearcher
+from study.workers.losses import Loss
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")

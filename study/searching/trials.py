@@ -15,15 +15,16 @@ from nad.errors import NadError
 from reports.objectives import OBJECTIVES
 from reports.wording import duration
 from search_spaces import Control
-from study import records, tuning
-from study.asking import enqueue
+from study import records
 from study.config import StudyConfig
 from study.files import StudyFiles
 from study.objective import Workload, describe_point, run_trial
-from study.pruning import pruner
-from study.search import OptunaSearcher, TrialEvent
-from study.tuning import TrialFunction
-from study.warm_start import EarlierPoint
+from study.searching import tuning
+from study.searching.asking import enqueue
+from study.searching.pruning import pruner
+from study.searching.search import OptunaSearcher, TrialEvent
+from study.searching.tuning import TrialFunction
+from study.searching.warm_start import EarlierPoint
 from study.watching.progress import Display, TrialBoard
 
 ACC_DROP = "acc_drop"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nad.errors import NadError
-from study.printed import Printed
-from study.tasks import available_slots  # first: it sets what Ray reads when it is imported
+from study.workers.printed import Printed
+from study.workers.tasks import available_slots  # first: it sets what Ray reads when it is imported
 
 # isort: split
 import ray
@@ -28,10 +28,10 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from study.lifeline import Lifeline, RayLost
-from study.losses import Loss, loss_of
-from study.scratch import scratch_folder
 from study.signals import Interrupted, handled_by
+from study.workers.lifeline import Lifeline, RayLost
+from study.workers.losses import Loss, loss_of
+from study.workers.scratch import scratch_folder
 
 Report = Callable[[Mapping[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Any, Report], None]
@@ -42,7 +42,7 @@ _REPORT = "report"  # what a trial reports travels under this key, apart from wh
 
 
 class TrialSource(Protocol):
-    """Where trials come from and where their results go: `study.search.OptunaSearcher`."""
+    """Where trials come from and where their results go: `study.searching.search.OptunaSearcher`."""
 
     @property
     def finished(self) -> bool: ...

@@ -24,7 +24,7 @@ from reports.objectives import Floats
 from reports.study_folder import read_study
 from reports.trial_table import trial_costs
 from search_spaces import Domain, Params, SearchSpace
-from study.halving import fronts
+from study.searching.halving import fronts
 
 MOST_POINTS = 10
 """Settings that are asked, of all earlier studies together."""

@@ -1,4 +1,4 @@
-"""How a study stops trials early: the rule of `study.halving`, applied to erases."""
+"""How a study stops trials early: the rule of `study.searching.halving`, applied to erases."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from nad.training import SCHEDULES
 from reports.objectives import OBJECTIVES, costs
 from study.config import StudyConfig
-from study.halving import Halving, Seen, chance_floor, settled_from
 from study.objective import GLANCE, Workload
-from study.search import Pruner, Shown
+from study.searching.halving import Halving, Seen, chance_floor, settled_from
+from study.searching.search import Pruner, Shown
 
 
 def pruner(config: StudyConfig, workload: Workload) -> Pruner:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import study.engine  # noqa: F401 - first: it sets what Ray reads when it is imported
+import study.workers.engine  # noqa: F401 - first: it sets what Ray reads when it is imported
 
 # isort: split
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
-from study.lifeline import PERIOD, Lifeline
-from study.losses import lost_process
+from study.workers.lifeline import PERIOD, Lifeline
+from study.workers.losses import lost_process
 
 TaskFunction = Callable[[Any, Any], Any]
 

@@ -29,8 +29,8 @@ import optuna
 from optuna.trial import TrialState
 
 from nad.errors import NadError
-from study.asking import ask_again, point_key, repair, was_asked_for
-from study.losses import Loss
+from study.searching.asking import ask_again, point_key, repair, was_asked_for
+from study.workers.losses import Loss
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]

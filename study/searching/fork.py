@@ -9,7 +9,7 @@ from pathlib import Path
 import search_spaces
 from nad.errors import ConfigError
 from study.config import StudyConfig
-from study.warm_start import WarmStart, best_first_of, fitting
+from study.searching.warm_start import WarmStart, best_first_of, fitting
 
 FORK_OF = "fork_of"
 """In config.json: the name of the study that this one was forked from."""

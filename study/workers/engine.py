@@ -1,4 +1,4 @@
-"""The only file that starts, joins or leaves Ray; `study.tasks` and `study.tuning` run what runs there.
+"""The only file that starts, joins or leaves Ray; `tasks` beside it and `study.searching.tuning` run what runs there.
 
 A cluster that is joined belongs to others: it is left running, and nothing here sets how it listens or whom it trusts.
 Embedded Ray listens on the loopback interface only, asks for a token that only this process and its children hold,
@@ -39,8 +39,8 @@ from ray.exceptions import RayError
 
 from nad.errors import ConfigError, NadError
 from study.cluster.address import Cluster
-from study.scratch import scratch_folder
 from study.signals import deaf_to_hangups, handlers_kept
+from study.workers.scratch import scratch_folder
 
 PACKAGES = ("nad", "search_spaces", "study", "reports")
 """What travels to the nodes of a cluster."""
