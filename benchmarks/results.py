@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import tyro
 
 from benchmarks.results_page import page
+from benchmarks.results_tables import BEYOND, TUNED
 from reports.files import ReportError, read_json, write_text
 from reports.study_folder import NO_DEFENCE, read_study
+from reports.wording import distilled
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -50,8 +53,8 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Keep these studies, and write the page."""
     for folder in arguments.studies:
-        read_study(folder)  # says what is wrong with a folder that is none, or is damaged
-        result = result_of(read_json(folder / "summary.json"), read_json(folder / "config.json"))
+        study = read_study(folder)
+        result = {**result_of(study.summary, study.config), BEYOND: beyond_fine_tuning(study.complete)}
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{result['study']}.json"
         write_text(path, json.dumps(result, indent=1) + "\n")
@@ -89,6 +92,25 @@ def result_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
         "rows": rows,
         "lost_baselines": summary["lost_baselines"],
     }
+
+
+def beyond_fine_tuning(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many of the search's own trials have a lower ASR and a higher ACC than fine-tuning with as much clean data.
+
+    trials: complete ones, as `reports.trial_table` reads them. By whether they distil: how many are `better`, `of` how
+    many.
+    """
+    rows = trials.to_dict("records")
+    tuned = {row["params"]["clean_fraction"]: row for row in rows if row["control"] == TUNED}
+    counts = {kind: {"better": 0, "of": 0} for kind in ("distilling", "plain")}
+    for row in rows:
+        if row["control"]:
+            continue
+        control = tuned[row["params"]["clean_fraction"]]
+        count = counts["distilling" if distilled(row["params"]) else "plain"]
+        count["of"] += 1
+        count["better"] += int(row["asr"] < control["asr"] and row["acc"] > control["acc"])
+    return counts
 
 
 def require_searched(summary: Mapping[str, Any]) -> None:

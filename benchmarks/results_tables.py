@@ -23,6 +23,8 @@ LABELS = {
 }
 """Of the columns, in their order; a row of another name follows under its own."""
 RECOMMENDED = "recommended"
+BEYOND = "beyond_fine_tuning"
+"""Key of a result: how many trials beat fine-tuning with as much clean data in both scores."""
 DIVERGED = "*diverged*"
 
 

@@ -10,11 +10,22 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from benchmarks.results import PAGE, ROOT, all_results, command, disagreements, require_confirmed, result_of
+from benchmarks.results import (
+    PAGE,
+    ROOT,
+    all_results,
+    beyond_fine_tuning,
+    command,
+    disagreements,
+    require_confirmed,
+    result_of,
+)
 from benchmarks.results_confirmed import comparison
 from benchmarks.results_page import is_confirmed, page
+from benchmarks.results_tables import BEYOND
 from reports.files import ReportError, read_json
 
 CONFIG = {"identity": {"precision": "bfloat16"}}
@@ -133,25 +144,48 @@ def searched(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_search_without_confirmation_has_a_table_of_its_own(searched: dict[str, Any]) -> None:
-    result = result_of(searched, CONFIG)
+    beyond = {BEYOND: {"distilling": {"better": 2, "of": 9}, "plain": {"better": 0, "of": 4}}}
+    result = {**result_of(searched, CONFIG), **beyond}
     assert not is_confirmed(result)
     text = page([result])
     assert "| study | victim | fine-tuning, 1% | fine-tuning, 5% | NAD, paper | NAD, code | recommended |" in text
     controls = "100.0% / 84.0% | 50.0% / 80.0% | 20.0% / 82.0% | 3.0% / 77.0% | –"
     best = "distilled group1 (β 500), epochs 10, clean data 5% | 10.0% / 81.0% | -10.0 / -1.0"
-    assert f"| badnets-cifar10-fractions | {controls} | {best} |" in text
+    counts = "2 of 9 distilling, 0 of 4 plain"
+    assert f"| badnets-cifar10-fractions | {controls} | {best} | {counts} |" in text
     assert "What the recommended setting beats" not in text
     searched["recommended"]["params"]["clean_fraction"] = 0.1
-    assert "| 10.0% / 81.0% | – |" in page([result_of(searched, CONFIG)])
+    assert f"| 10.0% / 81.0% | – | {counts} |" in page([{**result_of(searched, CONFIG), **beyond}])
     searched["recommended"] = None
-    assert f"| badnets-cifar10-fractions | {controls} | – | – | – |" in page([result_of(searched, CONFIG)])
+    text = page([{**result_of(searched, CONFIG), **beyond}])
+    assert f"| badnets-cifar10-fractions | {controls} | – | – | – | {counts} |" in text
+
+
+def test_trials_are_counted_that_beat_fine_tuning_with_as_much_clean_data_in_both_scores() -> None:
+    def trial(asr: float, acc: float, share: float, beta: float = 0.0, control: str = "") -> dict[str, Any]:
+        params = {"clean_fraction": share, "distil_group1": beta > 0, **({"beta_group1": beta} if beta else {})}
+        return {"asr": asr, "acc": acc, "params": params, "control": control}
+
+    trials = [
+        trial(0.3, 0.7, 0.05, control="fine-tuning"),
+        trial(0.2, 0.8, 0.1, control="fine-tuning"),
+        trial(0.1, 0.9, 0.1, beta=500.0, control="nad-paper"),  # a control is none of the search's own
+        trial(0.25, 0.75, 0.05, beta=500.0),
+        trial(0.25, 0.75, 0.1, beta=500.0),
+        trial(0.1, 0.8, 0.1, beta=500.0),  # no higher ACC
+        trial(0.1, 0.85, 0.1),
+    ]
+    assert beyond_fine_tuning(pd.DataFrame(trials)) == {
+        "distilling": {"better": 1, "of": 3},
+        "plain": {"better": 1, "of": 1},
+    }
 
 
 def test_searches_count_neither_as_measured_on_test_images_nor_in_their_means(
     summary: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     before = result_of(deepcopy(summary), CONFIG)
-    search = result_of(request.getfixturevalue("searched"), CONFIG)
+    search = {**result_of(request.getfixturevalue("searched"), CONFIG), BEYOND: {}}
     first = page([before]).partition("## What others report")[0]
     both = page([before, search])
     assert both.startswith(first)
