@@ -104,9 +104,9 @@ def beyond_fine_tuning(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
     tuned = {row["params"]["clean_fraction"]: row for row in rows if row["control"] == TUNED}
     counts = {kind: {"better": 0, "of": 0} for kind in ("distilling", "plain")}
     for row in rows:
-        if row["control"]:
+        control = tuned.get(row["params"]["clean_fraction"])
+        if row["control"] or control is None:  # the control with as much failed: nothing to beat
             continue
-        control = tuned[row["params"]["clean_fraction"]]
         count = counts["distilling" if distilled(row["params"]) else "plain"]
         count["of"] += 1
         count["better"] += int(row["asr"] < control["asr"] and row["acc"] > control["acc"])

@@ -174,6 +174,7 @@ def test_trials_are_counted_that_beat_fine_tuning_with_as_much_clean_data_in_bot
         trial(0.25, 0.75, 0.1, beta=500.0),
         trial(0.1, 0.8, 0.1, beta=500.0),  # no higher ACC
         trial(0.1, 0.85, 0.1),
+        trial(0.1, 0.85, 0.2),  # whose control failed
     ]
     assert beyond_fine_tuning(pd.DataFrame(trials)) == {
         "distilling": {"better": 1, "of": 3},
