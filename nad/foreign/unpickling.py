@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,13 @@ _SAFETENSORS = slice(8, 9)
 _ZIP = b"PK"
 """How a file of today's torch.save begins."""
 
+_PIECE = 1 << 20
+"""Bytes of a record that are read at a time."""
+
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 """In torch's message: what would have to be imported."""
+_SCRIPT = "TorchScript archive"
+"""In torch's message: of what torch.jit.save wrote."""
 _UNUSUAL = "Unsupported operand"
 """In torch's message: of a pickle protocol that it does not know, or of a file that is no pickle."""
 
@@ -63,6 +69,8 @@ def _safetensors(path: Path) -> Any:
 
 
 def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
+    if zipped:
+        _require_sound(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
         try:
@@ -78,8 +86,26 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
             raise (_failure(path, error) if what else _unreadable(path, error, zipped)) from error
 
 
+def _require_sound(path: Path) -> None:
+    """Raise CheckpointError where a record of the archive is not what was written: torch takes its values all the same.
+
+    A checksum of 0 says that none was made, which torch.save can be told to. An archive whose list of contents cannot be
+    read is left to torch.
+    """
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            try:
+                with archive.open(record) as content:
+                    while record.CRC and content.read(_PIECE):
+                        pass
+            except Exception as error:  # zipfile raises anything over a damaged record
+                raise _damaged(path) from error
+
+
 def _what_needs_trust(error: Exception, zipped: bool) -> str:
     """Why unpickling in full might do, where torch says that it might; else empty."""
+    if _SCRIPT in str(error):
+        return "is TorchScript"
     if not isinstance(error, pickle.UnpicklingError):
         return ""
     if forbidden := _FORBIDDEN.search(str(error)):

@@ -113,6 +113,24 @@ def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path):
     assert torch.equal(logits(found.network()), logits(model))
 
 
+def test_file_without_checksums_is_read(tmp_path):
+    model = trained()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(model.state_dict(), tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(logits(load_foreign(tmp_path / "a.pt").network()), logits(model))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torch_script_says_that_trust_may_help_and_it_does(tmp_path):
+    model = trained()
+    torch.jit.trace(model.eval(), torch.zeros(1, 3, 32, 32)).save(tmp_path / "a.pt")
+    assert "is TorchScript, so only unpickling it in full" in refused(tmp_path / "a.pt")
+    assert torch.equal(logits(load_foreign(tmp_path / "a.pt", trust=True).network()), logits(model))
+
+
 def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
     torch.save(nad_release(trained()), tmp_path / "a.pt")
     modes, load = [], torch.load
@@ -144,6 +162,14 @@ def broken_files(model):
         content[place : place + 30] = b"\xff" * 30
         path.write_bytes(content)
 
+    def altered(path):
+        """Some values of a weight are others; torch would take them."""
+        torch.save(model.state_dict(), path)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 400] = bytes(range(200)) * 2
+        path.write_bytes(content)
+
     def torn(path):
         save_file({"a": torch.ones(99)}, path)
         path.write_bytes(path.read_bytes()[:-50])
@@ -160,6 +186,7 @@ def broken_files(model):
         "truncated zip": cut,
         "truncated legacy": lambda path: cut(path, _use_new_zipfile_serialization=False),
         "corrupt zip": spoiled,
+        "corrupt zip with whole pickle": altered,
         "corrupt": flipped,
         "torn safetensors": torn,
         "safetensors with an endless card": endless,
@@ -177,6 +204,7 @@ SENTENCES = {
     "truncated zip": "the model file {path} is cut short; copy or download it again",
     "truncated legacy": "the model file {path} is cut short; copy or download it again",
     "corrupt zip": "the model file {path} is damaged; copy or download it again",
+    "corrupt zip with whole pickle": "the model file {path} is damaged; copy or download it again",
     "corrupt": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
     "torn safetensors": "the model file {path} is cut short; copy or download it again",
     "safetensors with an endless card": "the model file {path} is damaged; copy or download it again",
