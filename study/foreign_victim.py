@@ -37,10 +37,14 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
         trust=config.trust_checkpoint,
         normalisation=config.normalisation,
     )
-    display.say(f"{config.victim.name}: {describe(foreign)}")
-    for remark in foreign.remarks:
-        display.say(f"{config.victim.name}: {remark}")
+    introduce(foreign, config.victim.name, display)
     return replace(config, model=foreign.name), foreign
+
+
+def introduce(foreign: ForeignModel, file_name: str, display: Display) -> None:
+    """Say what a file holds, and what the user should know of it."""
+    for sentence in (describe(foreign), *foreign.remarks):
+        display.say(f"{file_name}: {sentence}")
 
 
 def describe(foreign: ForeignModel) -> str:

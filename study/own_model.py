@@ -22,7 +22,7 @@ from nad.models.normalisation import Normalisation
 from reports.files import ReportError
 from reports.wording import percent
 from study.folder import cache_folder
-from study.foreign_victim import describe
+from study.foreign_victim import describe, introduce
 from study.own_parts import chosen_normalisation
 from study.watching.progress import Display
 from study.writing import write_text
@@ -110,9 +110,9 @@ def require_free(target: Path) -> None:
 
 
 def read_model(config: OwnModelConfig, display: Display) -> ForeignModel:
-    """The model in --victim, after a line about it."""
+    """The model in --victim, after what there is to say of it."""
     model = load_foreign(config.victim.expanduser(), trust=config.trust_checkpoint, normalisation=config.normalisation)
-    display.say(f"{config.victim.name}: {describe(model)}")
+    introduce(model, config.victim.name, display)
     return model
 
 
@@ -165,7 +165,7 @@ def write_model(
 
 def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str, str], dict[str, str]]:
     """What a card says of the model before, and of the work on it."""
-    return {"model": describe(model), "before": f"sha256 {state_digest(model.state)}"}, {
+    return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {
         "image size, mirrored": f"{config.image_size}, {'yes' if config.flip else 'no'}",
         "seed": str(config.seed),
     }

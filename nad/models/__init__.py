@@ -12,7 +12,7 @@ from nad.errors import CheckpointError, ConfigError, unknown_name
 from nad.models import normalisation
 from nad.models.base import DistillableModel, initialise, pair_layers
 from nad.models.preact_resnet import PreActResNet
-from nad.models.recognition import Form, fit, forms_of
+from nad.models.recognition import Fit, Form, fit, forms_of
 from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
 
@@ -74,23 +74,40 @@ def with_weights(name: str, classes: int, state: Mapping[str, Tensor]) -> Distil
 def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str, int]:
     """The name of the model that these weights belong to, and its number of classes: by names, shapes and types.
 
-    name: of the only model to compare with; all of MODELS where it is not given.
+    name: of the only model that it may be; any of MODELS where it is not given.
     Raises: CheckpointError where they are no such model's, with the nearest and what does not fit it; ConfigError for a
     name that MODELS does not have.
     """
     if name is not None and name not in MODELS:
         raise unknown_name("model", name, MODELS)
     given = forms_of(state)
-    fits = [fit(given, known, partial(_forms, known)) for known in (MODELS if name is None else [name])]
-    for one in fits:
-        if one.complete and one.classes >= 2:
-            return one.model, one.classes
-    nearest = max(fits, key=lambda one: one.likeness)
+
+    def compared(with_model: str) -> Fit:
+        return fit(given, with_model, partial(_forms, with_model))
+
+    asked = None if name is None else compared(name)
+    if asked is not None and asked.belongs:
+        return asked.model, asked.classes
+    fits = [compared(known) for known in MODELS]
+    nearest = max(fits, key=lambda one: (one.belongs, one.likeness))
+    if asked is not None:
+        raise CheckpointError(f"its {len(state)} weights are not {asked.model}'s: {asked}{_instead(nearest, asked)}")
+    if nearest.belongs:
+        return nearest.model, nearest.classes
     if not nearest.shared:
-        known = ", ".join(MODELS) if name is None else name
-        raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {known}")
-    which = f"not those of a model that is known; the nearest is {nearest.model}" if name is None else f"not {name}'s"
-    raise CheckpointError(f"its {len(state)} weights are {which}: {nearest}")
+        raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
+    raise CheckpointError(
+        f"its {len(state)} weights are not those of a model that is known; the nearest is {nearest.model}: {nearest}"
+    )
+
+
+def _instead(nearest: Fit, asked: Fit) -> str:
+    """What to say of the nearest model, where another one was asked for."""
+    if nearest.belongs:
+        return f"; they are those of {nearest.model}: give --model {nearest.model}, or leave it out"
+    if nearest.model == asked.model or not nearest.shared:
+        return ""
+    return f"; the nearest is {nearest.model}: {nearest}"
 
 
 @cache

@@ -32,8 +32,9 @@ class Fit(NamedTuple):
     """Weights of the same name, shape and type."""
 
     @property
-    def complete(self) -> bool:
-        return not (self.missing or self.unknown or self.other)
+    def belongs(self) -> bool:
+        """They are that model's, all of them and no others."""
+        return self.classes >= 2 and not (self.missing or self.unknown or self.other)
 
     @property
     def likeness(self) -> float:

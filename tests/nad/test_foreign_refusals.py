@@ -257,6 +257,17 @@ def test_model_that_is_asked_for_and_is_not_there(tmp_path):
     sentence = refused(tmp_path / "a.pt", model="wrn-10-1")
     assert "weights are not wrn-10-1's: " in sentence
     assert "16x16x3x3 float32" in sentence
+    assert sentence.endswith("; they are those of wrn-10-2: give --model wrn-10-2, or leave it out")
+
+
+def test_model_that_is_asked_for_is_not_the_nearest(tmp_path):
+    state = copy_state(trained("wrn-16-1", 10))
+    state.pop("group3.1.conv2.weight")
+    torch.save(state, tmp_path / "a.pt")
+    sentence = refused(tmp_path / "a.pt", model="resnet-18")
+    assert "weights are not resnet-18's: " in sentence
+    assert sentence.endswith("; the nearest is wrn-16-1: 81 weights agree, 1 missing: group3.1.conv2.weight")
+    assert refused(tmp_path / "a.pt", model="wrn-16-1").endswith("1 missing: group3.1.conv2.weight")
 
 
 @pytest.mark.parametrize(

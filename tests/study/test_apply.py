@@ -231,6 +231,14 @@ def test_model_of_others_is_erased_with_its_normalisation(ask, victim_state, tmp
     assert apply.main(again) == 0
 
 
+def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(ask, victim_state, tmp_path, capsys):
+    torch.save({"model_name": "net", "model": victim_state}, tmp_path / "bb.pt")
+    assert apply.main(ask(trial=7, victim=tmp_path / "bb.pt")) == 0
+    remark = "it names no data set, so nothing is normalised"
+    assert f"bb.pt: {remark}" in printed(capsys)
+    assert f"pixels in [0, 1]; {remark}" in (tmp_path / "erased.md").read_text()
+
+
 def test_model_that_only_unpickling_could_read_is_refused(ask, tmp_path, capsys):
     torch.save(models.make("wrn-10-1", 4), tmp_path / "whole.pt")
     assert "add --trust-checkpoint" in refused(capsys, ask(victim=tmp_path / "whole.pt"))
