@@ -55,6 +55,7 @@ def select_reflections(
     attack = scenario.attack
     if not isinstance(attack, Refool) or not attack.rounds:
         return scenario
+    require_judges(scenario)
     short = replace(recipe, epochs=attack.round_epochs)
     images = scenario.clean_train
     facts = {
@@ -77,6 +78,25 @@ def select_reflections(
 
     pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
     return replace(scenario, attack=with_crafted(attack, pixels))
+
+
+def selectable(scenario: Scenario) -> bool:
+    """Whether there are images enough to select reflections by: the judges, and as many to train on."""
+    return _could_judge(scenario) >= 2 * JUDGES
+
+
+def require_judges(scenario: Scenario) -> None:
+    """Raise DataError where the attack selects its reflections and there are too few images to spare JUDGES of them."""
+    if isinstance(scenario.attack, Refool) and scenario.attack.rounds and not selectable(scenario):
+        raise DataError(
+            f"the selection of reflections tries them on {JUDGES} images outside the target class, of at least"
+            f" {2 * JUDGES}; there are {_could_judge(scenario)}: give more images, or leave rounds at 0"
+        )
+
+
+def _could_judge(scenario: Scenario) -> int:
+    """How many of the attacker's images are of a class that the attack wants changed."""
+    return int(attacked(scenario.attack, scenario.dataset.train.labels[scenario.splits.victim_train]).sum())
 
 
 @dataclass(frozen=True)
@@ -128,11 +148,6 @@ class Selection:
     def _divided(self) -> tuple[LabelledImages, LabelledImages]:
         """The judges, of classes that the attack wants changed, and the images that rounds train on."""
         candidates = torch.nonzero(attacked(self.attack, self.images.labels)).squeeze(1)
-        if len(candidates) < 2 * JUDGES:
-            raise DataError(
-                f"the selection of reflections tries them on {JUDGES} images outside the target class, of at least"
-                f" {2 * JUDGES}; there are {len(candidates)}: give more images, or leave rounds at 0"
-            )
         order = torch.randperm(len(candidates), generator=generator(self.seed, "selection", "judges"))
         judges = candidates[order[:JUDGES]].sort().values
         others = torch.ones(len(self.images), dtype=torch.bool)

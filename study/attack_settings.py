@@ -54,12 +54,16 @@ def describe_settings(attack: str) -> str:
     return f"The attack {attack}: {first}{own}" + (f"\n\nWhat they may be: {allowed}." if allowed else "")
 
 
-def remedy(attack: Attack, planted: int, could: int) -> str:
+def remedy(attack: Attack, planted: int, could: int, *, selectable: bool) -> str:
     """What to do where this attack's backdoor did not take.
 
     planted: training images that carried its trigger.  could: how many of them could have.
+    selectable: whether there are images enough for an attack that selects by training: see `nad.reflection_selection`.
     """
-    stronger = attack.stronger if isinstance(attack, KnowsStronger) else {}
+    stronger = dict(attack.stronger) if isinstance(attack, KnowsStronger) else {}
+    if not selectable:
+        of_rounds = {name for name, other in needs_of(type(attack)).items() if other == "rounds"} | {"rounds"}
+        stronger = {name: value for name, value in stronger.items() if name not in of_rounds}
     plant = f", plant a stronger trigger (--attack-args {listed(stronger)})" if stronger else ""
     more = f"poison more than {planted:,} of the {could:,} images that can carry its trigger"
     if planted == could:

@@ -18,7 +18,7 @@ from nad.evaluation import Exam
 from nad.foreign import ForeignModel
 from nad.models.inspection import require_distillable
 from nad.preparation import needs_clean_model, prepare
-from nad.reflection_selection import select_reflections
+from nad.reflection_selection import require_judges, select_reflections, selectable
 from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
 from study import attack_settings
@@ -62,6 +62,7 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
         scenario.holdout(fraction)
     if config.victim is None:
         scenario.count_planted()
+        require_judges(scenario)
     return scenario
 
 
@@ -130,7 +131,8 @@ def prepare_victim(
         reference_acc = score_state(clean, config.architecture, scenario, scenario.validation, device).acc
         display.say(f"clean reference: validation ACC {reference_acc:.1%}")
     if not config.allow_weak_backdoor:
-        remedy = attack_settings.remedy(scenario.attack, *scenario.count_planted())
+        counts = scenario.count_planted()
+        remedy = attack_settings.remedy(scenario.attack, *counts, selectable=selectable(scenario))
         require_backdoor(victim, reference_acc, remedy=remedy)
     return victim
 

@@ -40,7 +40,8 @@ class Refool:
 
     Source: Liu et al. 2020 and its authors' code; the constants are theirs unless noted.
     Differs: reflections are not selected by training on them unless `rounds` says so (see nad.reflection_selection);
-    the pool keeps the brighter of its crops instead. The work is done at the image's own size instead of 560 pixels, so
+    the pool keeps the brighter of its crops instead. The photographs are three of scikit-image's, or the user's own,
+    where the published ones are of PASCAL VOC. The work is done at the image's own size instead of 560 pixels, so
     shifts and blurs are scaled, with a floor under which they would vanish. The transmission is fixed, as benchmark
     suites do, at 0.4; the published 1 - U(0.05, 0.45) is `transmission=0.75, transmission_spread=0.2`. Only ghosts by
     default; published is about half ghosts, half out of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs

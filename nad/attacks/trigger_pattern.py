@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from nad.attacks.base import tensor_digest
@@ -110,7 +110,11 @@ def pattern_from_file(path: Path) -> TriggerPattern:
 
 
 def _from_image(content: bytes) -> tuple[Pixels, Mask, None]:
-    with Image.open(io.BytesIO(content)) as image:
+    try:
+        opened = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:  # its own words are an address in memory
+        raise ValueError("it is no image, or a damaged one") from error
+    with opened as image:
         if image.mode.startswith(_DEEP):
             raise ValueError("it has more than 8 bits a channel; save it with 8")
         layers = np.asarray(image.convert("RGBA"))

@@ -135,8 +135,8 @@ def npz(**arrays):
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: path.write_bytes(b""), "cannot identify image"),
-        (lambda path: path.write_text("a trigger"), "cannot identify image"),
+        (lambda path: path.write_bytes(b""), "(it is no image, or a damaged one)"),
+        (lambda path: path.write_text("a trigger"), "(it is no image, or a damaged one)"),
         (lambda path: path.write_bytes(b"PK\x03\x04 torn"), "cannot read the trigger"),
         (npz(pattern=COLOURS), "it has no array mask, it has pattern"),
         (npz(a=COLOURS), "no array pattern and no array mask, it has a"),

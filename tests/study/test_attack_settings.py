@@ -124,14 +124,19 @@ def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_ar
     usual = "poison more than 8 of the 10 images that can carry its trigger, train longer"
     stronger = "transmission=0.25 rounds=4 round_epochs=3"
     for weak in ({}, {"rounds": 2}, {"transmission": 0.2}):
-        assert remedy(make("refool", **weak), 8, 10) == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
-    assert remedy(make("refool", **parse("refool", stronger.split())), 8, 10) == usual
-    assert remedy(make("badnets"), 8, 10) == usual
+        said = remedy(make("refool", **weak), 8, 10, selectable=True)
+        assert said == f"{usual}, plant a stronger trigger (--attack-args {stronger})"
+    assert remedy(make("refool", **parse("refool", stronger.split())), 8, 10, selectable=True) == usual
+    assert remedy(make("badnets"), 8, 10, selectable=True) == usual
+
+
+def test_remedy_on_images_too_few_to_select_by_asks_for_no_rounds():
+    assert remedy(make("refool"), 8, 10, selectable=False).endswith("(--attack-args transmission=0.25)")
 
 
 def test_remedy_for_a_class_all_of_whose_images_are_poisoned():
     said = "all 3 images that can carry its trigger do: give more of them, train longer"
-    assert remedy(make("badnets"), 3, 3) == said
+    assert remedy(make("badnets"), 3, 3, selectable=True) == said
 
 
 def test_help_tells_of_the_attack_that_is_given(capsys):

@@ -274,10 +274,10 @@ def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatc
     )
     shown = io.StringIO()
     display = Display(Console(file=shown))
-    scenario = load_scenario(config, cache, display)
     with pytest.raises(DataError, match=r"of at least 400; there are \d+: give more images, or leave rounds at 0"):
-        prepare_attack(config, scenario, RECIPE, cache, display)
+        load_scenario(config, cache, display)
     monkeypatch.setattr("nad.reflection_selection.JUDGES", 20)
+    scenario = load_scenario(config, cache, display)
     ready = prepare_attack(config, scenario, RECIPE, cache, display)
     assert "reflections: 2/2 epochs" in shown.getvalue()
     assert ready.attack.crafted.pixels.shape == (5, 3, 64, 64)

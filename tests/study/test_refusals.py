@@ -50,10 +50,18 @@ def test_settings_that_no_image_could_mend_are_refused_before_there_is_a_folder(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("attack", ["badnets", "sig"])
-def test_poison_rate_that_cannot_be_leaves_no_study(options, tmp_path, capsys, attack):
-    rate = ["--attack", attack, "--poison-rate", "0.0001"]
-    assert "asks for 0 poisoned images" in refused(capsys, *options, *rate, "--output", str(tmp_path))
+@pytest.mark.parametrize(
+    ("attack", "arguments", "sentence"),
+    [
+        ("badnets", ["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
+        ("sig", ["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
+        ("refool", ["--attack-args", "rounds=2"], "of at least 400; there are 135: give more images"),
+    ],
+)
+def test_attack_that_these_images_are_too_few_for_leaves_no_study(
+    options, tmp_path, capsys, attack, arguments, sentence
+):
+    assert sentence in refused(capsys, *options, "--attack", attack, *arguments, "--output", str(tmp_path))
     assert studies(tmp_path) == []
     assert not list(tmp_path.rglob("config.json")) + list(tmp_path.rglob("study.db"))
 
