@@ -89,8 +89,8 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
 def _require_sound(path: Path) -> None:
     """Raise CheckpointError where a record of the archive is not what was written: torch takes its values all the same.
 
-    A checksum of 0 says that none was made, which torch.save can be told to. An archive whose list of contents cannot be
-    read is left to torch.
+    A checksum of 0 says that none was made, which torch.save can be told to. An archive whose list of contents cannot
+    be read is left to torch.
     """
     with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
         for record in archive.infolist():

@@ -1,11 +1,15 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from attention_oracle import DISTANCES, numpy_map
 from bands import make_images
 
 from nad import models
+from nad.attention import CONVENTIONS
 from nad.checkpoints import copy_state
+from nad.data.base import LabelledImages
 from nad.erasure import PRESETS, TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, EraseDiverged
 from nad.map_memory import MapMemory
@@ -234,3 +238,49 @@ def test_bad_settings_are_refused(settings, sentence):
 def test_unknown_layer_is_named():
     with pytest.raises(ConfigError, match="unknown layer 'group4'"):
         run(dataclasses.replace(QUICK, layers=("group4",), betas=(1.0,)))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize(("operator", "power"), [("sum", 2.0), ("mean", 1.0), ("max", 3.0)])
+def test_the_loss_is_what_numpy_makes_of_features_and_logits(operator, power, convention):
+    """Cross-entropy plus the sum of beta times distance, of one batch; labels are told by brightness."""
+    dark = torch.randint(0, 60, (24, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
+    labels = torch.arange(24) % 2
+    images = LabelledImages(dark + 150 * labels.view(-1, 1, 1, 1).to(torch.uint8), labels)
+    betas = {"group1": 300.0, "group3": 70.0}
+    student, teacher = model(), model(1)
+    seen: dict[str, np.ndarray] = {}
+
+    def keep(name):
+        def hook(_module, given, made):
+            seen[f"into {name}"] = given[0].detach().numpy().copy()
+            seen[name] = made.detach().double().numpy().copy()
+
+        return hook
+
+    student.register_forward_hook(keep("logits"))
+    for layer in betas:
+        student.get_submodule(layer).register_forward_hook(keep(f"student {layer}"))
+        teacher.get_submodule(layer).register_forward_hook(keep(f"teacher {layer}"))
+    config = EraseConfig(
+        layers=tuple(betas),
+        betas=tuple(betas.values()),
+        operator=operator,
+        power=power,
+        convention=convention,
+        epochs=1,
+        batch_size=24,
+        cutout=0,
+    )
+    result = distil(student, teacher, images, config, flip=True, generator=generator(0))
+
+    brightest = seen["into logits"].max(axis=(1, 2, 3))
+    told = (brightest > brightest.mean()).astype(int)
+    assert sorted(told) == sorted(labels.tolist())
+    logits = seen["logits"]
+    expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(24), told])
+    for layer, beta in betas.items():
+        maps = [seen[f"{whose} {layer}"] for whose in ("student", "teacher")]
+        ours, theirs = (numpy_map(values, power, operator, values.shape[2:]) for values in maps)
+        expected += beta * DISTANCES[convention](ours, theirs)
+    assert result.losses == pytest.approx((expected,), rel=1e-6)
