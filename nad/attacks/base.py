@@ -171,10 +171,9 @@ def settings_of(attack: Any) -> tuple[Field[Any], ...]:
 def require_crafted(attack: MadeBeforehand) -> Tensor:
     """The pixels that were made for the attack.  Raises: ConfigError where they were not."""
     if attack.crafted is None:
-        raise ConfigError(
-            f"the attack {attack.name!r} has to be made before it can be planted: nad.preparation.prepare and"
-            " nad.reflection_selection.select_reflections do that"
-        )
+        from_model = isinstance(attack, NeedsCleanModel)
+        maker = "nad.preparation.prepare" if from_model else "nad.reflection_selection.select_reflections"
+        raise ConfigError(f"the attack {attack.name!r} has to be made before it can be planted: {maker} does that")
     return attack.crafted.pixels
 
 
