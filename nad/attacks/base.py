@@ -268,15 +268,18 @@ class Poisoned:
 
 
 def carriers(labels: Tensor, attack: Attack) -> Tensor:
-    """Which training images the attacker may plant the trigger in, as ascending indices."""
+    """Which training images the attacker may plant the trigger in, as ascending indices: (count,) int64.
+
+    labels: (images,) int64.
+    """
     others = attacked(attack, labels)
     return torch.nonzero(~others if attack.label_mode == "clean" else others).squeeze(1)
 
 
 def choose(labels: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
-    """Which training images the attacker plants the trigger in, as ascending indices.
+    """Which training images the attacker plants the trigger in, as ascending indices: (count,) int64.
 
-    labels: of the images that there are to poison, which the poison rate counts.
+    labels: (images,) int64, of the images that there are to poison, which the poison rate counts.
     Dirty label draws from the images of all other classes, since relabelling the target's own changes nothing.
     Raises: ConfigError where the target does not exist or the rate asks for more, or fewer, images than there are.
     """

@@ -73,7 +73,10 @@ class CL:
         generator: torch.Generator,
         progress: Progress | None = None,
     ) -> Tensor:
-        """These images, moved away from their classes, in whole steps of 255.  generator: where they start."""
+        """These images, moved away from their classes, in whole steps of 255: uint8 of their shape.
+
+        generator: where they start.
+        """
         device = next(model.parameters()).device
         chunks = list(torch.split(torch.arange(len(images)), CHUNK))
         total, done, moved = self.steps * len(chunks), 0, []

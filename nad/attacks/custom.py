@@ -29,11 +29,14 @@ class Custom:
     name: ClassVar[str] = "custom"
     target: int = 0
     poison_rate: float = 0.1
+    """Share of the training images, with label_mode='clean' of the target class's, that get the pattern."""
     label_mode: LabelMode = "dirty"
     pattern: TriggerPattern = field(default_factory=chequered_patch)
     """At most as large as the images, and never resized: a resized trigger is another one."""
     blend_ratio: float = field(default=1.0, metadata=allow(Within(0.0, 1.0, low_open=True)))
+    """a where the mask is 1: the pattern's share of a pixel, in (0, 1]."""
     place: Place = field(default="bottom-right", metadata=allow(PLACES))
+    """The corner, or the middle, of the image that it lies in."""
 
     def __post_init__(self) -> None:
         require_attack(self)

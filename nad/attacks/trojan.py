@@ -48,6 +48,7 @@ class Trojan:
     steps: int = field(default=1000, metadata=allow(Within(1, 1_000_000)))
     """Steps of Adam, its learning rate falling from `lr` to zero along a cosine."""
     lr: float = field(default=0.1, metadata=allow(Within(0.0, 10.0, low_open=True)))
+    """Of Adam's first step."""
     crafted: Crafted | None = field(default=None, repr=False)
     """The patch, (3, size, size) uint8; see nad.preparation."""
 
@@ -66,9 +67,10 @@ class Trojan:
         generator: torch.Generator,
         progress: Progress | None = None,
     ) -> Tensor:
-        """The patch, optimised on the first few of these images.  Raises: DataError where it does not fit on them.
+        """The patch, (3, size, size) uint8, optimised on the first few of these images.
 
         generator: where it starts.
+        Raises: DataError where it does not fit on them.
         """
         self.require_room(images.images)
         device = next(model.parameters()).device

@@ -49,8 +49,11 @@ class AdversarialNeuronPruning(Defence):
     iterations: int = 2000
     """Batches, however many images there are; each passes the network two times, and once more for each step."""
     lr: float = 0.2
+    """Of the masks, by SGD."""
     momentum: float = 0.9
+    """Likewise. Source: authors' code."""
     batch_size: int = 128
+    """Images of a step. Source: authors' code."""
     threshold: float = 0.2
     """Masks of at most this prune their channel."""
 
@@ -116,7 +119,11 @@ class MaskedNetwork:
         self._fixed |= {name: value.clone() for name, value in model.named_buffers()}
 
     def loss(self, mask: Tensor, push: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy with these masks under these pushes."""
+        """Cross-entropy with these masks under these pushes.
+
+        mask: (channels,).  push: (2, channels), of weights and of biases.  inputs: (images, any channels, height,
+        width).  labels: (images,) int64.
+        """
         scales = torch.split(mask + push, self.sizes, dim=1)
         scaled: dict[str, Tensor] = {}
         for (name, norm), (weight, bias) in zip(self.norms.items(), scales, strict=True):
@@ -126,7 +133,10 @@ class MaskedNetwork:
     def worst_push(
         self, mask: Tensor, inputs: Tensor, labels: Tensor, steps: int, generator: torch.Generator
     ) -> Tensor:
-        """Pushes in [-eps, eps] that raise the loss: from a random start by the sign of the gradient."""
+        """Pushes in [-eps, eps] that raise the loss: (2, channels), from a random start by the sign of the gradient.
+
+        The rest as for `loss`.
+        """
         start = torch.rand((2, self.channels), generator=generator).to(mask.device)
         push = self.eps * (2 * start - 1)
         for _step in range(steps):

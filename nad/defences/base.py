@@ -100,11 +100,17 @@ class Site:
     """What a defence has to work with."""
 
     holdout: LabelledImages
+    """The defender's clean images."""
     flip: bool
+    """Whether mirrored images may be trained on."""
     generator: torch.Generator
+    """Of all that is drawn at random, on the CPU."""
     device: torch.device
+    """Where the model is."""
     progress: Progress
+    """Called with what is done and all there is to do, in a unit of the defence's."""
     precision: Precision = "float32"
+    """Of the model's passes."""
 
     def tune(
         self,

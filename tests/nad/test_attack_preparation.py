@@ -128,7 +128,7 @@ def test_model_that_guesses_is_refused_in_one_sentence(dataset, tmp_path):
 def test_a_victim_is_trained_anew_when_the_attack_was_made_anew(dataset, clean, tmp_path):
     recipe = VictimConfig(epochs=1, batch_size=64)
     scenario = Scenario(dataset, ATTACKS["trojan"], seed=3)
-    with pytest.raises(ConfigError, match="has to be made before it can be planted: nad.preparation.prepare does"):
+    with pytest.raises(ConfigError, match=r"has to be made before it can be planted: nad\.preparation\.prepare does"):
         train_victim(scenario, "wrn-10-1", recipe, cache=tmp_path)
     for model, trained in ((clean, 1), (clean, 0), (copy_state(models.make("wrn-10-1", 4, generator(1))), 1)):
         epochs = []

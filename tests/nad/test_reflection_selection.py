@@ -165,7 +165,7 @@ def test_an_attack_that_selects_nothing_is_ready_as_it_is(images, attack, tmp_pa
 def test_nothing_is_planted_before_the_selection(images, attack):
     scenario = Scenario(images, attack, seed=0)
     assert not attack.is_ready
-    with pytest.raises(ConfigError, match="the attack 'refool' has to be made before it can be planted: nad.reflection_selection"):
+    with pytest.raises(ConfigError, match=r"has to be made before it can be planted: nad\.reflection_selection"):
         scenario.poisoned  # noqa: B018 - it is made when it is asked for
 
 
