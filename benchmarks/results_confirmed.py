@@ -1,11 +1,23 @@
-"""The tables of docs/results.md on studies that were confirmed on test images."""
+"""The tables of docs/results.md on studies of one share of clean data that were confirmed on test images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.results_tables import CODE, DIVERGED, LABELS, PAPER, RECOMMENDED, TUNED_AS_PAPER, head, line, settings
+from benchmarks.results_tables import (
+    CODE,
+    DIVERGED,
+    LABELS,
+    PAPER,
+    RECOMMENDED,
+    TUNED_AS_PAPER,
+    head,
+    line,
+    settings,
+    shares,
+    test_scores,
+)
 from reports.pairing import Added, Comparison, compare
 from reports.study_folder import NO_DEFENCE, FreshRun
 from reports.wording import NONE, percent
@@ -111,45 +123,24 @@ def _mean(found: Comparison) -> str:
 
 
 def _who(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    return result["study"], result["attack_settings"]["label_mode"], percent(_share(result), 0)
-
-
-def _share(result: Mapping[str, Any]) -> float:
-    """The clean fraction that a result is shown at: the recommended setting's, else the largest."""
-    by_name = {row["name"]: row["params"].get("clean_fraction", 0.0) for row in result["rows"]}
-    return float(by_name[RECOMMENDED] if RECOMMENDED in by_name else max(by_name.values()))
+    return result["study"], result["attack_settings"]["label_mode"], percent(shares(result)[0], 0)
 
 
 def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """The row of this name with that share of clean data; the victim owns none."""
+    """The row of this name."""
     if name == TUNED_AS_PAPER:
         distilled = _find(result, PAPER)
         return {"test": distilled["twin"]} if distilled and distilled["twin"] else None
-    shares = (None, _share(result))
-    rows = (row for row in result["rows"] if row["params"].get("clean_fraction") in shares)
-    return next((row for row in rows if row["name"] == name), None)
+    return next((row for row in result["rows"] if row["name"] == name), None)
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
     """The scores of this name's row; `diverged` of a defence that already did on the study's own draw."""
-    lost = {(each["name"], each["clean_fraction"]) for each in result["lost_baselines"]}
-    return DIVERGED if (name, _share(result)) in lost else _scores((_find(result, name) or {}).get("test"))
+    lost = {each["name"] for each in result["lost_baselines"]}
+    return DIVERGED if name in lost else test_scores((_find(result, name) or {}).get("test"))
 
 
 def _clean_model(result: Mapping[str, Any]) -> str:
     """What the trigger does to a model without a backdoor."""
     known = (_find(result, RECOMMENDED) or {}).get("clean_model")
-    return _scores(known and known["before"])
-
-
-def _scores(test: Mapping[str, Any] | None) -> str:
-    if test is None:
-        return NONE
-    if test["asr"] is None:
-        return DIVERGED
-    runs = [run["asr"] for run in test["runs"]]
-    lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
-    spread = (
-        f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs{lost})" if len(runs) > 1 or lost else ""
-    )
-    return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
+    return test_scores(known and known["before"])

@@ -8,25 +8,25 @@ from typing import Any
 from benchmarks.published import PUBLISHED, Published
 from benchmarks.results_confirmed import confirmed
 from benchmarks.results_searched import searched
-from benchmarks.results_tables import head, line
+from benchmarks.results_tables import head, line, shares
 
 HEAD = """# Results
 
 This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
 its controls again. Figures are ASR / ACC on the test images, which nothing was tuned on, unless it says otherwise:
 means over fresh seeds and fresh draws of the defender's clean images, of the victim a single run. In brackets: the
-lowest and the highest ASR of these runs, and how many there were. All defences of a row own the same share of clean
-data, that of the recommended setting, or the largest that was searched where there is none. *code* and *paper* are the
-two published recipes: 20 epochs with a Cutout of 3 pixels as in the released code, and 10 epochs with a Cutout of 9 and
-a learning rate that falls every second epoch. Fine-pruning and `MCR`, mode connectivity repair, fine-tune by the
-paper's. The clean model is trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is
-gone. It is trained where there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer
-finite. A dash: not measured.
+lowest and the highest ASR of these runs, and how many there were. *code* and *paper* are the two published recipes: 20
+epochs with a Cutout of 3 pixels as in the released code, and 10 epochs with a Cutout of 9 and a learning rate that
+falls every second epoch. Fine-pruning and `MCR`, mode connectivity repair, fine-tune by the paper's. The clean model is
+trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It is trained where
+there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite. A dash: not
+measured.
 
-These searches are of the default space but for one of its dimensions: the defender owns 5% of the training images, as
-in the paper, since each further share would multiply the controls and the other defences. How much accuracy a setting
-may lose was set so that there is something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (whose space
-is `nad-steps`), and on CIFAR-10 7, about what fine-tuning itself loses there.
+The first searches are of the default space but for one of its dimensions: the defender owns 5% of the training images,
+as in the paper, since each further share multiplies the controls and the other defences; [searches over all
+shares](#over-all-shares-of-clean-data) follow. How much accuracy a setting may lose was set so that there is something
+to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (whose space is `nad-steps`), and on CIFAR-10 7, about
+what fine-tuning itself loses there.
 """
 
 OTHERS = """
@@ -41,8 +41,8 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
     """The whole page in Markdown."""
     if not kept:
         return HEAD + "\nNothing has been kept yet.\n"
-    lines = [HEAD, *confirmed([each for each in kept if is_confirmed(each)])]
-    lines += searched([each for each in kept if not is_confirmed(each)])
+    of_one_share = [each for each in kept if is_confirmed(each) and len(shares(each)) == 1]
+    lines = [HEAD, *confirmed(of_one_share), *searched([each for each in kept if each not in of_one_share])]
     if published := list(_published(kept)):
         lines += [OTHERS, head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.study_folder import NO_DEFENCE
-from reports.wording import readable_params
+from reports.wording import NONE, percent, readable_params
 
-PAPER, CODE, TUNED = "nad-paper", "nad-code", "fine-tuning"
+PAPER, CODE, TUNED, PRUNED = "nad-paper", "nad-code", "fine-tuning", "fine-pruning"
 TUNED_AS_PAPER = "fine-tuning-paper"
 """No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
 LABELS = {
     NO_DEFENCE: "victim",
     TUNED: "fine-tuning, code",
     TUNED_AS_PAPER: "fine-tuning, paper",
-    "fine-pruning": "fine-pruning",
+    PRUNED: "fine-pruning",
     "mode-connectivity": "MCR",
     "anp": "ANP",
     PAPER: "NAD, paper",
@@ -28,9 +28,28 @@ BEYOND = "beyond_fine_tuning"
 DIVERGED = "*diverged*"
 
 
+def shares(result: Mapping[str, Any]) -> list[float]:
+    """The clean fractions that a study's rows own, ascending; the victim owns none."""
+    return sorted({row["params"]["clean_fraction"] for row in result["rows"] if "clean_fraction" in row["params"]})
+
+
 def settings(row: Mapping[str, Any]) -> str:
     """Of a row, in words."""
     return ", ".join(f"{name} {value}" for name, value in readable_params(row["params"]).items())
+
+
+def test_scores(test: Mapping[str, Any] | None) -> str:
+    """ASR / ACC of a row on test images, with how far apart its runs were."""
+    if test is None:
+        return NONE
+    if test["asr"] is None:
+        return DIVERGED
+    runs = [run["asr"] for run in test["runs"]]
+    lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
+    spread = (
+        f" ({100 * min(runs):.0f} to {100 * max(runs):.0f}, {len(runs)} runs{lost})" if len(runs) > 1 or lost else ""
+    )
+    return f"{percent(test['asr'])}{spread} / {percent(test['acc'])}"
 
 
 def head(*names: str) -> str:

@@ -66,7 +66,6 @@ def summary() -> dict[str, Any]:
         "recommended_why": "The lowest.",
         "controls": [
             {**point(1.0, 0.84), "name": "no-defence", "test": scores(1.0, 0.84, seeds=1)},
-            {**point(0.5, 0.80, clean_fraction=0.01), "name": "fine-tuning"},
             {**point(0.2, 0.82, clean_fraction=0.05), "name": "fine-tuning"},
             {**point(0.05, 0.79, clean_fraction=0.05), "name": "fine-pruning"},
         ],
@@ -84,7 +83,6 @@ def test_a_result_holds_the_confirmed_points_and_nothing_of_the_machine(summary:
     result = result_of(summary, CONFIG)
     assert [row["name"] for row in result["rows"]] == [
         "no-defence",
-        "fine-tuning",
         "fine-tuning",
         "fine-pruning",
         "recommended",
@@ -107,18 +105,18 @@ def test_options_about_the_machine_leave_the_command() -> None:
 def test_a_study_whose_confirmation_is_missing_is_no_result(summary: dict[str, Any]) -> None:
     for each in summary["controls"][1:]:
         each["test"] = None
-    with pytest.raises(ReportError, match="no scores on test images for fine-tuning, fine-tuning, fine-pruning; run"):
+    with pytest.raises(ReportError, match="no scores on test images for fine-tuning, fine-pruning; run"):
         result_of(summary, CONFIG)
 
 
 def test_a_study_that_was_confirmed_in_part_is_no_result(summary: dict[str, Any]) -> None:
     partly = deepcopy(summary)
-    partly["controls"][3]["test"]["seeds"] = 2
+    partly["controls"][2]["test"]["seeds"] = 2
     with pytest.raises(
         ReportError, match=r"not confirmed to the end \(runs: .*fine-pruning 2, recommended 3\); run its"
     ):
         result_of(partly, CONFIG)
-    partly["controls"][3]["test"]["diverged"] = 1
+    partly["controls"][2]["test"]["diverged"] = 1
     assert "3 runs, 1 more diverged" not in page([result_of(summary, CONFIG)])
     assert "1 more diverged) / 79.0%" in page([result_of(partly, CONFIG)])
     summary["recommended"]["test"] = None
@@ -134,10 +132,19 @@ def test_a_search_that_is_not_at_its_end_is_no_result(summary: dict[str, Any]) -
 
 
 @pytest.fixture
-def searched(summary: dict[str, Any]) -> dict[str, Any]:
-    """A study that asked for no confirmation."""
-    summary |= {"study": "badnets-cifar10-fractions", "confirmation": None}
+def over_shares(summary: dict[str, Any]) -> dict[str, Any]:
+    """A confirmed study of two shares of clean data."""
+    summary |= {"study": "badnets-cifar10-fractions"}
+    summary["controls"].insert(1, {**point(0.5, 0.80, clean_fraction=0.01), "name": "fine-tuning"})
     summary["controls"].append({**point(0.03, 0.77, clean_fraction=0.05), "name": "nad-paper"})
+    return summary
+
+
+@pytest.fixture
+def searched(over_shares: dict[str, Any]) -> dict[str, Any]:
+    """One that asked for no confirmation."""
+    summary = over_shares
+    summary |= {"confirmation": None}
     for each in (*summary["controls"], summary["recommended"]):
         each |= {"test": None, "twin": None, "clean_model": None}
     return summary
@@ -154,6 +161,7 @@ def test_a_search_without_confirmation_has_a_table_of_its_own(searched: dict[str
     counts = "2 of 9 distilling, 0 of 4 plain"
     assert f"| badnets-cifar10-fractions | {controls} | {best} | {counts} |" in text
     assert "What the recommended setting beats" not in text
+    assert "### On the test images" not in text
     searched["recommended"]["params"]["clean_fraction"] = 0.1
     assert f"| 10.0% / 81.0% | – | {counts} |" in page([{**result_of(searched, CONFIG), **beyond}])
     searched["recommended"] = None
@@ -208,14 +216,22 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
 
-def test_defences_are_compared_where_they_own_as_much_clean_data(summary: dict[str, Any]) -> None:
-    summary["recommended"]["params"]["clean_fraction"] = 0.01
-    text = page([result_of(summary, CONFIG)])
-    scores = (
-        "1.5% / 85.0% | 100.0% / 84.0% | 50.0% (50 to 50, 3 runs) / 80.0% | – | – | 10.0% (10 to 10, 3 runs) / 81.0%"
+def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(over_shares: dict[str, Any]) -> None:
+    beyond = {BEYOND: {"distilling": {"better": 2, "of": 9}}}
+    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    head = (
+        "| study | clean model | victim | recommended | against fine-tuning, code | against fine-pruning | against its"
     )
-    assert f"| badnets-cifar10 | dirty | 1% | {scores} |" in text
-    assert "clean data 1% | 3.0 / 3 | both: -40.0 / +1.0 | – | – |" in text
+    assert head in text
+    scores = "1.5% / 85.0% | 100.0% / 84.0% | 10.0% (10 to 10, 3 runs) / 81.0%"
+    compared = "ASR: -10.0 / -1.0 | ACC: +5.0 / +2.0 | both: -10.0 / +1.0 | ACC: +7.0 / +4.0 | –"
+    assert f"| badnets-cifar10-fractions | {scores} | {compared} |" in text
+    assert "What the recommended setting beats" not in text
+    over_shares["recommended"]["params"]["clean_fraction"] = 0.01
+    assert f"{scores} | both: -40.0 / +1.0 | – | both" in page([{**result_of(over_shares, CONFIG), **beyond}])
+    over_shares["recommended"] = None
+    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    assert "| badnets-cifar10-fractions | – | 100.0% / 84.0% | none | – | – | – | – | – |" in text
 
 
 def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[str, Any]) -> None:
@@ -285,19 +301,19 @@ def test_a_repeated_measurement_agrees_within_its_tolerance(summary: dict[str, A
     again = deepcopy(known)
     again["rows"][-1]["test"]["asr"] = 0.9  # the recommended settings of two searches may differ
     again["rows"][0]["test"]["acc"] -= 0.02
-    again["rows"][1]["test"]["asr_ci"] = [0.59, 0.7]
+    again["rows"][1]["test"]["asr_ci"] = [0.29, 0.4]
     assert disagreements(known, again) == []
     again["rows"][0]["test"]["asr"] -= 0.06
-    again["rows"][1]["test"] |= {"asr_ci": [0.61, 0.7], "asr": 0.65}
-    again["rows"][2]["test"]["acc"] -= 0.05
-    again["rows"][3]["test"] |= {"asr": None, "acc": None}
+    again["rows"][1]["test"] |= {"asr_ci": [0.31, 0.4], "asr": 0.35}
+    again["rows"][1]["test"]["acc"] -= 0.05
+    again["rows"][2]["test"] |= {"asr": None, "acc": None}
     assert disagreements(known, again) == [
         "the victim's asr was 1.000 and is 0.940",
-        "fine-tuning's asr was 0.500 and is 0.650, outside both intervals",
         "fine-tuning's acc was 0.820 and is 0.770",
+        "fine-tuning's asr was 0.200 and is 0.350, outside both intervals",
         "fine-pruning diverged",
     ]
-    del again["rows"][3]
+    del again["rows"][2]
     assert disagreements(known, again)[-1] == "fine-pruning was not measured again"
 
 
