@@ -269,7 +269,9 @@ class OptunaSearcher:
         if state is TrialState.PRUNED:
             for name, value in LAST_CHOICE.items():
                 running.trial.set_constraint(name, value)
-        frozen = self._study.tell(running.trial, state=state)
+        else:
+            ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
+        self._study.tell(running.trial, state=state)
         self._replicates_of(running.point).discard(running.replicate)
         if state is TrialState.PRUNED:
             self._pruned += 1
@@ -277,8 +279,7 @@ class OptunaSearcher:
             self._tell_of("pruned", running)
             return
         self._failures += 1
-        self._last_error = f"trial {frozen.number}: {reason.splitlines()[0]}"
-        ask_again(self._study, frozen, "retry", retries)
+        self._last_error = f"trial {running.trial.number}: {reason.splitlines()[0]}"
         self._tell_of("failed", running, error=reason)
 
     def _tell_of(

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nad.errors import NadError
+from nad.errors import NadError, TrainingDiverged
+from study.searching.asking import DIVERGED
 from study.workers.printed import Printed
 from study.workers.tasks import available_slots  # first: it sets what Ray reads when it is imported
 
@@ -142,6 +143,8 @@ def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.Obje
     try:
         with printed:
             function(config, ray.get(shared), report)
+    except TrainingDiverged as error:
+        report({"error": str(error), DIVERGED: True})
     except NadError as error:
         report({"error": str(error)})
     except Exception as error:

@@ -32,6 +32,7 @@ from toy_engine import (
 from nad.errors import ConfigError, EraseDiverged, NadError
 from study.records import converged
 from study.searching import tuning
+from study.searching.asking import DIVERGED
 from study.searching.search import TrialEvent
 from study.signals import Interrupted
 from study.workers import engine, tasks
@@ -90,6 +91,7 @@ def test_failure_is_recorded_with_its_reason(ran: Ran, plan: str, reason: str) -
     assert trial.state.name == "FAIL"
     assert trial.user_attrs["error"].startswith(reason)
     assert ("in toy" in trial.user_attrs.get("traceback", "")) == (plan == "raise")
+    assert trial.user_attrs.get(DIVERGED, False) == (plan == "diverge")
 
 
 def test_point_of_a_killed_worker_runs_again(ran: Ran) -> None:

@@ -26,7 +26,7 @@ from study.record.storage import open_study
 from study.searching import asking
 from study.searching.asking import enqueue, repair
 from study.searching.search import TrialEvent, verdict
-from study.workers.losses import Loss
+from study.workers.losses import MAX_RETRIES, Loss
 
 # what ends a run
 
@@ -228,6 +228,79 @@ def test_control_at_the_point_of_another_trial_is_asked_all_the_same(study: optu
     play_all(searcher_of(study, wanted=2))
     assert [trial.user_attrs["control"] for trial in study.trials] == ["nad-paper", "nad-code"]
     assert [trial.user_attrs["replicate"] for trial in study.trials] == [0, 1]
+
+
+def controls(study: optuna.study.Study) -> list[tuple[str, str]]:
+    """State and name of each, in the order of the record."""
+    return [(t.state.name, t.user_attrs["control"]) for t in study.trials if "control" in t.user_attrs]
+
+
+def test_control_that_failed_is_asked_again_by_the_next_run_and_once(url: str) -> None:
+    for outcome in ({"error": "OutOfMemoryError: CUDA out of memory"}, {"error": "the same again"}, FINAL, FINAL):
+        study = open_study(url, "s", "random", 0, DIRECTIONS)
+        enqueue(study, {}, {"control": "fine-tuning"})
+        searcher = searcher_of(study, wanted=9)
+        play(searcher, outcome)
+        play(searcher)
+    assert controls(study) == [("FAIL", "fine-tuning"), ("FAIL", "fine-tuning"), ("COMPLETE", "fine-tuning")]
+
+
+def test_control_that_has_used_up_its_retries_is_asked_again_by_the_next_run(study: optuna.study.Study) -> None:
+    for run in range(2):
+        enqueue(study, {}, {"control": "fine-tuning"})
+        searcher = searcher_of(study, wanted=9)
+        for _ in range(MAX_RETRIES + 1):
+            play(searcher, {}, "the worker was killed")
+        assert controls(study) == [("FAIL", "fine-tuning")] * (MAX_RETRIES + 1) * (run + 1)
+
+
+def test_control_whose_retry_is_complete_is_not_asked_again(study: optuna.study.Study) -> None:
+    for _ in range(2):
+        enqueue(study, {}, {"control": "fine-tuning"})
+        searcher = searcher_of(study, wanted=9)
+        play(searcher, {}, "the worker was killed")
+        play(searcher)
+    assert controls(study) == [("FAIL", "fine-tuning"), ("COMPLETE", "fine-tuning")]
+
+
+def test_control_that_diverged_would_diverge_again_and_is_not_asked(study: optuna.study.Study) -> None:
+    enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
+    play(searcher_of(study), {"error": "the erase diverged", "diverged": True})
+    enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
+    assert controls(study) == [("FAIL", "nad-paper")]
+
+
+def test_control_that_takes_the_driver_with_it_is_not_asked_for_ever(study: optuna.study.Study) -> None:
+    for _ in range(asking.MAX_RESTARTS + 3):
+        enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
+        crash(study)
+    assert len(controls(study)) == asking.MAX_RESTARTS + 1
+
+
+class Killed(BaseException):
+    """Stands for the kernel's."""
+
+
+@pytest.mark.parametrize("lost_in", ["repair", "a retry"])
+def test_process_that_is_killed_while_it_gives_a_trial_up_asks_its_point_once(
+    study: optuna.study.Study, monkeypatch: pytest.MonkeyPatch, lost_in: str
+) -> None:
+    def kill(*_arguments: Any, **_options: Any) -> None:
+        raise Killed
+
+    enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
+    searcher = searcher_of(study, wanted=9)
+    searcher.suggest("t")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(study, "tell", kill)
+        if lost_in == "repair":
+            repair(study)
+        else:
+            searcher.on_trial_complete("t", loss=Loss("the worker was killed"))
+    assert controls(study) == [("RUNNING", "nad-paper"), ("WAITING", "nad-paper")]
+    enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
+    play(searcher_of(study, wanted=9))
+    assert controls(study) == [("FAIL", "nad-paper"), ("COMPLETE", "nad-paper")]
 
 
 def crash(study: optuna.study.Study) -> None:
