@@ -2,7 +2,8 @@
 
 The record itself says who drives it: an attribute of the study, with a counter that its driver raises all the time. No
 clock is compared: whoever else wants the study watches whether the counter moves. A driver that finds another one's
-mark in place of its own writes nothing more.
+mark in place of its own writes nothing more. Each driver's term is higher than the one before it had, also where that
+one had left: what an earlier driver wrote late, between its look and its mark, is so told from a later one's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ BEAT = 15.0
 WATCH = 45.0
 """Seconds without a mark after which a driver on another host counts as gone."""
 
-_MARK = "driver"  # system attribute of the study
+_MARK = "driver"  # system attribute of the study: its driver's facts, or without them only the term that is over
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def sole_driver(
     """
     _require_free(study, known, take_over, say)
     storage = cast("PatientStorage", study._storage)
-    heart = _Heart(study, storage)
+    heart = _Heart(study, storage, term=_term_of(_mark_of(study)) + 1)
     heart.beat()
     storage.suspect = heart.look
     ended = threading.Event()
@@ -60,8 +61,8 @@ def sole_driver(
 class _Heart:
     """Marks the record as this process's; asks the storage itself, for a missed beat is no harm."""
 
-    def __init__(self, study: optuna.Study, storage: PatientStorage) -> None:
-        self._name, self._id, self._storage = study.study_name, study._study_id, storage
+    def __init__(self, study: optuna.Study, storage: PatientStorage, term: int) -> None:
+        self._name, self._id, self._storage, self._term = study.study_name, study._study_id, storage, term
         self._driver, self._token, self._count = Driver.current(), secrets.token_hex(8), 0
 
     def run(self, ended: threading.Event) -> None:
@@ -74,17 +75,22 @@ class _Heart:
 
     def beat(self) -> None:
         self._count += 1
-        self._put({**self._driver.facts(), "token": self._token, "count": self._count})
+        facts = self._driver.facts()
+        self._put({**facts, "token": self._token, "term": self._term, "count": self._count})
 
     def leave(self) -> None:
         self.look()
         if not self._storage.barred:
-            self._put(None)
+            self._put({"token": self._token, "term": self._term})
 
     def look(self) -> None:
-        """Bar the storage where the mark is another driver's."""
+        """Bar the storage where the mark is a later driver's; an earlier one's, which came late, is replaced."""
         mark = self._storage.inner.get_study_system_attrs(self._id).get(_MARK)
-        if mark is not None and mark.get("token") != self._token:
+        if mark is None or mark.get("token") == self._token:
+            return
+        if _term_of(mark) < self._term:
+            self.beat()
+        else:
             self._storage.barred = (
                 f"the study {self._name!r} has been taken over by {Driver.read(mark) or 'another process'}; this one"
                 " has stopped, and what it had finished is kept"
@@ -117,8 +123,12 @@ def _moves(study: optuna.Study, mark: Any, driver: Driver, say: Callable[[str], 
         time.sleep(min(1.0, WATCH / 10))
         now = _mark_of(study)
         if now != mark:
-            return now is not None
+            return Driver.read(now) is not None
     return False
+
+
+def _term_of(mark: Mapping[str, Any] | None) -> int:
+    return int((mark or {}).get("term", 0))
 
 
 def _mark_of(study: optuna.Study) -> Any:

@@ -46,7 +46,7 @@ class PatientStorage(BaseStorage):
         self.barred = ""
         """Why nothing may be written any more, as a sentence; empty while it may."""
         self.suspect: Callable[[], None] = lambda: None
-        """Called when another process seems to write to this study; may set `barred`."""
+        """Called where trials begin and end, or when another process seems to write to this study; may set `barred`."""
         self._say, self._patience = say, patience
         self._newest: dict[int, int] = {}
         """Of each study: the id of the trial that was made last."""
@@ -89,9 +89,12 @@ class PatientStorage(BaseStorage):
         try:
             return self._ask(call, again)
         except UpdateFinishedTrialError:
-            self.suspect()
-            self._require_right()
+            self._look_for_others()
             raise
+
+    def _look_for_others(self) -> None:
+        self._ask(self.suspect)
+        self._require_right()
 
     def _require_right(self) -> None:
         if self.barred:
@@ -112,6 +115,7 @@ class PatientStorage(BaseStorage):
         self._write(lambda: self.inner.set_study_system_attr(study_id, key, value))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        self._look_for_others()
         if study_id not in self._newest:
             self._newest[study_id] = max(
                 (trial._trial_id for trial in self.get_all_trials(study_id, False)), default=-1
@@ -131,6 +135,8 @@ class PatientStorage(BaseStorage):
         self._write(lambda: self.inner.set_trial_param(trial_id, param_name, param_value_internal, distribution))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        self._look_for_others()
+
         def again() -> bool:
             reached = self.inner.get_trial(trial_id).state is state
             return reached or self.inner.set_trial_state_values(trial_id, state, values)

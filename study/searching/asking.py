@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal, cast
 
 import optuna
@@ -72,12 +72,14 @@ def point_key(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def repair(study: optuna.study.Study) -> int:
+def repair(study: optuna.study.Study, numbers: Container[int] | None = None) -> int:
     """Ask the point of every RUNNING trial again and tell the trial FAIL; returns how many there were.
 
-    Only one process may run a study: this takes any RUNNING trial for a leftover.
+    numbers: of the trials that this is about. Without them it takes any RUNNING trial for a leftover, for only one
+        process may run a study.
     """
-    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = [trial for trial in running if numbers is None or trial.number in numbers]
     for trial in left:
         ask_again(study, trial, "restart", MAX_RESTARTS)
         _give_up(study, trial, {"error": STOPPED})

@@ -9,7 +9,8 @@ FAIL      anything else: the attribute `error` says why
 
 What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
 finished trials. Reports before the last one are kept as the attribute `curve`, one entry each, numbers only.
-Nothing is left RUNNING: `close`, and the next start after a crash, tell such trials FAIL and ask their points again.
+Nothing is left RUNNING: `close`, and the next start after a crash, ask the points of such trials again and tell them
+FAIL.
 
 Knows parameters, scores and states; not what a trial does, nor the engine that runs it.
 """
@@ -138,6 +139,7 @@ class OptunaSearcher:
         self._constraints, self._pruner, self._on_event = constraints, pruner, on_event
         self._enough = enough or (lambda: False)
         self._running: dict[str, _Running] = {}
+        self._asked: set[int] = set()
         self._replicates: dict[str, set[int]] = {}
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in complete:
@@ -175,6 +177,7 @@ class OptunaSearcher:
         if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
             return None
         trial = self._study.ask()
+        self._asked.add(trial.number)
         try:
             params = self._space(trial)
         except Exception as error:
@@ -299,9 +302,12 @@ class OptunaSearcher:
             log.exception("an observer of the study failed; the study goes on")
 
     def close(self) -> None:
-        """Leave no trial RUNNING: to be called at the end of a run, however it ended."""
+        """Leave none of its trials RUNNING: to be called at the end of a run, however it ended.
+
+        Others may be those of a driver that has taken the study over.
+        """
         self._running.clear()
-        repair(self._study)
+        repair(self._study, self._asked)
 
     def raise_if_failing(self) -> None:
         """Raise NadError if the run ended because trial after trial failed."""

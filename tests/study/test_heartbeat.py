@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from processes import wait_until
-from toys import DIRECTIONS, states
+from toys import DIRECTIONS, FINAL, play, searcher_of, states
 
 from nad.errors import ConfigError, NadError
 from study.driver import Driver
@@ -37,10 +37,15 @@ def mark_of(study: optuna.Study) -> Any:
     return study._storage.get_study_system_attrs(study._study_id).get("driver")
 
 
+def is_free(study: optuna.Study) -> bool:
+    return Driver.read(mark_of(study)) is None
+
+
 def leave_mark(study: optuna.Study, **changes: Any) -> Driver:
     """What a driver that was killed leaves."""
     driver = dataclasses.replace(Driver.current(), **changes)
-    study._storage.set_study_system_attr(study._study_id, "driver", {**driver.facts(), "token": "other", "count": 7})
+    mark = {**driver.facts(), "token": "other", "term": 9, "count": 7}
+    study._storage.set_study_system_attr(study._study_id, "driver", mark)
     return driver
 
 
@@ -58,7 +63,7 @@ def test_record_says_who_drives_it_and_no_longer_when_it_ends(two: tuple[optuna.
         first = mark_of(other)
         assert Driver.read(first) is not None
         wait_until(lambda: mark_of(other)["count"] > first["count"], seconds=5)
-    assert mark_of(other) is None
+    assert is_free(other)
     with sole_driver(other, None, take_over=False, say=said.append):
         pass
     assert said == []
@@ -115,7 +120,7 @@ def test_killed_driver_of_this_host_is_taken_over_at_once_and_mentioned_once(
     for known, sentences in ((None, 1), (driver, 1)):
         with sole_driver(other, known, take_over=False, say=said.append):
             assert len(said) == sentences
-        leave_mark(one, born="earlier")
+        leave_mark(one, born="earlier", started=driver.started)
 
 
 def test_driver_that_was_taken_over_by_force_stops_and_spoils_nothing(
@@ -132,7 +137,7 @@ def test_driver_that_was_taken_over_by_force_stops_and_spoils_nothing(
             other.tell(started, [0.5, 0.5])
             assert states(other) == ["RUNNING", "COMPLETE"]
             token = mark_of(other)["token"]
-        assert mark_of(other) is None
+        assert is_free(other)
         leave_mark(other)
     assert mark_of(other)["token"] == "other" != token, "the one that was ousted takes nobody's mark away"
 
@@ -149,3 +154,51 @@ def test_ousted_driver_notices_by_the_first_trial_that_the_other_ended(
         with pytest.raises(NadError, match=r"taken over by process .* on host far"):
             one._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [1.0, 1.0])
     assert states(other) == ["FAIL"]
+
+
+def test_ousted_driver_that_has_not_noticed_ends_no_trial_of_the_other(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 60)
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        old = searcher_of(one)
+        old.suggest("a")
+        with sole_driver(other, None, take_over=True, say=lambda _sentence: None):
+            new = searcher_of(other)
+            new.suggest("b")
+            old.close()
+            assert states(other) == ["FAIL", "RUNNING"], "the point that the old one ran runs again"
+            new.on_trial_complete("b", FINAL)
+            with pytest.raises(NadError, match="'s' has been taken over by process"):
+                old.suggest("c")
+    assert states(other) == ["FAIL", "COMPLETE"]
+
+
+def test_ousted_driver_starts_nothing_though_the_other_has_left(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 60)
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        with sole_driver(other, None, take_over=True, say=lambda _sentence: None):
+            pass
+        with pytest.raises(NadError, match="'s' has been taken over"):
+            searcher_of(one).suggest("a")
+    assert states(other) == []
+
+
+def test_mark_that_an_ousted_driver_makes_late_bars_nobody_else(
+    two: tuple[optuna.Study, optuna.Study], elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 60)
+    one, other = two
+    with sole_driver(one, None, take_over=False, say=pytest.fail):
+        late = mark_of(one)
+        with sole_driver(other, None, take_over=True, say=lambda _sentence: None):
+            one._storage.set_study_system_attr(one._study_id, "driver", {**late, "count": 2})
+            play(searcher_of(other))
+            assert mark_of(other)["token"] != late["token"]
+            with pytest.raises(NadError, match="'s' has been taken over"):
+                one.ask()
+    assert states(other) == ["COMPLETE"]

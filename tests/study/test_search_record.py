@@ -281,7 +281,7 @@ class Killed(BaseException):
     """Stands for the kernel's."""
 
 
-@pytest.mark.parametrize("lost_in", ["repair", "a retry"])
+@pytest.mark.parametrize("lost_in", ["repair", "retry"])
 def test_process_that_is_killed_while_it_gives_a_trial_up_asks_its_point_once(
     study: optuna.study.Study, monkeypatch: pytest.MonkeyPatch, lost_in: str
 ) -> None:
@@ -291,12 +291,11 @@ def test_process_that_is_killed_while_it_gives_a_trial_up_asks_its_point_once(
     enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
     searcher = searcher_of(study, wanted=9)
     searcher.suggest("t")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    lose = {"repair": lambda: repair(study), "retry": lambda: searcher.on_trial_complete("t", loss=Loss("killed"))}
+    with monkeypatch.context() as patch:
         patch.setattr(study, "tell", kill)
-        if lost_in == "repair":
-            repair(study)
-        else:
-            searcher.on_trial_complete("t", loss=Loss("the worker was killed"))
+        with pytest.raises(Killed):
+            lose[lost_in]()
     assert controls(study) == [("RUNNING", "nad-paper"), ("WAITING", "nad-paper")]
     enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
     play(searcher_of(study, wanted=9))
