@@ -152,13 +152,14 @@ def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
     """The files are up to date at the end, however it comes; so is the page, where somebody ends the study early."""
     try:
         yield
-    except KeyboardInterrupt:
-        product.write_card(folder, files.write())
-        with suppress(ReportError):  # before the first trial there is nothing to report
-            build(folder.path)
-        raise
-    except BaseException:
-        files.write()
+    except BaseException as error:
+        # What ended the study says more than what keeps these from being written; and before the first trial there is
+        # nothing to report.
+        with suppress(Exception):
+            summary = files.write()
+            if isinstance(error, KeyboardInterrupt):
+                product.write_card(folder, summary)
+                build(folder.path)
         raise
     product.write_card(folder, files.write())
 

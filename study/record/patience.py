@@ -47,7 +47,7 @@ class PatientStorage(BaseStorage):
         """Why nothing may be written any more, as a sentence; empty while it may."""
         self.suspect: Callable[[], None] = lambda: None
         """Called where trials begin and end, or when another process seems to write to this study; may set `barred`."""
-        self._say, self._patience = say, patience
+        self._say, self._patience, self._given_up = say, patience, False
         self._newest: dict[int, int] = {}
         """Of each study: the id of the trial that was made last."""
 
@@ -62,7 +62,7 @@ class PatientStorage(BaseStorage):
 
     def _insist(self, call: Callable[[], Result], error: Exception) -> Result:
         began, pause, told = time.monotonic(), _FIRST_PAUSE, False
-        while time.monotonic() - began < self._patience:
+        while not self._given_up and time.monotonic() - began < self._patience:
             if not told:
                 told = True
                 self._say(f"the storage does not answer ({_reason(error)}); trying again for {_span(self._patience)}")
@@ -77,10 +77,10 @@ class PatientStorage(BaseStorage):
                 continue
             self._say("the storage answers again; nothing was lost")
             return answer
-        waited, self._patience = self._patience, 0.0
+        self._given_up = True
         raise NadError(
-            f"the storage did not answer for {_span(waited)} ({_reason(error)}); mend that and run the same command"
-            " again: finished trials are kept, and what still ran runs again"
+            f"the storage did not answer for {_span(self._patience)} ({_reason(error)}); mend that and run the same"
+            " command again: finished trials are kept, and what still ran runs again"
         ) from error
 
     def _write(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:

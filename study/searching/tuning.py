@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,12 +86,15 @@ def run_trials(
         with scratch_folder(Path(tempfile.gettempdir())) as scratch, handled_by(interruption.take):
             scheduler = _Scheduler(bridge, interruption, trial_timeout)
             _fit(_trainable(function, payload, cpus_per_trial, gpus_per_trial), bridge, scheduler, slots, scratch)
-    finally:
-        searcher.close()
-    if bridge.error is not None:
-        raise bridge.error
-    if interruption.signal is not None:
-        raise Interrupted(interruption.signal)
+        if bridge.error is not None:
+            raise bridge.error
+        if interruption.signal is not None:
+            raise Interrupted(interruption.signal)
+    except BaseException:
+        with suppress(Exception):  # a record that is out of reach cannot be closed either: what came first says why
+            searcher.close()
+        raise
+    searcher.close()
     searcher.raise_if_failing()
 
 
