@@ -178,7 +178,8 @@ class _Interruption:
             return self.as_error()
         if self.signal is not None and not self.told:
             self.told = True
-            self.on_first()
+            with suppress(Exception):  # whether or not somebody can be told, the running trials finish
+                self.on_first()
         return None
 
     def as_error(self) -> Interrupted | None:

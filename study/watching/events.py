@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 
 from study.searching.search import TrialEvent
 from study.watching.progress import Display, Step
+from study.watching.streams import LastingStream
 
 INTERVAL = 1.0
 """Seconds between two lines of one stage; its first and its last line always come."""
 
 
 def display_for(arguments: list[str]) -> Display:
-    """How a command with these arguments is to be shown; before they are read, for they may be wrong."""
-    return EventLines(sys.stdout) if "--json" in arguments else Display(Console())
-
-
-class EventLines(Display):
-    """Writes each event as one line of JSON; how a command ended is the last one.
+    """How a command with these arguments is to be shown; before they are read, for they may be wrong.
 
     Where nobody reads any longer, the study goes on unseen.
     """
+    shown = cast("TextIO", LastingStream(sys.stdout))
+    return EventLines(shown) if "--json" in arguments else Display(Console(file=shown))
+
+
+class EventLines(Display):
+    """Writes each event as one line of JSON; how a command ended is the last one."""
 
     def __init__(self, file: TextIO) -> None:
-        self._file: TextIO | None = file
+        self._file = file
 
     def begin(self, name: str, folder: Path, wanted: int) -> None:
         super().begin(name, folder, wanted)
@@ -77,17 +78,10 @@ class EventLines(Display):
         yield step
 
     def _write(self, kind: str, **content: Any) -> None:
-        if self._file is None:
-            return
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps(plain({"event": kind, "time": stamp, **content}), allow_nan=False)
-        try:
-            self._file.write(f"{line}\n")  # in one piece: an interrupt may come between any two
-            self._file.flush()
-        except BrokenPipeError:
-            # Python flushes stdout once more when it ends, and would complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
-            self._file = None
+        self._file.write(f"{line}\n")  # in one piece: an interrupt may come between any two
+        self._file.flush()
 
 
 def plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from reports.frontier import non_dominated
 from reports.objectives import OBJECTIVES, costs
 from study.searching.search import TrialEvent
+from study.watching.streams import LastingStream
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one stage; its last line always comes."""
@@ -129,7 +130,7 @@ class Display:
     def failed(self, sentence: str, exit_code: int) -> int:
         """The command ends early; 2 stands for what the user can mend.  Returns the exit code."""
         self.log(sentence)
-        print(f"error: {sentence}" if exit_code == 2 else sentence, file=sys.stderr)
+        print(f"error: {sentence}" if exit_code == 2 else sentence, file=LastingStream(sys.stderr))
         return exit_code
 
     def _say(self, sentence: str) -> None:

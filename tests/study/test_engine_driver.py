@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +59,17 @@ def short_tmp() -> Iterator[Path]:
         yield Path(folder)
 
 
-def start_driver(folder: Path, tmp: Path, drive: str = "drive") -> subprocess.Popen[str]:
+def start_driver(
+    folder: Path, tmp: Path, drive: str = "drive", *, terminal: int | None = None
+) -> subprocess.Popen[str]:
+    """terminal: its end of a terminal that it reads from and writes to; else pipes."""
     code = f"import toy_engine, pathlib; toy_engine.{drive}(pathlib.Path({str(folder)!r}))"
     return subprocess.Popen(  # of its own session: Ctrl-C goes to a whole process group
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": IMPORTABLE, "TMPDIR": str(tmp)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdin=terminal,
+        stdout=subprocess.PIPE if terminal is None else terminal,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
         start_new_session=True,
     )
@@ -116,6 +122,31 @@ def test_terminal_s_signals_let_the_running_trials_finish(
     (tmp_path / "go").touch()
     _, err = process.communicate(timeout=60)
     assert err.strip().splitlines()[-1].startswith("study.signals.Interrupted")
+    assert states(study) == {"COMPLETE": 5}
+
+
+def test_closed_terminal_lets_the_running_trials_finish(tmp_path: Path, short_tmp: Path) -> None:
+    """Whatever is shown then meets an error, which a pipe whose reader is there does not."""
+    study = open_toy(tmp_path)
+    terminal, inside = pty.openpty()
+    os.set_blocking(terminal, False)
+    process = start_driver(tmp_path, short_tmp, "drive_in_terminal", terminal=inside)
+    os.close(inside)
+
+    def two_run() -> bool:
+        with suppress(BlockingIOError):
+            while os.read(terminal, 4096):  # or the terminal is full, and the driver waits
+                pass
+        return states(study) == {"COMPLETE": 3, "RUNNING": 2}
+
+    try:
+        wait_until(two_run, seconds=120)
+        os.close(terminal)
+        wait_until((tmp_path / "told").exists)
+        (tmp_path / "go").touch()
+        assert process.wait(timeout=60) == 129
+    finally:
+        process.kill()
     assert states(study) == {"COMPLETE": 5}
 
 

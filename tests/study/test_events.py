@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import pty
 import signal
 import struct
 import subprocess
@@ -136,18 +137,44 @@ def in_pipe(pipe):
     return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
-def test_reader_that_goes_away_does_not_end_the_study(tmp_path):
+@pytest.mark.parametrize("options", [["--json"], []], ids=["events", "lines"])
+def test_reader_that_goes_away_does_not_end_the_study(tmp_path, options):
     script = (
-        "import sys, time; from study.watching.events import EventLines; shown = EventLines(sys.stdout)\n"
+        "import sys, time; from study.watching.events import display_for; shown = display_for(sys.argv[2:])\n"
         "for number in range(3): shown.say('x'); time.sleep(0.2)\n"
         "open(sys.argv[1], 'w').write('went on')"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "end")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", script, str(tmp_path / "end"), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
     )
     os.read(process.stdout.fileno(), 1)
     process.stdout.close()
     with process:
         assert process.stderr.read() == b""
     assert process.returncode == 0
+    assert (tmp_path / "end").read_text() == "went on"
+
+
+@pytest.mark.parametrize("options", [["--json"], []], ids=["events", "a live line"])
+def test_closed_terminal_does_not_end_the_study(tmp_path, options):
+    script = (
+        "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from study.watching.events import display_for; shown = display_for(sys.argv[2:])\n"
+        "with shown.stage('trials', 'done') as step: shown.say('x'); step(1, 3); time.sleep(2); step(2, 3)\n"
+        "open(sys.argv[1], 'w').write('went on'); sys.exit(shown.failed('interrupted', 129))"
+    )
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "end"), *options],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), inside),
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    os.close(inside)
+    os.read(terminal, 1)
+    os.close(terminal)
+    assert process.wait() == 129
     assert (tmp_path / "end").read_text() == "went on"

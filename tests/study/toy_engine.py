@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sys
+import termios
 import time
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from study.record.storage import open_study
 from study.searching import tuning
 from study.searching.asking import enqueue
 from study.searching.search import OptunaSearcher, Shown
-from study.signals import stopped_at_once
+from study.signals import Interrupted, stopped_at_once
+from study.watching.events import display_for
 from study.workers import engine, tasks
 
 METRICS = ("asr", "acc")
@@ -132,7 +135,7 @@ def searcher_of(study: optuna.study.Study, wanted: int, **settings: Any) -> Optu
     return OptunaSearcher(study, settings.pop("space", space), METRICS, wanted, **{"seed": 0, **settings})
 
 
-def drive(folder: Path) -> None:
+def drive(folder: Path, tell: Callable[[], object] = lambda: print("finishing", flush=True)) -> None:
     """A whole driver process: three trials score, the next two run until there is a file `go`, or this is ended."""
     study = open_toy(folder)
     enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
@@ -142,8 +145,25 @@ def drive(folder: Path) -> None:
             searcher_of(study, wanted=8),
             payload=(3, folder / "go"),
             slots=SLOTS,
-            on_interrupt=lambda: print("finishing", flush=True),
+            on_interrupt=tell,
         )
+
+
+def drive_in_terminal(folder: Path) -> None:
+    """The same, shown as a study is, in the terminal that it is started in."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    display = display_for([])
+
+    def tell() -> None:
+        (folder / "told").touch()
+        display.say("finishing")
+
+    try:
+        with display.stage("trials", "done") as step:
+            step(0, 8)
+            drive(folder, tell)
+    except Interrupted as error:
+        sys.exit(display.failed("interrupted", error.exit_code))
 
 
 def nap(seconds: float, folder: Path) -> None:
