@@ -18,6 +18,7 @@ from study.config import StudyConfig
 from study.objective import Weights, as_arrays
 from study.watching.progress import Display
 from study.workers import tasks
+from study.workers.lifeline import Lifeline, RayLost
 
 _LOOK_SECONDS = 0.5
 _STARTED = (0, 0)
@@ -37,7 +38,7 @@ def _run_on_cluster(
 
     The number of threads is that of those CPUs, so the weights depend on the node, as those of a victim that is trained
     here depend on this machine.
-    Raises: what the work raises; NadError if its node is lost twice.
+    Raises: what the work raises; NadError if its node is lost twice; RayLost.
     """
     share = largest_share()
     started = time.monotonic()
@@ -78,16 +79,20 @@ def _run_watched(
     meter: Any = ray.remote(num_cpus=0)(_Meter).options(scheduling_strategy=pinned(here)).remote()
     # A node that is lost costs one more training; what the work raises is raised at once.
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1)(_train).remote(work, share.cpus, meter)
+    lifeline = Lifeline()
     try:
         while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+            lifeline.check()
             watch(ray.get(meter.read.remote()))
         watch(ray.get(meter.read.remote()))
         made: tuple[Weights, dict[str, object]] = tasks.fetch(task)
+    except RayLost:
+        raise  # nobody is there to end them, and asking would wait for it
     except BaseException:
         ray.cancel(task, force=True)
-        raise
-    finally:
         ray.kill(meter)
+        raise
+    ray.kill(meter)
     return made
 
 

@@ -191,6 +191,19 @@ def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
 
 
 @pytest.mark.slow
+def test_ray_that_is_lost_while_a_victim_trains_is_one_sentence(tmp_path: Path, short_tmp: Path) -> None:
+    process = start_driver(tmp_path, short_tmp, "drive_training")
+    wait_until(lambda: (tmp_path / "napping").exists() or process.poll() is not None, seconds=120)
+    family = processes_below(process.pid)
+    (head,) = (pid for pid in family if "/gcs_server\0" in command_of(pid))
+    os.kill(head, signal.SIGKILL)
+    out, err = process.communicate(timeout=50)  # Ray ends a process that has lost its head node after 60
+    assert out == ""
+    assert "\nstudy.workers.lifeline.RayLost: Ray's head node no longer answers" in err
+    wait_until(lambda: not alive(family), seconds=120)  # Ray's agents go a minute after what they belong to
+
+
+@pytest.mark.slow
 def test_ray_that_is_lost_while_the_last_trials_finish_is_no_news(tmp_path: Path, short_tmp: Path) -> None:
     """As where SIGTERM goes to all processes of a job: the study was told to end, and does."""
     study = open_toy(tmp_path)

@@ -12,12 +12,18 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 
+from nad.checkpoints import Checkpoint
 from nad.errors import EraseDiverged
+from nad.progress import Progress
+from study.cluster.nodes import Share
+from study.cluster.remote_training import _run_watched
 from study.record.storage import open_study
 from study.searching import tuning
 from study.searching.asking import enqueue
@@ -176,6 +182,17 @@ def drive_tasks(folder: Path) -> None:
     """A whole driver process whose tasks take longer than anybody waits, with a study's signals."""
     with stopped_at_once(), engine.ray_session(cpus=SLOTS):
         tasks.run_tasks(nap, [600.0] * (SLOTS + 1), payload=folder)
+
+
+def drive_training(folder: Path) -> None:
+    """A whole driver process whose victim trains on the cluster, for longer than anybody waits."""
+    with engine.ray_session(cpus=SLOTS):
+        _run_watched(partial(nap_in_training, folder), Share(1, 0), lambda latest: None)
+
+
+def nap_in_training(folder: Path, device: torch.device | None, progress: Progress | None) -> Checkpoint:
+    nap(600.0, folder)
+    return Checkpoint({}, {})
 
 
 def states(study: optuna.study.Study) -> dict[str, int]:
