@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import tyro
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
 import search_spaces
@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = run(config, command=command, display=display)
     except (NadError, ReportError) as error:
         return display.failed(str(error), 2)
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except UpdateFinishedTrialError as error:
+        return display.failed(f"another process writes to this study's record ({error}); end it, then {_AGAIN}", 2)
+    except (SQLAlchemyError, OptunaError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         return display.failed(f"the study's record cannot be written ({reason}); {_GO_ON}", 2)
     except BrokenPipeError:
@@ -91,7 +93,8 @@ def description(given: Sequence[str]) -> str:
     return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"
 
 
-_GO_ON = "mend that and run the same command again: finished trials are kept"
+_AGAIN = "run the same command again: finished trials are kept"
+_GO_ON = f"mend that and {_AGAIN}"
 
 
 def run(config: StudyConfig, *, command: str, display: Display) -> Path:

@@ -25,6 +25,7 @@ from study.workers.tasks import available_slots  # first: it sets what Ray reads
 # isort: split
 import ray
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
@@ -99,7 +100,10 @@ def run_trials(
 
 
 def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scratch: Path) -> None:
-    """One fresh Tuner: the record is the searcher's, so Tune has nothing to restore."""
+    """One fresh Tuner: the record is the searcher's, so Tune has nothing to restore.
+
+    Raises: NadError in place of what Tune raises of itself.
+    """
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -117,6 +121,11 @@ def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scr
     except _StopNow as stop:
         if scheduler.ray_is_lost:
             _ABANDONED.append(stop)
+    except TuneError as error:
+        reason = str(error).strip().rpartition("\n")[2]  # it may be a whole traceback
+        raise NadError(
+            f"Ray Tune failed ({reason}); mend that and run the same command again: finished trials are kept"
+        ) from error
     finally:
         del tuner
         gc.collect()  # Tune frees the resources of a run that was cut short when its objects go

@@ -35,7 +35,7 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # glibc: the threads of past tri
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-from ray.exceptions import RayError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, OutOfMemoryError, RayError
 
 from nad.errors import ConfigError, NadError
 from study.cluster.address import Cluster
@@ -48,6 +48,8 @@ PACKAGES = ("nad", "search_spaces", "study", "reports")
 _NOWHERE = "http://127.0.0.1:9"
 """A proxy on this machine where nobody listens."""
 
+_NO_ROOM = (ObjectStoreFullError, OutOfDiskError, OutOfMemoryError)
+
 _LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
 
@@ -55,13 +57,16 @@ _LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kerne
 def ray_session(*, cpus: int) -> Iterator[None]:
     """Start Ray inside this process with so many CPUs, and stop it at the end; a Ray that already runs is used.
 
-    GPUs are those that Ray finds.  Raises: NadError if Ray would be reachable from other machines.
+    GPUs are those that Ray finds.
+    Raises: NadError if Ray would be reachable from other machines, and in place of what Ray raises in the block.
     """
     if ray.is_initialized():
-        yield
+        with _told_in_a_sentence():
+            yield
         return
     base = tempfile.gettempdir()
     with (
+        _told_in_a_sentence(),
         scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder,  # noqa: S108 - private
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
@@ -90,7 +95,7 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
     """Join a running Ray cluster, and leave it running at the end.
 
     modules: packages and modules that travel to its nodes from here; all else that tasks import is installed there.
-    Raises: ConfigError if Ray cannot join it, with its reason.
+    Raises: ConfigError if Ray cannot join it, with its reason; NadError in place of what Ray raises in the block.
     """
     mode = "token" if cluster.authenticated else "disabled"
     # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
@@ -115,7 +120,8 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
                 f"cannot join the Ray cluster at {cluster.address}: {reason}; it takes the same Ray and Python as on"
                 " its nodes"
             ) from error
-        yield
+        with _told_in_a_sentence():
+            yield
 
 
 def _source_of(module: str) -> str:
@@ -151,6 +157,20 @@ def _read_environment_again() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") == "1"
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _told_in_a_sentence() -> Iterator[None]:
+    """Raises: NadError for whatever Ray raises and nobody has put into words."""
+    try:
+        yield
+    except RayError as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        remedy = "free some memory and disk space" if isinstance(error, _NO_ROOM) else "mend that"
+        raise NadError(
+            f"Ray failed ({type(error).__name__}: {reason}); {remedy}, and run the same command again: finished trials"
+            " are kept"
+        ) from error
 
 
 @contextmanager

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from ray.exceptions import ObjectStoreFullError, RayError
+from toy_engine import SLOTS, open_toy, searcher_of, states, toy
 
 from nad.errors import ConfigError, NadError
 from study import run
 from study.searching import tuning
 from study.signals import Interrupted
+from study.workers import engine
 from study.workers.lifeline import RayLost
 
 OUT_OF_REACH = NadError("the storage did not answer for 5 minutes")
@@ -73,3 +79,69 @@ def test_study_whose_files_cannot_be_written_says_so() -> None:
     with pytest.raises(NadError) as caught, run.recorded(None, Files()):  # type: ignore[arg-type]
         pass
     assert caught.value is OUT_OF_REACH
+
+
+def full_disk() -> StorageInternalError:
+    error = StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = OSError("database or disk is full\nand more")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (full_disk(), "the study's record cannot be written (database or disk is full); mend that and run the same"),
+        (
+            UpdateFinishedTrialError("Trial#1 has already finished and can not be updated."),
+            "another process writes to this study's record (Trial#1 has already finished and can not be updated.); end",
+        ),
+    ],
+)
+def test_error_of_the_record_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, sentence: str
+) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "run", fail)
+    assert run.main([]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {sentence}")
+    assert shown.count("\n") == 1
+
+
+# what Ray and Tune raise of themselves
+
+
+class Actor:
+    def read(self) -> int:
+        return 1
+
+
+def test_error_of_ray_is_one_sentence(ray_started: None) -> None:
+    actor: Any = ray.remote(num_cpus=0)(Actor).remote()
+    ray.kill(actor)
+    sentence = r"^Ray failed \(ActorDiedError: .*\); mend that, and run the same command"
+    with pytest.raises(NadError, match=sentence) as caught, engine.ray_session(cpus=1):
+        ray.get(actor.read.remote())
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, RayError)
+
+
+def test_object_store_without_room_is_one_sentence(ray_started: None) -> None:
+    sentence = r"^Ray failed \(ObjectStoreFullError: .*\); free some memory and disk space"
+    with pytest.raises(NadError, match=sentence), engine.ray_session(cpus=1):
+        raise ObjectStoreFullError("Failed to put object 1 in object store because it is full.")
+
+
+def test_error_of_tune_is_one_sentence_and_the_record_is_in_order(
+    ray_started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise OSError("its error file is not there")
+
+    monkeypatch.setattr(tuning._Scheduler, "on_trial_error", fail)
+    study = open_toy(tmp_path)
+    with pytest.raises(NadError, match=r"^Ray Tune failed \(OSError: its error file is not there\); mend that"):
+        tuning.run_trials(toy, searcher_of(study, wanted=2), payload={"plan": {0: "raise"}}, slots=SLOTS)
+    assert "RUNNING" not in states(study)
