@@ -106,7 +106,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     cache = cache_folder(config.cache)
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
-    config, earlier = earlier_points(config, display)
+    config, earlier = _earlier_points(config, display)
     config.made_attack  # noqa: B018 - raises for settings that are out of range, before there is a folder
     with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
         scenario = load_scenario(config, cache, display)
@@ -167,7 +167,7 @@ def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
     product.write_card(folder, files.write())
 
 
-def earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
+def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
     """The study to run, which is another one for --fork, and the settings that --fork and --warm-start bring, after a
     line about each.
 

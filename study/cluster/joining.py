@@ -35,7 +35,7 @@ def on_cluster(config: StudyConfig, display: Display) -> Iterator[None]:
                 f"warning: the Ray cluster at {cluster.address} asks nobody for a token: whoever reaches its port can"
                 " run code on its nodes, and read and change this study; see docs/cluster.md on tokens"
             )
-        slots = wait_for_slots(config, display)
+        slots = _wait_for_slots(config, display)
         for warning in require_equal_nodes():
             display.say(f"warning: {warning}")
         display.say(
@@ -44,7 +44,7 @@ def on_cluster(config: StudyConfig, display: Display) -> Iterator[None]:
         yield
 
 
-def wait_for_slots(config: StudyConfig, display: Display) -> int:
+def _wait_for_slots(config: StudyConfig, display: Display) -> int:
     """How many trials the cluster holds at once.
 
     With --wait-for-nodes, that is waited for until it is as many as --workers, or any; an autoscaler is told.

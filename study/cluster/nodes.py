@@ -49,7 +49,7 @@ def on_every_node(function: Callable[..., Any], arguments: tuple[Any, ...], *, s
         ray.cancel(reference, force=True)
     answered = set(ready)
     return [
-        (name_of(node), _answer(reference) if reference in answered else f"no answer in {seconds:g} s")
+        (_name_of(node), _answer(reference) if reference in answered else f"no answer in {seconds:g} s")
         for node, reference in asked.items()
     ]
 
@@ -66,7 +66,7 @@ def pinned(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
-def name_of(node: str) -> str:
+def _name_of(node: str) -> str:
     """How people know it: its address, and its host's name."""
     found = next(one for one in ray.nodes() if one["NodeID"] == node)  # type: ignore[no-untyped-call]
     return f"{found['NodeManagerAddress']} ({found['NodeManagerHostname']})"

@@ -49,7 +49,7 @@ def search(
     """
     space = search_spaces.get(config.space)
     domain = config.domain
-    enqueue_known(study, space.controls(domain), earlier)
+    _enqueue_known(study, space.controls(domain), earlier)
     if said := other_bounds(study, victim_acc, config.max_acc_drop):
         display.say(said)
     budget = config.budget_seconds
@@ -86,13 +86,13 @@ def search(
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
             trial_timeout=config.trial_seconds,
-            on_interrupt=lambda: display.say(last_words(study)),
+            on_interrupt=lambda: display.say(_last_words(study)),
         )
     if config.until_converged and (why := records.stopped(study, config.trials)):
         display.say(why)
 
 
-def enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: Iterable[EarlierPoint]) -> None:
+def _enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: Iterable[EarlierPoint]) -> None:
     """The settings that are asked before the sampler's: the controls, and those of earlier studies."""
     for name, params in controls:
         enqueue(study, params, {"control": name})
@@ -116,7 +116,7 @@ def other_bounds(study: optuna.Study, victim_acc: float, max_acc_drop: float) ->
     )
 
 
-def last_words(study: optuna.Study) -> str:
+def _last_words(study: optuna.Study) -> str:
     """After the first Ctrl-C: what is waited for, and for how long at most if trials take as long as they did."""
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
