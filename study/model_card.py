@@ -58,6 +58,21 @@ def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, d
     )
 
 
+def of_none(summary: Summary) -> str:
+    """What is said in the place of a card where the recommended setting's model is not kept.
+
+    summary: what summary.json holds.
+    """
+    point = summary["recommended"]
+    blocks = [
+        f"# No erased model of the study {summary['study']}",
+        f"The study recommends the setting of trial {point['number']}, whose model is not kept: the study ended before"
+        " it was made, or the trial diverged when it was run again. The study's command makes it where it is missing.",
+        _table(("", ""), [("setting", _settings(readable_params(point["params"]))), ("command", summary["command"])]),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
 def of_applied(facts: Mapping[str, str], scores: Sequence[tuple[str, float | None, float | None]]) -> str:
     """The card of a model that a setting from a study was applied to.
 

@@ -80,18 +80,26 @@ def make(
     if any(scores[name] != value for name, value in recorded.items()):
         display.say(model_card.differs(scores, recorded))
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
-    _draw(config, scenario, workload, point, weights, folder)
+    _draw(config, scenario, workload, trial.number, point, weights, folder)
     validation = {name: scores[name] for name in Scores._fields}
     save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation}))
     display.say(f"model: {folder.model}")
 
 
 def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
-    """Write the model's card from what summary.json now says; nothing where no model is kept."""
-    made = load_entry(folder.model)
-    if made is None or summary["recommended"] is None:
+    """Write the model's card from what summary.json now says; without a recommended setting there is none.
+
+    A study that ends early may recommend another trial than the one whose model is there: that model goes with its
+    picture, and the card says that the recommended one is not kept.
+    """
+    recommended, made = summary["recommended"], load_entry(folder.model)
+    card: Any = made.card if made is not None else {}
+    if made is None or recommended is None or card["facts"]["trial"] != recommended["number"]:
+        _remove(folder)
+        if recommended is not None:
+            folder.model_card.parent.mkdir(mode=0o700, exist_ok=True)
+            write_text(folder.model_card, model_card.of_none(summary))
         return
-    card: Any = made.card
     text = model_card.of_recommended(summary, card["validation"], card["facts"]["seed"], state_digest(made.state))
     write_text(folder.model_card, text)
 
@@ -116,7 +124,13 @@ def _remove(folder: StudyFolder) -> None:
 
 
 def _draw(
-    config: StudyConfig, scenario: Scenario, workload: Workload, point: Point, erased: Weights, folder: StudyFolder
+    config: StudyConfig,
+    scenario: Scenario,
+    workload: Workload,
+    trial: int,
+    point: Point,
+    erased: Weights,
+    folder: StudyFolder,
 ) -> None:
     sample = scenario.sample(PICTURES)
     triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
@@ -138,6 +152,6 @@ def _draw(
     distilled = ", ".join(erase.weights) or "no layer"
     caption = (
         f"Attention ({erase.operator} of |activation|^{erase.power:g} over channels): brighter is more, on one scale"
-        f" for each layer of an image. Distilled here: {distilled}."
+        f" for each layer of an image. Distilled in trial {trial}: {distilled}."
     )
     attention_picture.save(folder.attention, attention_picture.draw(scene, looks, caption))

@@ -134,6 +134,38 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     assert not (folder / "attention.png").exists()
 
 
+def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_another_trial(
+    options, finished, tmp_path, monkeypatch
+):
+    shutil.copytree(finished, tmp_path / "s")
+    folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
+    from study import product, records
+
+    best = records.standing
+
+    def another(*arguments):
+        found = best(*arguments)
+        return found._replace(pick=next(n for n in range(len(found.complete)) if n != found.pick))
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(product, "make", interrupted)
+        assert main(command) == 130
+        assert (folder / "models" / "recommended.md").read_text().startswith("# Erased model")
+        assert 'id="attention"' in (folder / "report.html").read_text()
+        patch.setattr(records, "standing", another)
+        assert main(command) == 130
+    number = summary(folder)["recommended"]["number"]
+    assert [path.name for path in (folder / "models").iterdir()] == ["recommended.md"]
+    assert f"the setting of trial {number}, whose model is not kept" in (folder / "models/recommended.md").read_text()
+    assert 'id="attention"' not in (folder / "report.html").read_text()
+    assert main(command) == 0
+    made = load(folder / "models" / "recommended.safetensors")
+    assert f"trial {made.card['facts']['trial']}" in (folder / "models" / "recommended.md").read_text()
+
+
 def test_trial_that_comes_out_otherwise_is_said_and_kept(options, finished, tmp_path, capsys):
     """As on a machine that takes its sums in another order: here the record is changed instead."""
     import sqlite3
