@@ -31,11 +31,14 @@ _TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromk
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per trial that began, by number; a column `params_NAME` per hyperparameter, empty where it had none."""
+    """One row per trial that began, by number; a column `params_NAME` per hyperparameter, empty where it had none.
+
+    Values are kept as they are: pandas' own columns would turn whole numbers beside an empty place into floats.
+    """
     begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not TrialState.WAITING]
     rows = [_row(trial) for trial in begun]
     names = sorted({name for row in rows for name in row if name.startswith("params_")})
-    return pd.DataFrame(rows, columns=[*_COLUMNS, *names])
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *names], dtype=object)
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

@@ -82,12 +82,12 @@ def fitting(
     for point in candidates:
         if len(found.points) == most:
             break
-        if _key(point.params) in seen:
+        params, reason = as_drawn(point.params, space, domain)
+        if _key(params) in seen:
             continue
-        seen.add(_key(point.params))
-        reason = misfit(point.params, space, domain)
+        seen.add(_key(params))
         if reason is None:
-            found.points.append(point)
+            found.points.append(point._replace(params=params))
         else:
             found.skipped[reason] += 1
     return found
@@ -131,15 +131,20 @@ def _spread(count: int) -> list[int]:
     return order
 
 
-def misfit(params: Params, space: SearchSpace, domain: Domain) -> str | None:
-    """Why this space cannot have drawn these settings; None where it can."""
-    trial = _Probe(params)
+def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
+    """These settings as the space draws them, and None; or as they are, and why it cannot have drawn them.
+
+    A whole number that a table has as 12.0 is drawn as 12.
+    """
+    trial = _Probe(dict(params))
     try:
         space.suggest(trial, domain)
     except _Misfit as misfit:
-        return str(misfit)
+        return params, str(misfit)
+    except ConfigError as error:
+        return params, f"settings that an erase refuses ({error})"
     unknown = [name for name in params if name not in trial.distributions]
-    return f"{unknown[0]}, which it does not vary" if unknown else None
+    return (params, f"{unknown[0]}, which it does not vary") if unknown else (trial.params, None)
 
 
 class _Misfit(Exception):
@@ -154,13 +159,15 @@ class _Probe(FixedTrial):
             raise _Misfit(f"no {name}")
         value = self._params[name]
         try:
-            fits = distribution._contains(distribution.to_internal_repr(value))
+            internal = distribution.to_internal_repr(value)
+            fits = distribution._contains(internal)
         except ValueError:
             fits = False
         if not fits and isinstance(distribution, CategoricalDistribution):
             raise _Misfit(f"{name} {value}")
         if not fits:
             raise _Misfit(f"{name} out of range")
+        self._params[name] = distribution.to_external_repr(internal)
         return super()._suggest(name, distribution)
 
 

@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nad.errors import NadError
+from reports.trial_table import read_trials
 from study.records import converged, stopped, trials_table, write_parquet, write_table
 
 
@@ -60,6 +61,21 @@ def test_parquet_columns_have_types_also_where_they_are_empty(table, tmp_path):
     assert kinds == {"number": "int64", "seed": "int64", "asr": "double", "host": "string"}
     assert str(full.field("params_distil").type) == "bool"
     assert pd.read_parquet(tmp_path / "full.parquet")["seed"].tolist() == [2**63 - 25] * 3
+
+
+def test_whole_numbers_stay_whole_beside_a_trial_that_was_lost_before_it_had_any(tmp_path):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    study.add_trial(trial(TrialState.COMPLETE, {"distil": True, "cutout": 3}))
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    table = trials_table(study)
+    write_table(tmp_path / "trials.csv", table)
+    write_parquet(tmp_path / "t.parquet", table)
+    read = read_trials(tmp_path / "trials.csv")
+    assert [(name, type(value)) for name, value in read["params"][0].items()] == [("cutout", int), ("distil", bool)]
+    assert read["params"][1] == {}
+    assert str(2**63 - 25) in (tmp_path / "trials.csv").read_text()
+    parquet = pq.read_table(tmp_path / "t.parquet").to_pydict()
+    assert (parquet["params_cutout"], parquet["seed"]) == ([3, None], [2**63 - 25, None])
 
 
 def test_values_of_several_kinds_become_text(table, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 
 import search_spaces
+from nad.erasure import EraseConfig
 from nad.errors import ConfigError
 from reports.frontier import non_dominated
 from reports.trial_table import NUMBERS, TEXTS
-from search_spaces import Domain
+from search_spaces import Domain, Point
 from study.searching.asking import enqueue
-from study.searching.warm_start import MOST_POINTS, best_first, misfit, warm_start
+from study.searching.warm_start import MOST_POINTS, as_drawn, best_first, warm_start
 
 LAYERS = ("group1", "group2", "group3")
 DOMAIN = Domain(LAYERS, (0.05, 0.1))
@@ -130,7 +132,28 @@ def test_what_the_controls_ask_is_not_asked_twice(tmp_path: Path) -> None:
     ],
 )
 def test_point_fits_where_the_space_could_have_drawn_it(params: dict[str, Any], space: str, reason: str | None) -> None:
-    assert misfit(params, search_spaces.get(space), DOMAIN) == reason
+    assert as_drawn(params, search_spaces.get(space), DOMAIN) == (params, reason)
+
+
+def test_whole_numbers_that_a_table_has_as_fractions_are_whole_again(tmp_path: Path) -> None:
+    """As earlier versions wrote them beside a trial that was lost before it had its settings."""
+    control = next(control.params for control in SPACE.controls(DOMAIN) if control.name == "fine-tuning")
+    given = [
+        {**params, "cutout": float(params["cutout"]), "epochs": float(params["epochs"])}
+        for params in (point(), control)
+    ]
+    (found,) = warm_start([study_folder(tmp_path / "a", given, diagonal(2))], NONE, SPACE, DOMAIN).points
+    assert found.params == point()
+    assert {name: type(found.params[name]) for name in ("cutout", "epochs")} == {"cutout": int, "epochs": int}
+
+
+def test_point_that_an_erase_refuses_is_one_that_does_not_fit() -> None:
+    def suggest(trial: BaseTrial, domain: Domain) -> Point:
+        return Point(0.05, EraseConfig(epochs=trial.suggest_int("epochs", 0, 20)))
+
+    space = replace(SPACE, suggest=suggest)
+    reason = as_drawn({"epochs": 0}, space, DOMAIN)[1]
+    assert reason == "settings that an erase refuses (epochs must be in [1, 1000], got 0)"
 
 
 def test_skipped_points_make_room_and_are_counted_in_one_sentence(tmp_path: Path) -> None:
