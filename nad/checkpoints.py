@@ -71,17 +71,27 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a file that `save` wrote.
 
-    Raises: CheckpointError for a file that is missing, torn, or of another kind.
+    Raises: CheckpointError for a file that is missing, torn, of another kind, or that cannot be read now.
     """
     try:
+        path.open("rb").close()  # safetensors says of every file that it cannot open that there is none
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get(CARD_KEY, "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read the model file {path}: {error}; give one that this tool wrote") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise _Damaged(f"cannot read the model file {path}: {error}; give one that this tool wrote") from error
+    except (OSError, RuntimeError) as error:  # the latter is torch's
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise CheckpointError(
+            f"cannot read the model file {path}: {reason}; nothing was removed: mend that and try again"
+        ) from error
     if not isinstance(card, dict):
-        raise CheckpointError(f"the model file {path} was not written by this tool: it has no card; give one that was")
+        raise _Damaged(f"the model file {path} was not written by this tool: it has no card; give one that was")
     return Checkpoint(state, card)
+
+
+class _Damaged(CheckpointError):
+    """Of a file that will never be read, unlike one that its file system does not give just now."""
 
 
 def cached(folder: Path, kind: str, facts: Mapping[str, object], make: Callable[[], Checkpoint]) -> Checkpoint:
@@ -112,12 +122,15 @@ def entry(folder: Path, kind: str, facts: Mapping[str, object]) -> Path:
 
 
 def load_entry(path: Path) -> Checkpoint | None:
-    """What the cache holds there; None where there is nothing, or only a torn file, which goes."""
+    """What the cache holds there; None where there is nothing, or only a torn file, which goes.
+
+    Raises: CheckpointError for a file that cannot be read now: it may be a victim that cannot be made again.
+    """
     if not path.exists():
         return None
     try:
         return load(path)
-    except CheckpointError:
+    except _Damaged:
         path.unlink()
         return None
 

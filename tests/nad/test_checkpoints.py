@@ -3,6 +3,7 @@ import threading
 import pytest
 import torch
 
+from nad import checkpoints
 from nad.checkpoints import Checkpoint, cached, content_key, load, load_entry, save, state_digest
 from nad.errors import CheckpointError, ConfigError
 
@@ -83,6 +84,28 @@ def test_torn_cache_file_is_made_anew(tmp_path, torn):
     again = cached(tmp_path, "victim", {}, lambda: Checkpoint({"new": torch.ones(1)}, {}))
     assert set(again.state) == {"new"}
     assert load_entry(path) is not None
+
+
+@pytest.mark.parametrize(("file", "reason"), [("/proc/self/mem", "No such device"), (".", "Is a directory")])
+def test_cache_file_that_cannot_be_read_now_is_kept(tmp_path, file, reason):
+    path = tmp_path / "victim.safetensors"
+    path.symlink_to(file)  # nobody may read these, whoever runs this
+    with pytest.raises(CheckpointError, match=rf"victim\.safetensors: {reason}.*nothing was removed"):
+        load_entry(path)
+    assert path.is_symlink()
+
+
+def test_cache_file_that_torch_cannot_open_is_kept(tmp_path, monkeypatch):
+    save(tmp_path / "victim.safetensors", Checkpoint(STATE, {}))
+
+    def full(*arguments, **options):
+        raise RuntimeError("unable to open file <victim.safetensors> in read-only mode: Too many open files (24)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "safe_open", full)
+        with pytest.raises(CheckpointError, match=r"Too many open files .*nothing was removed"):
+            load_entry(tmp_path / "victim.safetensors")
+    assert load_entry(tmp_path / "victim.safetensors") is not None
 
 
 def test_a_failing_maker_leaves_nothing(tmp_path):
