@@ -1,4 +1,4 @@
-"""A study's record for who only looks: read beside the driver that writes it, nothing created, locked or altered.
+"""A study's record for who only looks: read beside the driver that writes it, nothing created or altered.
 
 Imports Optuna but neither torch nor Ray: `nad-study list` and `show` are to answer at once.
 """
@@ -104,8 +104,19 @@ def _connected(url: str) -> Iterator[BaseStorage]:
 def _read_only(database: Path) -> str:
     """SQLite's name for the file as it is.
 
-    Without a log of writes beside it nobody writes: told so, SQLite makes no such log of its own just to read.
+    Of the kind that has a log of writes, one without the log is written by nobody: told so, SQLite makes no log of its
+    own just to read. The kind on shared file systems has none, and its driver is waited for as by any reader.
     """
-    still = "" if database.with_name(f"{database.name}-wal").exists() else "&immutable=1"
+    still = "&immutable=1" if _has_logs(database) and not _log_of(database).exists() else ""
     name = quote(quote(str(database.absolute())))  # SQLAlchemy takes one off, SQLite the other
     return f"sqlite:///file:{name}?mode=ro{still}&uri=true"
+
+
+def _has_logs(database: Path) -> bool:
+    """Whether a log of writes is kept beside this database while it is open: its header says so, in the 19th byte."""
+    with database.open("rb") as file:
+        return file.read(19)[18:] == b"\x02"
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}-wal")
