@@ -257,9 +257,10 @@ def what_is_left(study: Study) -> str | None:
     if running or (study.done < wanted and not study.stopped):
         others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
         return f"{len(study.complete)} of {wanted} wanted trials are complete{others}"
-    fresh = study.summary["confirmation"]
-    if fresh is not None and fresh["done"] < fresh["runs"]:
-        return f"{fresh['done']} of {fresh['runs']} runs of its confirmation are done"
+    for part in ("baselines", "confirmation"):
+        runs = study.summary[part]
+        if runs is not None and runs["done"] < runs["runs"]:
+            return f"{runs['done']} of {runs['runs']} runs of its {part} are done"
     return None
 
 

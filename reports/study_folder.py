@@ -78,6 +78,7 @@ NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "energy_kwh": (*NUMBER, type(None)),
     "victim_file": (dict, type(None)),
     "lost_baselines": (list, type(None)),
+    "baselines": (dict, type(None)),
     "confirmation": (dict, type(None)),
 }
 """What studies of earlier versions lack; null stands for it there."""
@@ -245,8 +246,9 @@ def _read_summary(path: Path) -> dict[str, Any]:
     summary = {**dict.fromkeys(NEWER_SUMMARY_KEYS), **read_json(path)}
     require_keys(path, summary, {**SUMMARY_KEYS, **NEWER_SUMMARY_KEYS})
     require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
-    if summary["confirmation"] is not None:
-        require_keys(path, summary["confirmation"], {"draws": int, "runs": int, "done": int}, "confirmation.")
+    for part in ("baselines", "confirmation"):
+        if summary[part] is not None:
+            require_keys(path, summary[part], {"runs": int, "done": int}, f"{part}.")
     scores = {"victim": summary["victim"]}
     for index, point in enumerate(summary["front"]):
         require_keys(path, point, {**POINT_KEYS, "number": int}, f"front[{index}].")

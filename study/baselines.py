@@ -123,6 +123,15 @@ def search(
     make(config, study, "baselines", planned, {workload.draw: workload}, display, on_run)
 
 
+def progress(config: StudyConfig, study: optuna.Study) -> dict[str, int] | None:
+    """`baselines` as summary.json has it; None where none was asked for.
+
+    What diverged is done; what failed otherwise is made again by the next command.
+    """
+    planned = plan(config.baselines, config.fractions, (0,))
+    return {"runs": len(planned), "done": len(planned) - len(missing(study, planned))} if planned else None
+
+
 def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]) -> dict[str, Any]:
     """One run in its worker: scores, `deeds` and `compute_seconds`.
 

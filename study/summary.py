@@ -44,6 +44,7 @@ class Summary:
             "seconds": self.clock.read(),
             "energy_kwh": self.meter.read(),
             **records.results(self.study, self._facts["victim"], config.max_acc_drop, points, others),
+            "baselines": baselines.progress(config, self.study),
             "confirmation": confirmation_runs.progress(config, self.study, self.victim.scores.acc),
             "stopped": records.stopped(self.study, config.trials) if config.until_converged else None,
         }

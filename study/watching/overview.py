@@ -1,4 +1,4 @@
-"""What a study's folder says of it, to who only looks: nothing is created, locked or altered; nothing need be whole.
+"""What a study's folder says of it, to who only looks: nothing is created or altered; nothing need be whole.
 
 Answers at once: torch and Ray are not imported, and Optuna only where the files are behind the record.
 """
@@ -90,9 +90,10 @@ class Overview:
         missing = self.wanted - self.done
         if missing > 0 and not self.summary.get("stopped"):
             return f"{missing} trial{'s' if missing > 1 else ''}"
-        fresh = _part(self.summary, "confirmation")
-        if left := fresh.get("runs", 0) - fresh.get("done", 0):
-            return f"{left} run{'s' if left > 1 else ''} of the confirmation"
+        for part in ("baselines", "confirmation"):
+            runs = _part(self.summary, part)
+            if left := runs.get("runs", 0) - runs.get("done", 0):
+                return f"{left} run{'s' if left > 1 else ''} of the {part}"
         return "" if self.folder.report.exists() else "the report"
 
     @property

@@ -125,6 +125,12 @@ def test_a_confirmation_that_is_not_complete_is_said(make_study: Make, done: int
     assert found is None if sentence is None else sentence in (found or "")
 
 
+def test_baselines_that_are_not_complete_are_said(make_study: Make) -> None:
+    runs = {"runs": 4, "done": 3}
+    found = unfinished(read_study(make_study(change=lambda _, summary: summary.update(baselines=runs))))
+    assert "3 of 4 runs of its baselines are done." in (found or "")
+
+
 def test_a_study_that_stopped_by_itself_is_finished_once_nothing_runs(make_study: Make) -> None:
     def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         summary.update(wanted_trials=60, stopped="It stopped.")

@@ -21,7 +21,7 @@ from nad.scenario import Scenario
 from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
 from study import baselines
-from study.baselines import Run, finished, plan, run_once, standing
+from study.baselines import Run, finished, plan, progress, run_once, standing
 from study.config import BASELINES, StudyConfig
 from study.confirmation import Counts, missing
 from study.preparation import for_draw, make_workload
@@ -61,6 +61,9 @@ def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished(
     study.set_user_attr(lost.key, {"error": "anp diverged"})
     assert missing(study, [done, lost, left]) == [left]
     assert finished(study, [done, lost, left]) == [done]
+    config = StudyConfig(baselines=("anp",), clean_fractions=(0.1, 0.2, 0.05))
+    assert progress(config, study) == {"runs": 3, "done": 2}
+    assert progress(StudyConfig(), study) is None
 
 
 def test_standing_has_controls_with_test_scores_and_those_that_were_lost():
@@ -200,6 +203,7 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, op
     assert all(control["test"]["seeds"] == 1 and control["deeds"]["channels"] == 64 for control in ours)
     assert found["seconds"]["baselines"] > 0
     assert found["lost_baselines"] == []
+    assert found["baselines"] == {"runs": 2, "done": 2}
     assert table(tmp_path / "s").equals(rows), "no trial was added or changed"
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "What it adds to each control on as much clean data" in page

@@ -86,6 +86,13 @@ def test_study_with_fresh_runs_left_says_how_many_whatever_else_was_written_sinc
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
+def test_study_with_a_baseline_left_says_so_before_its_confirmation(copy, capsys):
+    change(copy / "summary.json", baselines={"runs": 4, "done": 3}, confirmation={"draws": 3, "runs": 20, "done": 12})
+    assert "unfinished: 1 run of the baselines left" in line_of(capsys, copy.parent, "s")
+    change(copy / "summary.json", baselines={"runs": 4, "done": 4}, confirmation=None)
+    assert "finished" in line_of(capsys, copy.parent, "s").split()
+
+
 def test_study_without_its_report_is_unfinished(copy, capsys):
     (copy / "report.html").unlink()
     assert "unfinished: the report left" in line_of(capsys, copy.parent, "s")

@@ -91,7 +91,7 @@ def test_what_a_killed_driver_wrote_in_part_is_not_read(shared, tmp_path):
     driver.start()
     driver.join()
     assert {path.name for path in tmp_path.iterdir()} == {"study.db", "study.db-journal"}
-    with pytest.raises(NadError, match="cannot be read .*what follows is from summary.json"):
+    with pytest.raises(NadError, match=r"cannot be read .*what follows is from summary\.json"):
         read_trials(*shared)
     with closing(sqlite3.connect(tmp_path / "study.db")) as later:
         later.execute("BEGIN EXCLUSIVE")
