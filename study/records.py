@@ -126,9 +126,9 @@ def results(
 
 
 def stopped(study: optuna.Study, wanted: int) -> str | None:
-    """One sentence where the search has stopped growing before it had the wanted number of complete trials."""
+    """One sentence where the search has stopped growing before it had the wanted trials, pruned ones among them."""
     counts = _counts(study)
-    if counts["running"] or counts["complete"] >= wanted:
+    if counts["running"] or counts["complete"] + counts["pruned"] >= wanted:
         return None
     found = converged(study)
     return None if found is None else str(found)

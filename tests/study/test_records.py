@@ -116,5 +116,7 @@ def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself():
     study = study_of(list(range(34)), best=2)
     assert "after 34 complete trials" in stopped(study, wanted=60)
     assert stopped(study, wanted=34) is None
+    study.add_trial(trial(TrialState.PRUNED, {}))
+    assert stopped(study, wanted=35) is None, "a pruned trial is one of those that were wanted"
     study.ask()
     assert stopped(study, wanted=60) is None
