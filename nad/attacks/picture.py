@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nad.attacks.base import Attack
+from nad.files import written_beside
 
 ROWS = ("clean", "triggered", "residual")
 """What the rows of a picture show, from the top."""
@@ -43,5 +44,6 @@ def residual(clean: Tensor, triggered: Tensor) -> Tensor:
 
 
 def save_picture(path: Path, attack: Attack, images: Tensor, generator: torch.Generator) -> None:
-    """Write the attack's picture as PNG."""
-    Image.fromarray(picture(attack, images, generator)).save(path, format="PNG")
+    """Write the attack's picture as PNG, whole or not at all."""
+    with written_beside(path) as beside:
+        Image.fromarray(picture(attack, images, generator)).save(beside, format="PNG")

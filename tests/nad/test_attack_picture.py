@@ -49,6 +49,25 @@ def test_residual_is_grey_where_nothing_changed_and_fills_the_range() -> None:
 def test_the_saved_picture_is_a_png_with_the_same_pixels(tmp_path: Path) -> None:
     images, attack = some_images(), make("refool")
     save_picture(tmp_path / "refool.png", attack, images, torch.Generator().manual_seed(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["refool.png"]
     with Image.open(tmp_path / "refool.png") as image:
         assert image.format == "PNG"
         assert np.array_equal(np.asarray(image), picture(attack, images, torch.Generator().manual_seed(1)))
+
+
+def test_picture_that_cannot_be_drawn_leaves_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, attack, path = some_images(), make("badnets"), tmp_path / "attack.png"
+    save_picture(path, attack, images, torch.Generator().manual_seed(1))
+    before = path.read_bytes()
+
+    def full(self: Image.Image, to: Path, format: str) -> None:
+        Path(to).write_bytes(before[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_picture(path, attack, images, torch.Generator().manual_seed(1))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["attack.png"]
