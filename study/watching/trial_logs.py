@@ -15,7 +15,7 @@ from typing import Any
 
 from study.searching.search import TrialEvent
 
-_HEAD = ("seed", "replicate", "retry", "control", "warm_start", "started")
+_HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
 """What is known of a trial when it begins."""
 _APART = (*_HEAD, "curve", "error", "traceback", "printed")
 """What has its own place in the log, and so is not among what was measured."""

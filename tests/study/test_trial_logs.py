@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from toys import FINAL, searcher_of
 
+from study.searching.asking import repair
 from study.searching.search import TrialEvent
 from study.watching.progress import Display
 from study.watching.trial_logs import DriverLog, TrialLogs, log_of
@@ -42,6 +43,17 @@ def test_log_tells_a_trial_from_its_seed_to_its_scores(logs, tmp_path, study):
     assert (printed, text) == ("printed:", ["  hello", "  world"])
     assert log_of(tmp_path / "logs", 0).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+
+
+def test_log_says_that_a_trial_was_asked_again_and_measures_nothing_of_it(logs, tmp_path, study):
+    study.ask()
+    repair(study)
+    searcher = searcher_of(study, on_event=logs)
+    searcher.suggest("t")
+    searcher.on_trial_complete("t", FINAL)
+    head, *_rest, end, scores = log(tmp_path, 1).splitlines()
+    assert ", restart 1, " in head
+    assert (end, scores) == ("complete", "  asr 0.1, acc 0.9")
 
 
 def test_failed_trial_has_its_reason_and_its_traceback(logs, tmp_path, study):
