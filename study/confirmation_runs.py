@@ -135,6 +135,8 @@ class Confirmation:
     def _make(self, stage: str, planned: Sequence[Run], block: Workload) -> None:
         """Make those of the planned runs that are missing, each by its own defender."""
         runs = confirmation.missing(self.study, planned)
+        if not runs:
+            return
         blocks = self._with_defenders(runs, block)
         with self.display.stage(stage, "runs") as step:
             before = len(planned) - len(runs)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import optuna
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
 from study import preparation
+from study.confirmation import CLEAN_MODEL
 from study.run import main
 from study.workers import tasks
 
@@ -203,6 +205,16 @@ def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(options, 
     shutil.copytree(confirmed, tmp_path / "s")
     monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     monkeypatch.setattr("study.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("it is on record"))
+    assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
+    assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
+
+
+def test_clean_model_that_comes_out_as_it_once_did_has_its_runs_already(options, confirmed, tmp_path, monkeypatch):
+    """As after a run in between on another machine, whose clean model was another one."""
+    shutil.copytree(confirmed, tmp_path / "s")
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/s/study.db")
+    study.set_user_attr(CLEAN_MODEL, {**study.user_attrs[CLEAN_MODEL], "sha256": "0" * 64})
+    monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
 
