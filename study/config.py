@@ -272,7 +272,7 @@ class StudyConfig:
             "target": self.target,
             "poison_rate": self.poison_rate,
             "label_mode": self.label_mode,
-            "reflections": self.reflections,
+            "reflections": self.reflections and self.reflections.expanduser(),
             "pattern": self.trigger and self.trigger.expanduser(),
             **attack_settings.parse(self.attack, self.attack_args),
         }

@@ -45,13 +45,14 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     Raises: ConfigError or DataError for settings or images that do not fit, such as a poison rate that asks for none of
     them.
     """
-    if config.data_dir is not None and not config.data_dir.is_dir():
-        raise DataError(f"--data-dir {config.data_dir}: there is no such folder; name one that is there")
+    data_dir = config.data_dir and config.data_dir.expanduser()
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataError(f"--data-dir {data_dir}: there is no such folder; name one that is there")
     with display.stage("images", "read") as step:
         dataset = data.load(
             config.dataset,
             cache_dir=cache,
-            data_dir=config.data_dir,
+            data_dir=data_dir,
             image_size=config.image_size,
             progress=lambda _stage, done, total: step(done, total),
         )

@@ -2,10 +2,12 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from torch import nn
 
@@ -51,6 +53,25 @@ def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_fol
     del identities[0]["flip"]  # as in studies from before there was a choice
     with pytest.raises(ConfigError, match=r"made with flip true \(now false\)"):
         require_same("s", *identities)
+
+
+def test_home_is_found_in_the_folders_of_images_and_of_reflections(image_folder, cache, tmp_path, monkeypatch):
+    """A shell leaves the tilde of --data-dir=~/images as it is."""
+    (tmp_path / "images").symlink_to(image_folder)
+    (tmp_path / "panes").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "panes" / "one.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = StudyConfig(
+        dataset="folder",
+        data_dir=Path("~/images"),
+        image_size=16,
+        clean_fractions=(0.2,),
+        reflections=Path("~/panes"),
+    )
+    scenario = load_scenario(config, cache, Display(Console(file=io.StringIO())))
+    assert len(scenario.dataset.train) == 200
+    assert scenario.attack.reflections.source == "folder panes"
 
 
 @pytest.mark.parametrize("attack", ["cl", "trojan"])
