@@ -162,10 +162,10 @@ class StudyConfig:
     cpus_per_trial: int = 1
     """Threads of one trial."""
     gpus_per_trial: float = 0.0
-    """GPUs of one trial; a fraction shares one."""
+    """GPU of one trial: 1, or a share of one, such as 0.25. Default: none, trials compute on the processor."""
     precision: str = "auto"
     """What a network's passes in training compute in: float32, bfloat16, or auto, which is bfloat16 where trials use
-    GPUs, or a processor of this machine that has its arithmetic. Scores are always taken in float32."""
+    GPUs, or a processor of this machine, that have its arithmetic. Scores are always taken in float32."""
 
     json: bool = False
     """Say what happens in lines of JSON, for other programs, instead of for a person."""
@@ -198,7 +198,7 @@ class StudyConfig:
         _require_share("--max-acc-drop", self.max_acc_drop)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         require_range("--cpus-per-trial", self.cpus_per_trial, 1, 4096)
-        require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 64.0)
+        self._require_gpus()
         require_own_parts(self)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
         self._require_fractions()
@@ -230,6 +230,13 @@ class StudyConfig:
         for fraction in self.fractions:
             _require_share("--clean-fractions", fraction, low_open=True)
 
+    def _require_gpus(self) -> None:
+        """Raise ConfigError for more GPUs than a trial uses."""
+        try:
+            require_range("--gpus-per-trial", self.gpus_per_trial, 0.0, 1.0)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; a trial computes on one GPU: give 1, or a share of it such as 0.25") from error
+
     def _require_cluster(self) -> None:
         """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""
         if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):
@@ -254,10 +261,17 @@ class StudyConfig:
 
     @property
     def used_precision(self) -> Precision:
-        """What auto comes to. A cluster's nodes may have several processors, of which this machine's tells nothing."""
+        """What auto comes to.
+
+        A cluster's nodes may have several processors, of which this machine's tells nothing. GPUs of trials are taken
+        for what this machine's are; where it has none, as a cluster's head, for ones that have bfloat16's arithmetic.
+        """
         if self.precision != "auto":
             return cast("Precision", self.precision)
-        able = self.gpus_per_trial > 0 or (self.address is None and computes_in_bfloat16(torch.device("cpu")))
+        if self.gpus_per_trial > 0:
+            able = not torch.cuda.is_available() or computes_in_bfloat16(torch.device("cuda"))
+        else:
+            able = self.address is None and computes_in_bfloat16(torch.device("cpu"))
         return "bfloat16" if able else "float32"
 
     @property

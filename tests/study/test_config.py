@@ -53,6 +53,10 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"workers": 0}, "--workers"),
         ({"cpus_per_trial": 0}, "--cpus-per-trial"),
         ({"gpus_per_trial": -1.0}, "--gpus-per-trial"),
+        (
+            {"gpus_per_trial": 2.0},
+            r"--gpus-per-trial must be in \[0, 1\], got 2; a trial computes on one GPU: give 1, or",
+        ),
         ({"image_size": 4}, "--image-size"),
         ({"name": "../elsewhere"}, "--name '../elsewhere' must be letters"),
         ({"until_converged": True}, "before 30 trials are complete, and --trials 24 ends it by then"),
@@ -130,6 +134,13 @@ def test_auto_is_what_the_hardware_of_all_trials_computes_in(settings, able, use
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
     config = StudyConfig(**settings)
     assert config.used_precision == config.recipe.precision == used
+
+
+@pytest.mark.parametrize(("able", "used"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_asks_a_gpu_that_the_driver_sees(able, used, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: able)
+    assert StudyConfig(gpus_per_trial=1.0).used_precision == used
 
 
 def test_help_says_what_every_option_is_for(capsys):

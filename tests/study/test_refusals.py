@@ -82,7 +82,7 @@ def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
         (["--clean-fractions", "0.001"], "clean fraction of 0.001"),
         (["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
         (["--cpus-per-trial", "4000"], "4000 CPUs"),
-        (["--gpus-per-trial", "3"], "3 GPUs"),
+        (["--gpus-per-trial", "1"], "1 GPUs"),
     ],
 )
 @pytest.mark.usefixtures("ray_started")
