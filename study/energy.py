@@ -7,7 +7,8 @@ from pathlib import Path
 import optuna
 
 COUNTERS = Path("/sys/class/powercap")
-"""One folder per processor package on Linux, Intel's and AMD's alike; most systems let only root read them."""
+"""One folder per processor package on Linux, Intel's and AMD's alike; most systems let only root read them. Some of
+Intel's have one for the whole machine, too, named psys."""
 _ATTRIBUTE = "joules"
 _JOULES_PER_KWH = 3.6e6
 
@@ -21,7 +22,7 @@ class EnergyMeter:
 
     def __init__(self, study: optuna.Study, counters: Path = COUNTERS) -> None:
         self._study = study
-        self._packages = sorted(counters.glob("intel-rapl:[0-9]"))
+        self._zones = _zones(counters)
         self._last = self._counts()
         known = study.user_attrs.get(_ATTRIBUTE, 0.0)
         self._joules = None if known is None or self._last is None else float(known)
@@ -43,12 +44,26 @@ class EnergyMeter:
         return None if self._joules is None else round(self._joules / _JOULES_PER_KWH, 6)
 
     def _counts(self) -> list[tuple[int, int]] | None:
-        """Of each package the microjoules on its counter, and where that starts again; None where they are hidden."""
+        """Of each zone the microjoules on its counter, and where that starts again; None where they are hidden."""
         try:
-            found = [(_number(one / "energy_uj"), _number(one / "max_energy_range_uj") + 1) for one in self._packages]
+            found = [(_number(one / "energy_uj"), _number(one / "max_energy_range_uj") + 1) for one in self._zones]
         except (OSError, ValueError):
             return None
         return found or None
+
+
+def _zones(counters: Path) -> list[Path]:
+    """The folders to add up: those of the packages, which a machine's own holds already; that one where they lack."""
+    found = sorted(counters.glob("intel-rapl:[0-9]"))
+    return [zone for zone in found if _name(zone).startswith("package-")] or found
+
+
+def _name(zone: Path) -> str:
+    """What the kernel calls it; empty where it does not say."""
+    try:
+        return (zone / "name").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
 
 
 def _number(path: Path) -> int:

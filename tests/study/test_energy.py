@@ -1,3 +1,5 @@
+import shutil
+
 import optuna
 import pytest
 
@@ -30,6 +32,24 @@ def test_packages_add_up_over_runs_also_past_the_end_of_a_counter(counters):
     set_joules(counters, "intel-rapl:1", 29)
     later.read()
     assert study.user_attrs["joules"] == pytest.approx(110)
+
+
+@pytest.mark.parametrize(
+    ("names", "joules"),
+    [(("package-0", "psys"), 30), (("psys", "package-1"), 70), (("package-0", "package-1"), 100), (("psys",), 30)],
+)
+def test_machine_s_own_counter_is_not_added_to_those_of_its_packages(counters, names, joules):
+    for number in (0, 1):
+        if number < len(names):
+            (counters / f"intel-rapl:{number}" / "name").write_text(f"{names[number]}\n")
+        else:
+            shutil.rmtree(counters / f"intel-rapl:{number}")
+    study = optuna.create_study()
+    meter = EnergyMeter(study, counters)
+    for number, now in enumerate((130, 20)[: len(names)]):
+        set_joules(counters, f"intel-rapl:{number}", now)
+    meter.read()
+    assert study.user_attrs["joules"] == pytest.approx(joules)
 
 
 @pytest.mark.parametrize("hidden", ["missing", "secret"])
