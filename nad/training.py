@@ -103,7 +103,7 @@ def train(
     """Train in place, an epoch per step of the iterator: the caller watches, scores, or stops by leaving the loop.
 
     Batch order and augmentation come from the generator alone. The model is in train mode whenever a batch runs, see
-    `to_train_mode`, and each batch passes through it once, so that batch norm sees each batch once. The images move to
+    `_to_train_mode`, and each batch passes through it once, so that batch norm sees each batch once. The images move to
     the device once, and nothing waits for it before the end of an epoch.
     device: None for where the model is.
     precision: of the passes; weights and losses have single precision in any case.
@@ -121,7 +121,7 @@ def train(
     augment = Augment(flip=flip, cutout=config.cutout)
     steps = math.ceil(len(data) / config.batch_size)
     for epoch in range(config.epochs):
-        to_train_mode(model)
+        _to_train_mode(model)
         total, ran = torch.zeros((), device=where), 0
         for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
             for group in optimiser.param_groups:
@@ -134,16 +134,16 @@ def train(
             total += value.detach()
             ran += 1
         # what the last step of all breaks is seen by no loss: a model that answers with NaN would pass for a good one
-        yield EpochEnd(epoch + 1, (total / ran).item() if is_finite(model) else math.nan)
+        yield EpochEnd(epoch + 1, (total / ran).item() if _is_finite(model) else math.nan)
 
 
-def is_finite(model: nn.Module) -> bool:
+def _is_finite(model: nn.Module) -> bool:
     """Whether all weights and running statistics are."""
     floats = [values for values in model.state_dict().values() if values.is_floating_point()]
     return bool(torch.stack([torch.isfinite(values).all() for values in floats]).all()) if floats else True
 
 
-def to_train_mode(model: nn.Module) -> None:
+def _to_train_mode(model: nn.Module) -> None:
     """Train mode, except for a batch norm all of whose parameters are frozen: they go with its statistics.
 
     One that has no parameters is not frozen, and learns its statistics.

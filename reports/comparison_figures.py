@@ -10,9 +10,8 @@ import plotly.graph_objects as go
 
 from reports.comparison import Volume
 from reports.drawing import escape, hover, layout, shorten
-from reports.figures.frontier import FrontierInfo, frontier_info
+from reports.figures.frontier import FrontierInfo, drawn_acc, frontier_info
 from reports.figures.hypervolume import HypervolumeInfo, hypervolume_info
-from reports.objectives import Floats
 from reports.palette import LIGHT, LIGHT_SERIES
 from reports.study_folder import Study
 from reports.wording import percent
@@ -216,7 +215,7 @@ def _add_trials(figure: go.Figure, front: StudyFront, acc_range: tuple[float, fl
         figure,
         front,
         x=[100 * row[0] for row in rows],
-        y=100 * _kept_inside(acc, acc_range),
+        y=100 * drawn_acc(acc, acc_range),
         mode="markers",
         marker={
             "color": front.look.colour,
@@ -241,7 +240,7 @@ def _add_marks(figure: go.Figure, front: StudyFront, acc_range: tuple[float, flo
             figure,
             front,
             x=[100 * mark.scores.asr],
-            y=100 * _kept_inside(np.array([mark.scores.acc]), acc_range),
+            y=100 * drawn_acc(np.array([mark.scores.acc]), acc_range),
             mode="markers",
             marker={**marker, "color": front.look.colour},
             hovertext=[_with_name(front, mark.hover)],
@@ -289,9 +288,3 @@ def _add_volume(
 
 def _with_name(front: StudyFront, text: str) -> str:
     return f"{escape(front.name)}<br>{text}"
-
-
-def _kept_inside(acc: Floats, acc_range: tuple[float, float]) -> Floats:
-    """Where accuracies are drawn: one under the axis just above its lower edge.  acc: (n,), as is the result."""
-    low, high = acc_range
-    return np.where(acc < low, low + 0.02 * (high - low), acc)

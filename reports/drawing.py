@@ -15,7 +15,7 @@ FONT = "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, 'Noto Sans', 'Lib
 LONGEST_TEXT = 60
 
 
-def axis_style() -> dict[str, Any]:
+def _axis_style() -> dict[str, Any]:
     """What every axis of every figure has."""
     return {
         "gridcolor": LIGHT.line,
@@ -30,7 +30,7 @@ def axis_style() -> dict[str, Any]:
 def layout() -> go.Layout:
     """An empty figure in the light theme; the page's own colour shows through."""
     text = {"family": FONT, "color": LIGHT.ink}
-    axis = axis_style()
+    axis = _axis_style()
     return go.Layout(
         template="none",
         font={**text, "size": 13},
@@ -55,7 +55,12 @@ def stacked(upper: str, lower: str) -> go.Figure:
     figure = go.Figure(layout=layout())
     figure.update_layout(
         yaxis={"domain": [0.55, 1], "title": {"text": upper}},
-        yaxis2={**axis_style(), "domain": [0, 0.45], "anchor": "x", "title": {**axis_style()["title"], "text": lower}},
+        yaxis2={
+            **_axis_style(),
+            "domain": [0, 0.45],
+            "anchor": "x",
+            "title": {**_axis_style()["title"], "text": lower},
+        },
         xaxis={"anchor": "y2"},
     )
     return figure

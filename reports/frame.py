@@ -32,7 +32,7 @@ def whole_page(
     """
     plotly, page_script = plotly_script(), _asset("page.js")
     return _template(template).render(
-        policy=content_policy((plotly, page_script)),
+        policy=_content_policy((plotly, page_script)),
         plotly_script=plotly,
         page_script=page_script,
         css="".join(_asset(style) for style in styles),
@@ -56,7 +56,7 @@ def plotly_script() -> str:
     return f"{before}this, (() => {{\n{body}}})));{after}" if found else script
 
 
-def content_policy(scripts: Iterable[str]) -> str:
+def _content_policy(scripts: Iterable[str]) -> str:
     """The page's Content-Security-Policy: only these scripts run, and nothing is ever fetched.
 
     Plotly lays its figures out with style elements that it adds itself, hence inline styles.

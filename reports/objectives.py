@@ -26,6 +26,10 @@ OBJECTIVES = (
 )
 
 
+OBJECTIVE_NAMES = tuple(objective.name for objective in OBJECTIVES)
+"""Of a trial's values, in their order."""
+
+
 def costs(values: Floats) -> Floats:
     """Scores as costs that are all better when smaller: (ASR, 1 - ACC).
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.files import NotBegunError, damaged, read_text
-from reports.objectives import OBJECTIVES, Floats, costs
+from reports.objectives import OBJECTIVE_NAMES, Floats, costs
 
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
@@ -47,7 +47,7 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 def trial_costs(complete: pd.DataFrame) -> Floats:
     """Costs of complete trials, as `reports.frontier` takes them.  Returns (n, 2)."""
-    return costs(complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float))
+    return costs(complete[list(OBJECTIVE_NAMES)].to_numpy(dtype=float))
 
 
 def read_curve(text: str) -> Floats:
@@ -126,7 +126,7 @@ def _check_scores(path: Path, trials: pd.DataFrame) -> None:
     """Every score is a fraction, and a complete trial has both objectives: NaN is never a score."""
     complete = trials["state"] == "COMPLETE"
     for score in SCORES:
-        missing = complete & trials[score].isna() & (score in {"asr", "acc"})
+        missing = complete & trials[score].isna() & (score in OBJECTIVE_NAMES)
         wrong = trials[missing | (trials[score].notna() & ~trials[score].between(0, 1))]
         if len(wrong):
             value, number = wrong[score].iloc[0], wrong["number"].iloc[0]

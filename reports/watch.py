@@ -38,7 +38,7 @@ def watch(
     while True:
         # Asked before the files are looked at: what a study wrote before it ended is then seen, whenever it ended.
         ended = study is not None and unfinished(study) is None and not is_running(directory)
-        marks = file_marks(directory)
+        marks = _file_marks(directory)
         if marks != seen:
             seen = marks
             study = _read(directory)
@@ -71,7 +71,7 @@ def is_running(directory: Path) -> bool:
         return False
 
 
-def file_marks(directory: Path) -> Marks:
+def _file_marks(directory: Path) -> Marks:
     """What changes whenever a study writes."""
     return tuple(_mark(directory / name) for name in (*REQUIRED_FILES, PICTURE_FILE))
 

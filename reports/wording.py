@@ -1,4 +1,4 @@
-"""Numbers and settings as people read them: the only place that makes percents."""
+"""Numbers and settings as people read them."""
 
 from __future__ import annotations
 

@@ -27,13 +27,11 @@ from nad.scenario import Scenario
 from nad.seeds import derive
 from reports import intervals
 from reports.frontier import front_order, knee
-from reports.objectives import OBJECTIVES
+from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study.objective import Workload, describe_point, measure
 from study.records import standing
 from study.workers import tasks
-
-SCORES = tuple(objective.name for objective in OBJECTIVES)
 
 VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
@@ -195,7 +193,7 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
     pairs = [(ours[draw], twins[draw]) for draw in sorted(ours.keys() & twins.keys())]
     finished = [(one, other) for one, other in pairs if "error" not in one and "error" not in other]
     added: dict[str, Any] = {"pairs": len(finished)}
-    for name in SCORES:
+    for name in OBJECTIVE_NAMES:
         differences = [one[name] - other[name] for one, other in finished]
         added[f"{name}_added"] = float(np.mean(differences)) if differences else None
         added[f"{name}_added_ci"] = intervals.of_difference(differences)
@@ -205,7 +203,7 @@ def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[s
 def victim_results(recorded: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """`test` and `twin` of the victim itself, which is scored once: it depends on no defender."""
     scores = recorded.get(VICTIM)
-    return {**NOTHING, "test": scored_once(scores, counts) if scores else None}
+    return {**NOTHING, "test": _scored_once(scores, counts) if scores else None}
 
 
 def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any] | None:
@@ -218,7 +216,7 @@ def clean_results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> 
         return None
     changes = [runs[draw]["acc"] - model["acc"] for draw in sorted(runs) if "error" not in runs[draw]]
     return {
-        "before": scored_once(model, counts),
+        "before": _scored_once(model, counts),
         "after": summarise(runs, counts),
         "acc_change": float(np.mean(changes)) if changes else None,
         "acc_change_ci": intervals.of_difference(changes),
@@ -231,14 +229,14 @@ def _by_draw(recorded: Mapping[str, Any], point: Point, clean_model: str = "") -
     return {int(key.removeprefix(prefix)): value for key, value in recorded.items() if key.startswith(prefix)}
 
 
-def scored_once(scores: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+def _scored_once(scores: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """`test` of a model that no seed moves any more, as summary.json has it: its intervals are over the images."""
     return {
         "seeds": 1,
         "diverged": 0,
-        "runs": [{"draw": 0, **{name: scores[name] for name in SCORES}}],
-        **{name: scores[name] for name in SCORES},
-        **{f"{name}_ci": intervals.of_share(scores[name], getattr(counts, name)) for name in SCORES},
+        "runs": [{"draw": 0, **{name: scores[name] for name in OBJECTIVE_NAMES}}],
+        **{name: scores[name] for name in OBJECTIVE_NAMES},
+        **{f"{name}_ci": intervals.of_share(scores[name], getattr(counts, name)) for name in OBJECTIVE_NAMES},
     }
 
 
@@ -246,8 +244,10 @@ def summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str
     """`test` of runs by draw, as summary.json has it.  counts: test images, for the intervals."""
     finished = {draw: runs[draw] for draw in sorted(runs) if "error" not in runs[draw]}
     summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
-    summary["runs"] = [{"draw": draw, **{name: run[name] for name in SCORES}} for draw, run in finished.items()]
-    for name in SCORES:
+    summary["runs"] = [
+        {"draw": draw, **{name: run[name] for name in OBJECTIVE_NAMES}} for draw, run in finished.items()
+    ]
+    for name in OBJECTIVE_NAMES:
         values = [scores[name] for scores in finished.values()]
         summary[name] = float(np.mean(values)) if values else None
         summary[f"{name}_ci"] = intervals.of_score(values, getattr(counts, name))

@@ -29,7 +29,7 @@ def planned_points(config: StudyConfig, study: optuna.Study, victim_acc: float) 
     return confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
 
 
-def planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselines.Run]:
+def _planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselines.Run]:
     """Those of the other defences, by the defenders of the points; not of what diverged in the study itself."""
     searched = baselines.plan(config.baselines, config.fractions, (0,))
     sound = {(run.name, run.clean_fraction) for run in baselines.finished(study, searched)}
@@ -50,7 +50,7 @@ def progress(config: StudyConfig, study: optuna.Study, victim_acc: float) -> dic
     """`confirmation` as summary.json has it; None where none was asked for."""
     if not config.confirm:
         return None
-    points, others = planned_points(config, study, victim_acc), planned_baselines(config, study)
+    points, others = planned_points(config, study, victim_acc), _planned_baselines(config, study)
     left = len(confirmation.missing(study, points)) + len(confirmation.missing(study, others))
     runs = len(points) + len(others)
     if (point := on_clean_model(config, study, victim_acc)) is not None:
@@ -91,7 +91,7 @@ class Confirmation:
             self._make("confirmation", planned, self._block())
 
     def _by_the_baselines(self) -> None:
-        config, planned = self.config, planned_baselines(self.config, self.study)
+        config, planned = self.config, _planned_baselines(self.config, self.study)
         if not confirmation.missing(self.study, planned):
             return
         block = self._block()

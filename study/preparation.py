@@ -148,7 +148,7 @@ def prepare_victims(
     if isinstance(source, ForeignModel):
         return take(source, config, scenario, display), None
     victim = prepare_victim(config, scenario, source, cache, display)
-    return victim, prepare_origin(config, scenario, source, cache, display)
+    return victim, _prepare_origin(config, scenario, source, cache, display)
 
 
 def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
@@ -157,7 +157,7 @@ def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
     return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
 
 
-def prepare_origin(
+def _prepare_origin(
     config: StudyConfig, scenario: Scenario, recipe: VictimConfig, cache: Path, display: Display
 ) -> Origin | None:
     """A victim of the teachers' architecture, trained or from the cache; None where teachers start as the victim.

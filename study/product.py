@@ -22,6 +22,7 @@ from nad.errors import EraseDiverged
 from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
+from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study import model_card
 from study.config import StudyConfig
@@ -76,7 +77,7 @@ def make(
             display.say(f"no model is kept: the recommended trial {trial.number} did not come out again: {error}")
             return
         step(1, 1)
-    recorded = dict(zip(("asr", "acc"), trial.values, strict=True))
+    recorded = dict(zip(OBJECTIVE_NAMES, trial.values, strict=True))
     if any(scores[name] != value for name, value in recorded.items()):
         display.say(model_card.differs(scores, recorded))
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}

@@ -86,7 +86,7 @@ def claim(folder: StudyFolder, study: optuna.Study, settings: Mapping[str, Any],
 
     Raises: ConfigError that lists what differs; nothing is changed then.
     """
-    recorded = recorded_identity(study)
+    recorded = _recorded_identity(study)
     if recorded is None and study.get_trials(deepcopy=False):
         recorded = _identity_in(folder)
     if recorded is not None:
@@ -120,7 +120,7 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
         )
 
 
-def recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
+def _recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
     """What the record itself says that the study is; None where it does not say."""
     found: Mapping[str, Any] | None = _system_attrs(study).get(_IDENTITY)
     return found
@@ -128,7 +128,7 @@ def recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
 
 def record_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
     """Fix what a study is, once its victim is accepted: until then its settings can still be mended."""
-    if recorded_identity(study) is None:
+    if _recorded_identity(study) is None:
         study._storage.set_study_system_attr(study._study_id, _IDENTITY, dict(identity))
 
 

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from reports.convergence import Plateau, plateau
 from reports.frontier import constrained_pick, front_order, hypervolume
-from reports.objectives import OBJECTIVES, Floats, costs
+from reports.objectives import OBJECTIVE_NAMES, OBJECTIVES, Floats, costs
+from reports.trial_table import SCORES
 from study.writing import write_bytes
 
-SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
 _COLUMNS = (
     *("number", "state", "control", "warm_start", *SCORES, "replicate", "seed", "started", "seconds"),
     *("compute_seconds", "host", "error", "traceback", "curve"),
@@ -43,7 +43,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    scores = dict(zip((objective.name for objective in OBJECTIVES), trial.values or (), strict=False))
+    scores = dict(zip(OBJECTIVE_NAMES, trial.values or (), strict=False))
     return {
         **{name: attrs.get(name) for name in _COLUMNS},
         **scores,
@@ -51,7 +51,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name,
         "seconds": trial.duration.total_seconds() if trial.duration is not None else None,
-        "curve": json.dumps([[entry["asr"], entry["acc"]] for entry in attrs.get("curve", ())]),
+        "curve": json.dumps([[entry[name] for name in OBJECTIVE_NAMES] for entry in attrs.get("curve", ())]),
     }
 
 
@@ -159,7 +159,7 @@ def _counts(study: optuna.Study) -> dict[str, int]:
 
 
 def _point(trial: FrozenTrial) -> dict[str, Any]:
-    scores = dict(zip((objective.name for objective in OBJECTIVES), trial.values, strict=True))
+    scores = dict(zip(OBJECTIVE_NAMES, trial.values, strict=True))
     return {
         "number": trial.number,
         "params": dict(trial.params),

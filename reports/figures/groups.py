@@ -36,7 +36,7 @@ def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]
     return groups
 
 
-def trial_hover(row: dict[Any, Any]) -> str:
+def _trial_hover(row: dict[Any, Any]) -> str:
     control = {"control": control_label(row["control"])} if row["control"] else {}
     scores = Scores(row["asr"], row["acc"])
     return point_hover(f"Trial {row['number']}", scores, control | readable_params(row["params"]))
@@ -49,7 +49,7 @@ def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
 @lru_cache(maxsize=1)
 def trial_hovers(study: Study) -> Texts:
     """The hover box of each complete trial; made once for all figures.  Returns (n,), of str."""
-    return np.array([trial_hover(row) for row in study.complete.to_dict("records")], dtype=object)
+    return np.array([_trial_hover(row) for row in study.complete.to_dict("records")], dtype=object)
 
 
 def shares(scores: Any) -> list[float]:

@@ -61,7 +61,7 @@ def facts(study: Overview) -> dict[str, Any]:
         "dataset": study.dataset,
         "state": study.state,
         "left": study.left or None,
-        "driver": driver_facts(study),
+        "driver": _driver_facts(study),
         "wanted_trials": study.wanted,
         "trials": dict(study.trials),
         "recommended": study.recommended,
@@ -71,7 +71,7 @@ def facts(study: Overview) -> dict[str, Any]:
     }
 
 
-def driver_facts(study: Overview) -> dict[str, Any] | None:
+def _driver_facts(study: Overview) -> dict[str, Any] | None:
     """Who runs it; None where nobody does."""
     driver = study.driver if study.runs else None
     if driver is None:

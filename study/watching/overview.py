@@ -138,7 +138,7 @@ def find(name: str, output: Path) -> StudyFolder:
     Raises: ConfigError for an unknown one, with the nearest name there is.
     """
     for path in (output.expanduser() / name, Path(name).expanduser()):
-        if is_study(path):
+        if _is_study(path):
             return StudyFolder(path.resolve())
     known = [folder.name for folder in studies(output)]
     if not known:
@@ -149,7 +149,7 @@ def find(name: str, output: Path) -> StudyFolder:
 def studies(output: Path) -> list[StudyFolder]:
     """All studies of a folder, by name.  Raises: ConfigError where there is no such folder, or it may not be read."""
     try:
-        found = [StudyFolder(path.resolve()) for path in sorted(output.expanduser().iterdir()) if is_study(path)]
+        found = [StudyFolder(path.resolve()) for path in sorted(output.expanduser().iterdir()) if _is_study(path)]
     except OSError as error:
         raise ConfigError(
             f"cannot read the folder {output}: {error.strerror}; name that of your studies with --output"
@@ -157,7 +157,7 @@ def studies(output: Path) -> list[StudyFolder]:
     return found
 
 
-def is_study(path: Path) -> bool:
+def _is_study(path: Path) -> bool:
     """Whether a folder holds one, or what is left of it."""
     folder = StudyFolder(path)
     return any(file.exists() for file in (folder.config, folder.database, folder.summary))
