@@ -19,10 +19,9 @@ from benchmarks.results_tables import (
     settings,
     test_scores,
 )
+from reports.objectives import OBJECTIVE_NAMES
 from reports.study_folder import NO_DEFENCE
 from reports.wording import NONE, percent
-
-SCORES = ("asr", "acc")
 
 WHAT_SEARCHES_FOUND = """
 ## Over all shares of clean data
@@ -112,4 +111,5 @@ def _scores(row: Mapping[str, Any] | None) -> str:
 def _added(ours: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
     if other is None:
         return NONE
-    return " / ".join(f"{100 * (ours['validation'][score] - other['validation'][score]):+.1f}" for score in SCORES)
+    first, second = ours["validation"], other["validation"]
+    return " / ".join(f"{100 * (first[name] - second[name]):+.1f}" for name in OBJECTIVE_NAMES)

@@ -54,7 +54,7 @@ def granted_device() -> str:
     import torch  # late: the engine knows nothing of models
 
     share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)  # type: ignore[no-untyped-call]
-    torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
+    torch.cuda.set_per_process_memory_fraction(share, 0)
     return "cuda:0"
 
 
