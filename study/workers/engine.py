@@ -23,6 +23,7 @@ os.environ.update(
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
         "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 still prints boxes in the new output
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # or any call of Ray's starts one that is none of those below
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study's storage is the record; no CSV, JSON, TensorBoard
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it swallows Ctrl-C and waits up to 15 s for running trials
         "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # nothing is ever restored from Tune's own state

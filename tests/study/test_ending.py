@@ -56,6 +56,7 @@ def test_search_ends_by_what_went_wrong_first_and_not_by_the_record_that_cannot_
 ) -> None:
     monkeypatch.setattr(tuning, "available_slots", lambda *_size: 1)
     monkeypatch.setattr(tuning, "_trainable", lambda *_arguments: None)
+    monkeypatch.setattr(tuning, "_Scheduler", lambda *_arguments: None)
     monkeypatch.setattr(tuning, "_fit", lambda _trainable, bridge, *_others: happens(bridge))
     with pytest.raises(error) as caught:
         tuning.run_trials(lambda *_arguments: None, Searcher(), slots=1)  # type: ignore[arg-type]
