@@ -125,6 +125,7 @@ def test_terminal_s_signals_let_the_running_trials_finish(
     assert states(study) == {"COMPLETE": 5}
 
 
+@pytest.mark.slow
 def test_closed_terminal_lets_the_running_trials_finish(tmp_path: Path, short_tmp: Path) -> None:
     """Whatever is shown then meets an error, which a pipe whose reader is there does not."""
     study = open_toy(tmp_path)
