@@ -1,4 +1,4 @@
-"""Other defences beside NAD, as controls of a study: the same holdouts, the same exams, one run at each clean fraction.
+"""Other defences beside NAD, as controls of a study: the same holdouts and exams, one run at each wanted fraction.
 
 They are no trials: they have none of the space's parameters, and the sampler must not learn from them. As in the
 confirmation, one attribute of the study for each run is the record, so that none is made twice.
@@ -59,6 +59,11 @@ def plan(names: Iterable[str], clean_fractions: Sequence[float], draws: Iterable
     return [Run(name, fraction, draw) for draw in draws for fraction in descending for name in distinct]
 
 
+def planned(config: StudyConfig, draws: Iterable[int]) -> list[Run]:
+    """The runs that a study's command asks for."""
+    return plan(config.baselines, config.baseline_fractions or config.fractions, draws)
+
+
 def finished(study: optuna.Study, runs: Iterable[Run]) -> list[Run]:
     """Those of the runs that have scores in the record."""
     recorded = study.user_attrs
@@ -75,21 +80,21 @@ def make(
     config: StudyConfig,
     study: optuna.Study,
     stage: str,
-    planned: Sequence[Run],
+    wanted: Sequence[Run],
     workloads: Mapping[int, Workload],
     display: Display,
     on_run: Callable[[], object],
 ) -> None:
-    """Make those of the planned runs that are missing, in parallel; each is recorded as it ends, and on_run called.
+    """Make those of the wanted runs that are missing, in parallel; each is recorded as it ends, and on_run called.
 
     workloads: of each draw, with its own holdout and exam; no teachers are needed.
     """
-    runs = missing(study, planned)
+    runs = missing(study, wanted)
     if not runs:
         return
     with display.stage(stage, "runs") as step:
-        done = len(planned) - len(runs)
-        step(done, len(planned))
+        done = len(wanted) - len(runs)
+        step(done, len(wanted))
 
         def keep(index: int, result: Mapping[str, Any]) -> None:
             nonlocal done
@@ -102,7 +107,7 @@ def make(
                 return
             study.set_user_attr(run.key, dict(result))
             done += 1
-            step(done, len(planned))
+            step(done, len(wanted))
             on_run()
 
         tasks.run_tasks(
@@ -119,8 +124,8 @@ def search(
     config: StudyConfig, study: optuna.Study, workload: Workload, display: Display, on_run: Callable[[], object]
 ) -> None:
     """The runs by the study's own defender, on the workload that its trials ran on."""
-    planned = plan(config.baselines, config.fractions, (workload.draw,))
-    make(config, study, "baselines", planned, {workload.draw: workload}, display, on_run)
+    wanted = planned(config, (workload.draw,))
+    make(config, study, "baselines", wanted, {workload.draw: workload}, display, on_run)
 
 
 def progress(config: StudyConfig, study: optuna.Study) -> dict[str, int] | None:
@@ -128,8 +133,8 @@ def progress(config: StudyConfig, study: optuna.Study) -> dict[str, int] | None:
 
     What diverged is done; what failed otherwise is made again by the next command.
     """
-    planned = plan(config.baselines, config.fractions, (0,))
-    return {"runs": len(planned), "done": len(planned) - len(missing(study, planned))} if planned else None
+    wanted = planned(config, (0,))
+    return {"runs": len(wanted), "done": len(wanted) - len(missing(study, wanted))} if wanted else None
 
 
 def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]) -> dict[str, Any]:

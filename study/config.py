@@ -134,6 +134,9 @@ class StudyConfig:
     """Other defences to run beside NAD, once at every clean fraction and again in the confirmation: fine-pruning,
     mode-connectivity, anp. None by default: the last two take many times as long as a trial. The time budget does not
     limit them, and a finished study takes them in later."""
+    baseline_fractions: tuple[float, ...] | None = None
+    """Run the baselines at these clean fractions alone, such as that of the recommended setting. Default: all of the
+    study's."""
     seed: int = 0
     """Seeds everything: the split, the victim, the trials, the sampler."""
 
@@ -229,6 +232,19 @@ class StudyConfig:
             )
         for fraction in self.fractions:
             _require_share("--clean-fractions", fraction, low_open=True)
+        if self.baseline_fractions is None:
+            return
+        if not self.baselines or not self.baseline_fractions:
+            raise ConfigError(
+                "--baseline-fractions says at which shares, such as 0.05, the defences named with --baselines run; give"
+                " both, or neither"
+            )
+        for fraction in self.baseline_fractions:
+            if fraction not in self.fractions:
+                known = ", ".join(f"{known:g}" for known in self.fractions)
+                raise ConfigError(
+                    f"--baseline-fractions {fraction:g} is none of the study's clean fractions: give one of {known}"
+                )
 
     def _require_gpus(self) -> None:
         """Raise ConfigError for more GPUs than a trial uses."""

@@ -79,14 +79,17 @@ class Counts:
 
 
 def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> list[FrozenTrial]:
-    """The trials worth confirming, by number: the recommended one, the knee, the ends of the front, the controls."""
+    """The trials worth confirming: the recommended one, the controls, the knee, the ends of the front.
+
+    In that order, for a confirmation may be interrupted: what it is for comes first.
+    """
     complete, cost, pick = standing(study, victim_acc, max_acc_drop)
     if not complete:
         return []
     front = front_order(cost)
-    indices = {int(front[0]), int(front[-1]), pick, knee(cost)}
-    indices |= {index for index, trial in enumerate(complete) if "control" in trial.user_attrs}
-    return [complete[index] for index in sorted(index for index in indices if index is not None)]
+    controls = (index for index, trial in enumerate(complete) if "control" in trial.user_attrs)
+    indices = dict.fromkeys((pick, *controls, knee(cost), int(front[0]), int(front[-1])))
+    return [complete[index] for index in indices if index is not None]
 
 
 def twin(point: Point) -> Point:

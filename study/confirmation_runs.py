@@ -31,9 +31,9 @@ def planned_points(config: StudyConfig, study: optuna.Study, victim_acc: float) 
 
 def _planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselines.Run]:
     """Those of the other defences, by the defenders of the points; not of what diverged in the study itself."""
-    searched = baselines.plan(config.baselines, config.fractions, (0,))
+    searched = baselines.planned(config, (0,))
     sound = {(run.name, run.clean_fraction) for run in baselines.finished(study, searched)}
-    runs = baselines.plan(config.baselines, config.fractions, range(1, config.confirm + 1))
+    runs = baselines.planned(config, range(1, config.confirm + 1))
     return [run for run in runs if (run.name, run.clean_fraction) in sound]
 
 

@@ -63,6 +63,7 @@ def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished(
     assert finished(study, [done, lost, left]) == [done]
     config = StudyConfig(baselines=("anp",), clean_fractions=(0.1, 0.2, 0.05))
     assert progress(config, study) == {"runs": 3, "done": 2}
+    assert progress(dataclasses.replace(config, baseline_fractions=(0.05,)), study) == {"runs": 1, "done": 0}
     assert progress(StudyConfig(), study) is None
 
 

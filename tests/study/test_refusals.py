@@ -80,6 +80,11 @@ def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
         (["--reflections", "."], "attack 'badnets' has no setting 'reflections'"),
         (["--clean-fractions", "0.99"], "a clean fraction of 0.99 asks for 198 images"),
         (["--clean-fractions", "0.001"], "clean fraction of 0.001"),
+        (
+            ["--baselines", "anp", "--baseline-fractions", "0.3"],
+            "--baseline-fractions 0.3 is none of the study's clean fractions: give one of 0.1, 0.2",
+        ),
+        (["--baseline-fractions", "0.1"], "give both, or neither"),
         (["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
         (["--cpus-per-trial", "4000"], "4000 CPUs"),
         (["--gpus-per-trial", "1"], "1 GPUs"),
