@@ -78,18 +78,26 @@ class Counts:
         return cls(asr=int(attacked(scenario.attack, labels).sum()), acc=len(labels))
 
 
-def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> list[FrozenTrial]:
-    """The trials worth confirming: the recommended one, the controls, the knee, the ends of the front.
+class Chosen(NamedTuple):
+    """The trials worth confirming."""
 
-    In that order, for a confirmation may be interrupted: what it is for comes first.
-    """
+    answer: list[FrozenTrial]
+    """The recommended one, and the controls that it is compared with."""
+    landmarks: list[FrozenTrial]
+    """The knee and the ends of the front, where they are others."""
+
+
+def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Chosen:
+    """What to confirm, as the search stands."""
     complete, cost, pick = standing(study, victim_acc, max_acc_drop)
     if not complete:
-        return []
-    front = front_order(cost)
-    controls = (index for index, trial in enumerate(complete) if "control" in trial.user_attrs)
-    indices = dict.fromkeys((pick, *controls, knee(cost), int(front[0]), int(front[-1])))
-    return [complete[index] for index in indices if index is not None]
+        return Chosen([], [])
+    controls = [index for index, trial in enumerate(complete) if "control" in trial.user_attrs]
+    answer = dict.fromkeys(controls if pick is None else [pick, *controls])
+    front, bend = front_order(cost), knee(cost)
+    marks = (*([] if bend is None else [bend]), int(front[0]), int(front[-1]))
+    landmarks = dict.fromkeys(index for index in marks if index not in answer)
+    return Chosen([complete[index] for index in answer], [complete[index] for index in landmarks])
 
 
 def twin(point: Point) -> Point:

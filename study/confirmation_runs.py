@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
@@ -25,7 +26,11 @@ from study.watching.progress import Display
 
 def planned_points(config: StudyConfig, study: optuna.Study, victim_acc: float) -> list[Run]:
     """The runs that confirm trials, as the search stands."""
-    trials = confirmation.chosen(study, victim_acc, config.max_acc_drop)
+    answer, landmarks = confirmation.chosen(study, victim_acc, config.max_acc_drop)
+    return _plan(config, [*answer, *landmarks])
+
+
+def _plan(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Run]:
     return confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
 
 
@@ -78,17 +83,19 @@ class Confirmation:
     """Called after each run, to bring the study's files up to date."""
 
     def run(self) -> None:
-        """What of it the record does not hold yet."""
-        self._on_the_victim()
+        """What of it the record does not hold yet: first what the answer rests on, for it may be interrupted."""
+        config, study, acc = self.config, self.study, self.victim.scores.acc
+        answer, landmarks = confirmation.chosen(study, acc, config.max_acc_drop)
+        self._on_the_victim("confirmation", _plan(config, answer))
         self._by_the_baselines()
-        if (point := on_clean_model(self.config, self.study, self.victim.scores.acc)) is not None:
+        if (point := on_clean_model(config, study, acc)) is not None:
             self._on_a_clean_model(point)
+        self._on_the_victim("confirmation of the front", _plan(config, landmarks))
 
-    def _on_the_victim(self) -> None:
-        planned = planned_points(self.config, self.study, self.victim.scores.acc)
+    def _on_the_victim(self, stage: str, planned: Sequence[Run]) -> None:
         if confirmation.missing(self.study, planned):
             self.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
-            self._make("confirmation", planned, self._block())
+            self._make(stage, planned, self._block())
 
     def _by_the_baselines(self) -> None:
         config, planned = self.config, _planned_baselines(self.config, self.study)

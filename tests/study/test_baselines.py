@@ -198,6 +198,10 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, op
     command = [*options, "--trials", "6", "--output", str(tmp_path), "--name", "s", "--baselines", "fine-pruning"]
     rows = table(tmp_path / "s")
     assert main([*command, "--confirm", "1"]) == 0
+    parts = "confirmation", "confirmation of baselines", "confirmation on a clean model"
+    said = capsys.readouterr().out
+    began = [said.index(f"\n{part}: ") for part in parts]
+    assert began == sorted(began)
     found = summary(tmp_path / "s")
     ours = [control for control in found["controls"] if control["name"] == "fine-pruning"]
     assert [control["params"]["clean_fraction"] for control in ours] == [0.1, 0.2]
@@ -208,7 +212,6 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, op
     assert table(tmp_path / "s").equals(rows), "no trial was added or changed"
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "What it adds to each control on as much clean data" in page
-    capsys.readouterr()
     assert main(command) == 0
     assert "baselines:" not in capsys.readouterr().out, "nothing is run twice"
     again = summary(tmp_path / "s")

@@ -31,7 +31,7 @@ def scores(asr: float, acc: float) -> dict[str, Any]:
     return {"asr": asr, "acc": acc, "loss": 0.1}
 
 
-def test_what_matters_is_confirmed_once_each_and_what_matters_most_comes_first() -> None:
+def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_known_apart() -> None:
     study = study_of(
         (0.9, 0.8, "fine-tuning"),  # dominated, a control
         (0.0, 0.2, ""),  # an end
@@ -41,11 +41,18 @@ def test_what_matters_is_confirmed_once_each_and_what_matters_most_comes_first()
         (0.5, 0.79, ""),  # on the front, no more
         (0.6, 0.5, ""),  # dominated
     )
-    assert [trial.number for trial in chosen(study, 0.8, 0.03)] == [3, 0, 2, 1, 4]
+    answer, landmarks = chosen(study, 0.8, 0.03)
+    assert [trial.number for trial in answer] == [3, 0]
+    assert [trial.number for trial in landmarks] == [2, 1, 4]
+
+
+def test_without_a_setting_to_recommend_the_controls_and_the_front_are_confirmed() -> None:
+    answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), 0.8, 0.03)
+    assert [[trial.number for trial in trials] for trials in (answer, landmarks)] == [[0], [1]]
 
 
 def test_nothing_is_confirmed_before_anything_is_complete() -> None:
-    assert chosen(study_of(), 0.8, 0.03) == []
+    assert chosen(study_of(), 0.8, 0.03) == ([], [])
 
 
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
