@@ -11,7 +11,6 @@ from benchmarks.results_tables import (
     CODE,
     LABELS,
     PAPER,
-    PRUNED,
     RECOMMENDED,
     TUNED,
     head,
@@ -22,6 +21,7 @@ from benchmarks.results_tables import (
 from reports.objectives import OBJECTIVE_NAMES
 from reports.study_folder import NO_DEFENCE
 from reports.wording import NONE, percent
+from study.config import BASELINES
 
 WHAT_SEARCHES_FOUND = """
 ## Over all shares of clean data
@@ -57,18 +57,23 @@ def searched(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield line(result["study"], *_controls(result, shown), *_found(result), _beyond(result))
     if again := [result for result in results if any(row["test"] for row in result["rows"])]:
         yield WHAT_WAS_CONFIRMED
-        rivals = (LABELS[TUNED], LABELS[PRUNED], "its twin", LABELS[PAPER], LABELS[CODE])
-        yield head("study", "clean model", "victim", RECOMMENDED, *(f"against {name}" for name in rivals))
-        yield from (_confirmed(result) for result in again)
+        others = [name for name in BASELINES if any(_find(result, name) for result in again)]
+        names = (LABELS[TUNED], *(LABELS.get(name, name) for name in others), "its twin", LABELS[PAPER], LABELS[CODE])
+        yield head("study", "clean model", "victim", RECOMMENDED, *(f"against {name}" for name in names))
+        yield from (_confirmed(result, others) for result in again)
 
 
-def _confirmed(result: Mapping[str, Any]) -> str:
-    """What the recommended setting does on the test images, and what it adds to other defences."""
+def _confirmed(result: Mapping[str, Any], others: Sequence[str]) -> str:
+    """What the recommended setting does on the test images, and what it adds to other defences.
+
+    others: baselines that any of the results has.
+    """
     victim, best = _find(result, NO_DEFENCE), _find(result, RECOMMENDED)
     if best is None:
-        return line(result["study"], NONE, test_scores(victim and victim["test"]), "none", *(NONE for _ in range(5)))
+        nothing = (NONE for _ in range(4 + len(others)))
+        return line(result["study"], NONE, test_scores(victim and victim["test"]), "none", *nothing)
     share = best["params"]["clean_fraction"]
-    rivals = [_find(result, TUNED, share), _find(result, PRUNED, share), {"test": best["twin"]}]
+    rivals = [*(_find(result, name, share) for name in (TUNED, *others)), {"test": best["twin"]}]
     rivals += [_find(result, name) for name in (PAPER, CODE)]
     tests = [rival and rival["test"] for rival in rivals]
     return line(

@@ -229,9 +229,13 @@ def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(ove
     assert "What the recommended setting beats" not in text
     over_shares["recommended"]["params"]["clean_fraction"] = 0.01
     assert f"{scores} | both: -40.0 / +1.0 | – | both" in page([{**result_of(over_shares, CONFIG), **beyond}])
+    over_shares["controls"].append({**point(0.4, 0.79, clean_fraction=0.01), "name": "mode-connectivity"})
+    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    assert "against fine-pruning | against MCR | against its twin" in text
+    assert f"{scores} | both: -40.0 / +1.0 | – | both: -30.0 / +2.0 | both" in text
     over_shares["recommended"] = None
     text = page([{**result_of(over_shares, CONFIG), **beyond}])
-    assert "| badnets-cifar10-fractions | – | 100.0% / 84.0% | none | – | – | – | – | – |" in text
+    assert "| badnets-cifar10-fractions | – | 100.0% / 84.0% | none | – | – | – | – | – | – |" in text
 
 
 def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[str, Any]) -> None:
