@@ -152,17 +152,15 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
 
 @contextmanager
 def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
-    """The files are up to date at the end, however it comes; so is the page, where somebody ends the study early."""
+    """The files are up to date at the end, however it comes; where it comes early, so is the page."""
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         # What ended the study says more than what keeps these from being written; and before the first trial there is
         # nothing to report.
         with suppress(Exception):
-            summary = files.write()
-            if isinstance(error, KeyboardInterrupt):
-                product.write_card(folder, summary)
-                build(folder.path)
+            product.write_card(folder, files.write())
+            build(folder.path)
         raise
     product.write_card(folder, files.write())
 

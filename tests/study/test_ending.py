@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +75,19 @@ def test_study_ends_by_what_went_wrong_first_and_not_by_its_files(error: BaseExc
     with pytest.raises(type(error)) as caught, run.recorded(None, Files()):  # type: ignore[arg-type]
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [RayLost("Ray's head node no longer answers"), Interrupted(signal.SIGTERM)])
+def test_study_that_ends_early_leaves_files_that_agree(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
+    made = []
+    monkeypatch.setattr(run.product, "write_card", lambda _folder, summary: made.append(summary))
+    monkeypatch.setattr(run, "build", made.append)
+    files, folder = SimpleNamespace(write=lambda: "summary"), SimpleNamespace(path=tmp_path)
+    with pytest.raises(type(error)), run.recorded(folder, files):  # type: ignore[arg-type]
+        raise error
+    assert made == ["summary", tmp_path]
 
 
 def test_study_whose_files_cannot_be_written_says_so() -> None:
