@@ -28,7 +28,10 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
 
-KEPT = ("study", "attack", "attack_settings", "dataset", "model", "space", "seed", "created", "git", "versions")
+KEPT = (
+    *("study", "attack", "attack_settings", "dataset", "model", "victim_sha256", "space", "seed"),
+    *("created", "git", "versions"),
+)
 LOCAL = {
     **dict.fromkeys(("--output", "--cache", "--workers", "--address", "--storage", "--wait-for-nodes")),
     "--data-dir": "DIR",

@@ -42,7 +42,8 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
     if not kept:
         return HEAD + "\nNothing has been kept yet.\n"
     of_one_share = [each for each in kept if is_confirmed(each) and len(shares(each)) == 1]
-    lines = [HEAD, *confirmed(of_one_share), *searched([each for each in kept if each not in of_one_share])]
+    over_shares = [each for each in kept if each not in of_one_share]
+    lines = [HEAD, *confirmed(of_one_share), *searched(over_shares, of_one_share)]
     if published := list(_published(kept)):
         lines += [OTHERS, head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]

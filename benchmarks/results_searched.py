@@ -38,13 +38,18 @@ WHAT_WAS_CONFIRMED = """
 ### On the test images
 
 Those of these searches that were confirmed, with fresh draws of clean images: scores as in the first table of this
-page, verdicts and differences as in the second. *its twin* is the recommended setting without distillation. All but
-NAD's two settings, which own the share nearest to the paper's 5%, own as much clean data as the recommended setting.
+page, verdicts and differences as in the second. *its twin* is the recommended setting without distillation. All own
+as much clean data as the recommended setting, but for NAD's two settings, which own the share nearest to the paper's
+5%, and where a share is named: such a defence was run by the study of that share above, on the same victim, with the
+same draws.
 """
 
 
-def searched(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What searches over several shares of clean data found, on their validation images."""
+def searched(results: Sequence[Mapping[str, Any]], of_one_share: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What searches over several shares of clean data found, on their validation images and, if confirmed, on others.
+
+    of_one_share: studies whose other defences are told of where a search over shares has none of its own.
+    """
     if not results:
         return
     rows = (row for result in results for row in result["rows"])
@@ -56,6 +61,7 @@ def searched(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for result in results:
         yield line(result["study"], *_controls(result, shown), *_found(result), _beyond(result))
     if again := [result for result in results if any(row["test"] for row in result["rows"])]:
+        again = [{**result, "rows": [*result["rows"], *_lent(result, of_one_share)]} for result in again]
         yield WHAT_WAS_CONFIRMED
         others = [name for name in BASELINES if any(_find(result, name) for result in again)]
         names = (LABELS[TUNED], *(LABELS.get(name, name) for name in others), "its twin", LABELS[PAPER], LABELS[CODE])
@@ -72,17 +78,37 @@ def _confirmed(result: Mapping[str, Any], others: Sequence[str]) -> str:
     if best is None:
         nothing = (NONE for _ in range(4 + len(others)))
         return line(result["study"], NONE, test_scores(victim and victim["test"]), "none", *nothing)
-    share = best["params"]["clean_fraction"]
-    rivals = [*(_find(result, name, share) for name in (TUNED, *others)), {"test": best["twin"]}]
+    rivals = [_find(result, TUNED, best["params"]["clean_fraction"]), {"test": best["twin"]}]
     rivals += [_find(result, name) for name in (PAPER, CODE)]
-    tests = [rival and rival["test"] for rival in rivals]
+    tuned, *rest = (
+        NONE if one is None or one["test"] is None else comparison(best["test"], one["test"]) for one in rivals
+    )
     return line(
         result["study"],
         test_scores(best["clean_model"] and best["clean_model"]["before"]),
         test_scores(victim and victim["test"]),
         test_scores(best["test"]),
-        *(NONE if test is None else comparison(best["test"], test) for test in tests),
+        tuned,
+        *(_against(best, result, name) for name in others),
+        *rest,
     )
+
+
+def _against(best: Mapping[str, Any], result: Mapping[str, Any], name: str) -> str:
+    """What a setting adds to a baseline with as much clean data, or else to the one there is, and then to which."""
+    share = best["params"]["clean_fraction"]
+    if (rival := _find(result, name, share)) is not None:
+        return comparison(best["test"], rival["test"])
+    if (rival := _find(result, name)) is None:
+        return NONE
+    return f"{comparison(best['test'], rival['test'])} ({percent(rival['params']['clean_fraction'], 0)})"
+
+
+def _lent(result: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Baselines that studies of one share ran on this one's victim, from the same seed and so with the same draws."""
+    for other in others:
+        if all(other.get(key) == result[key] for key in ("victim_sha256", "seed", "precision")):
+            yield from (row for row in other["rows"] if row["name"] in BASELINES)
 
 
 def _controls(result: Mapping[str, Any], shares: Sequence[float]) -> Iterator[str]:

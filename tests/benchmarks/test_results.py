@@ -50,6 +50,7 @@ def summary() -> dict[str, Any]:
         "attack_settings": {"name": "badnets", "label_mode": "dirty"},
         "dataset": "cifar10",
         "model": "wrn-16-1",
+        "victim_sha256": "ab12",
         "space": "nad",
         "seed": 0,
         "command": "python -m study.run --attack badnets --data-dir '/home/me/my data' --trials 24 --output /tmp/x",
@@ -228,14 +229,32 @@ def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(ove
     assert f"| badnets-cifar10-fractions | {scores} | {compared} |" in text
     assert "What the recommended setting beats" not in text
     over_shares["recommended"]["params"]["clean_fraction"] = 0.01
-    assert f"{scores} | both: -40.0 / +1.0 | – | both" in page([{**result_of(over_shares, CONFIG), **beyond}])
+    assert f"{scores} | both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both" in page(
+        [{**result_of(over_shares, CONFIG), **beyond}]
+    )
     over_shares["controls"].append({**point(0.4, 0.79, clean_fraction=0.01), "name": "mode-connectivity"})
     text = page([{**result_of(over_shares, CONFIG), **beyond}])
     assert "against fine-pruning | against MCR | against its twin" in text
-    assert f"{scores} | both: -40.0 / +1.0 | – | both: -30.0 / +2.0 | both" in text
+    assert f"{scores} | both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both: -30.0 / +2.0 | both" in text
     over_shares["recommended"] = None
     text = page([{**result_of(over_shares, CONFIG), **beyond}])
     assert "| badnets-cifar10-fractions | – | 100.0% / 84.0% | none | – | – | – | – | – | – |" in text
+
+
+def test_a_search_over_shares_is_compared_with_what_a_study_of_one_share_did_to_the_same_victim(
+    summary: dict[str, Any], over_shares: dict[str, Any]
+) -> None:
+    search = {**result_of(over_shares, CONFIG), BEYOND: {"distilling": {"better": 2, "of": 9}}}
+    one = deepcopy(search) | {"study": "one"}
+    one["rows"] = [row for row in one["rows"] if row["params"].get("clean_fraction") != 0.01]
+    one["rows"].append({**point(0.4, 0.79, clean_fraction=0.05), "name": "mode-connectivity"})
+    search["rows"][-1]["params"]["clean_fraction"] = 0.01
+    found = "both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both: -30.0 / +2.0 (5%) | both"
+    assert found in page([search, one])
+    other = one | {"victim_sha256": "cd34"}
+    text = page([search, other])
+    assert "against MCR" not in text
+    assert "both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both" in text
 
 
 def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[str, Any]) -> None:
