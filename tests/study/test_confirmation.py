@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -11,7 +13,7 @@ from search_spaces import Point
 from study import confirmation
 from study.config import StudyConfig
 from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
-from study.confirmation_runs import on_clean_model, planned_points, progress
+from study.confirmation_runs import Confirmation, on_clean_model, planned_points, progress
 
 COUNTS = Counts(asr=90, acc=100)
 NAD = Point(0.05, PRESETS["code"])
@@ -186,6 +188,18 @@ def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
         study.set_user_attr(run.key, {"error": "diverged"})
     assert progress(config, study, 0.8) == {"draws": 2, "runs": 8, "done": 8}
     assert progress(StudyConfig(clean_fractions=(0.05,), confirm=0), study, 0.8) is None
+
+
+def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(Confirmation, "_on_the_victim", lambda _self, stage, _planned: made.append(stage))
+    monkeypatch.setattr(Confirmation, "_by_the_baselines", lambda _self: made.append("baselines"))
+    monkeypatch.setattr(Confirmation, "_on_a_clean_model", lambda _self, _point: made.append("clean model"))
+    monkeypatch.setattr("study.confirmation_runs.on_clean_model", lambda *_arguments: NAD)
+    config, victim = StudyConfig(clean_fractions=(0.05,), confirm=2), SimpleNamespace(scores=SimpleNamespace(acc=0.8))
+    nothing: Any = None
+    Confirmation(config, study_of(), nothing, cast(Any, victim), nothing, "", Path(), nothing, nothing).run()
+    assert made == ["confirmation", "baselines", "clean model", "confirmation of the front"]
 
 
 def test_where_nothing_is_recommended_no_clean_model_is_waited_for() -> None:
