@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
 from nad.erasure import PRESETS
+from nad.progress import Progress
 from search_spaces import Point
 from study.objective import Workload, describe_point, run_trial
 from study.watching.progress import Display
@@ -113,7 +114,7 @@ def usual_erase(seed: int, workload: Workload, point: Point) -> Erased:
     return {"asr": asr, "acc": acc, "seconds": time.perf_counter() - started}
 
 
-def our_erase(argument: tuple[int, dict[str, Any]], workload: Workload) -> Erased:
+def our_erase(argument: tuple[int, dict[str, Any]], workload: Workload, _progress: Progress) -> Erased:
     """One trial of a study."""
     seed, described = argument
     reports: list[dict[str, Any]] = []

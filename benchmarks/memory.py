@@ -19,6 +19,7 @@ from rich.console import Console
 
 import search_spaces
 from benchmarks.subject import Subject, workload_of
+from nad.progress import Progress
 from search_spaces import Point
 from study.config import StudyConfig
 from study.objective import Workload, describe_point, run_trial
@@ -77,7 +78,7 @@ def short_points(config: StudyConfig, count: int) -> list[Point]:
     return [Point(fraction, replace(erase, epochs=EPOCHS)) for fraction, erase in points]
 
 
-def erase_and_weigh(described: dict[str, Any], workload: Workload) -> dict[str, float]:
+def erase_and_weigh(described: dict[str, Any], workload: Workload, _progress: Progress) -> dict[str, float]:
     """One trial of a study.  Returns the memory of this process in MB, and the process."""
     run_trial({"params": described, "seed": 0}, workload, lambda _report: None)
     return {**held_megabytes(), "process": float(os.getpid())}

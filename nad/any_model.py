@@ -96,10 +96,6 @@ def erase(
                 progress=partial(told, "teacher"),
             )
 
-    def after_epoch(epoch: int, erased: nn.Module) -> float:
-        told("student", epoch, config.epochs)
-        return 0.0 if watch is None else watch(epoch, erased)
-
     with torch_seeded(derive(seed, "erase", "layers"), where):
         result = distil(
             student,
@@ -109,7 +105,8 @@ def erase(
             flip=flip,
             generator=generator(seed, "erase"),
             device=where,
-            watch=after_epoch,
+            watch=watch,
+            progress=partial(told, "student"),
             pairs=partners,
         )
     return Erased(student.eval(), result.losses, master, teacher_losses)

@@ -137,6 +137,7 @@ def distil(
     generator: torch.Generator,
     device: torch.device | None = None,
     watch: Watch | None = None,
+    progress: Progress | None = None,
     pairs: Mapping[str, str] | None = None,
     memory: MapMemory | None = None,
     precision: Precision = "float32",
@@ -146,6 +147,7 @@ def distil(
     The teacher stays in eval mode and is not changed. Each batch passes through the student once, and through the
     teacher once, or not at all where `memory` knows its maps. Where the maps of two layers differ in size, both are
     averaged to the smaller one before they are normalised.
+    progress: called after each epoch with epochs done, all epochs.
     pairs: the teacher's layer for each of the student's that it calls otherwise; see `pair_layers`.
     memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout, precision and state of the
         generator.
@@ -176,6 +178,8 @@ def distil(
         for end in ends:
             _check_finite(end.loss, end.epoch, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
+            if progress is not None:
+                progress(end.epoch, config.epochs)
             if watch is None:
                 continue
             accuracy = watch(end.epoch, student)

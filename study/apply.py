@@ -109,13 +109,21 @@ def _erase(
     with display.stage("erase", "epochs") as step:
         step(0, setting.epochs)
 
-        def watch(epoch: int, model: nn.Module) -> float:
-            step(epoch, setting.epochs)
+        def watch(_epoch: int, model: nn.Module) -> float:
             # There are no images to validate on: patience has only those that the erase trains on
-            return 0.0 if setting.patience is None else accuracy(model, images.train, device=device)
+            return accuracy(model, images.train, device=device)
 
-        batches = generator(config.seed, "erase")
-        distil(student, teacher, images.train, setting, flip=config.flip, generator=batches, device=device, watch=watch)
+        distil(
+            student,
+            teacher,
+            images.train,
+            setting,
+            flip=config.flip,
+            generator=generator(config.seed, "erase"),
+            device=device,
+            watch=watch if setting.patience else None,
+            progress=step,
+        )
 
 
 def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned) -> dict[str, str]:

@@ -18,6 +18,7 @@ import torch
 from nad import defences, models
 from nad.errors import TrainingDiverged
 from nad.evaluation import evaluate
+from nad.progress import Progress
 from nad.seeds import generator
 from study.config import StudyConfig
 from study.confirmation import NOTHING, Counts, missing, summarise
@@ -117,6 +118,7 @@ def make(
             cpus=config.cpus_per_trial,
             gpus=config.gpus_per_trial,
             on_done=keep,
+            on_progress=lambda running: step(done, len(wanted), running),
         )
 
 
@@ -137,7 +139,9 @@ def progress(config: StudyConfig, study: optuna.Study) -> dict[str, int] | None:
     return {"runs": len(wanted), "done": len(wanted) - len(missing(study, wanted))} if wanted else None
 
 
-def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]) -> dict[str, Any]:
+def run_once(
+    argument: tuple[str, float, int], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> dict[str, Any]:
     """One run in its worker: scores, `deeds` and `compute_seconds`.
 
     A defence that diverges is a result, not a mistake: it returns {"error": why}. Any other failure is not kept, and
@@ -155,6 +159,7 @@ def run_once(argument: tuple[str, float, int], workloads: Mapping[int, Workload]
             flip=workload.flip,
             generator=generator(workload.seed, "baseline", draw),
             device=device,
+            progress=progress,
             precision=workload.precision,
         )
     except TrainingDiverged as error:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from nad.attacks.base import attacked
 from nad.errors import EraseDiverged
+from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import derive
 from reports import intervals
@@ -140,6 +141,7 @@ def confirm(
     cpus: float,
     gpus: float,
     on_done: Callable[[int], None],
+    on_progress: Callable[[Sequence[float]], None],
 ) -> None:
     """Make these runs in parallel; each is recorded as it ends, and then on_done hears how many have.
 
@@ -154,10 +156,20 @@ def confirm(
         on_done(ended)
 
     arguments = [(run.draw, describe_point(run.point)) for run in runs]
-    tasks.run_tasks(run_once, arguments, payload=dict(workloads), cpus=cpus, gpus=gpus, on_done=keep)
+    tasks.run_tasks(
+        run_once,
+        arguments,
+        payload=dict(workloads),
+        cpus=cpus,
+        gpus=gpus,
+        on_done=keep,
+        on_progress=on_progress,
+    )
 
 
-def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workload]) -> dict[str, Any]:
+def run_once(
+    argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> dict[str, Any]:
     """One run in its worker. A point and its twin share the draw's seed, and so their batches.
 
     An erase that diverges is a result, not a mistake: it returns {"error": why}.
@@ -165,7 +177,7 @@ def run_once(argument: tuple[int, dict[str, Any]], workloads: Mapping[int, Workl
     draw, params = argument
     workload = workloads[draw]
     try:
-        return dict(measure(params, derive(workload.seed, "confirmation", draw), workload))
+        return dict(measure(params, derive(workload.seed, "confirmation", draw), workload, progress=progress))
     except EraseDiverged as error:
         return {"error": str(error)}
 

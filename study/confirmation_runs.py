@@ -146,11 +146,13 @@ class Confirmation:
             return
         blocks = self._with_defenders(runs, block)
         with self.display.stage(stage, "runs") as step:
-            before = len(planned) - len(runs)
-            step(before, len(planned))
+            done = before = len(planned) - len(runs)
+            step(done, len(planned))
 
             def on_done(ended: int) -> None:
-                step(before + ended, len(planned))
+                nonlocal done
+                done = before + ended
+                step(done, len(planned))
                 self.on_run()
 
             confirmation.confirm(
@@ -160,6 +162,7 @@ class Confirmation:
                 cpus=self.config.cpus_per_trial,
                 gpus=self.config.gpus_per_trial,
                 on_done=on_done,
+                on_progress=lambda running: step(done, len(planned), running),
             )
 
     def _with_defenders(self, runs: Sequence[Run], block: Workload) -> Mapping[int, Workload]:

@@ -23,6 +23,7 @@ from nad.errors import EraseDiverged
 from nad.evaluation import Exam, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.precision import Precision
+from nad.progress import Progress
 from nad.seeds import generator
 from search_spaces import Point
 from study.workers.tasks import granted_device
@@ -127,7 +128,9 @@ def describe_point(point: Point) -> dict[str, Any]:
     return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
 
 
-def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workload]) -> Weights:
+def make_teacher_weights(
+    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> Weights:
     """The teacher of one draw and clean fraction, which all erases by that defender share.
 
     Raises: EraseDiverged where its fine-tuning fails.
@@ -145,15 +148,18 @@ def make_teacher_weights(which: tuple[int, float], workloads: Mapping[int, Workl
         flip=workload.flip,
         generator=batches,
         device=device,
+        progress=progress,
         precision=workload.precision,
     )
     return as_arrays(teacher.state_dict())
 
 
-def teacher_or_why(which: tuple[int, float], workloads: Mapping[int, Workload]) -> Weights | str:
+def teacher_or_why(
+    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> Weights | str:
     """The same, with the reason in place of a teacher whose fine-tuning fails: that is a result, not a mistake."""
     try:
-        return make_teacher_weights(which, workloads)
+        return make_teacher_weights(which, workloads, progress)
     except EraseDiverged as error:
         return str(error)
 
@@ -177,20 +183,32 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
     report({"final": True, **scores})
 
 
-def measure(params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None) -> dict[str, float]:
+def measure(
+    params: Mapping[str, Any],
+    seed: int,
+    workload: Workload,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
     """Erase the victim once and score what is left of it on the workload's exam: see `erase_victim`."""
-    return erase_victim(params, seed, workload, watch)[1]
+    return erase_victim(params, seed, workload, watch, progress)[1]
 
 
-def erase_again(argument: tuple[dict[str, Any], int], workload: Workload) -> tuple[Weights, dict[str, float]]:
+def erase_again(
+    argument: tuple[dict[str, Any], int], workload: Workload, progress: Progress | None = None
+) -> tuple[Weights, dict[str, float]]:
     """The student of a trial that is on record, from its parameters and its seed, and its scores."""
     params, seed = argument
-    student, scores = erase_victim(params, seed, workload)
+    student, scores = erase_victim(params, seed, workload, progress=progress)
     return as_arrays(student.state_dict()), scores
 
 
 def erase_victim(
-    params: Mapping[str, Any], seed: int, workload: Workload, watch: Watch | None = None
+    params: Mapping[str, Any],
+    seed: int,
+    workload: Workload,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Erase the victim once and score what is left of it on the workload's exam.
 
@@ -215,6 +233,7 @@ def erase_victim(
         generator=generator(seed, "erase"),
         device=device,
         watch=watch,
+        progress=progress,
         pairs=workload.pairs,
         memory=_memory(
             tuple(workload.pairs.values()),

@@ -297,6 +297,7 @@ def with_teachers(
                 cpus=config.cpus_per_trial,
                 gpus=config.gpus_per_trial,
                 on_done=keep,
+                on_progress=lambda running: step(len(teachers) + len(lost), len(paths), running),
             )
     return {
         draw: replace(workload, teachers=_of_draw(teachers, draw), lost_teachers=_of_draw(lost, draw))

@@ -72,6 +72,7 @@ def make(
                 payload=workload,
                 cpus=config.cpus_per_trial,
                 gpus=config.gpus_per_trial,
+                on_progress=lambda running: step(0, 1, running),
             )
         except EraseDiverged as error:
             display.say(f"no model is kept: the recommended trial {trial.number} did not come out again: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import ray
 import torch
@@ -13,15 +12,18 @@ import torch
 from nad.checkpoints import Checkpoint
 from nad.progress import Progress
 from nad.work import Runner, Work, run_here
-from study.cluster.nodes import Share, largest_share, pinned
+from study.cluster.nodes import Share, largest_share
 from study.config import StudyConfig
 from study.objective import Weights, as_arrays
 from study.watching.progress import Display
 from study.workers import tasks
 from study.workers.lifeline import Lifeline, RayLost
+from study.workers.meter import Meter, teller
 
 _LOOK_SECONDS = 0.5
 _STARTED = (0, 0)
+_ONLY = 0
+"""Index of the task, for its meter."""
 _PATIENCE = 15.0
 """Seconds until a task that has not started is worth a word."""
 
@@ -58,50 +60,35 @@ def _run_on_cluster(
     return Checkpoint({name: torch.from_numpy(values.copy()) for name, values in weights.items()}, card)
 
 
-class _Meter:
-    """An actor on the driver's node: how far the task is."""
-
-    def __init__(self) -> None:
-        self.latest: tuple[int, int] | None = None  # until the task starts
-
-    def show(self, done: int, total: int) -> None:
-        self.latest = (done, total)
-
-    def read(self) -> tuple[int, int] | None:
-        return self.latest
-
-
 def _run_watched(
     work: Work, share: Share, watch: Callable[[tuple[int, int] | None], None]
 ) -> tuple[Weights, dict[str, object]]:
     """The task's result; watch is called twice a second with its progress, None before it starts."""
-    here = ray.get_runtime_context().get_node_id()
-    meter: Any = ray.remote(num_cpus=0)(_Meter).options(scheduling_strategy=pinned(here)).remote()
+    meter = Meter()
+    meter.open()
     # A node that is lost costs one more training; what the work raises is raised at once.
-    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1)(_train).remote(work, share.cpus, meter)
+    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1)(_train).remote(
+        work, share.cpus, meter.name
+    )
     lifeline = Lifeline()
     try:
         while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
             lifeline.check()
-            watch(ray.get(meter.read.remote()))
-        watch(ray.get(meter.read.remote()))
+            watch(meter.read().get(_ONLY))
+        watch(meter.read().get(_ONLY))
         made: tuple[Weights, dict[str, object]] = tasks.fetch(task)
     except RayLost:
         raise  # nobody is there to end them, and asking would wait for it
     except BaseException:
         ray.cancel(task, force=True)
-        ray.kill(meter)
         raise
-    ray.kill(meter)
     return made
 
 
-def _train(work: Work, threads: int, meter: Any) -> tuple[Weights, dict[str, object]]:
+def _train(work: Work, threads: int, meter: str) -> tuple[Weights, dict[str, object]]:
     """In the task; returns plain arrays, for the driver may have no GPU."""
 
-    def show(done: int, total: int) -> None:
-        meter.show.remote(done, total)
-
+    show = teller(meter, _ONLY)
     show(*_STARTED)
     torch.set_num_threads(threads)
     made = work(torch.device(tasks.granted_device()), show)

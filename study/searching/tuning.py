@@ -17,12 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nad.errors import NadError, TrainingDiverged
-from study.searching.asking import DIVERGED
-from study.workers.printed import Printed
-from study.workers.tasks import available_slots  # first: it sets what Ray reads when it is imported
-
-# isort: split
 import ray
 from ray import tune
 from ray.tune.error import TuneError
@@ -31,10 +25,14 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from nad.errors import NadError, TrainingDiverged
+from study.searching.asking import DIVERGED
 from study.signals import Interrupted, handled_by
 from study.workers.lifeline import Lifeline, RayLost
 from study.workers.losses import Loss, loss_of
+from study.workers.printed import Printed
 from study.workers.scratch import scratch_folder
+from study.workers.tasks import available_slots
 
 Report = Callable[[Mapping[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Any, Report], None]

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,12 +68,12 @@ class EventLines(Display):
     def _stage(self, name: str, unit: str, status: Callable[[], str]) -> Iterator[Step]:
         last = -math.inf
 
-        def step(done: int, total: int) -> None:
+        def step(done: int, total: int, running: Sequence[float] = (), /) -> None:
             nonlocal last
             now = time.monotonic()
             if done >= total or now - last >= INTERVAL:
                 last = now
-                self._write("stage", stage=name, unit=unit, done=done, all=total)
+                self._write("stage", stage=name, unit=unit, done=done, all=total, running=list(running))
 
         yield step
 

@@ -9,16 +9,17 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from reports.frontier import non_dominated
 from reports.objectives import OBJECTIVES, costs
@@ -28,8 +29,12 @@ from study.watching.streams import LastingStream
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one stage; its last line always comes."""
 
-Step = Callable[[int, int], None]
-"""(done, all)."""
+
+class Step(Protocol):
+    """Tells how far a stage is; itself a `nad.progress.Progress`."""
+
+    def __call__(self, done: int, total: int, running: Sequence[float] = (), /) -> None:
+        """running: how much of each one under way is done, from 0 to 1, where that is known."""
 
 
 @dataclass
@@ -106,9 +111,9 @@ class Display:
         ended = False
         with self._stage(name, unit, status) as show:
 
-            def step(done: int, total: int) -> None:
+            def step(done: int, total: int, running: Sequence[float] = (), /) -> None:
                 nonlocal ended
-                show(done, total)
+                show(done, total, running)
                 if done >= total and not ended:
                     ended = True
                     self.log(f"{name}: {done}/{total} {unit}")
@@ -150,17 +155,25 @@ class Display:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}  {task.fields[status]}", markup=False),
+            TextColumn("{task.fields[count]} {task.fields[unit]}  {task.fields[status]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("{task.fields[eta]}", markup=False),
         )
         with Progress(*columns, console=self._console, refresh_per_second=4) as progress:
-            task = progress.add_task(name, total=None, unit=unit, status=status(), eta="")
+            task = progress.add_task(name, total=None, count="", unit=unit, status=status(), eta="")
             eta = Eta()
 
-            def step(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total, status=status(), eta=eta.text(done, total))
+            def step(done: int, total: int, running: Sequence[float] = (), /) -> None:
+                reached = done + sum(running)
+                said = ", ".join(part for part in (status(), _said(running)) if part)
+                progress.update(
+                    task,
+                    completed=reached,
+                    total=total,
+                    count=f"{done}/{total}",
+                    status=said,
+                    eta=eta.text(reached, total),
+                )
 
             yield step
 
@@ -168,25 +181,30 @@ class Display:
         eta = Eta()
         last = -PLAIN_INTERVAL
 
-        def step(done: int, total: int) -> None:
+        def step(done: int, total: int, running: Sequence[float] = (), /) -> None:
             nonlocal last
             now = time.monotonic()
             if done < total and now - last < PLAIN_INTERVAL:
                 return
             last = now
-            parts = [f"{done}/{total} {unit}", status(), eta.text(done, total)]
+            parts = [f"{done}/{total} {unit}", status(), _said(running), eta.text(done + sum(running), total)]
             self._say(f"{name}: {', '.join(part for part in parts if part)}")
 
         return step
+
+
+def _said(running: Sequence[float]) -> str:
+    """Such as `2 under way (25% done)`."""
+    return f"{len(running)} under way ({np.mean(running):.0%} done)" if running else ""
 
 
 class Eta:
     """When a stage may end, from the pace since its first step."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float] | None = None
 
-    def text(self, done: int, total: int) -> str:
+    def text(self, done: float, total: int) -> str:
         """Such as `ETA 2:05`; empty before there is a pace, and at the end."""
         now = time.monotonic()
         if self._first is None:

@@ -1,25 +1,28 @@
 """Tasks on the Ray that runs, and what room it has for them.
 
-What runs on Ray is written without Ray: a task is `function(argument, payload) -> result`. It travels by reference: it
-lives in a module that workers can import.
+What runs on Ray is written without Ray: a task is `function(argument, payload, progress) -> result`, and tells by
+`progress` how far it is. It travels by reference: it lives in a module that workers can import.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import study.workers.engine  # noqa: F401 - first: it sets what Ray reads when it is imported
-
-# isort: split
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from nad.errors import ConfigError, NadError
+from nad.progress import Progress
 from study.workers.lifeline import PERIOD, Lifeline
 from study.workers.losses import lost_process
+from study.workers.meter import Meter, teller
 
-TaskFunction = Callable[[Any, Any], Any]
+TaskFunction = Callable[[Any, Any, Progress], Any]
+
+LONG = 5.0
+"""Seconds from which on tasks are long, and it is worth a process to know how far they are."""
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
@@ -66,20 +69,26 @@ def run_tasks(
     cpus: float = 1,
     gpus: float = 0.0,
     on_done: Callable[[int, Any], None] | None = None,
+    on_progress: Callable[[Sequence[float]], None] | None = None,
 ) -> list[Any]:
-    """Run function(argument, payload) for every argument, in parallel; results in the arguments' order.
+    """Run function(argument, payload, progress) for every argument, in parallel; results in the arguments' order.
 
     payload: goes into the object store once; numpy arrays in it are shared and read-only.
     on_done: called with the index and the result of each task as it ends.
+    on_progress: called when long tasks have come further, with how much of each running one is done, from 0 to 1.
     Raises: what the first failing task raised, after stopping the others; NadError if a worker process died.
     """
     available_slots(cpus, gpus)
     shared = ray.put(payload)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
-    indices = {task.remote(argument, shared): index for index, argument in enumerate(arguments)}
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(_run_told).options(name=function.__name__)
+    meter = Meter()
+    indices = {
+        task.remote(function, argument, shared, meter.name, index): index for index, argument in enumerate(arguments)
+    }
     results: list[Any] = [None] * len(arguments)
     pending = list(indices)
     lifeline = Lifeline()
+    started, seen = time.monotonic(), list[float]()
     try:
         while pending:
             ended, pending = ray.wait(pending, timeout=PERIOD)
@@ -88,11 +97,24 @@ def run_tasks(
                 results[indices[done]] = fetch(done)
                 if on_done is not None:
                     on_done(indices[done], results[indices[done]])
+            if on_progress is not None and time.monotonic() - started > LONG:
+                meter.open()
+                told = meter.read()
+                words = [told[indices[left]] for left in pending if indices[left] in told]
+                parts = [done / total for done, total in words]
+                if parts != seen:
+                    seen = parts
+                    on_progress(parts)
     except BaseException:
         for left in pending:
             ray.cancel(left, force=True)
         raise
     return results
+
+
+def _run_told(function: TaskFunction, argument: Any, payload: Any, meter: str, index: int) -> Any:
+    """In the worker."""
+    return function(argument, payload, teller(meter, index))
 
 
 def fetch(reference: ray.ObjectRef[Any]) -> Any:

@@ -59,7 +59,7 @@ def test_an_erase_waits_for_the_gpu_once_an_epoch(data):
     assert len(found) <= config.epochs + 2 < steps, "one for each epoch's loss, two for the images on their way in"
 
 
-def task_with_memory(size, _payload):
+def task_with_memory(size, _payload, _progress):
     device = torch.device(granted_device())
     held = torch.zeros(size, device=device)
     total = float(held.sum())
@@ -75,7 +75,7 @@ def test_two_tasks_share_a_gpu_and_give_its_memory_back():
     assert results == [("cuda:0", 0.0, 0)] * 2
 
 
-def take_too_much(_argument, _payload):
+def take_too_much(_argument, _payload, _progress):
     device = torch.device(granted_device())
     total = torch.cuda.get_device_properties(device).total_memory
     try:

@@ -33,6 +33,8 @@ from study.watching.progress import Display
 from study.workers import engine, tasks
 
 ROOT = Path(__file__).resolve().parents[2]
+AS_HERE = ("--precision", StudyConfig().used_precision)
+"""On a cluster, auto is float32 whatever this machine computes in: its nodes could be others."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def cluster() -> Iterator[LocalCluster]:
 def without_workers(options: list[str]) -> list[str]:
     """The same command, on as many nodes as there are."""
     where = options.index("--workers")
-    return options[:where] + options[where + 2 :]
+    return [*options[:where], *options[where + 2 :], *AS_HERE]
 
 
 def joined(cluster: LocalCluster) -> AbstractContextManager[None]:
@@ -94,7 +96,16 @@ def test_victim_is_trained_on_the_cluster_and_kept_here(
     try:
         for place in (["--address", cluster.address], []):
             own = str(tmp_path / f"cache{len(place)}")
-            command = [*options, "--cache", own, "--trials", "1", "--output", str(tmp_path / f"runs{len(place)}")]
+            command = [
+                *options,
+                *AS_HERE,
+                "--cache",
+                own,
+                "--trials",
+                "1",
+                "--output",
+                str(tmp_path / f"runs{len(place)}"),
+            ]
             assert main([*command, "--victim-epochs", "3", "--name", "s", *place]) == 0
     finally:
         torch.set_num_threads(threads)

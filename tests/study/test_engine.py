@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+import ray
 from processes import alive, wait_until
 from toy_engine import (
     SLOTS,
+    climb,
     die,
     diverge,
     hang,
@@ -36,6 +42,7 @@ from study.searching.asking import DIVERGED
 from study.searching.search import TrialEvent
 from study.signals import Interrupted
 from study.workers import engine, tasks
+from study.workers.meter import Meter, teller
 
 
 class Ran:
@@ -111,6 +118,16 @@ def test_trial_is_one_thread_in_the_drivers_folder(ran: Ran) -> None:
 
 def test_engine_prints_nothing_even_when_trials_fail(ran: Ran) -> None:
     assert ran.printed == ""
+
+
+@pytest.mark.parametrize("first", ["study.cluster.nodes", "study.workers.lifeline"])
+def test_ray_finds_its_settings_whichever_module_imports_it_first(first: str) -> None:
+    """Ray reads some of them once, when it is imported; this one keeps it from printing what the record has."""
+    look = (
+        f"import {first}; from ray._private.ray_logging import stderr_deduplicator; print(stderr_deduplicator.skip_re)"
+    )
+    process = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=120)
+    assert process.stdout == "re.compile('.')\n"
 
 
 def test_worker_processes_are_reused(ran: Ran) -> None:
@@ -252,6 +269,46 @@ def test_tasks_share_a_read_only_payload_and_keep_their_order(ray_started: None)
     results = tasks.run_tasks(square, [0, 1, 2], payload=payload, on_done=lambda index, result: ended.append(index))
     assert results == [(0, False), (1, False), (4, False)]
     assert sorted(ended) == [0, 1, 2]
+
+
+def test_long_tasks_say_how_far_they_are(ray_started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LONG", 0.0)
+    heard: list[tuple[float, ...]] = []
+
+    def on_progress(running: Sequence[float]) -> None:
+        heard.append(tuple(running))
+        if (0.5, 0.25) in heard:
+            for part in running:
+                (tmp_path / f"{part:g}").touch()
+
+    assert tasks.run_tasks(climb, [2, 4], payload=tmp_path, on_progress=on_progress) == [2, 4]
+    assert {0.25, 0.5, 0.75, 1.0} == {part for running in heard for part in running}
+    assert all(earlier != later for earlier, later in itertools.pairwise(heard)), "only what is new"
+
+
+def test_short_tasks_cost_no_meter(ray_started: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meter, "open", lambda self: pytest.fail("a process for tasks that are over at once"))
+    payload = {"zeros": np.zeros(1)}
+    assert len(tasks.run_tasks(square, [0, 1], payload=payload, on_progress=lambda running: None)) == 2
+
+
+def test_meter_that_is_lost_ends_nothing(ray_started: None) -> None:
+    meter = Meter()
+    meter.open()
+    teller(meter.name, 3)(1, 4)
+    wait_until(lambda: meter.read() == {3: (1, 4)}, seconds=60)
+    ray.kill(ray.get_actor(meter.name))
+    wait_until(lambda: meter.read() == {}, seconds=60)
+    teller(meter.name, 3)(2, 4)
+
+
+def test_meter_ends_with_its_driver_s_interest(ray_started: None) -> None:
+    meter = Meter()
+    meter.open()
+    name = meter.name
+    assert ray.get_actor(name)
+    del meter
+    wait_until(lambda: name not in ray.util.list_named_actors(), seconds=60)
 
 
 def test_error_of_a_task_comes_home_as_it_was_raised(ray_started: None) -> None:

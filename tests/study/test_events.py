@@ -49,15 +49,18 @@ def test_every_event_has_its_kind_and_its_time(events, file, tmp_path):
     with events.stage("victim", "epochs") as step:
         for done in range(4):
             step(done, 3)
+    with events.stage("baselines", "runs") as step:
+        step(1, 2, [0.5])
     events.finished(tmp_path / "report.html")
     found = lines(file.getvalue())
-    assert [event.pop("event") for event in found] == ["study", "say", "stage", "stage", "finished"]
+    assert [event.pop("event") for event in found] == ["study", "say", "stage", "stage", "stage", "finished"]
     assert all(event.pop("time").endswith("+00:00") for event in found)
     assert found == [
         {"study": "s", "folder": str(tmp_path), "wanted_trials": 4},
         {"text": "a sentence\nof two lines"},
-        {"stage": "victim", "unit": "epochs", "done": 0, "all": 3},
-        {"stage": "victim", "unit": "epochs", "done": 3, "all": 3},
+        {"stage": "victim", "unit": "epochs", "done": 0, "all": 3, "running": []},
+        {"stage": "victim", "unit": "epochs", "done": 3, "all": 3, "running": []},
+        {"stage": "baselines", "unit": "runs", "done": 1, "all": 2, "running": [0.5]},
         {"report": f"{tmp_path}/report.html", "summary": f"{tmp_path}/summary.json", "exit_code": 0},
     ]
 

@@ -16,7 +16,7 @@ from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
-from study import objective
+from study import baselines, objective
 from study.config import StudyConfig
 from study.confirmation import run_once
 from study.objective import (
@@ -180,6 +180,21 @@ def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has
     assert without_times([{**scores, "final": True}]) == without_times([final])
     network = workload.network(weights, torch.device("cpu"))
     assert evaluate(network, workload.exam())._asdict().items() <= scores.items()
+
+
+def test_each_task_tells_how_far_it_is(workload):
+    point, blocks = describe_point(Point(0.1, QUICK)), {0: workload}
+    told = {"teacher": [], "fresh run": [], "again": [], "baseline": []}
+
+    def listen(name):
+        return lambda done, total: told[name].append((done, total))
+
+    teacher_or_why((0, 0.1), blocks, listen("teacher"))
+    run_once((0, point), blocks, listen("fresh run"))
+    erase_again((point, 1), workload, listen("again"))
+    baselines.run_once(("fine-tuning", 0.1, 0), blocks, listen("baseline"))
+    long = [(epoch, 10) for epoch in range(1, 11)]
+    assert told == {"teacher": long, "fresh run": [(1, 2), (2, 2)], "again": [(1, 2), (2, 2)], "baseline": long}
 
 
 def test_patience_looks_at_validation_images_whatever_the_exam_is(workload):

@@ -74,6 +74,30 @@ def test_live_line_shows_the_state_in_a_terminal():
     assert "all well" in text
 
 
+def test_what_is_under_way_is_shown_and_counts_for_the_eta(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=120)
+    with Display(console).stage("baselines", "runs") as step:
+        step(1, 3)
+        now = 60.0
+        step(1, 3, [0.31, 0.19])
+        now = 120.0
+        step(2, 3)
+    assert console.file.getvalue().splitlines() == [
+        "baselines: 1/3 runs",
+        "baselines: 1/3 runs, 2 under way (25% done), ETA 3:00",
+        "baselines: 2/3 runs, ETA 2:00",
+    ]
+
+
+def test_live_line_counts_what_is_done_and_says_what_is_under_way():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Display(console).stage("baselines", "runs", lambda: "all well") as step:
+        step(1, 3, [0.9, 0.5])
+    assert "1/3 runs  all well, 2 under way (70% done)" in console.file.getvalue()
+
+
 def test_eta_follows_the_pace(monkeypatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)

@@ -112,16 +112,25 @@ def meet(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> Non
     toy(config, {"plan": {}}, report)
 
 
-def square(number: int, payload: Mapping[str, Any]) -> tuple[int, bool]:
+def square(number: int, payload: Mapping[str, Any], progress: Progress) -> tuple[int, bool]:
     time.sleep(0.2 if number == 0 else 0.0)  # the first ends last
     return number**2 + int(payload["zeros"].sum()), payload["zeros"].flags.writeable
 
 
-def die(number: int, payload: Any) -> None:
+def climb(steps: int, folder: Path, progress: Progress) -> int:
+    """Tells of each step, and takes the next when the folder has its name."""
+    for step in range(1, steps + 1):
+        while not (folder / f"{step / steps:g}").exists():
+            progress(step, steps)
+            time.sleep(0.05)
+    return steps
+
+
+def die(number: int, payload: Any, progress: Progress) -> None:
     os._exit(1)
 
 
-def diverge(number: int, payload: Any) -> None:
+def diverge(number: int, payload: Any, progress: Progress) -> None:
     if number:
         raise EraseDiverged(f"teacher {number} diverged")
 
@@ -172,7 +181,7 @@ def drive_in_terminal(folder: Path) -> None:
         sys.exit(display.failed("interrupted", error.exit_code))
 
 
-def nap(seconds: float, folder: Path) -> None:
+def nap(seconds: float, folder: Path, progress: Progress | None) -> None:
     """A task that says that it runs."""
     (folder / "napping").touch()
     time.sleep(seconds)
@@ -191,7 +200,7 @@ def drive_training(folder: Path) -> None:
 
 
 def nap_in_training(folder: Path, device: torch.device | None, progress: Progress | None) -> Checkpoint:
-    nap(600.0, folder)
+    nap(600.0, folder, progress)
     return Checkpoint({}, {})
 
 

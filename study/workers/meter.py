@@ -1,0 +1,82 @@
+"""How far running tasks are: their workers tell a meter, whoever waits for them reads it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from nad.progress import Progress
+
+Told = Mapping[int, tuple[int, int]]
+"""What each task told last, by its index: (done, all)."""
+
+_PERIOD = 1.0
+"""Seconds between two words of one task; its first and its last always come."""
+
+
+class Meter:
+    """The waiting side: an actor that workers find by its name once it is open.
+
+    An actor is a process of its own: who waits for tasks that may be short opens it when they turn out to be long. It
+    ends with this object.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"meter {uuid.uuid4().hex}"
+        self._actor: Any = None
+
+    def open(self) -> None:
+        """Start the actor, on the node of this process: no other one's loss is to cost it."""
+        if self._actor is None:
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            self._actor = ray.remote(num_cpus=0)(_Board).options(name=self.name, scheduling_strategy=here).remote()
+
+    def read(self) -> Told:
+        """Empty before it is open, and where its process was lost: work goes on without being watched."""
+        if self._actor is None:
+            return {}
+        try:
+            told: Told = ray.get(self._actor.read.remote())
+        except RayError:
+            return {}
+        return told
+
+
+class _Board:
+    """The actor."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[int, int]] = {}
+
+    def tell(self, index: int, done: int, total: int) -> None:
+        self._told[index] = done, total
+
+    def read(self) -> Told:
+        return self._told
+
+
+def teller(name: str, index: int) -> Progress:
+    """For the worker of the task of this index: tells the meter of this name, as soon as it is open."""
+    board: Any = None
+    last = -_PERIOD
+
+    def tell(done: int, total: int) -> None:
+        nonlocal board, last
+        now = time.monotonic()
+        if done < total and now - last < _PERIOD:
+            return
+        last = now
+        if board is None:
+            with suppress(ValueError):  # nobody of that name: not open yet, or closed
+                board = ray.get_actor(name)
+        if board is not None:
+            board.tell.remote(index, done, total)
+
+    return tell
