@@ -1,6 +1,6 @@
 # make study   the main job on the embedded data, ends with a report
 # make test    all tests but the slow ones
-# make check   what CI runs: lint, types, layers, docs, tests
+# make check   what CI runs: lint, types, layers, docs, tests, whether the slow ones could run
 # make docs    the documentation as a site in site/; fails where a link inside it leads nowhere
 # make report  rebuild the report of STUDY from its folder
 # make slow    the tests that train for minutes
@@ -13,7 +13,7 @@ STUDY ?= runs/refool-fashion-m
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
-.PHONY: study test check lint types layers docs report slow lock
+.PHONY: study test check lint types layers docs slow-plan report slow lock
 
 study: $(READY)
 	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
@@ -21,7 +21,7 @@ study: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-check: lint types layers docs test
+check: lint types layers docs slow-plan test
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -38,6 +38,10 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "links that lead out of it, which nothing fetched:"
 	@grep -ohE "https?://[^] )>\"\`]+" docs/*.md | sort -u
+
+# Not at every commit are the slow tests run: that each finds its fixtures is asked at every one.
+slow-plan: $(READY)
+	$(BIN)/python -m pytest -n 0 -m slow --setup-plan
 
 report: $(READY)
 	$(BIN)/python -m reports.build $(STUDY)
