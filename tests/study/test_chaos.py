@@ -40,8 +40,8 @@ STARTED: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture(scope="module")
-def two_at_a_time(options: list[str]) -> list[str]:
-    """Two trials at a time."""
+def paired(options: list[str]) -> list[str]:
+    """The same, two trials at a time."""
     return [*options, "--workers", "2"]
 
 
@@ -119,11 +119,11 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def test_driver_killed_at_twenty_random_moments_loses_nothing(
-    two_at_a_time: list[str], finished: Path, tmp_path: Path
+    paired: list[str], finished: Path, tmp_path: Path
 ) -> None:
     """The study before gave the cache its victim, so that the kills fall on the study; some fall on its start."""
     folder, moments = tmp_path / "s", random.Random(4)
-    command = [*two_at_a_time, "--trials", str(TRIALS), "--output", str(tmp_path), "--name", "s"]
+    command = [*paired, "--trials", str(TRIALS), "--output", str(tmp_path), "--name", "s"]
     killed = lost = in_flight = 0
     began = time.monotonic()
     while killed < 20:
@@ -162,12 +162,12 @@ def test_driver_killed_at_twenty_random_moments_loses_nothing(
     assert set(states) <= {"COMPLETE", "FAIL"}
     assert reruns <= in_flight
     assert summary(folder)["trials"]["running"] == 0
-    assert scored(trials).items() == evaluated_again(two_at_a_time, tmp_path, trials).items()
+    assert scored(trials).items() == evaluated_again(paired, tmp_path, trials).items()
 
 
-def evaluated_again(two_at_a_time: list[str], tmp_path: Path, trials: Recorded) -> dict[str, tuple[float, ...]]:
+def evaluated_again(paired: list[str], tmp_path: Path, trials: Recorded) -> dict[str, tuple[float, ...]]:
     """The same points in a study that nobody disturbs."""
-    command = [*two_at_a_time, "--output", str(tmp_path), "--name", "again"]
+    command = [*paired, "--output", str(tmp_path), "--name", "again"]
     assert main([*command, "--trials", "1"]) == 0
     study = optuna.load_study(study_name="again", storage=f"sqlite:///{tmp_path}/again/study.db")
     asked = 0
@@ -179,10 +179,10 @@ def evaluated_again(two_at_a_time: list[str], tmp_path: Path, trials: Recorded) 
     return scored(recorded(tmp_path / "again"))
 
 
-def test_ten_killed_workers_cost_no_point(two_at_a_time: list[str], finished: Path, tmp_path: Path) -> None:
+def test_ten_killed_workers_cost_no_point(paired: list[str], finished: Path, tmp_path: Path) -> None:
     folder, moments = tmp_path / "s", random.Random(5)
     wanted = 4 * TRIALS
-    process = start([*two_at_a_time, "--trials", str(wanted), "--output", str(tmp_path), "--name", "s"])
+    process = start([*paired, "--trials", str(wanted), "--output", str(tmp_path), "--name", "s"])
     killed = 0
     while killed < 10 and process.poll() is None:
         known = count(folder, "COMPLETE")
@@ -244,8 +244,8 @@ def refusal(process: subprocess.Popen[str]) -> str:
     return err
 
 
-def test_disk_that_fills_up_during_the_trials(two_at_a_time: list[str], finished: Path, small_disk: Path) -> None:
-    command = [*two_at_a_time, "--trials", "8", "--output", str(small_disk), "--name", "s"]
+def test_disk_that_fills_up_during_the_trials(paired: list[str], finished: Path, small_disk: Path) -> None:
+    command = [*paired, "--trials", "8", "--output", str(small_disk), "--name", "s"]
     process = start(command)
     folder = small_disk / "s"
     wait_until(lambda: count(folder, "COMPLETE") >= 2, seconds=200)
@@ -266,11 +266,11 @@ def test_disk_that_fills_up_during_the_trials(two_at_a_time: list[str], finished
 
 
 def test_disk_that_is_full_when_the_victim_is_kept(
-    two_at_a_time: list[str], finished: Path, cache: Path, small_disk: Path, tmp_path: Path
+    paired: list[str], finished: Path, cache: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     own = small_disk / "cache"
     shutil.copytree(cache / "images", own / "images")
-    command = [*two_at_a_time, "--trials", "2", "--output", str(tmp_path), "--name", "s", "--cache", str(own)]
+    command = [*paired, "--trials", "2", "--output", str(tmp_path), "--name", "s", "--cache", str(own)]
     ballast = fill(small_disk, leave=40_000)
     sentence = refusal(start(command))
     assert "cannot write the model file" in sentence
@@ -281,12 +281,10 @@ def test_disk_that_is_full_when_the_victim_is_kept(
     assert again.returncode == 0, err
 
 
-def test_disk_that_is_full_when_the_report_is_written(
-    two_at_a_time: list[str], finished: Path, small_disk: Path
-) -> None:
+def test_disk_that_is_full_when_the_report_is_written(paired: list[str], finished: Path, small_disk: Path) -> None:
     shutil.copytree(finished, small_disk / "s")
     (small_disk / "s" / "report.html").unlink()
-    command = [*two_at_a_time, "--trials", "6", "--output", str(small_disk), "--name", "s"]
+    command = [*paired, "--trials", "6", "--output", str(small_disk), "--name", "s"]
     before = recorded(small_disk / "s")
     process = start(command)
     wait_until(lambda: (small_disk / "s" / "study.lock").exists() and len(processes_below(process.pid)) > 3, 100)
@@ -302,11 +300,9 @@ def test_disk_that_is_full_when_the_report_is_written(
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_full_temporary_folder(
-    two_at_a_time: list[str], finished: Path, small_disk: Path, tmp_path: Path, when: str
-) -> None:
+def test_full_temporary_folder(paired: list[str], finished: Path, small_disk: Path, tmp_path: Path, when: str) -> None:
     """Ray and Tune keep their own files there."""
-    command = [*two_at_a_time, "--trials", "40", "--output", str(tmp_path), "--name", "s"]
+    command = [*paired, "--trials", "40", "--output", str(tmp_path), "--name", "s"]
     ballast = fill(small_disk, leave=20_000) if when == "before" else small_disk / "ballast"
     process = start(command, TMPDIR=str(small_disk))
     if when == "during":
@@ -328,8 +324,8 @@ def test_full_temporary_folder(
     assert sum(state == "COMPLETE" for state, *_ in after.values()) == 40
 
 
-def test_processes_and_folders_of_a_killed_driver_go(two_at_a_time: list[str], finished: Path, tmp_path: Path) -> None:
-    command = [*two_at_a_time, "--trials", "200", "--output", str(tmp_path), "--name", "s"]
+def test_processes_and_folders_of_a_killed_driver_go(paired: list[str], finished: Path, tmp_path: Path) -> None:
+    command = [*paired, "--trials", "200", "--output", str(tmp_path), "--name", "s"]
     process = start(command)
     wait_until(lambda: len(workers_of(process)) >= 2, seconds=100)
     family = processes_below(process.pid)
@@ -337,9 +333,7 @@ def test_processes_and_folders_of_a_killed_driver_go(two_at_a_time: list[str], f
     process.kill()
     killed = time.monotonic()
     process.communicate()
-    again = start(
-        [*two_at_a_time, "--trials", "6", "--output", str(tmp_path), "--name", "other"]
-    )  # at once, beside them
+    again = start([*paired, "--trials", "6", "--output", str(tmp_path), "--name", "other"])  # at once, beside them
     wait_until(lambda: not alive(family - agents), seconds=30)
     print(f"\nall but Ray's agents gone after {time.monotonic() - killed:.0f} s")
     _out, err = again.communicate(timeout=200)
@@ -350,9 +344,9 @@ def test_processes_and_folders_of_a_killed_driver_go(two_at_a_time: list[str], f
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_study_that_is_asked_to_end_finishes_what_runs_and_reports(
-    two_at_a_time: list[str], finished: Path, tmp_path: Path, number: signal.Signals
+    paired: list[str], finished: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = start([*two_at_a_time, "--trials", "200", "--output", str(tmp_path), "--name", "s"])
+    process = start([*paired, "--trials", "200", "--output", str(tmp_path), "--name", "s"])
     wait_until(lambda: count(tmp_path / "s", "COMPLETE") >= 2 and count(tmp_path / "s", "RUNNING") == 2, seconds=200)
     process.send_signal(number)
     out, err = process.communicate(timeout=100)
@@ -367,11 +361,11 @@ def test_study_that_is_asked_to_end_finishes_what_runs_and_reports(
 
 
 def test_study_that_is_ended_while_it_confirms_reports_what_there_is_and_goes_on(
-    two_at_a_time: list[str], finished: Path, tmp_path: Path
+    paired: list[str], finished: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
-    command = [*two_at_a_time, "--trials", "6", "--confirm", "5", "--output", str(tmp_path), "--name", "s"]
+    command = [*paired, "--trials", "6", "--confirm", "5", "--output", str(tmp_path), "--name", "s"]
     process = start(command)
     wait_until(lambda: ((summary(folder).get("confirmation") or {}).get("done", 0)) >= 3, seconds=200)
     process.send_signal(signal.SIGINT)
@@ -390,21 +384,9 @@ def test_study_that_is_ended_while_it_confirms_reports_what_there_is_and_goes_on
     assert look(StudyFolder(folder)).left == ""
 
 
-def test_study_that_is_ended_while_its_victim_trains_keeps_nothing_half(
-    two_at_a_time: list[str], tmp_path: Path
-) -> None:
+def test_study_that_is_ended_while_its_victim_trains_keeps_nothing_half(paired: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    command = [
-        *two_at_a_time,
-        "--victim-epochs",
-        "900",
-        "--output",
-        str(tmp_path),
-        "--name",
-        "s",
-        "--cache",
-        str(cache),
-    ]
+    command = [*paired, "--victim-epochs", "900", "--output", str(tmp_path), "--name", "s", "--cache", str(cache)]
     process = start(command)
     assert process.stdout is not None
     while "victim: 1/" not in process.stdout.readline():

@@ -96,16 +96,8 @@ def test_victim_is_trained_on_the_cluster_and_kept_here(
     try:
         for place in (["--address", cluster.address], []):
             own = str(tmp_path / f"cache{len(place)}")
-            command = [
-                *options,
-                *AS_HERE,
-                "--cache",
-                own,
-                "--trials",
-                "1",
-                "--output",
-                str(tmp_path / f"runs{len(place)}"),
-            ]
+            runs = str(tmp_path / f"runs{len(place)}")
+            command = [*options, *AS_HERE, "--cache", own, "--trials", "1", "--output", runs]
             assert main([*command, "--victim-epochs", "3", "--name", "s", *place]) == 0
     finally:
         torch.set_num_threads(threads)
