@@ -20,6 +20,7 @@ from rich.console import Console
 
 from nad.data import fingerprint
 from nad.erasure import PRESETS, EraseConfig
+from nad.files import written_beside
 from reports import intervals
 from search_spaces import Point
 from study.config import StudyConfig
@@ -106,7 +107,8 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
             def keep(index: int, scores: dict[str, object]) -> None:
                 draw, epochs, name = todo[index]
                 rows.append({"seed": seed, "draw": draw, "epochs": epochs, "betas": name, **scores})
-                pd.concat([done, pd.DataFrame(rows)]).to_csv(arguments.output, index=False)
+                with written_beside(arguments.output) as beside:
+                    pd.concat([done, pd.DataFrame(rows)]).to_csv(beside, index=False)
                 step(len(rows), len(todo))
 
             runs = [Run(Point(CLEAN_FRACTION, settings(epochs, name)), draw) for draw, epochs, name in todo]
@@ -125,7 +127,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
         ours, twins = (
             runs[(runs["epochs"] == epochs) & (runs["betas"] == which)].set_index(keys) for which in (name, TWIN)
         )
-        row: dict[str, float | int | str] = {"runs": len(ours)}
+        row: dict[str, float | int | str] = {"runs": int(ours["asr"].notna().sum())}
         for score in ("asr", "acc"):
             row[score] = round(100 * ours[score].mean(), 1)
             difference = 100 * (ours[score] - twins[score]).dropna()

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nad import models
 from nad.augment import Augment, to_input
+from nad.models.frozen import in_eval_mode
 from nad.precision import Precision, autocast
 from nad.training import cross_entropy
 
@@ -62,7 +63,7 @@ def main(arguments: Arguments) -> None:
         optimiser.step()
 
     def evaluation() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), in_eval_mode(model):
             model(inputs)
 
     with FlopCounterMode(display=False) as counter:
