@@ -18,7 +18,7 @@ from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
-from nad.evaluation import Exam, Scores, evaluate
+from nad.evaluation import Exam, Scores, evaluate, tells_nothing_apart
 from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -128,6 +128,18 @@ def require_backdoor(
         raise WeakBackdoor(
             f"the victim's accuracy of {victim.scores.acc:.3f} is more than {MAX_REFERENCE_GAP * 100:.0f} points under"
             f" a clean model's {reference_acc:.3f}; poison less, or pass --allow-weak-backdoor to study it all the same"
+        )
+
+
+def require_sight(victim: Victim, classes: int, *, remedy: str) -> None:
+    """Raise WeakBackdoor for a victim that obeys the trigger, perhaps, but tells no images apart.
+
+    remedy: what to do for it.
+    """
+    if tells_nothing_apart(victim.scores.acc, classes):
+        raise WeakBackdoor(
+            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a"
+            f" guess; {remedy}, or pass --allow-weak-backdoor to study it all the same"
         )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from nad.errors import ConfigError, WeakBackdoor
-from nad.evaluation import predict, tells_nothing_apart
+from nad.errors import ConfigError
+from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, require_backdoor, score_state
+from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.watching.progress import Display
@@ -20,6 +20,10 @@ Source = VictimConfig | ForeignModel
 _REMEDY = (
     "--attack and --target must be those that it was trained with, a trigger of your own goes with --attack custom"
     " --trigger FILE"
+)
+_BLIND_REMEDY = (
+    "the classes must be in the order of its labels, the images of its --image-size, and normalised as in its training"
+    " (--victim-mean, --victim-std)"
 )
 
 
@@ -92,7 +96,7 @@ def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display
     victim = Victim(foreign.state, scores, seconds=0.0, origin=origin)
     if not config.allow_weak_backdoor:
         require_backdoor(victim, remedy=remedy)
-        _require_sight(victim, scenario)
+        require_sight(victim, scenario.dataset.classes, remedy=_BLIND_REMEDY)
     return victim
 
 
@@ -101,14 +105,3 @@ def _asr_on_its_own(foreign: ForeignModel, given: PoisonedTest) -> float:
     device = driver_device()
     predicted = predict(foreign.network().to(device), given.data.images, device=device)
     return int((predicted == given.target).sum()) / len(given.data)
-
-
-def _require_sight(victim: Victim, scenario: Scenario) -> None:
-    """Raise WeakBackdoor for a model that obeys the trigger, perhaps, but tells nothing apart."""
-    classes = scenario.dataset.classes
-    if tells_nothing_apart(victim.scores.acc, classes):
-        raise WeakBackdoor(
-            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a"
-            " guess: are the classes in the order of its labels, the images of its --image-size, and normalised as in"
-            " its training (--victim-mean, --victim-std)? Pass --allow-weak-backdoor to study it all the same"
-        )

@@ -20,7 +20,15 @@ from nad.models.inspection import require_distillable
 from nad.preparation import needs_clean_model, prepare
 from nad.reflection_selection import require_judges, select_reflections, selectable
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, require_backdoor, score_state, train_reference, train_victim
+from nad.victim import (
+    Victim,
+    VictimConfig,
+    require_backdoor,
+    require_sight,
+    score_state,
+    train_reference,
+    train_victim,
+)
 from study import attack_settings
 from study.cluster.remote_training import runner
 from study.config import StudyConfig
@@ -135,6 +143,7 @@ def prepare_victim(
         counts = scenario.count_planted()
         remedy = attack_settings.remedy(scenario.attack, *counts, selectable=selectable(scenario))
         require_backdoor(victim, reference_acc, remedy=remedy)
+        require_sight(victim, scenario.dataset.classes, remedy="poison less, train longer")
     return victim
 
 

@@ -21,6 +21,7 @@ from nad.victim import (
     Victim,
     VictimConfig,
     require_backdoor,
+    require_sight,
     score_state,
     train_reference,
     train_victim,
@@ -167,6 +168,14 @@ def test_victim_much_worse_than_a_clean_model_is_refused():
     require_backdoor(scored(1.0, 0.80), reference_acc=0.82)
     with pytest.raises(WeakBackdoor, match="3 points"):
         require_backdoor(scored(1.0, 0.78), reference_acc=0.82)
+
+
+def test_victim_that_tells_nothing_apart_is_refused():
+    require_sight(scored(1.0, 0.2), 10, remedy="poison less")
+    with pytest.raises(
+        WeakBackdoor, match=r"ACC is 0\.190, hardly more than the 0\.100 of a guess; poison less, or pass"
+    ):
+        require_sight(scored(1.0, 0.19), 10, remedy="poison less")
 
 
 def test_scenario_keeps_validation_from_attacker_and_defender(scenario, dataset):

@@ -30,6 +30,13 @@ def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
     assert has_no_trial(tmp_path / "badnets-folder")
 
 
+def test_victim_that_only_answers_the_target_is_refused_before_any_trial(options, tmp_path, capsys):
+    strict = [option for option in options if option != "--allow-weak-backdoor"]
+    sentence = refused(capsys, *strict, "--poison-rate", "0.74", "--victim-epochs", "2", "--output", str(tmp_path))
+    assert "hardly more than the 0.250 of a guess; poison less, train longer, or pass --allow" in sentence
+    assert has_no_trial(tmp_path / "badnets-folder")
+
+
 @pytest.mark.parametrize(
     ("attack", "arguments", "sentence"),
     [
