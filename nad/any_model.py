@@ -52,7 +52,7 @@ def erase(
     One copy is fine-tuned on the holdout and becomes the teacher; another is distilled towards its attention. What the
     model has frozen stays frozen: parameters, and the statistics of a batch norm all of whose parameters are. On a CPU,
     the same seed and number of threads give the same weights to the last bit; torch's own generators, from which
-    dropout draws, are left as they were.
+    dropout draws and the random transforms of a Dataset, are left as they were.
 
     model: images in [0, 1] to logits (images, classes); a normalisation per channel is its first layer.
     config: its layers are names as in `model.named_modules()`, with outputs (images, channels, height, width).
@@ -74,7 +74,8 @@ def erase(
     layers = tuple(config.weights)
     partners = _partners(config, teacher, teacher_layers)
     where = _device(model, device)
-    clean = as_labelled_images(holdout)
+    with torch_seeded(derive(seed, "holdout", "items"), where):
+        clean = as_labelled_images(holdout)
     student = _copy(model, where)
     require_model(student, clean, layers, where)
     told = progress or _ignore
@@ -85,30 +86,28 @@ def erase(
         require_maps(look(master, clean, tuple(partners.values()), where)[1], partners.values(), clean)
     elif layers:
         master = _copy(model, where)
-        with torch_seeded(derive(seed, "teacher", "layers"), where):
-            teacher_losses = make_teacher(
-                master,
-                clean,
-                teacher_config,
-                flip=flip,
-                generator=generator(seed, "teacher"),
-                device=where,
-                progress=partial(told, "teacher"),
-            )
-
-    with torch_seeded(derive(seed, "erase", "layers"), where):
-        result = distil(
-            student,
-            nn.Identity() if master is None else master,  # without a beta, it is not run
+        teacher_losses = make_teacher(
+            master,
             clean,
-            config,
+            teacher_config,
             flip=flip,
-            generator=generator(seed, "erase"),
+            generator=generator(seed, "teacher"),
             device=where,
-            watch=watch,
-            progress=partial(told, "student"),
-            pairs=partners,
+            progress=partial(told, "teacher"),
         )
+
+    result = distil(
+        student,
+        nn.Identity() if master is None else master,  # without a beta, it is not run
+        clean,
+        config,
+        flip=flip,
+        generator=generator(seed, "erase"),
+        device=where,
+        watch=watch,
+        progress=partial(told, "student"),
+        pairs=partners,
+    )
     return Erased(student.eval(), result.losses, master, teacher_losses)
 
 

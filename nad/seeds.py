@@ -26,6 +26,13 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
+def drawn_from(generator: torch.Generator) -> int:
+    """A seed that follows from the generator's state, which stays as it is."""
+    copied = torch.Generator()
+    copied.set_state(generator.get_state())
+    return int(torch.randint(2**62, (), generator=copied))
+
+
 @contextmanager
 def torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Layers such as dropout draw from torch's own generators: seeded in here, and as they were afterwards."""

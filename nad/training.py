@@ -17,6 +17,7 @@ from nad.data.base import LabelledImages
 from nad.devices import device_of
 from nad.errors import require_range, unknown_name
 from nad.precision import Precision, autocast
+from nad.seeds import derive, drawn_from, torch_seeded
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, inputs, labels) to a scalar; the only thing in which fine-tuning and distillation differ."""
@@ -102,7 +103,8 @@ def train(
 ) -> Iterator[EpochEnd]:
     """Train in place, an epoch per step of the iterator: the caller watches, scores, or stops by leaving the loop.
 
-    Batch order and augmentation come from the generator alone. The model is in train mode whenever a batch runs, see
+    Batch order and augmentation come from the generator alone, and what layers such as dropout draw follows from it,
+    too: torch's own generators are left as they were. The model is in train mode whenever a batch runs, see
     `_to_train_mode`, and each batch passes through it once, so that batch norm sees each batch once. The images move to
     the device once, and nothing waits for it before the end of an epoch.
     device: None for where the model is.
@@ -120,26 +122,29 @@ def train(
     factor = SCHEDULES[config.schedule]
     augment = Augment(flip=flip, cutout=config.cutout)
     steps = math.ceil(len(data) / config.batch_size)
+    layers = drawn_from(generator)
     for epoch in range(config.epochs):
         _to_train_mode(model)
         total, ran = torch.zeros((), device=where), 0
-        for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
-            with autocast(where, precision):
-                value = loss(model, to_input(batch.images, where), batch.labels)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += value.detach()
-            ran += 1
+        with torch_seeded(derive(layers, "epoch", epoch), where):
+            for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
+                for group in optimiser.param_groups:
+                    group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
+                with autocast(where, precision):
+                    value = loss(model, to_input(batch.images, where), batch.labels)
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                total += value.detach()
+                ran += 1
         # what the last step of all breaks is seen by no loss: a model that answers with NaN would pass for a good one
         yield EpochEnd(epoch + 1, (total / ran).item() if _is_finite(model) else math.nan)
 
 
 def _is_finite(model: nn.Module) -> bool:
     """Whether all weights and running statistics are."""
-    floats = [values for values in model.state_dict().values() if values.is_floating_point()]
+    state = model.state_dict().values()
+    floats = [values for values in state if isinstance(values, Tensor) and values.is_floating_point()]
     return bool(torch.stack([torch.isfinite(values).all() for values in floats]).all()) if floats else True
 
 

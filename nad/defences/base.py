@@ -23,7 +23,7 @@ from nad.holdout import Holdout, as_labelled_images
 from nad.models.inspection import require_model, require_trainable
 from nad.precision import Precision
 from nad.progress import Progress
-from nad.seeds import torch_seeded
+from nad.seeds import drawn_from, torch_seeded
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
 TUNING = TrainConfig()
@@ -66,8 +66,8 @@ class Defence(ABC):
     ) -> Defended:
         """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
 
-        victim: images in [0, 1] to logits (images, classes); torch's own generators, from which dropout draws, are left
-        as they were.
+        victim: images in [0, 1] to logits (images, classes). Torch's own generators, from which dropout draws and the
+        random transforms of a Dataset, are left as they were.
         holdout: in any form that `nad.erase` takes.  device: None for where the victim is.
         flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError for a holdout of fewer than two images, or that does not fit the model; ConfigError where the
@@ -76,10 +76,11 @@ class Defence(ABC):
         """
         require_trainable(victim)
         where = device_of(victim) if device is None else usable(device)
-        model, clean = copy.deepcopy(victim).to(where), as_labelled_images(holdout)
-        require_model(model, clean, (), where)
-        self.require_fit(model)
-        with torch_seeded(_drawn_from(generator), where):
+        model = copy.deepcopy(victim).to(where)
+        with torch_seeded(drawn_from(generator), where):
+            clean = as_labelled_images(holdout)
+            require_model(model, clean, (), where)
+            self.require_fit(model)
             deeds = self.change(model, Site(clean, flip, generator, where, progress or _nobody, precision))
         if not isinstance(deeds, Mapping) or not all(isinstance(value, int | float) for value in deeds.values()):
             raise ConfigError(
@@ -149,13 +150,6 @@ class Site:
         order = torch.randperm(len(self.holdout), generator=self.generator)
         count = min(max(1, round(share * len(order))), len(order) - 1)
         return self.holdout[order[count:]], self.holdout[order[:count]]
-
-
-def _drawn_from(generator: torch.Generator) -> int:
-    """A seed that follows from the generator's state, which stays as it is."""
-    copied = torch.Generator()
-    copied.set_state(generator.get_state())
-    return int(torch.randint(2**62, (), generator=copied))
 
 
 def require_finite(loss: float, what: str) -> None:

@@ -15,6 +15,7 @@ from nad.models.preact_resnet import PreActResNet
 from nad.models.recognition import Fit, Form, fit, forms_of
 from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
+from nad.seeds import drawn_from, torch_seeded
 
 __all__ = [
     "MODELS",
@@ -42,14 +43,14 @@ MODELS: dict[str, Callable[..., DistillableModel]] = {
 
 
 def make(name: str, classes: int, generator: torch.Generator | None = None) -> DistillableModel:
-    """A model in channels-last layout; its weights come from the generator, or are left to be loaded.
+    """A model in channels-last layout; its weights follow from the generator, or are left to be loaded.
 
     Raises: ConfigError for a name that MODELS does not have, or a constructor that does not take `classes` alone.
     """
     if name not in MODELS:
         raise unknown_name("model", name, MODELS)
-    # Skipping the default initialisation leaves the global generator alone: the draw below is the only one.
-    with torch.random.fork_rng(devices=[]):
+    # Constructors draw from torch's own generator: what `initialise` does not set is seeded all the same.
+    with torch_seeded(0 if generator is None else drawn_from(generator), torch.device("cpu")):
         try:
             model = MODELS[name](classes=classes)
         except TypeError as error:

@@ -120,6 +120,28 @@ def test_weights_follow_the_generator_and_leave_the_global_one_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+class Own(models.DistillableModel):
+    """With weights that the project does not initialise: a bias, a parameter, and a layer of another kind."""
+
+    distillation_layers = ("conv",)
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv, self.deconv = torch.nn.Conv2d(3, 4, 3), torch.nn.ConvTranspose2d(4, 4, 3)
+        self.scale = torch.nn.Parameter(torch.randn(4))
+        self.fc = torch.nn.Linear(4, classes, bias=False)
+
+
+def test_weights_that_the_project_does_not_initialise_follow_the_generator_too(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "own", Own)
+    made = []
+    for seed in (0, 0, 1):
+        torch.rand(7)
+        made.append(models.make("own", 5, generator(seed)).state_dict())
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+    assert not any(torch.equal(made[0][name], made[2][name]) for name in made[0])
+
+
 def test_tap_reads_signed_outputs_and_leaves_no_hook():
     model = models.make("wrn-10-1", 4, generator(0)).eval()
     with tap(model, ("group2",)) as maps:

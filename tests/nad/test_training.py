@@ -6,6 +6,7 @@ import torch
 from bands import make_images
 
 from nad import models
+from nad.data.base import LabelledImages
 from nad.errors import ConfigError
 from nad.seeds import generator
 from nad.training import SCHEDULES, TrainConfig, train
@@ -30,6 +31,47 @@ def test_same_seed_trains_bit_identically():
     run(first, config), run(second, config), run(other, config, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.fc.weight, other.fc.weight)
+
+
+class Drawing(torch.nn.Module):
+    """Has dropout, and keeps a state of its own that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.drop, self.fc = fresh(), torch.nn.Dropout(), torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.net(x)))
+
+    def get_extra_state(self):
+        return {"a note": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone():
+    model, config, state = Drawing(), TrainConfig(epochs=3), torch.get_rng_state()
+    losses = []
+    for before in (0, 11):
+        torch.rand(before)
+        torch.manual_seed(before)
+        here = torch.get_rng_state()
+        losses.append([end.loss for end in run(copy.deepcopy(model), config)])
+        assert torch.equal(torch.get_rng_state(), here)
+    torch.set_rng_state(state)
+    assert losses[0] == losses[1]
+    assert losses[0] != [end.loss for end in run(copy.deepcopy(model), config, seed=1)]
+
+
+def test_each_epoch_draws_anew():
+    """Of black images alone, and with next to no steps, all that may change is what dropout lets through."""
+    layers = torch.nn.Flatten(), torch.nn.LazyLinear(16), torch.nn.Dropout(), torch.nn.Linear(16, 4)
+    model, black = torch.nn.Sequential(*layers), torch.zeros(96, 3, 8, 8, dtype=torch.uint8)
+    model(black.float())
+    config = TrainConfig(epochs=3, lr=1e-30, momentum=0.0, batch_size=96)
+    data = LabelledImages(black, torch.zeros(96, dtype=torch.int64))
+    assert len({end.loss for end in train(model, data, config, flip=False, generator=generator(0))}) == 3
 
 
 @pytest.mark.parametrize(
