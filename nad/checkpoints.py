@@ -57,9 +57,9 @@ def state_digest(state: State) -> str:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, then rename: a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with written_beside(path) as beside:
             save_file(plain, beside, metadata={CARD_KEY: json.dumps(checkpoint.card)})
     except (OSError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nad.attention import (
     CONVENTIONS,
+    MAX_POWER,
     OPERATORS,
     Convention,
     Operator,
@@ -25,7 +26,7 @@ from nad.attention import (
     unit_map,
 )
 from nad.data.base import LabelledImages
-from nad.errors import ConfigError, EraseDiverged, require_range, unknown_name
+from nad.errors import ConfigError, EraseDiverged, require_instance, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
 from nad.precision import Precision
@@ -45,7 +46,7 @@ class EraseConfig(TrainConfig):
     betas: tuple[float, ...] = (500.0, 1000.0, 1000.0)
     """Weight of each layer's attention loss, in the released code's convention. Source: authors' code."""
     power: float = 2.0
-    """p of the attention map. Source: paper, section 3."""
+    """p of the attention map, up to MAX_POWER. Source: paper, section 3."""
     operator: Operator = "sum"
     convention: Convention = "code"
     patience: int | None = None
@@ -53,6 +54,10 @@ class EraseConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_instance("layers", self.layers, tuple)
+        require_instance("betas", self.betas, tuple)
+        for layer in self.layers:
+            require_instance("a layer's name", layer, str)
         if len(self.betas) != len(self.layers):
             raise ConfigError(
                 f"one beta per layer: got {len(self.betas)} betas for layers {', '.join(self.layers) or 'none'}"
@@ -62,7 +67,7 @@ class EraseConfig(TrainConfig):
                 raise ConfigError(f"the layer {layer!r} is given more than once; name it once, with one beta")
         for layer, beta in zip(self.layers, self.betas, strict=True):
             require_range(f"beta of {layer}", beta, 0.0, 1e9)
-        require_range("power", self.power, 0.0, 16.0, low_open=True)
+        require_range("power", self.power, 0.0, MAX_POWER, low_open=True)
         if self.operator not in OPERATORS:
             raise unknown_name("attention operator", self.operator, OPERATORS)
         if self.convention not in CONVENTIONS:

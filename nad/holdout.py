@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import torch
@@ -69,6 +69,11 @@ def _stacked(dataset: Dataset[Any]) -> tuple[Tensor, Tensor]:
                 f"images of the holdout differ in size: the first has shape {tuple(images[0].shape)}, image {index} has"
                 f" {tuple(image.shape)}; bring them to one size"
             )
+        if labels and label.shape != labels[0].shape:
+            raise DataError(
+                f"label {index} of the holdout has shape {tuple(label.shape)}, the first {tuple(labels[0].shape)}; a"
+                " label is one integer, the number of the class"
+            )
         images.append(image)
         labels.append(label)
     if not images:
@@ -80,4 +85,9 @@ def _items(dataset: Dataset[Any]) -> Iterator[Any]:
     """By index where that is possible: not every data set says where it ends by raising an IndexError."""
     if isinstance(dataset, IterableDataset):
         return iter(dataset)
-    return (dataset[index] for index in range(len(dataset)))  # type: ignore[arg-type]
+    if not isinstance(dataset, Sized):
+        raise DataError(
+            f"the holdout, a {type(dataset).__name__}, has no length; give its class __len__, or make it an"
+            " IterableDataset"
+        )
+    return (dataset[index] for index in range(len(dataset)))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import attacked, goals, poison, tensor_digest, with_crafted
+from nad.attacks.base import attacked, choose, goals, poison, tensor_digest, with_crafted
 from nad.attacks.refool import Refool
 from nad.checkpoints import Checkpoint, cached
 from nad.data.base import LabelledImages
-from nad.errors import DataError
+from nad.errors import ConfigError, DataError
 from nad.evaluation import predict
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -87,16 +87,35 @@ def selectable(scenario: Scenario) -> bool:
 
 def require_judges(scenario: Scenario) -> None:
     """Raise DataError where the attack selects its reflections and there are too few images to spare JUDGES of them."""
-    if isinstance(scenario.attack, Refool) and scenario.attack.rounds and not selectable(scenario):
+    attack = scenario.attack
+    if not isinstance(attack, Refool) or not attack.rounds:
+        return
+    if not selectable(scenario):
         raise DataError(
             f"the selection of reflections tries them on {JUDGES} images outside the target class, of at least"
             f" {2 * JUDGES}; there are {_could_judge(scenario)}: give more images, or leave rounds at 0"
         )
+    labels = scenario.dataset.train.labels[scenario.splits.victim_train]
+    _, trained = _divided(attack, labels, scenario.seed)
+    try:
+        choose(labels[trained], attack, torch.Generator())
+    except ConfigError as error:
+        raise DataError(f"without the {JUDGES} images that the selection of reflections sets aside, {error}") from error
 
 
 def _could_judge(scenario: Scenario) -> int:
     """How many of the attacker's images are of a class that the attack wants changed."""
     return int(attacked(scenario.attack, scenario.dataset.train.labels[scenario.splits.victim_train]).sum())
+
+
+def _divided(attack: Refool, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Which images judge, of classes that the attack wants changed, and which ones rounds train on; both ascending."""
+    candidates = torch.nonzero(attacked(attack, labels)).squeeze(1)
+    order = torch.randperm(len(candidates), generator=generator(seed, "selection", "judges"))
+    judges = candidates[order[:JUDGES]].sort().values
+    others = torch.ones(len(labels), dtype=torch.bool)
+    others[judges] = False
+    return judges, torch.nonzero(others).squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +132,7 @@ class Selection:
 
     def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
         started = time.perf_counter()
-        judges, trained = self._divided()
+        judges, trained = (self.images[indices] for indices in _divided(self.attack, self.images.labels, self.seed))
         pool, rounds = self.attack.reflections, self.attack.rounds
         weights, latest = torch.ones(len(pool)), torch.full((len(pool),), -1)
         for done in range(rounds):
@@ -144,15 +163,6 @@ class Selection:
             weights, latest[used] = reweighted(weights, used, turned), turned
         chosen = latest.argsort(descending=True, stable=True)[: self.attack.selected].sort().values
         return Checkpoint({"pixels": pool.images[chosen].clone()}, {"seconds": time.perf_counter() - started})
-
-    def _divided(self) -> tuple[LabelledImages, LabelledImages]:
-        """The judges, of classes that the attack wants changed, and the images that rounds train on."""
-        candidates = torch.nonzero(attacked(self.attack, self.images.labels)).squeeze(1)
-        order = torch.randperm(len(candidates), generator=generator(self.seed, "selection", "judges"))
-        judges = candidates[order[:JUDGES]].sort().values
-        others = torch.ones(len(self.images), dtype=torch.bool)
-        others[judges] = False
-        return self.images[judges], self.images[torch.nonzero(others).squeeze(1)]
 
     def _with(self, indices: Tensor) -> Refool:
         """The attack with these reflections of its pool alone."""

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from nad.attacks.base import tensor_digest
+from nad.data.folder import DEEP_MODES, images_under
 from nad.data.photographs import REFLECTIONS, load_photographs, random_crops
 from nad.errors import DataError
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 POOL_COUNT = 50
 POOL_SIZE = 64
 """Pixels a side of a crop: twice the usual image, so that a ghost's second copy is cut from real pixels."""
@@ -101,13 +101,12 @@ def bright_crops(photographs: Sequence[NDArray[np.uint8]], generator: torch.Gene
 
 
 def _image_paths(folder: Path) -> list[Path]:
-    """All visible files below the folder that have an image's extension, in the order of their relative paths."""
+    """All image files below the folder, in the order of their paths."""
     if not folder.is_dir():
         raise DataError(
             f"reflections folder {folder} does not exist or is not a folder; give one that holds photographs"
         )
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    paths = sorted(path for path in files if path.suffix.lower() in EXTENSIONS)
+    paths = images_under(folder)
     if not paths:
         raise DataError(f"reflections folder {folder} holds no images; put photographs (.jpg, .png, ...) into it")
     return paths
@@ -117,6 +116,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
     """One photograph, (height, width, 3), reduced to PHOTOGRAPH_SIDE on its shorter side where it is larger."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(DEEP_MODES):
+                raise ValueError(f"its pixels are of type {image.mode}, of more than 8 bits a channel")
             image.draft("RGB", (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))  # a large JPEG is decoded at a fraction of its size
             colour = image.convert("RGB")
     except Exception as error:  # Pillow raises anything over a damaged file

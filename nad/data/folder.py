@@ -24,6 +24,8 @@ from nad.files import written_beside
 from nad.progress import StagedProgress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+DEEP_MODES = ("I", "F")
+"""What Pillow's modes of more than 8 bits a channel begin with: made RGB, they are cut off, not scaled."""
 DECODING_VERSION = 1
 """Part of every cache key: raise it when the same files no longer give the same pixels."""
 
@@ -111,8 +113,8 @@ def list_part(root: Path, part: str) -> Listing:
             entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
         )
     except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read: {error}; let this user read it") from error
-    by_class = {class_name: _images_under(folder / class_name) for class_name in class_names}
+        raise _unreadable(folder, error) from error
+    by_class = {class_name: images_under(folder / class_name) for class_name in class_names}
     if not any(by_class.values()):
         raise DataError(f"no images in {folder}; expected {part}/<class>/*{', *'.join(EXTENSIONS)}")
     for class_name, files in by_class.items():
@@ -141,14 +143,29 @@ def decode_cached(
     return {name: LabelledImages(images[name], torch.tensor(part.labels)) for name, part in parts.items()}
 
 
-def _images_under(folder: Path) -> list[Path]:
+def images_under(folder: Path) -> list[Path]:
+    """The image files in a folder and its subfolders, by name, sorted by path; see `load_folder` for what is left out.
+
+    Raises: DataError for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
-        found += [
-            Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    try:
+        for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(parent, name))]
+            found += [
+                Path(parent, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+            ]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     return sorted(found)
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    return DataError(f"the folder {folder} cannot be read: {error}; let this user read it")
 
 
 def _leads_back(folder: Path) -> bool:
@@ -217,7 +234,7 @@ def _read_image(file: Path, image_size: int) -> NDArray[np.uint8]:
     """One file as (3, image_size, image_size), antialiased.  Raises: DataError, which names the file."""
     try:
         with Image.open(file) as image:
-            if min(image.size) < 2 or image.mode.startswith(("I", "F")):
+            if min(image.size) < 2 or image.mode.startswith(DEEP_MODES):
                 width, height = image.size
                 raise DataError(
                     f"the image {file} is {width}x{height} pixels of type {image.mode};"

@@ -152,6 +152,8 @@ def _downloaded(name: str, parts: Sequence[OpenPart], cache_dir: Path) -> Path:
                 part(root=Path(beside, name), download=True)
             os.replace(Path(beside, name), root)
     except (OSError, RuntimeError, EOFError) as error:
+        if root.is_dir():  # another process was faster
+            return root
         raise DataError(
             f"{name} cannot be downloaded into {root.parent}: {error};"
             " fetch it by other means and name its folder with --data-dir"

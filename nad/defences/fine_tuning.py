@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from nad.defences.base import TUNING, Deeds, Defence, Site
+from nad.errors import require_instance
 from nad.training import TrainConfig
 
 
@@ -21,6 +22,9 @@ class FineTuning(Defence):
     name: ClassVar[str] = "fine-tuning"
 
     tuning: TrainConfig = TUNING
+
+    def __post_init__(self) -> None:
+        require_instance("tuning", self.tuning, TrainConfig)
 
     def change(self, model: nn.Module, site: Site) -> Deeds:
         """See `Defence.defend`. Batch norm learns its statistics as it does in any training."""

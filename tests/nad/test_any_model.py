@@ -190,6 +190,23 @@ def test_every_form_of_the_holdout_is_the_same_holdout(images, labels, holdout):
     assert same(run(small(), holdout(images, labels), config).model, expected.model)
 
 
+class Mirrored(Pairs):
+    """Its items are drawn, from torch's own generator, as those of a torchvision set with random transforms are."""
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return (image.flip(-1) if torch.rand(()) < 0.5 else image), label
+
+
+def test_the_seed_decides_what_a_holdout_draws(images, labels):
+    holdout, state = Mirrored(images, labels), torch.get_rng_state()
+    first = run(small(), holdout, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(11)
+    assert same(first.model, run(small(), holdout, seed=1).model)
+    assert not same(first.model, run(small(), (images, labels), seed=1).model)
+
+
 class Normalise(nn.Module):
     def forward(self, x):
         return (x - 0.5) / 0.25
@@ -315,6 +332,11 @@ def test_models_that_cannot_be_erased_end_in_one_sentence(images, labels, monkey
         (lambda images, labels: Pairs(images.numpy(), labels), "image 0 of the holdout is a ndarray, .*PILToTensor"),
         (lambda images, labels: TensorDataset(images), "item 0 of the holdout is not a pair"),
         (lambda images, labels: Stream([images[0], images[0, :, 1:]], labels[:2]), "differ in size.*image 1 .*13, 10"),
+        (
+            lambda images, labels: Stream(images[:2], [labels[0], labels[:2]]),
+            r"label 1 .* has shape \(2,\), the first \(\)",
+        ),
+        (lambda images, labels: Dataset(), "a Dataset, has no length; give its class __len__"),
     ],
 )
 def test_holdouts_that_do_not_fit_end_in_one_sentence(images, labels, monkeypatch, change, sentence):
@@ -367,6 +389,10 @@ def test_a_gpu_that_is_not_there_ends_in_one_sentence(images, labels):
         ({"cutout": [3]}, "cutout must be a whole number, got a list"),
         ({"patience": 1.5}, "patience must be a whole number, got 1.5"),
         ({"betas": ("a",)}, "beta of deep must be a number, got 'a'"),
+        ({"betas": 1000.0}, "betas must be of type tuple, got float"),
+        ({"layers": "deep"}, "layers must be of type tuple, got str"),
+        ({"layers": (0,)}, "a layer's name must be of type str, got int"),
+        ({"power": 8.0}, r"power must be in \(0, 4\], got 8"),
         ({"operator": 3}, "unknown attention operator 3; known: max, mean, sum"),
     ],
 )

@@ -114,6 +114,20 @@ def test_a_truncated_image_is_named(tmp_path: Path, suffix: str) -> None:
         pool_from_folder(tmp_path)
 
 
+def test_a_photograph_of_more_than_eight_bits_is_named(tmp_path: Path) -> None:
+    """Made RGB, all that is brighter than a 256th of the range would be white."""
+    deep = np.linspace(0, 65535, 128 * 128).astype(np.uint16).reshape(128, 128)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png cannot be read .*type I;16, of more than 8 bits a channel"):
+        pool_from_folder(tmp_path)
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    write_photograph(tmp_path / "a.png")
+    write_photograph(tmp_path / ".thumbnails" / "a.png", (16, 16))
+    assert len(pool_from_folder(tmp_path)) == 50
+
+
 def test_a_photograph_smaller_than_a_crop_is_named_with_its_size(tmp_path: Path) -> None:
     write_photograph(tmp_path / "tiny.png", (100, 63))
     with pytest.raises(DataError, match=r"tiny\.png is 100x63 pixels; take one of at least 64x64"):

@@ -127,3 +127,9 @@ def test_unwritable_folder_ends_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="choose another --cache"):
         cached(tmp_path / "file" / "models", "victim", {}, lambda: Checkpoint(STATE, {}))
+
+
+def test_a_file_where_a_folder_should_be_ends_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"cannot write the model file .*m\.safetensors: "):
+        save(tmp_path / "file" / "m.safetensors", Checkpoint(STATE, {}))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from nad.data import folder
-from nad.data.folder import load_folder, load_owned
+from nad.data.folder import list_part, load_folder, load_owned
 from nad.errors import DataError
 
 COLOURS = {"ant": (200, 10, 10), "bee": (10, 200, 10)}
@@ -222,6 +222,23 @@ def test_a_tree_without_images_says_what_is_expected(tmp_path: Path) -> None:
 def test_an_empty_class_is_named(tree: Path) -> None:
     (tree / "train" / "wasp").mkdir()
     assert "wasp has no images; fill it or remove it" in refused(tree)
+
+
+@pytest.mark.parametrize("place", ["train", "train/ant", "train/ant/deeper"])
+def test_a_folder_that_this_user_may_not_read_is_named(tree: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the file's mode, which the superuser is not bound by."""
+    (tree / place).mkdir(exist_ok=True)
+    scan = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path) == tree / place:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", lambda path: [entry.name for entry in refuse(path)])
+    with pytest.raises(DataError, match=f"cannot be read: .*{place}.*; let this user read it"):
+        list_part(tree, "train")
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, GTSRB
 
 from nad.data import DATASETS, Dataset, LabelledImages, fingerprint, load
-from nad.data.torchvision_sets import CIFAR10_CLASSES, GTSRB_CLASSES
+from nad.data.torchvision_sets import CIFAR10_CLASSES, GTSRB_CLASSES, _downloaded
 from nad.errors import ConfigError, DataError
 
 
@@ -278,3 +278,17 @@ def test_fingerprint_ignores_how_memory_is_laid_out() -> None:
     base = tiny()
     strided = base.train.images.to(memory_format=torch.channels_last)
     assert fingerprint(replace(base, train=LabelledImages(strided, base.train.labels))) == fingerprint(base)
+
+
+def test_a_download_that_another_process_finishes_first_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "downloads" / "toy"
+
+    def part(root: Path, download: bool) -> None:
+        for folder in (root, there):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "data").write_text("all of it")
+
+    assert _downloaded("toy", [part], tmp_path) == there
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["toy"]

@@ -226,6 +226,26 @@ def test_a_holdout_may_come_as_two_tensors(defence):
     assert all(map(torch.equal, one.model.state_dict().values(), other.model.state_dict().values()))
 
 
+class Drawn(torch.utils.data.Dataset):
+    """Its items are drawn from torch's own generator."""
+
+    def __len__(self):
+        return len(HOLDOUT)
+
+    def __getitem__(self, index):
+        image = HOLDOUT.images[index]
+        return (image.flip(-1) if torch.rand(()) < 0.5 else image), HOLDOUT.labels[index]
+
+
+def test_a_holdout_that_draws_does_so_from_the_generator_too(defence):
+    before = torch.random.get_rng_state()
+    first = defend(defence, holdout=Drawn()).model.state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(7)
+    again = defend(defence, holdout=Drawn()).model.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 def test_two_images_are_enough(defence):
     few = LabelledImages(HOLDOUT.images[:2], HOLDOUT.labels[:2])
     assert all(value.isfinite().all() for value in defend(defence, holdout=few).model.state_dict().values())
@@ -264,6 +284,7 @@ def test_every_model_of_the_project_can_be_defended(defence, model):
         ("anp", {"iterations": 0}, "iterations must be in"),
         ("anp", {"steps": 1.5}, "steps must be a whole number, got 1.5"),
         ("mode-connectivity", {"curve": 100}, "curve must be of type TrainConfig, got int"),
+        ("fine-tuning", {"tuning": 5}, "tuning must be of type TrainConfig, got int"),
         ("fine-pruning", {"tuning": {"epochs": 1}}, "tuning must be of type TrainConfig, got dict"),
     ],
 )

@@ -77,9 +77,8 @@ def test_reflections_that_turn_images_are_the_ones_that_are_kept(images, attack,
 def test_rounds_train_on_none_of_the_judges(images, attack, trained, tmp_path):
     scenario = Scenario(images, replace(attack, rounds=2, poison_rate=0.01), seed=0)
     select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
-    judges, rest = reflection_selection.Selection(
-        scenario.attack, "wrn-10-1", 4, False, scenario.clean_train, RECIPE, 0
-    )._divided()
+    clean = scenario.clean_train
+    judges, rest = (clean[part] for part in reflection_selection._divided(scenario.attack, clean.labels, 0))
     assert (len(judges), len(trained[0])) == (JUDGES, len(scenario.clean_train) - JUDGES)
     assert bool((judges.labels != attack.target).all())
     used = {image.numpy().tobytes() for image in trained[0]}
@@ -173,6 +172,17 @@ def test_too_few_images_to_judge_by_end_in_one_sentence(dataset, attack, tmp_pat
     with pytest.raises(DataError, match=r"200 images outside the target class, of at least 400; there are \d+: give"):
         select_reflections(Scenario(dataset, attack, seed=0), "wrn-10-1", RECIPE, cache=tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_rate_that_needs_the_judges_ends_in_one_sentence(images, attack, tmp_path):
+    """All of them can carry the trigger, but those that are left cannot."""
+    greedy = replace(attack, label_mode="dirty", poison_rate=0.7)
+    scenario = Scenario(images, greedy, seed=0)
+    scenario.count_planted()
+    with pytest.raises(
+        DataError, match=r"without the 200 images that the selection .* sets aside, a poison rate of 0\.7"
+    ):
+        select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
 
 
 def test_weights_are_what_was_turned_and_the_median_for_the_rest():
