@@ -16,6 +16,14 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if held is None else held.device
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left: on the processor torch has no type for
+    it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 def usable(asked: torch.device | str) -> torch.device:
     """The device of this name.
 

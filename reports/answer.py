@@ -78,7 +78,7 @@ def answer(study: Study) -> Answer:
         *_clean_model(point, study.summary["attack_settings"]),
         *_lost_baselines(study),
     )
-    beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point)) if study.baselines else ()
+    beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point))
     before, after, tested = study.victim.scores, point.scores, False
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))

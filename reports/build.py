@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(given)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # nobody reads what this prints any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:
+        print(f"error: {error.strerror or error} ({error.filename or 'no file'}); mend that", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the report is as the last line says", file=sys.stderr)

@@ -73,8 +73,11 @@ def _name(argument: ArgumentDefinition) -> str:
 
 def _kind(argument: ArgumentDefinition) -> str:
     metavar = str(argument.lowered.metavar or "").replace("{None}|", "").strip("{}[]")
-    one, several = _KINDS.get(metavar.split()[0] if metavar else "", (metavar or "a value",) * 2)
-    return several if "..." in metavar else one
+    words = metavar.split()
+    one, several = _KINDS.get(words[0] if words else "", (metavar or "a value",) * 2)
+    if "..." in metavar:
+        return several
+    return f"{len(words)} {several}" if len(words) > 1 and words == words[:1] * len(words) else one
 
 
 def _option(word: str) -> str:

@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nad.errors import ConfigError
+
 FILE = "driver.json"
+
+
+class DrivenElsewhere(ConfigError):
+    """Another process runs this study, as its record says."""
+
+
+_PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,12 @@ class Driver:
             return bool(born) and self.born in ("", born)
         return _exists(self.pid)
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended for sure. One of another boot may have run on another machine of the same name."""
+        boot = self.born.partition(":")[0]
+        return self.alive is False and boot in ("", _boot() or boot)
+
     def __str__(self) -> str:
         """Such as `process 1234 on host a since 12 minutes`."""
         return f"process {self.pid} on host {self.host}{_since(self.started)}"
@@ -76,18 +91,24 @@ def driver_of(folder: Path) -> Driver | None:
 
 def _born(pid: int) -> str | None:
     """Boot and start of a process; empty for one that is gone; None where there is no /proc."""
-    proc = Path("/proc")
-    try:
-        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+    boot = _boot()
+    if boot is None:
         return None
     try:
         # the name, in brackets, may hold spaces and brackets itself
-        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
     ended = fields[0] in "ZX"
     return "" if ended else f"{boot}:{fields[19]}"
+
+
+def _boot() -> str | None:
+    """This machine's, which no other one shares; None where there is no /proc."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 def _exists(pid: int) -> bool:

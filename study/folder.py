@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
 from study import driver
-from study.driver import Driver, driver_of
+from study.driver import DrivenElsewhere, Driver, driver_of
 from study.writing import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
@@ -141,10 +141,22 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[Driver | None]:
-    """Say beside the lock who holds it; gives the driver that had and did not leave."""
-    left_by = driver_of(path)
-    write_json(path / driver.FILE, Driver.current().facts())
+    """Say beside the lock who holds it; gives the driver that had and did not leave.
+
+    Where the lock does not reach all machines, the record tells who drives: what another driver wrote here stays, and
+    who turns out to run the study still is named again.
+    """
+    file, left_by, ours = path / driver.FILE, driver_of(path), Driver.current()
+    write_json(file, ours.facts())
+    runs_it = None
     try:
         yield left_by
+    except DrivenElsewhere:
+        runs_it = left_by
+        raise
     finally:
-        (path / driver.FILE).unlink(missing_ok=True)
+        if driver_of(path) == ours:
+            if runs_it is None:
+                file.unlink(missing_ok=True)
+            else:
+                write_json(file, runs_it.facts())

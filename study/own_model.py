@@ -60,6 +60,8 @@ class OwnModelConfig:
     """Folder of decoded images. Default: this user's cache folder."""
 
     def __post_init__(self) -> None:
+        if not self.victim.name:
+            raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
         require_range("--image-size", self.image_size, 16, 512)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range

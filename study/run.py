@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import search_spaces
 from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
+from nad.devices import out_of_memory
 from nad.errors import NadError
 from nad.seeds import generator
 from reports.build import ReportError, build
@@ -47,7 +48,7 @@ from study.record.storage_url import masked_arguments
 from study.searching import trials
 from study.searching.fork import FORK_OF, fork, fork_of
 from study.searching.warm_start import EarlierPoint, warm_start
-from study.signals import Interrupted, read_to_the_end, stopped_at_once
+from study.signals import Interrupted, handled_by, read_to_the_end, stopped_at_once
 from study.summary import Summary
 from study.watching.events import display_for
 from study.watching.observers import observers
@@ -66,20 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
         with stopped_at_once():
             report = run(config, command=command, display=display)
-    except (NadError, ReportError) as error:
-        return display.failed(str(error), 2)
-    except UpdateFinishedTrialError as error:
-        return display.failed(f"another process writes to this study's record ({error}); end it, then {_AGAIN}", 2)
-    except (SQLAlchemyError, OptunaError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        return display.failed(f"the study's record cannot be written ({reason}); {_GO_ON}", 2)
-    except BrokenPipeError:
-        raise  # nobody reads what this prints any more
-    except OSError as error:
-        return display.failed(f"{error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}", 2)
     except KeyboardInterrupt as error:
         code = error.exit_code if isinstance(error, Interrupted) else 130
         return display.failed("interrupted: finished trials are kept; the same command goes on from here", code)
+    except Exception as error:
+        sentence = _for_the_user(error)
+        if sentence is None:
+            raise
+        return display.failed(sentence, 2)
     display.finished(report)
     return 0
 
@@ -93,6 +88,23 @@ def description(given: Sequence[str]) -> str:
     return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"
 
 
+def _for_the_user(error: Exception) -> str | None:
+    """What a user can mend, in a sentence; None for a mistake of this program, and where nobody reads any more."""
+    match error:
+        case NadError() | ReportError():
+            return str(error)
+        case UpdateFinishedTrialError():
+            return f"another process writes to this study's record ({error}); end it, then {_AGAIN}"
+        case SQLAlchemyError() | OptunaError():
+            reason = str(error.__cause__ or error).splitlines()[0]
+            return f"the study's record cannot be written ({reason}); {_GO_ON}"
+        case OSError() if not isinstance(error, BrokenPipeError):
+            return f"{error.strerror or error} ({error.filename or 'no file'}); {_GO_ON}"
+        case _ if out_of_memory(error):
+            return f"there is not enough memory; run fewer --workers or a smaller --model, then {_AGAIN}"
+    return None
+
+
 _AGAIN = "run the same command again: finished trials are kept"
 _GO_ON = f"mend that and {_AGAIN}"
 
@@ -104,6 +116,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     """
     started = time.monotonic()
     cache = cache_folder(config.cache)
+    config.require_room()
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config, display)
@@ -157,12 +170,16 @@ def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
         yield
     except BaseException:
         # What ended the study says more than what keeps these from being written; and before the first trial there is
-        # nothing to report.
-        with suppress(Exception):
+        # nothing to report. They take seconds: a second signal, such as that of `stop --now`, is not to prevent them.
+        with suppress(Exception), handled_by(_let_pass):
             product.write_card(folder, files.write())
             build(folder.path)
         raise
     product.write_card(folder, files.write())
+
+
+def _let_pass(_signal: int) -> None:
+    """The study ends as it is."""
 
 
 def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:

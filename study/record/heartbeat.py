@@ -17,8 +17,7 @@ from typing import Any, cast
 
 import optuna
 
-from nad.errors import ConfigError
-from study.driver import Driver
+from study.driver import DrivenElsewhere, Driver
 from study.record.patience import PatientStorage
 
 BEAT = 15.0
@@ -39,7 +38,7 @@ def sole_driver(
     study: from `study.record.storage.open_study`.
     known: a driver of which the user was told already that it is gone.
     take_over: do not wait for one that may still run; it stops by itself when it notices.
-    Raises: ConfigError where another driver runs this study.
+    Raises: DrivenElsewhere where another driver runs this study.
     """
     _require_free(study, known, take_over, say)
     storage = cast("PatientStorage", study._storage)
@@ -105,9 +104,9 @@ def _require_free(study: optuna.Study, known: Driver | None, take_over: bool, sa
     driver = Driver.read(mark)
     if driver is None:
         return
-    lives = not take_over and driver.alive is not False and (driver.alive or _moves(study, mark, driver, say))
+    lives = not take_over and not driver.gone and (driver.alive or _moves(study, mark, driver, say))
     if lives:
-        raise ConfigError(
+        raise DrivenElsewhere(
             f"the study {study.study_name!r} is being run by {driver}; wait for it, stop it, or take it over by force"
             " with --take-over"
         )

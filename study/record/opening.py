@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import optuna
 
@@ -25,15 +25,18 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
     """The study of this folder, new or to go on with, held while the block runs.
 
     Raises: ConfigError where its storage cannot be opened, or the study is another's there; or where the folder's
-    results came from another record, which a new one would overwrite.
+    results came from another record, which a new one would overwrite; DrivenElsewhere where another process runs it.
     """
-    if folder.left_by is not None:
-        say(f"the driver that ran it ({_gone(folder.left_by)}) is gone; its unfinished trials run again")
+    alone = config.storage is None and is_local(folder.path)
+    left_by = folder.left_by
+    gone = left_by if left_by is not None and (alone or left_by.gone) else None
+    if gone is not None:
+        say(f"the driver that ran it (process {gone.pid} on host {gone.host}) is gone; its unfinished trials run again")
     url = config.storage or folder.storage_url
     directions = [goal.direction for goal in OBJECTIVES]
-    study = open_study(url, folder.name, config.sampler, config.seed, directions, say)
+    study = open_study(url, folder.name, config.sampler, config.seed, directions, say, own=config.storage is None)
     try:
-        with _held(study, config, folder, say):
+        with nullcontext() if alone else _held(study, config, folder, gone, say):
             _require_own_results(study, config, folder)
             yield study
     finally:
@@ -41,19 +44,14 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
 
 
 @contextmanager
-def _held(study: optuna.Study, config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[None]:
+def _held(
+    study: optuna.Study, config: StudyConfig, folder: StudyFolder, gone: Driver | None, say: Callable[[str], None]
+) -> Iterator[None]:
     """Against other drivers, where the folder's own lock does not reach everybody."""
-    if config.storage is None and is_local(folder.path):
-        yield
-        return
-    with sole_driver(study, folder.left_by, take_over=config.take_over, say=say):
+    with sole_driver(study, gone, take_over=config.take_over, say=say):
         if config.storage is not None:
             _require_home(study, folder, take_over=config.take_over)
         yield
-
-
-def _gone(driver: Driver) -> str:
-    return f"process {driver.pid} on host {driver.host}"
 
 
 def _require_home(study: optuna.Study, folder: StudyFolder, *, take_over: bool) -> None:

@@ -30,19 +30,26 @@ def open_study(
     seed: int,
     directions: Sequence[str],
     say: Callable[[str], None] = log.warning,
+    *,
+    own: bool = False,
 ) -> optuna.study.Study:
     """Create the study, or load it to go on.
 
     directions: "minimize" or "maximize", one per metric.  say: told when the storage is mended or does not answer.
+    own: the storage is this study's alone; another study in it is a sign that a folder was renamed.
     The sampler's seed grows with the trials already there, so that a resumed study draws new points.
-    Raises: ConfigError for an unknown sampler, a storage that cannot be opened, or a study with other directions.
+    Raises: ConfigError for an unknown sampler, a storage that cannot be opened or is another study's own, or a study
+    with other directions.
     """
     make_sampler(sampler_name, seed)  # an unknown one is refused before a database is made
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     wanted = [StudyDirection[direction.upper()] for direction in directions]
     try:
+        storage = PatientStorage(_open_storage(storage_url, say), say)
+        if own:
+            _require_own(storage, storage_url, name)
         study = optuna.create_study(
-            storage=PatientStorage(_open_storage(storage_url, say), say),
+            storage=storage,
             study_name=name,
             directions=wanted,
             load_if_exists=True,
@@ -54,6 +61,16 @@ def open_study(
         raise ConfigError(f"study {name!r} was made to {found}, not to {' and '.join(directions)}; choose another name")
     study.sampler = make_sampler(sampler_name, seed + len(study.get_trials(deepcopy=False)))
     return study
+
+
+def _require_own(storage: optuna.storages.BaseStorage, url: str, name: str) -> None:
+    """Raise ConfigError where the storage holds studies, and none of this name."""
+    names = [study.study_name for study in storage.get_all_studies()]
+    if names and name not in names:
+        raise ConfigError(
+            f"the record {masked(url)} is that of the study {names[0]!r}, not of {name!r}: give the folder that name"
+            " again, or choose another --name to start a new study"
+        )
 
 
 def close_study(study: optuna.study.Study) -> None:

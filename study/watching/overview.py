@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,11 @@ class Overview:
             runs = _part(self.summary, part)
             if left := runs.get("runs", 0) - runs.get("done", 0):
                 return f"{left} run{'s' if left > 1 else ''} of the {part}"
+        draws = _part(self.summary, "confirmation").get("draws", 0)
+        if self.settings.get("confirm", draws) > draws:  # asked for since the summary was written
+            return "the confirmation"
+        if self.settings.get("baselines") and not _part(self.summary, "baselines"):
+            return "the baselines"
         return "" if self.folder.report.exists() else "the report"
 
     @property
@@ -138,8 +144,11 @@ def find(name: str, output: Path) -> StudyFolder:
     Raises: ConfigError for an unknown one, with the nearest name there is.
     """
     for path in (output.expanduser() / name, Path(name).expanduser()):
-        if _is_study(path):
-            return StudyFolder(path.resolve())
+        try:
+            if _is_study(path):
+                return StudyFolder(path.resolve())
+        except OSError as error:
+            raise ConfigError(f"cannot read the study {name!r} in {path}: {error.strerror}") from error
     known = [folder.name for folder in studies(output)]
     if not known:
         raise ConfigError(f"there is no study {name!r}, nor any other, in {output}; name their folder with --output")
@@ -147,18 +156,26 @@ def find(name: str, output: Path) -> StudyFolder:
 
 
 def studies(output: Path) -> list[StudyFolder]:
-    """All studies of a folder, by name.  Raises: ConfigError where there is no such folder, or it may not be read."""
+    """All studies of a folder, by name, but for those that this user may not read, such as another user's.
+
+    Raises: ConfigError where there is no such folder, or it may not be read.
+    """
     try:
-        found = [StudyFolder(path.resolve()) for path in sorted(output.expanduser().iterdir()) if _is_study(path)]
+        paths = sorted(output.expanduser().iterdir())
     except OSError as error:
         raise ConfigError(
             f"cannot read the folder {output}: {error.strerror}; name that of your studies with --output"
         ) from error
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            if _is_study(path):
+                found.append(StudyFolder(path.resolve()))
     return found
 
 
 def _is_study(path: Path) -> bool:
-    """Whether a folder holds one, or what is left of it."""
+    """Whether a folder holds one, or what is left of it.  Raises: OSError where that cannot be told."""
     folder = StudyFolder(path)
     return any(file.exists() for file in (folder.config, folder.database, folder.summary))
 

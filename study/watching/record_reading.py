@@ -52,6 +52,11 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
     try:
         with _opened(elsewhere) if elsewhere else _database(folder.database) as storage:
             studies = {} if storage is None else {study.study_name: study for study in storage.get_all_studies()}
+            if elsewhere is None and studies and folder.name not in studies:
+                raise NadError(
+                    f"its record is that of the study {min(studies)!r}: give the folder that name again; what follows"
+                    " is from summary.json"
+                )
             if storage is None or folder.name not in studies:
                 return []
             return storage.get_all_trials(studies[folder.name]._study_id, deepcopy=False)

@@ -18,6 +18,7 @@ from study.command_line import told_in_a_sentence
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.helptext import documented
+from study.searching.fork import fork_of
 from study.watching.overview import find
 from study.watching.record_reading import MASK, storage_of
 
@@ -38,8 +39,10 @@ class ResumeConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code of the study.  Raises: NadError for what the user can mend."""
-    if not arguments or "--help" in arguments or "-h" in arguments:
+    if "--help" in arguments or "-h" in arguments:
         tyro.cli(ResumeConfig, args=["--help"], prog="nad-study resume")
+    if arguments and (first := arguments[0].partition("=")[0]).startswith("-") and first != "--output":
+        raise ConfigError(f"nad-study resume needs the study's NAME first, and {first} after it")
     with told_in_a_sentence(ResumeConfig, arguments):
         chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
     recorded = recorded_settings(find(chosen.name, chosen.output))
@@ -73,6 +76,10 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
     values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
     if storage := storage_of(config):
         values["storage"] = storage
+    old = fork_of(folder.path)
+    if old is not None and (folder.path.parent / old / "config.json").is_file():
+        # before its first trial, the points that a fork is to ask are nowhere but in the old study
+        return StudyConfig(**values, output=folder.path.parent, name=old, fork=folder.name)
     return StudyConfig(**values, output=folder.path.parent, name=folder.name)
 
 

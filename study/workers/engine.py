@@ -56,7 +56,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
             RAY_AUTH_MODE="token",
-            RAY_AUTH_TOKEN=os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
+            RAY_AUTH_TOKEN=secrets.token_hex(32),  # never that of a cluster, which others hold
             RAY_USAGE_STATS_ENABLED="0",
             http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
         ),

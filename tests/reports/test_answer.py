@@ -316,6 +316,8 @@ def test_few_runs_are_shown_one_by_one(study: Study) -> None:
     assert "it has 2.0% ASR and 75.0% ACC, with one fresh seed." in text
 
 
-def test_a_study_without_baselines_says_nothing_of_them(study: Study) -> None:
+def test_a_study_without_baselines_is_compared_with_its_own_controls(study: Study) -> None:
     assert study.baselines == ()
-    assert answer(study).beside == ()
+    assert study.recommended is not None
+    share = study.recommended.params["clean_fraction"]
+    assert len(_beside(study)) == sum(one.params.get("clean_fraction") == share for one in study.controls) > 0

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import optuna
 import pytest
@@ -91,6 +92,32 @@ def test_study_with_a_baseline_left_says_so_before_its_confirmation(copy, capsys
     assert "unfinished: 1 run of the baselines left" in line_of(capsys, copy.parent, "s")
     change(copy / "summary.json", baselines={"runs": 4, "done": 4}, confirmation=None)
     assert "finished" in line_of(capsys, copy.parent, "s").split()
+
+
+def test_study_that_was_asked_for_more_since_its_summary_is_unfinished(copy, capsys):
+    settings = json.loads((copy / "config.json").read_text())["settings"]
+    change(copy / "config.json", settings={**settings, "confirm": settings["confirm"] + 1})
+    assert "unfinished: the confirmation left" in line_of(capsys, copy.parent, "s")
+    change(copy / "config.json", settings={**settings, "baselines": ["anp"]})
+    assert "unfinished: the baselines left" in line_of(capsys, copy.parent, "s")
+    change(copy / "config.json", settings=settings)
+    assert "finished" in line_of(capsys, copy.parent, "s").split()
+
+
+def test_folder_that_may_not_be_read_hides_no_other_and_is_named_when_asked_for(copy, capsys, monkeypatch):
+    """Not by its mode, which the superuser is not bound by."""
+    theirs, exists = copy.parent / "theirs", Path.exists
+    theirs.mkdir()
+
+    def refuse(path, **options):
+        if path.parent == theirs:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert "finished" in line_of(capsys, copy.parent, "s").split()
+    assert command.main(["show", "theirs", "--output", str(copy.parent)]) == 2
+    assert f"cannot read the study 'theirs' in {theirs}: Permission denied" in capsys.readouterr().err
 
 
 def test_study_without_its_report_is_unfinished(copy, capsys):

@@ -118,6 +118,21 @@ def test_one_slot_per_core_unless_told_otherwise():
     assert StudyConfig(cpus_per_trial=10 * cores()).cpus == cores()
 
 
+def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    many = cores() + 1
+    for settings, sentence in (
+        ({"cpus_per_trial": many}, f"--cpus-per-trial {many} is more than the {cores()} that this machine has"),
+        ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no GPU on this machine"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            StudyConfig(**settings).require_room()
+        StudyConfig(**settings, address="auto").require_room()
+    StudyConfig(cpus_per_trial=many, workers=1).require_room()
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    StudyConfig(gpus_per_trial=0.5).require_room()
+
+
 @pytest.mark.parametrize(
     ("settings", "able", "used"),
     [

@@ -16,8 +16,9 @@ from processes import wait_until
 from toy_engine import IMPORTABLE
 
 from nad.errors import ConfigError
-from study.driver import Driver, driver_of
+from study.driver import DrivenElsewhere, Driver, driver_of
 from study.folder import open_folder
+from study.writing import write_json
 
 HOLDER = """
 import pathlib, sys
@@ -114,3 +115,31 @@ def test_age_is_said_in_words_and_a_clock_that_jumped_back_breaks_nothing(
     facts = {"host": "a", "pid": 7, "started": (datetime.now(UTC) - ago).isoformat()}
     (tmp_path / "driver.json").write_text(json.dumps(facts))
     assert str(driver_of(tmp_path)) == f"process 7 on host a {said}"
+
+
+def test_driver_that_others_took_the_study_from_takes_nothing_of_theirs_away(tmp_path: Path) -> None:
+    """Where the lock does not reach them."""
+    theirs = Driver("far", 7, "2026-01-01T00:00:00+00:00", "boot:1")
+    with open_folder(tmp_path):
+        write_json(tmp_path / "driver.json", theirs.facts())
+    assert driver_of(tmp_path) == theirs
+
+
+@pytest.mark.parametrize(("error", "left"), [(DrivenElsewhere("runs"), True), (ConfigError("no"), False)])
+def test_driver_that_still_runs_the_study_is_named_again(tmp_path: Path, error: Exception, left: bool) -> None:
+    theirs = Driver("far", 7, "2026-01-01T00:00:00+00:00", "boot:1")
+    write_json(tmp_path / "driver.json", theirs.facts())
+    with pytest.raises(type(error)), open_folder(tmp_path):
+        raise error
+    assert driver_of(tmp_path) == (theirs if left else None)
+
+
+def test_only_a_process_of_this_boot_is_sure_to_be_gone() -> None:
+    """Another machine may have the same name."""
+    ours = Driver.current()
+    boot = ours.born.partition(":")[0]
+    assert boot
+    assert not ours.gone
+    assert dataclasses.replace(ours, born=f"{boot}:0").gone
+    assert not dataclasses.replace(ours, born="another boot:0").gone
+    assert not dataclasses.replace(ours, host="far").gone

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from toy_engine import SLOTS, open_toy, searcher_of, states, toy
 from nad.errors import ConfigError, NadError
 from study import run
 from study.searching import tuning
-from study.signals import Interrupted
+from study.signals import Interrupted, stopped_at_once
 from study.workers import engine
 from study.workers.lifeline import RayLost
 
@@ -87,6 +89,28 @@ def test_study_that_ends_early_leaves_files_that_agree(
     files, folder = SimpleNamespace(write=lambda: "summary"), SimpleNamespace(path=tmp_path)
     with pytest.raises(type(error)), run.recorded(folder, files):  # type: ignore[arg-type]
         raise error
+    assert made == ["summary", tmp_path]
+
+
+def test_files_are_written_though_a_second_signal_comes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `nad-study stop --now` sends one, a second after the first."""
+    made = []
+
+    def write() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "summary"
+
+    def first_signal() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    monkeypatch.setattr(run.product, "write_card", lambda _folder, summary: made.append(summary))
+    monkeypatch.setattr(run, "build", made.append)
+    files, folder = SimpleNamespace(write=write), SimpleNamespace(path=tmp_path)
+    with pytest.raises(Interrupted), stopped_at_once(), run.recorded(folder, files):  # type: ignore[arg-type]
+        first_signal()
     assert made == ["summary", tmp_path]
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -26,8 +27,9 @@ from toy_engine import (
     toy,
 )
 
+from nad.errors import NadError
 from study.searching import tuning
-from study.workers import tasks
+from study.workers import engine, tasks
 
 
 def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
@@ -38,6 +40,23 @@ def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
     addresses = listening_addresses(family)
     assert addresses
     assert addresses <= loopback
+
+
+def test_token_of_a_cluster_is_not_given_to_the_study_s_own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever uses that cluster holds it, too."""
+    seen = []
+
+    def init(**_options: object) -> None:
+        seen.append(os.environ["RAY_AUTH_TOKEN"])
+        raise RuntimeError("far enough")
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of-the-cluster")
+    not_running = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setattr(engine, "ray", not_running)
+    with pytest.raises(NadError, match="far enough"), engine.ray_session(cpus=1):
+        pass
+    assert len(seen[0]) == 64
+    assert os.environ["RAY_AUTH_TOKEN"] == "of-the-cluster"
 
 
 def test_token_is_asked_for_and_not_written_down(ray_started: None) -> None:

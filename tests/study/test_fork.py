@@ -11,8 +11,10 @@ from test_warm_start import diagonal, point, study_folder
 
 from nad.errors import ConfigError
 from study.config import StudyConfig
+from study.folder import StudyFolder
 from study.run import main
 from study.searching.fork import fork, fork_of
+from study.watching.resuming import recorded_settings
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:
@@ -61,6 +63,20 @@ def test_fork_onto_another_study_is_refused_and_the_same_fork_goes_on(tmp_path: 
         fork(config_of(tmp_path))
     (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a"}))
     assert len(fork(config_of(tmp_path))[1].points) == 1
+
+
+def test_fork_is_resumed_with_the_points_that_it_has_not_recorded_yet(tmp_path: Path) -> None:
+    study_folder(tmp_path / "a", [point()], diagonal(1))
+    (tmp_path / "b").mkdir()
+    settings = {"trials": 7, "name": "b", "fork": "b"}
+    (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a", "settings": settings}))
+    again = recorded_settings(StudyFolder(tmp_path / "b", None))
+    assert (again.name, again.fork, again.trials) == ("a", "b", 7)
+    config, found = fork(again)
+    assert (config.directory, len(found.points)) == (tmp_path / "b", 1)
+    shutil.rmtree(tmp_path / "a")
+    alone = recorded_settings(StudyFolder(tmp_path / "b", None))
+    assert (alone.name, alone.fork) == ("b", None), "it has the points in its own record, or nowhere"
 
 
 @pytest.mark.parametrize("name", ["../a", "", "a/b", ".hidden"])

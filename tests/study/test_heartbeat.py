@@ -41,6 +41,11 @@ def is_free(study: optuna.Study) -> bool:
     return Driver.read(mark_of(study)) is None
 
 
+def earlier() -> str:
+    """The birth of a process of this boot that has ended."""
+    return f"{Driver.current().born.partition(':')[0]}:0"
+
+
 def leave_mark(study: optuna.Study, **changes: Any) -> Driver:
     """What a driver that was killed leaves."""
     driver = dataclasses.replace(Driver.current(), **changes)
@@ -115,12 +120,21 @@ def test_killed_driver_of_this_host_is_taken_over_at_once_and_mentioned_once(
     two: tuple[optuna.Study, optuna.Study],
 ) -> None:
     one, other = two
-    driver = leave_mark(one, born="earlier")
+    driver = leave_mark(one, born=earlier())
     said: list[str] = []
     for known, sentences in ((None, 1), (driver, 1)):
         with sole_driver(other, known, take_over=False, say=said.append):
             assert len(said) == sentences
-        leave_mark(one, born="earlier", started=driver.started)
+        leave_mark(one, born=earlier(), started=driver.started)
+
+
+def test_driver_of_another_boot_is_watched_for_it_may_run_on_a_machine_of_the_same_name(
+    two: tuple[optuna.Study, optuna.Study],
+) -> None:
+    leave_mark(two[0], born="another boot:0")
+    said: list[str] = []
+    with sole_driver(two[1], None, take_over=False, say=said.append):
+        assert "waiting up to 1 seconds" in said[0]
 
 
 def test_driver_that_was_taken_over_by_force_stops_and_spoils_nothing(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_heartbeat import leave_mark, mark_of
+from test_heartbeat import earlier, leave_mark, mark_of
 from toys import DIRECTIONS, play, searcher_of
 
 from nad.errors import ConfigError, NadError
@@ -12,9 +12,10 @@ from study.config import StudyConfig
 from study.driver import Driver
 from study.folder import StudyFolder, open_folder
 from study.provenance import claim, record_identity, require_same
-from study.record import opening
+from study.record import heartbeat, opening
 from study.record.opening import open_record
 from study.record.storage import open_study
+from study.watching.record_reading import read_trials
 
 ONE, TWO = ({"science version": 1, "precision": "float32", "flip": True, "seed": seed} for seed in (1, 2))
 
@@ -57,13 +58,39 @@ def test_driver_that_is_gone_is_mentioned_once(config: StudyConfig, tmp_path: Pa
     with open_record(config, folder_at(tmp_path / "s"), pytest.fail):
         pass
     study = open_study(str(config.storage), "s", "random", 0, DIRECTIONS)
-    left = leave_mark(study, born="earlier")
+    left = leave_mark(study, born=earlier())
     said: list[str] = []
     with open_record(config, folder_at(tmp_path / "s", left), said.append):
         pass
     assert said == [
         f"the driver that ran it (process {left.pid} on host {left.host}) is gone; its unfinished trials run again"
     ]
+
+
+def test_driver_on_another_host_is_not_said_to_be_gone_before_it_was_watched(
+    config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "WATCH", 0.2)
+    study = open_study(str(config.storage), "s", "random", 0, DIRECTIONS)
+    left = leave_mark(study, host="far")
+    said: list[str] = []
+    with open_record(config, folder_at(tmp_path / "s", left), said.append):
+        pass
+    assert [sentence.split()[:3] for sentence in said] == [["the", "study", "was"], ["the", "study", "is"]]
+
+
+def test_record_of_a_folder_that_was_renamed_is_not_mixed_with_a_new_study(tmp_path: Path) -> None:
+    with open_record(StudyConfig(name="s"), folder_at(tmp_path / "s"), pytest.fail):
+        pass
+    renamed = StudyFolder((tmp_path / "s").rename(tmp_path / "t"), None)
+    said = r"the record sqlite:.*/t/study\.db is that of the study 's', not of 't': give the folder that name again"
+    with pytest.raises(ConfigError, match=said), open_record(StudyConfig(name="t"), renamed, pytest.fail):
+        pass
+    with pytest.raises(NadError, match="its record is that of the study 's'"):
+        read_trials(renamed, {})
+    renamed.path.rename(tmp_path / "s")
+    with open_record(StudyConfig(name="s"), folder_at(tmp_path / "s"), pytest.fail) as study:
+        assert len(study._storage.get_all_studies()) == 1
 
 
 def test_results_are_not_overwritten_from_a_record_that_they_did_not_come_from(tmp_path: Path) -> None:
