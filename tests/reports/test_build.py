@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from reports import build as build_module
 from reports.build import ReportError, build, main
 
 Make = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_report_is_written_into_the_folder_for_its_owner_only(make_study: Make) -> None:
@@ -87,6 +89,30 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     assert printed.out == ""
     assert sentence in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(
+    make_study: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by its mode, which the superuser is not bound by."""
+    folder = make_study()
+
+    def refuse(_folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder / "summary.json"))
+
+    monkeypatch.setattr(build_module, "read_study", refuse)
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err == f"error: Permission denied ({folder / 'summary.json'}); mend that\n"
+
+
+def test_output_that_nobody_reads_is_no_error(make_study: Make) -> None:
+    command = [sys.executable, "-m", "reports.build", str(make_study())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 141
 
 
 def test_a_study_without_any_trial_is_refused(make_study: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +255,7 @@ def test_the_command_prints_the_path_and_imports_no_torch(make_study: Make) -> N
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from ray.exceptions import ObjectStoreFullError, RayError
 from toy_engine import SLOTS, open_toy, searcher_of, states, toy
@@ -126,6 +127,24 @@ def full_disk() -> StorageInternalError:
     return error
 
 
+def no_memory() -> Exception:
+    """What torch raises on a processor."""
+    try:
+        torch.empty(1 << 62, dtype=torch.uint8)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("there was enough")
+
+
+def test_mistake_of_this_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(run, "run", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run.main([])
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -134,9 +153,11 @@ def full_disk() -> StorageInternalError:
             UpdateFinishedTrialError("Trial#1 has already finished and can not be updated."),
             "another process writes to this study's record (Trial#1 has already finished and can not be updated.); end",
         ),
+        (MemoryError(), "there is not enough memory; run fewer --workers or a smaller --model, then run the same"),
+        (no_memory(), "there is not enough memory; run fewer --workers"),
     ],
 )
-def test_error_of_the_record_is_one_sentence(
+def test_error_that_nobody_put_into_words_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, sentence: str
 ) -> None:
     def fail(*_arguments: Any, **_options: Any) -> None:
