@@ -55,7 +55,8 @@ def write_report(study: Study, directory: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for a mistake of the user's, 130 for an interrupt."""
+    """The command line; returns the exit code: 0, 2 for a mistake of the user's, 130 for an interrupt, 141 where nobody
+    reads what it prints."""
     given = _parser().parse_args(arguments)
     try:
         _run(given)

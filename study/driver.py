@@ -6,18 +6,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nad.errors import ConfigError
-
 FILE = "driver.json"
-
-
-class DrivenElsewhere(ConfigError):
-    """Another process runs this study, as its record says."""
 
 
 _PROC = Path("/proc")
@@ -54,6 +48,11 @@ class Driver:
     def facts(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whenever it claimed the study."""
+        return self == replace(Driver.current(), started=self.started)
 
     @property
     def here(self) -> bool:

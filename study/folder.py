@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from nad.errors import ConfigError, NadError
 from study import driver
-from study.driver import DrivenElsewhere, Driver, driver_of
+from study.driver import Driver, driver_of
+from study.record.file_systems import is_local
 from study.writing import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
@@ -31,11 +32,16 @@ class StudyFolder:
 
     path: Path
     left_by: Driver | None = None
-    """The driver that had claimed it before and did not leave in order: it was killed, or its host went down."""
+    """The driver that had claimed it before and did not leave in order: it was killed, its host went down, or it runs
+    on another host that the lock does not reach."""
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    def claim(self) -> None:
+        """Say who runs the study: this process, in place of whoever was named before."""
+        write_json(self.path / driver.FILE, Driver.current().facts())
 
     @property
     def database(self) -> Path:
@@ -133,30 +139,22 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
                 f"the disk of {path} has {free / 2**20:.0f} MB left, a study needs {MIN_FREE_BYTES / 2**20:.0f} MB;"
                 " free some space or choose another --output"
             )
-        with _claimed(path) as left_by:
-            yield StudyFolder(path, left_by)
+        with _claimed(path) as folder:
+            yield folder
     finally:
         lock.release()
 
 
 @contextmanager
-def _claimed(path: Path) -> Iterator[Driver | None]:
-    """Say beside the lock who holds it; gives the driver that had and did not leave.
-
-    Where the lock does not reach all machines, the record tells who drives: what another driver wrote here stays, and
-    who turns out to run the study still is named again.
-    """
-    file, left_by, ours = path / driver.FILE, driver_of(path), Driver.current()
-    write_json(file, ours.facts())
-    runs_it = None
+def _claimed(path: Path) -> Iterator[StudyFolder]:
+    """The folder, which says beside the lock who holds it: from now on, or where another driver may be at work that the
+    lock does not reach, from `StudyFolder.claim` on."""
+    folder = StudyFolder(path, driver_of(path))
     try:
-        yield left_by
-    except DrivenElsewhere:
-        runs_it = left_by
-        raise
+        if folder.left_by is None or folder.left_by.gone or is_local(path):
+            folder.claim()
+        yield folder
     finally:
-        if driver_of(path) == ours:
-            if runs_it is None:
-                file.unlink(missing_ok=True)
-            else:
-                write_json(file, runs_it.facts())
+        last = driver_of(path)
+        if last is not None and last.is_this_process:
+            (path / driver.FILE).unlink(missing_ok=True)

@@ -48,7 +48,7 @@ from study.record.storage_url import masked_arguments
 from study.searching import trials
 from study.searching.fork import FORK_OF, fork, fork_of
 from study.searching.warm_start import EarlierPoint, warm_start
-from study.signals import Interrupted, handled_by, read_to_the_end, stopped_at_once
+from study.signals import Interrupted, read_to_the_end, stopped_at_once, stopped_by_the_second
 from study.summary import Summary
 from study.watching.events import display_for
 from study.watching.observers import observers
@@ -170,16 +170,12 @@ def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
         yield
     except BaseException:
         # What ended the study says more than what keeps these from being written; and before the first trial there is
-        # nothing to report. They take seconds: a second signal, such as that of `stop --now`, is not to prevent them.
-        with suppress(Exception), handled_by(_let_pass):
+        # nothing to report. They take seconds, unless the record does not answer.
+        with suppress(Exception), stopped_by_the_second():
             product.write_card(folder, files.write())
             build(folder.path)
         raise
     product.write_card(folder, files.write())
-
-
-def _let_pass(_signal: int) -> None:
-    """The study ends as it is."""
 
 
 def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:

@@ -93,6 +93,23 @@ def stopped_at_once() -> Iterator[None]:
 
 
 @contextmanager
+def stopped_by_the_second() -> Iterator[None]:
+    """The first signal passes: it was meant for what has ended already, as that of `nad-study stop --now`.
+
+    Raises: Interrupted at the second one.
+    """
+    passed: list[int] = []
+
+    def stop(number: int) -> None:
+        passed.append(number)
+        if len(passed) > 1:
+            raise Interrupted(number)
+
+    with handled_by(stop):
+        yield
+
+
+@contextmanager
 def handlers_kept() -> Iterator[None]:
     """What is done in this block may set handlers, as Ray does for SIGTERM; at its end they are as before."""
     if threading.current_thread() is not threading.main_thread():

@@ -106,7 +106,7 @@ def _image_paths(folder: Path) -> list[Path]:
         raise DataError(
             f"reflections folder {folder} does not exist or is not a folder; give one that holds photographs"
         )
-    paths = images_under(folder)
+    paths = [path for path in images_under(folder) if path.is_file()]
     if not paths:
         raise DataError(f"reflections folder {folder} holds no images; put photographs (.jpg, .png, ...) into it")
     return paths

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import optuna
 
-from study.driver import DrivenElsewhere, Driver
+from nad.errors import ConfigError
+from study.driver import Driver
 from study.record.patience import PatientStorage
 
 BEAT = 15.0
@@ -38,7 +39,7 @@ def sole_driver(
     study: from `study.record.storage.open_study`.
     known: a driver of which the user was told already that it is gone.
     take_over: do not wait for one that may still run; it stops by itself when it notices.
-    Raises: DrivenElsewhere where another driver runs this study.
+    Raises: ConfigError where another driver runs this study.
     """
     _require_free(study, known, take_over, say)
     storage = cast("PatientStorage", study._storage)
@@ -106,7 +107,7 @@ def _require_free(study: optuna.Study, known: Driver | None, take_over: bool, sa
         return
     lives = not take_over and not driver.gone and (driver.alive or _moves(study, mark, driver, say))
     if lives:
-        raise DrivenElsewhere(
+        raise ConfigError(
             f"the study {study.study_name!r} is being run by {driver}; wait for it, stop it, or take it over by force"
             " with --take-over"
         )
@@ -115,7 +116,7 @@ def _require_free(study: optuna.Study, known: Driver | None, take_over: bool, sa
 
 
 def _moves(study: optuna.Study, mark: Any, driver: Driver, say: Callable[[str], None]) -> bool:
-    """Whether a driver on another host goes on marking the record as its own; it may also leave in the meantime."""
+    """Whether a driver that cannot be seen from here goes on marking the record; it may also leave in the meantime."""
     say(f"the study was run by {driver} last; waiting up to {WATCH:g} seconds for a sign that it still runs")
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline:

@@ -25,7 +25,7 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
     """The study of this folder, new or to go on with, held while the block runs.
 
     Raises: ConfigError where its storage cannot be opened, or the study is another's there; or where the folder's
-    results came from another record, which a new one would overwrite; DrivenElsewhere where another process runs it.
+    results came from another record, which a new one would overwrite.
     """
     alone = config.storage is None and is_local(folder.path)
     left_by = folder.left_by
@@ -37,6 +37,7 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
     study = open_study(url, folder.name, config.sampler, config.seed, directions, say, own=config.storage is None)
     try:
         with nullcontext() if alone else _held(study, config, folder, gone, say):
+            folder.claim()
             _require_own_results(study, config, folder)
             yield study
     finally:

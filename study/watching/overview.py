@@ -95,12 +95,19 @@ class Overview:
             runs = _part(self.summary, part)
             if left := runs.get("runs", 0) - runs.get("done", 0):
                 return f"{left} run{'s' if left > 1 else ''} of the {part}"
-        draws = _part(self.summary, "confirmation").get("draws", 0)
-        if self.settings.get("confirm", draws) > draws:  # asked for since the summary was written
-            return "the confirmation"
-        if self.settings.get("baselines") and not _part(self.summary, "baselines"):
+        return self._asked_since or ("" if self.folder.report.exists() else "the report")
+
+    @property
+    def _asked_since(self) -> str:
+        """What settings ask for that the summary, which is older, knows nothing of; one of an earlier version may lack
+        the keys."""
+        draws, baselines = self.settings.get("confirm"), self.settings.get("baselines")
+        if baselines and "baselines" in self.summary and not _part(self.summary, "baselines"):
             return "the baselines"
-        return "" if self.folder.report.exists() else "the report"
+        done = _part(self.summary, "confirmation").get("draws", 0)
+        if isinstance(draws, int) and "confirmation" in self.summary and draws > done:
+            return "the confirmation"
+        return ""
 
     @property
     def recommended(self) -> Mapping[str, Any] | None:

@@ -45,12 +45,21 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"nad-study resume needs the study's NAME first, and {first} after it")
     with told_in_a_sentence(ResumeConfig, arguments):
         chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
-    recorded = recorded_settings(find(chosen.name, chosen.output))
+    folder = find(chosen.name, chosen.output)
+    recorded = recorded_settings(folder)
     with told_in_a_sentence(StudyConfig, changes):
         config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
     from study.run import main as run  # not above: Ray takes seconds, and a mistake is to be told at once
 
-    return run(options_of(config))
+    return run(options_of(with_points_of_the_old(config, folder)))
+
+
+def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyConfig:
+    """The command that forked, where it ended before its search began: what a fork is to ask is only then recorded."""
+    old = fork_of(folder.path)
+    if old is None or folder.summary.exists() or config.fork is not None or config.directory != folder.path:
+        return config
+    return dataclasses.replace(config, name=old, fork=folder.name)
 
 
 def recorded_settings(folder: StudyFolder) -> StudyConfig:
@@ -76,10 +85,6 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
     values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
     if storage := storage_of(config):
         values["storage"] = storage
-    old = fork_of(folder.path)
-    if old is not None and (folder.path.parent / old / "config.json").is_file():
-        # before its first trial, the points that a fork is to ask are nowhere but in the old study
-        return StudyConfig(**values, output=folder.path.parent, name=old, fork=folder.name)
     return StudyConfig(**values, output=folder.path.parent, name=folder.name)
 
 

@@ -122,9 +122,10 @@ def test_a_photograph_of_more_than_eight_bits_is_named(tmp_path: Path) -> None:
         pool_from_folder(tmp_path)
 
 
-def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_folders_and_links_to_nothing_are_passed_over(tmp_path: Path) -> None:
     write_photograph(tmp_path / "a.png")
     write_photograph(tmp_path / ".thumbnails" / "a.png", (16, 16))
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     assert len(pool_from_folder(tmp_path)) == 50
 
 

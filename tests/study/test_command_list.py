@@ -100,6 +100,11 @@ def test_study_that_was_asked_for_more_since_its_summary_is_unfinished(copy, cap
     assert "unfinished: the confirmation left" in line_of(capsys, copy.parent, "s")
     change(copy / "config.json", settings={**settings, "baselines": ["anp"]})
     assert "unfinished: the baselines left" in line_of(capsys, copy.parent, "s")
+    summary = json.loads((copy / "summary.json").read_text())
+    older = {name: value for name, value in summary.items() if name not in ("baselines", "confirmation")}
+    (copy / "summary.json").write_text(json.dumps(older))
+    assert "finished" in line_of(capsys, copy.parent, "s").split(), "an earlier version's lacks the keys"
+    (copy / "summary.json").write_text(json.dumps(summary))
     change(copy / "config.json", settings=settings)
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 

@@ -16,7 +16,8 @@ from processes import wait_until
 from toy_engine import IMPORTABLE
 
 from nad.errors import ConfigError
-from study.driver import DrivenElsewhere, Driver, driver_of
+from study import folder as folder_module
+from study.driver import Driver, driver_of
 from study.folder import open_folder
 from study.writing import write_json
 
@@ -125,13 +126,25 @@ def test_driver_that_others_took_the_study_from_takes_nothing_of_theirs_away(tmp
     assert driver_of(tmp_path) == theirs
 
 
-@pytest.mark.parametrize(("error", "left"), [(DrivenElsewhere("runs"), True), (ConfigError("no"), False)])
-def test_driver_that_still_runs_the_study_is_named_again(tmp_path: Path, error: Exception, left: bool) -> None:
+@pytest.mark.parametrize("local", [True, False])
+def test_driver_that_may_still_run_stays_named_until_the_record_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """Where another machine may have the folder open."""
+    monkeypatch.setattr(folder_module, "is_local", lambda _path: local)
     theirs = Driver("far", 7, "2026-01-01T00:00:00+00:00", "boot:1")
     write_json(tmp_path / "driver.json", theirs.facts())
-    with pytest.raises(type(error)), open_folder(tmp_path):
-        raise error
-    assert driver_of(tmp_path) == (theirs if left else None)
+    with pytest.raises(ConfigError), open_folder(tmp_path):
+        raise ConfigError("no such data")
+    assert driver_of(tmp_path) == (None if local else theirs)
+    write_json(tmp_path / "driver.json", theirs.facts())
+    with open_folder(tmp_path) as folder:
+        assert folder.left_by == theirs
+        folder.claim()
+        driver = driver_of(tmp_path)
+        assert driver is not None
+        assert driver.is_this_process
+    assert driver_of(tmp_path) is None
 
 
 def test_only_a_process_of_this_boot_is_sure_to_be_gone() -> None:

@@ -93,14 +93,17 @@ def test_study_that_ends_early_leaves_files_that_agree(
     assert made == ["summary", tmp_path]
 
 
-def test_files_are_written_though_a_second_signal_comes_meanwhile(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("signals", "written"), [(1, True), (2, False)])
+def test_files_are_written_though_a_second_signal_comes_meanwhile_but_not_against_a_third(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: int, written: bool
 ) -> None:
     """As `nad-study stop --now` sends one, a second after the first."""
     made = []
 
     def write() -> str:
-        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(signals):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
         return "summary"
 
     def first_signal() -> None:
@@ -112,7 +115,7 @@ def test_files_are_written_though_a_second_signal_comes_meanwhile(
     files, folder = SimpleNamespace(write=write), SimpleNamespace(path=tmp_path)
     with pytest.raises(Interrupted), stopped_at_once(), run.recorded(folder, files):  # type: ignore[arg-type]
         first_signal()
-    assert made == ["summary", tmp_path]
+    assert made == (["summary", tmp_path] if written else [])
 
 
 def test_study_whose_files_cannot_be_written_says_so() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.run import main
 from study.searching.fork import fork, fork_of
-from study.watching.resuming import recorded_settings
+from study.watching.resuming import recorded_settings, with_points_of_the_old
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:
@@ -65,18 +66,22 @@ def test_fork_onto_another_study_is_refused_and_the_same_fork_goes_on(tmp_path: 
     assert len(fork(config_of(tmp_path))[1].points) == 1
 
 
-def test_fork_is_resumed_with_the_points_that_it_has_not_recorded_yet(tmp_path: Path) -> None:
+def test_fork_that_ended_before_its_search_is_resumed_with_the_old_one_s_points(tmp_path: Path) -> None:
     study_folder(tmp_path / "a", [point()], diagonal(1))
-    (tmp_path / "b").mkdir()
+    folder = StudyFolder(tmp_path / "b", None)
+    folder.path.mkdir()
     settings = {"trials": 7, "name": "b", "fork": "b"}
-    (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a", "settings": settings}))
-    again = recorded_settings(StudyFolder(tmp_path / "b", None))
+    folder.config.write_text(json.dumps({"fork_of": "a", "settings": settings}))
+    recorded = recorded_settings(folder)
+    again = with_points_of_the_old(recorded, folder)
     assert (again.name, again.fork, again.trials) == ("a", "b", 7)
     config, found = fork(again)
-    assert (config.directory, len(found.points)) == (tmp_path / "b", 1)
-    shutil.rmtree(tmp_path / "a")
-    alone = recorded_settings(StudyFolder(tmp_path / "b", None))
-    assert (alone.name, alone.fork) == ("b", None), "it has the points in its own record, or nowhere"
+    assert (config.directory, len(found.points)) == (folder.path, 1)
+    for changes in ({"fork": "c"}, {"name": "c"}):
+        other = replace(recorded, **changes)
+        assert with_points_of_the_old(other, folder) is other, "that is another study, made of this one"
+    folder.summary.write_text("{}")
+    assert with_points_of_the_old(recorded, folder) is recorded, "they are in its own record"
 
 
 @pytest.mark.parametrize("name", ["../a", "", "a/b", ".hidden"])

@@ -9,7 +9,7 @@ from toys import DIRECTIONS, play, searcher_of
 
 from nad.errors import ConfigError, NadError
 from study.config import StudyConfig
-from study.driver import Driver
+from study.driver import Driver, driver_of
 from study.folder import StudyFolder, open_folder
 from study.provenance import claim, record_identity, require_same
 from study.record import heartbeat, opening
@@ -75,7 +75,9 @@ def test_driver_on_another_host_is_not_said_to_be_gone_before_it_was_watched(
     left = leave_mark(study, host="far")
     said: list[str] = []
     with open_record(config, folder_at(tmp_path / "s", left), said.append):
-        pass
+        driver = driver_of(tmp_path / "s")
+        assert driver is not None
+        assert driver.is_this_process
     assert [sentence.split()[:3] for sentence in said] == [["the", "study", "was"], ["the", "study", "is"]]
 
 
