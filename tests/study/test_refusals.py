@@ -93,8 +93,8 @@ def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
         ),
         (["--baseline-fractions", "0.1"], "give both, or neither"),
         (["--poison-rate", "0.0001"], "asks for 0 poisoned images"),
-        (["--cpus-per-trial", "4000"], "4000 CPUs"),
-        (["--gpus-per-trial", "1"], "1 GPUs"),
+        (["--cpus-per-trial", "4000"], "--cpus-per-trial 4000 is more than the "),
+        (["--gpus-per-trial", "1"], "torch finds no GPU on this machine"),
     ],
 )
 @pytest.mark.usefixtures("ray_started")
