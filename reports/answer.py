@@ -166,8 +166,8 @@ def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str,
 
 
 BESIDE = (
-    "What it adds to each control on as much clean data, over the draws of clean images that both had, in points with"
-    " 95% intervals:"
+    "What it adds to each control on as much clean data, in points, with 95% intervals where both had several draws of"
+    " clean images:"
 )
 
 
