@@ -253,21 +253,6 @@ class StudyConfig:
         except ConfigError as error:
             raise ConfigError(f"{error}; a trial computes on one GPU: give 1, or a share of it such as 0.25") from error
 
-    def require_room(self) -> None:
-        """Raise ConfigError where this machine, if trials run on it, has not room for one of them."""
-        if self.address is not None:
-            return
-        if self.workers is None and self.cpus_per_trial > cores():
-            raise ConfigError(
-                f"--cpus-per-trial {self.cpus_per_trial} is more than the {cores()} that this machine has; give less,"
-                " or --workers 1 to share them all the same"
-            )
-        if self.gpus_per_trial > 0 and torch.cuda.device_count() == 0:
-            raise ConfigError(
-                f"--gpus-per-trial {self.gpus_per_trial:g}: torch finds no GPU on this machine; leave it out, or name a"
-                " cluster that has some with --address"
-            )
-
     def _require_cluster(self) -> None:
         """Raise ConfigError for an address that is none, and for a wait that has nothing to wait for."""
         if self.address is not None and self.address != "auto" and not _ADDRESS.fullmatch(self.address):

@@ -29,6 +29,7 @@ from study.cluster.joining import on_cluster
 from study.command_line import told_in_a_sentence
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
+from study.devices import require_devices
 from study.energy import EnergyMeter
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
@@ -116,7 +117,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     """
     started = time.monotonic()
     cache = cache_folder(config.cache)
-    config.require_room()
+    require_devices(config)
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config, display)

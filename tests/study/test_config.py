@@ -7,6 +7,7 @@ import tyro
 
 from nad.errors import ConfigError
 from study.config import StudyConfig, cores
+from study.devices import require_devices
 from study.durations import duration
 
 
@@ -126,11 +127,11 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch)
         ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no GPU on this machine"),
     ):
         with pytest.raises(ConfigError, match=sentence):
-            StudyConfig(**settings).require_room()
-        StudyConfig(**settings, address="auto").require_room()
-    StudyConfig(cpus_per_trial=many, workers=1).require_room()
+            require_devices(StudyConfig(**settings))
+        require_devices(StudyConfig(**settings, address="auto"))
+    require_devices(StudyConfig(cpus_per_trial=many, workers=1))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    StudyConfig(gpus_per_trial=0.5).require_room()
+    require_devices(StudyConfig(gpus_per_trial=0.5))
 
 
 @pytest.mark.parametrize(
