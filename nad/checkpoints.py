@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nad.errors import CheckpointError, ConfigError
-from nad.files import written_beside
+from nad.files import utf8_name, written_beside
 
 State = dict[str, Tensor]
 Card = dict[str, object]
@@ -75,7 +75,7 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         path.open("rb").close()  # safetensors says of every file that it cannot open that there is none
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get(CARD_KEY, "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and names that libraries can take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """A name for a file to read, for libraries that take UTF-8 alone; the file's own may be any bytes.
+
+    Raises: OSError for a file that cannot be opened.
+    """
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            yield Path(f"/proc/self/fd/{file.fileno()}")  # only Linux has such names
+    else:
+        yield path
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
+from nad.trained_on import of_dataset
 from nad.training import TrainConfig, train
 from nad.work import Runner, run_here
 
@@ -196,6 +197,7 @@ def _trained(
         what, data = (
             ("the clean model", scenario.clean_train) if attack is None else ("the victim", scenario.poisoned.data)
         )
-        return run(Training(what, model, dataset.classes, dataset.flip, data, config, scenario.seed))
+        made = run(Training(what, model, dataset.classes, dataset.flip, data, config, scenario.seed))
+        return Checkpoint(made.state, {**made.card, **of_dataset(dataset).card()})
 
     return cached(cache / "models", "reference" if attack is None else "victim", facts, make)

@@ -66,7 +66,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
     """
     own_model.require_free(config.target)
     setting = read_setting(config.summary.expanduser(), config.trial)
-    model = own_model.read_model(config, display)
+    config, model = own_model.read_model(config, display)
     _require_layers(setting, model)
     images = own_model.read_images(config, model, display)
     display.say(
@@ -80,7 +80,16 @@ def apply(config: ApplyConfig, display: Display) -> None:
     after = own_model.accuracies(student, images, device)
     scores = [(name, before[name], after[name]) for name in before]
     facts = _facts(config, setting, model, images)
-    own_model.write_model(config, student, facts, scores, model_card.of_applied, "erased model", display)
+    own_model.write_model(
+        config,
+        student,
+        model.trained_on.class_names or images.class_names,
+        facts,
+        scores,
+        model_card.of_applied,
+        "erased model",
+        display,
+    )
 
 
 def _require_layers(setting: FoundSetting, model: ForeignModel) -> None:
@@ -105,7 +114,7 @@ def _erase(
     with display.stage("teacher", "epochs") as step:
         step(0, TEACHER.epochs)
         batches = generator(config.seed, "teacher")
-        make_teacher(teacher, images.train, flip=config.flip, generator=batches, device=device, progress=step)
+        make_teacher(teacher, images.train, flip=config.used_flip, generator=batches, device=device, progress=step)
     with display.stage("erase", "epochs") as step:
         step(0, setting.epochs)
 
@@ -118,7 +127,7 @@ def _erase(
             teacher,
             images.train,
             setting,
-            flip=config.flip,
+            flip=config.used_flip,
             generator=generator(config.seed, "erase"),
             device=device,
             watch=watch if setting.patience else None,

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
+import tyro
 from optuna.trial import FixedTrial, FrozenTrial
 
 import search_spaces
@@ -28,7 +29,7 @@ from search_spaces import Domain, Point
 from study import attack_settings
 from study.durations import duration
 from study.helptext import documented
-from study.own_parts import chosen_normalisation, require_own_parts
+from study.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, require_own_parts
 from study.record.storage_url import masked, require_storage
 from study.searching.samplers import SAMPLERS
 from study.watching import tensorboard
@@ -59,11 +60,12 @@ class StudyConfig:
     """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
     data_dir: Path | None = None
     """Where the images are: a folder with train/ and test/, each with one folder per class; or torchvision's own."""
-    image_size: int = 32
-    """Images of a folder are resized to this many pixels a side."""
-    flip: bool = True
+    image_size: int | None = None
+    """Images of a folder are resized to this many pixels a side. Default: what --victim says it was trained on, or
+    32."""
+    flip: Annotated[bool | None, tyro.conf.DisallowNone] = None
     """Train on mirrored images, too (never of gtsrb); --no-flip where a mirrored one is of another class, as of letters
-    or traffic signs."""
+    or traffic signs. Default: what --victim says it was trained on, or --flip."""
     model: str | None = None
     """The victim's architecture: wrn-DEPTH-WIDTH with 10-1, 10-2, 16-1, 16-2, 40-1 or 40-2; preact-resnet-18;
     resnet-18 or resnet-34. Default: that of --victim, or wrn-16-1."""
@@ -193,7 +195,7 @@ class StudyConfig:
                 raise unknown_name("baseline", name, BASELINES)
         if self.poison_rate is not None:
             _require_share("--poison-rate", self.poison_rate, low_open=True)
-        require_range("--image-size", self.image_size, 16, 512)
+        require_range("--image-size", self.used_image_size, 16, 512)
         require_range("--target", self.target, 0, 1_000_000)
         require_range("--victim-epochs", self.victim_epochs, 1, 1000)
         require_range("--trials", self.trials, 1, 1_000_000)
@@ -289,6 +291,16 @@ class StudyConfig:
         else:
             able = self.address is None and computes_in_bfloat16(torch.device("cpu"))
         return "bfloat16" if able else "float32"
+
+    @property
+    def used_image_size(self) -> int:
+        """Pixels a side."""
+        return USUAL_IMAGE_SIZE if self.image_size is None else self.image_size
+
+    @property
+    def used_flip(self) -> bool:
+        """Whether mirrored images are trained on, too, if the data set allows it."""
+        return self.flip is not False
 
     @property
     def normalisation(self) -> Normalisation | None:

@@ -114,7 +114,7 @@ def defend(config: DefendConfig, display: Display) -> None:
     """
     own_model.require_free(config.target)
     defence = config.made
-    model = own_model.read_model(config, display)
+    config, model = own_model.read_model(config, display)
     defence.require_fit(model.network())
     images = own_model.read_images(config, model, display)
     device = driver_device()
@@ -124,7 +124,7 @@ def defend(config: DefendConfig, display: Display) -> None:
         defended = defence.defend(
             victim,
             images.train,
-            flip=config.flip,
+            flip=config.used_flip,
             generator=generator(config.seed, "defence"),
             device=device,
             progress=step,
@@ -135,6 +135,7 @@ def defend(config: DefendConfig, display: Display) -> None:
     own_model.write_model(
         config,
         defended.model,
+        model.trained_on.class_names or images.class_names,
         _facts(config, defence, model, images, defended.deeds),
         [(name, before[name], after[name]) for name in before],
         partial(model_card.of_defended, defence.name),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from nad import data
 from nad.errors import ConfigError
 from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.scenario import Scenario
+from nad.trained_on import TrainedOn
 from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
+from study.own_parts import image_settings
 from study.watching.progress import Display
 
 Source = VictimConfig | ForeignModel
@@ -42,7 +45,22 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
         normalisation=config.normalisation,
     )
     introduce(foreign, config.victim.name, display)
-    return replace(config, model=foreign.name), foreign
+    known = foreign.trained_on
+    if config.dataset == "gtsrb":
+        known = replace(known, flip=None)  # it is never mirrored, whatever a command, a model or an old record says
+    _require_resizable(config, known)
+    size, flip = image_settings(config.image_size, config.flip, known)
+    return replace(config, model=foreign.name, image_size=size, flip=flip), foreign
+
+
+def _require_resizable(config: StudyConfig, known: TrainedOn) -> None:
+    """Raise ConfigError where the model's images are of another size than a data set's that is not resized."""
+    size, fixed = known.image_size, data.fixed_size(config.dataset, config.data_dir and config.data_dir.expanduser())
+    if size is not None and fixed not in (None, size):
+        raise ConfigError(
+            f"the model in --victim was trained on images of {size}x{size} pixels, those of {config.dataset} are"
+            f" {fixed}x{fixed} and are not resized; choose the --dataset that it was trained on, or --dataset folder"
+        )
 
 
 def introduce(foreign: ForeignModel, file_name: str, display: Display) -> None:
@@ -55,22 +73,21 @@ def describe(foreign: ForeignModel) -> str:
     """What a file holds, in a few words."""
     pixels = "pixels in [0, 1]"
     if foreign.normalisation is not None:
-        mean, std = (
-            ", ".join(f"{value:g}" for value in part)
-            for part in (foreign.normalisation.mean, foreign.normalisation.std)
-        )
-        pixels = f"pixels normalised with mean {mean} and standard deviation {std}"
+        pixels = f"pixels normalised with {foreign.normalisation}"
     return f"format {foreign.format}, {foreign.name}, {foreign.classes} classes, {pixels}"
 
 
 def require_classes(source: Source, scenario: Scenario) -> None:
-    """Raise ConfigError for a model from a file that tells more or fewer classes apart than the data set has."""
+    """Raise NadError for a model from a file whose classes are more or fewer than the data set's, or others."""
     dataset = scenario.dataset
-    if isinstance(source, ForeignModel) and source.classes != dataset.classes:
+    if not isinstance(source, ForeignModel):
+        return
+    if source.classes != dataset.classes:
         raise ConfigError(
             f"the model in --victim tells {source.classes} classes apart, the data set {dataset.name} has"
             f" {dataset.classes}; choose the --dataset that it was trained on"
         )
+    source.trained_on.require_class_names(dataset.class_names, f"the data set {dataset.name}")
 
 
 def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display: Display) -> Victim:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 import torch
+import tyro
 from rich.console import Console
 from torch import nn
 
@@ -19,11 +20,12 @@ from nad.errors import ConfigError, DataError, NadError, require_range
 from nad.evaluation import accuracy
 from nad.foreign import ForeignModel, load_foreign
 from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
 from reports.files import ReportError
 from reports.wording import percent
 from study.folder import cache_folder
 from study.foreign_victim import describe, introduce
-from study.own_parts import chosen_normalisation
+from study.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, image_settings
 from study.watching.progress import Display
 from study.writing import write_text
 
@@ -50,10 +52,11 @@ class OwnModelConfig:
     """Unpickle --victim in full where nothing else will do. That runs any code that its maker put into it."""
     output: Path | None = None
     """The file to write. Default: erased.safetensors beside the model, or defended.safetensors."""
-    image_size: int = 32
-    """Images are resized to this many pixels a side: the model's."""
-    flip: bool = True
-    """Train on mirrored images, too; --no-flip where a mirrored image is another class, as with traffic signs."""
+    image_size: int | None = None
+    """Images are resized to this many pixels a side. Default: what the model's file says it was trained on, or 32."""
+    flip: Annotated[bool | None, tyro.conf.DisallowNone] = None
+    """Train on mirrored images, too; --no-flip where a mirrored image is another class, as with traffic signs. Default:
+    what the model's file says it was trained on, or --flip."""
     seed: int = 0
     """Seeds all that is drawn at random."""
     cache: Path | None = None
@@ -62,9 +65,19 @@ class OwnModelConfig:
     def __post_init__(self) -> None:
         if not self.victim.name:
             raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
-        require_range("--image-size", self.image_size, 16, 512)
+        require_range("--image-size", self.used_image_size, 16, 512)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         self.normalisation  # noqa: B018 - raises for numbers that are out of range
+
+    @property
+    def used_image_size(self) -> int:
+        """Pixels a side."""
+        return USUAL_IMAGE_SIZE if self.image_size is None else self.image_size
+
+    @property
+    def used_flip(self) -> bool:
+        """Whether mirrored images are trained on, too."""
+        return self.flip is not False
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -75,6 +88,9 @@ class OwnModelConfig:
     def target(self) -> Path:
         """The file to write."""
         return (self.output or self.victim.with_name(f"{self.default_name}{SUFFIX}")).expanduser().resolve()
+
+
+C = TypeVar("C", bound=OwnModelConfig)
 
 
 def run_command(work: Callable[[Display], None]) -> int:
@@ -111,20 +127,24 @@ def require_free(target: Path) -> None:
         raise ConfigError(f"you may not write to {nearest}; choose another --output")
 
 
-def read_model(config: OwnModelConfig, display: Display) -> ForeignModel:
-    """The model in --victim, after what there is to say of it."""
+def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
+    """The settings with the model's image size and mirroring, and the model in --victim, after a line about it.
+
+    Raises: CheckpointError for a file that cannot be used; ConfigError for settings that contradict it.
+    """
     model = load_foreign(config.victim.expanduser(), trust=config.trust_checkpoint, normalisation=config.normalisation)
     introduce(model, config.victim.name, display)
-    return model
+    size, flip = image_settings(config.image_size, config.flip, model.trained_on)
+    return replace(config, image_size=size, flip=flip), model
 
 
 def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -> Owned:
-    """The images in --data.  Raises: DataError where they are not of as many classes as the model tells apart."""
+    """The images in --data.  Raises: DataError where their classes are not the model's."""
     with display.stage("images", "read") as step:
         images = load_owned(
             config.data.expanduser(),
             cache_dir=cache_folder(config.cache),
-            image_size=config.image_size,
+            image_size=config.used_image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
     if len(images.class_names) != model.classes:
@@ -132,6 +152,7 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
             f"{config.data / 'train'} has {len(images.class_names)} class folders, the model in {config.victim} tells"
             f" {model.classes} classes apart; give one folder for each, in the order of its labels"
         )
+    model.trained_on.require_class_names(images.class_names, str(config.data / "train"))
     return images
 
 
@@ -148,6 +169,7 @@ Scores = Sequence[tuple[str, float, float]]
 def write_model(
     config: OwnModelConfig,
     model: nn.Module,
+    class_names: Sequence[str],
     facts: Mapping[str, str],
     scores: Scores,
     card: Callable[[Mapping[str, str], Scores], str],
@@ -156,7 +178,8 @@ def write_model(
 ) -> None:
     """Write a model and its card, and say how accurate it is.  what: it is called where it is named."""
     state: State = copy_state(model)
-    save(config.target, Checkpoint(state, {"facts": dict(facts)}))
+    known = TrainedOn(image_size=config.used_image_size, flip=config.used_flip, class_names=tuple(class_names))
+    save(config.target, Checkpoint(state, {"facts": dict(facts), **known.card()}))
     beside = config.target.with_suffix(".md")
     write_text(beside, card({**facts, "this model": f"sha256 {state_digest(state)}"}, scores))
     for name, first, last in scores:
@@ -168,6 +191,6 @@ def write_model(
 def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str, str], dict[str, str]]:
     """What a card says of the model before, and of the work on it."""
     return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {
-        "image size, mirrored": f"{config.image_size}, {'yes' if config.flip else 'no'}",
+        "image size, mirrored": f"{config.used_image_size}, {'yes' if config.used_flip else 'no'}",
         "seed": str(config.seed),
     }

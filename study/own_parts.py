@@ -9,9 +9,13 @@ from nad.attacks.refool import Refool
 from nad.attacks.trojan import Trojan
 from nad.errors import ConfigError
 from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
 
 if TYPE_CHECKING:
     from study.config import StudyConfig
+
+USUAL_IMAGE_SIZE = 32
+"""Pixels a side where neither the command nor a model says."""
 
 
 def require_own_parts(config: StudyConfig) -> None:
@@ -44,6 +48,24 @@ def _refuse_what_takes_a_recipe(config: StudyConfig) -> None:
     ):
         if asked:
             raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+
+
+def image_settings(size: int | None, flip: bool | None, model: TrainedOn) -> tuple[int | None, bool | None]:
+    """The image size and mirroring to use: what the command says, else the model; None where neither does.
+
+    Raises: ConfigError where they contradict each other.
+    """
+    if size is not None and model.image_size not in (None, size):
+        raise ConfigError(
+            f"--image-size {size} contradicts the model in --victim, which was trained on images of"
+            f" {model.image_size}x{model.image_size} pixels; leave it out, or give --image-size {model.image_size}"
+        )
+    if flip is not None and model.flip not in (None, flip):
+        given, wanted = ("--flip", "without") if flip else ("--no-flip", "with")
+        raise ConfigError(
+            f"{given} contradicts the model in --victim, which was trained {wanted} mirrored images; leave it out"
+        )
+    return size or model.image_size, model.flip if flip is None else flip
 
 
 def chosen_normalisation(

@@ -20,6 +20,7 @@ from nad.models.inspection import require_distillable
 from nad.preparation import needs_clean_model, prepare
 from nad.reflection_selection import require_judges, select_reflections, selectable
 from nad.scenario import Scenario
+from nad.trained_on import TrainedOn
 from nad.victim import (
     Victim,
     VictimConfig,
@@ -61,10 +62,10 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
             config.dataset,
             cache_dir=cache,
             data_dir=data_dir,
-            image_size=config.image_size,
+            image_size=config.used_image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
-    if not config.flip:
+    if not config.used_flip:
         dataset = replace(dataset, flip=False)
     scenario = Scenario(dataset, config.made_attack, config.seed)
     for fraction in config.fractions:
@@ -282,6 +283,7 @@ def with_teachers(
         which: as_arrays(checkpoint.state) for which, checkpoint in found.items() if checkpoint is not None
     }
     lost: dict[tuple[int, float], str] = {}
+    known = TrainedOn(image_size=one.holdout_images.shape[-1], flip=one.flip).card()
     # The largest first: a long task that starts last would keep one worker waiting for the others.
     missing = sorted((which for which in cards if which not in teachers), key=lambda which: -which[1])
     if missing:
@@ -296,7 +298,7 @@ def with_teachers(
                 else:
                     teachers[which] = made
                     state = {name: torch.from_numpy(values.copy()) for name, values in made.items()}
-                    save(paths[which], Checkpoint(state, cards[which]))
+                    save(paths[which], Checkpoint(state, {**cards[which], **known}))
                 step(len(teachers) + len(lost), len(paths))
 
             tasks.run_tasks(

@@ -22,6 +22,7 @@ from nad.errors import EraseDiverged
 from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
+from nad.trained_on import of_dataset
 from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study import model_card
@@ -84,7 +85,8 @@ def make(
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
     _draw(config, scenario, workload, trial.number, point, weights, folder)
     validation = {name: scores[name] for name in Scores._fields}
-    save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation}))
+    known = of_dataset(scenario.dataset).card()
+    save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation, **known}))
     display.say(f"model: {folder.model}")
 
 

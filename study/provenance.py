@@ -60,8 +60,8 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
     facts = {
         "science version": SCIENCE_VERSION,
         "dataset": config.dataset,
-        "image size": config.image_size,
-        "flip": config.flip,
+        "image size": config.used_image_size,
+        "flip": config.used_flip,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
         "model": models.identity(config.architecture),

@@ -8,12 +8,12 @@ from typing import Protocol
 from nad.data.base import Dataset, LabelledImages
 from nad.data.fashion_m import load_fashion_m
 from nad.data.fingerprint import fingerprint
-from nad.data.folder import load_folder
-from nad.data.torchvision_sets import load_cifar10, load_gtsrb
+from nad.data.folder import is_tree, load_folder
+from nad.data.torchvision_sets import CIFAR10_SIDE, load_cifar10, load_gtsrb
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.progress import StagedProgress
 
-__all__ = ["DATASETS", "Dataset", "LabelledImages", "fingerprint", "load"]
+__all__ = ["DATASETS", "Dataset", "LabelledImages", "fingerprint", "fixed_size", "load"]
 
 
 class Loader(Protocol):
@@ -46,6 +46,12 @@ DATASETS: dict[str, Loader] = {
     "gtsrb": load_gtsrb,
     "folder": _folder,
 }
+
+
+def fixed_size(name: str, data_dir: Path | None) -> int | None:
+    """Pixels a side of a data set whose images are not resized; None where they are."""
+    resized = name not in ("fashion-m", "cifar10") or (name == "cifar10" and data_dir is not None and is_tree(data_dir))
+    return None if resized else CIFAR10_SIDE
 
 
 def load(

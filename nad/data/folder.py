@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nad.data.base import Dataset, LabelledImages
 from nad.errors import DataError
-from nad.files import written_beside
+from nad.files import utf8_name, written_beside
 from nad.progress import StagedProgress
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
@@ -197,7 +197,8 @@ def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
 
 def _read_entry(entry: Path) -> dict[str, Tensor] | None:
     try:
-        return load_file(entry)
+        with utf8_name(entry) as name:
+            return load_file(name)
     except (OSError, SafetensorError):
         return None
 

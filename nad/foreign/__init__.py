@@ -21,6 +21,7 @@ from nad.foreign.base import Found, PoisonedTest, Reader
 from nad.foreign.unpickling import open_contents
 from nad.models import DistillableModel
 from nad.models.normalisation import KEYS, Normalisation
+from nad.trained_on import TrainedOn
 
 __all__ = ["FORMATS", "ForeignModel", "PoisonedTest", "load_foreign"]
 
@@ -58,6 +59,7 @@ class ForeignModel(NamedTuple):
     poisoned_test: PoisonedTest | None
     remarks: tuple[str, ...]
     """What the user should know, a sentence each."""
+    trained_on: TrainedOn = TrainedOn()
 
     def network(self) -> DistillableModel:
         """A fresh model with these weights."""
@@ -92,7 +94,8 @@ def _understood(
     try:
         state = _plain(found.state)
         name, classes = models.recognise(state, model)
-        normalisation = normalisation or _kept(state)
+        normalisation = _agreed(normalisation, _kept(state))
+        _require_names(found.trained_on, classes)
     except CheckpointError as error:
         raise CheckpointError(f"the model file {path} ({form}) cannot be used: {error}") from error
     if normalisation is not None:
@@ -101,7 +104,22 @@ def _understood(
     if given is not None and max(given.target, int(given.data.labels.max())) >= classes:
         given, why = None, f"its poisoned test images have labels beyond its {classes} classes, and are not tried"
         remarks = (*remarks, why)
-    return ForeignModel(form, name, classes, state, normalisation, given, remarks)
+    return ForeignModel(form, name, classes, state, normalisation, given, remarks, found.trained_on)
+
+
+def _agreed(asked: Normalisation | None, kept: Normalisation | None) -> Normalisation | None:
+    """The normalisation among the weights, or the one asked for.  Raises: CheckpointError where they differ."""
+    if asked is not None and kept is not None and not asked.is_close(kept):
+        raise CheckpointError(
+            f"it brings its own normalisation, {kept}, and --victim-mean and --victim-std say {asked}; leave them out"
+        )
+    return kept or asked
+
+
+def _require_names(trained_on: TrainedOn, classes: int) -> None:
+    names = trained_on.class_names
+    if names is not None and len(names) != classes:
+        raise CheckpointError(f"its card names {len(names)} classes, and its weights tell {classes} apart")
 
 
 def _kept(state: State) -> Normalisation | None:

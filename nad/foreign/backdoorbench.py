@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +14,7 @@ from nad.data.base import LabelledImages
 from nad.errors import CheckpointError
 from nad.foreign.base import Contents, Found, PoisonedTest, as_state
 from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
 
 NORMALISATIONS: dict[str, Normalisation | None] = {
     "cifar10": Normalisation((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)),
@@ -51,7 +52,20 @@ def read(contents: Contents) -> Found | None:
         remarks.append(
             f"its poisoned test images (bd_test) cannot be read, and the victim is not tried on them: {error}"
         )
-    return Found(state, normalisation, poisoned_test, tuple(remarks))
+    size = _side(value.get("img_size"), poisoned_test)
+    mirrored = False if dataset == "gtsrb" else None  # a mirrored sign is another one
+    return Found(state, normalisation, TrainedOn(image_size=size, flip=mirrored), poisoned_test, tuple(remarks))
+
+
+def _side(recorded: object, poisoned_test: PoisonedTest | None) -> int | None:
+    """Pixels a side, as it says (height, width, channels), else of its poisoned images; None where neither tells."""
+    if isinstance(recorded, Sequence) and len(recorded) >= 2:
+        height, width = recorded[:2]
+    elif poisoned_test is not None:
+        height, width = poisoned_test.data.images.shape[2:]
+    else:
+        return None
+    return int(height) if isinstance(height, int | np.integer) and height == width and height > 0 else None
 
 
 def _normalisation(path: Path, dataset: object) -> Normalisation | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nad.data.base import LabelledImages
 from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
 
 
 class Contents(NamedTuple):
@@ -36,6 +37,7 @@ class Found(NamedTuple):
     state: Mapping[str, Any]
     """Weights under the names that they have in the file."""
     normalisation: Normalisation | None = None
+    trained_on: TrainedOn = TrainedOn()
     poisoned_test: PoisonedTest | None = None
     remarks: tuple[str, ...] = ()
     """What the user should know, a sentence each."""

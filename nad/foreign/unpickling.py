@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from nad import checkpoints
 from nad.errors import CheckpointError
+from nad.files import utf8_name
 from nad.foreign.base import Contents
 from nad.foreign.stand_in import load_in_full
 
@@ -61,9 +62,10 @@ def open_contents(path: Path, *, trust: bool = False) -> Contents:
 
 def _safetensors(path: Path) -> Any:
     try:
-        with safe_open(path, framework="pt") as file:
-            has_card = checkpoints.CARD_KEY in (file.metadata() or {})
-        return checkpoints.load(path) if has_card else load_file(path)
+        with utf8_name(path) as name:
+            with safe_open(name, framework="pt") as file:
+                has_card = checkpoints.CARD_KEY in (file.metadata() or {})
+            return checkpoints.load(path) if has_card else load_file(name)
     except (OSError, SafetensorError, CheckpointError, ValueError, RecursionError) as error:
         raise (_cut_short if _INCOMPLETE in str(error) else _damaged)(path) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,15 @@ class Normalisation:
         for mean, std in zip(self.mean, self.std, strict=True):
             require_range("a channel's mean", mean, 0.0, 1.0)
             require_range("a channel's standard deviation", std, 0.0, 10.0, low_open=True)
+
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{value:g}" for value in part) for part in (self.mean, self.std))
+        return f"mean {mean} and standard deviation {std}"
+
+    def is_close(self, other: Normalisation) -> bool:
+        """Whether two say the same, but for the rounding of float32."""
+        pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), strict=True)
+        return all(math.isclose(one, two, rel_tol=1e-5, abs_tol=1e-7) for one, two in pairs)
 
     def weights(self) -> dict[str, Tensor]:
         """As a part of a model's weights, under KEYS."""
