@@ -14,6 +14,7 @@ from nad.devices import device_of, usable
 from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, require_watch
 from nad.errors import ConfigError, require_instance
 from nad.holdout import Holdout, as_labelled_images
+from nad.judging import require_known
 from nad.models.inspection import look, require_maps, require_model, require_trainable
 from nad.progress import StagedProgress
 from nad.seeds import derive, generator, torch_seeded
@@ -43,6 +44,7 @@ def erase(
     teacher_config: TrainConfig = TEACHER,
     flip: bool = True,
     seed: int = 0,
+    allow_guessing: bool = False,
     device: torch.device | str | None = None,
     watch: Watch | None = None,
     progress: StagedProgress | None = None,
@@ -60,11 +62,12 @@ def erase(
     teacher_layers: its layer for each one of the config; None where they have the same names.
     teacher_config: of the teacher's fine-tuning. A network without batch norm may need a lower lr than the paper's.
     flip: train on mirrored images, too: not where a mirrored image is of another class.
+    allow_guessing: erase a model that only guesses on the holdout, too; see `nad.judging.require_known`.
     device: None for where the model is.
     watch: called after each epoch of the distillation; `patience` needs it.
     progress: called with "teacher" or "student", epochs done, all epochs.
     Raises: ConfigError for a model or layers that cannot be distilled, or a device that is not there; DataError for
-    images or labels that do not fit; EraseDiverged where a loss is no longer finite.
+    images or labels that do not fit, or that the model only guesses; EraseDiverged where a loss is no longer finite.
     """
     require_instance("config", config, EraseConfig)
     require_instance("teacher_config", teacher_config, TrainConfig)
@@ -78,6 +81,8 @@ def erase(
         clean = as_labelled_images(holdout)
     student = _copy(model, where)
     require_model(student, clean, layers, where)
+    if not allow_guessing:
+        require_known(student, clean, allow="pass allow_guessing=True", device=where)
     told = progress or _ignore
     teacher_losses: tuple[float, ...] = ()
     master = None

@@ -75,6 +75,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
     )
     device = driver_device()
     student, teacher = model.network().to(device), model.network().to(device)
+    own_model.require_known(config, student, images, device)
     before = own_model.accuracies(student, images, device)
     _erase(config, setting.erase, student, teacher, images, device, display)
     after = own_model.accuracies(student, images, device)

@@ -181,14 +181,14 @@ class StudyConfig:
         for kind, name, known in (
             ("attack", self.attack, ATTACKS),
             ("data set", self.dataset, DATASETS),
-            ("model", self.architecture, models.MODELS),
-            ("model", self.teacher_architecture, models.MODELS),
             ("search space", self.space, search_spaces.SPACES),
             ("sampler", self.sampler, SAMPLERS),
             ("precision", self.precision, ("auto", *PRECISIONS)),
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
+        for name in (self.architecture, self.teacher_architecture):
+            models.require_name(name)
         self.attack_settings  # noqa: B018 - raises for a text that is no setting of the attack
         for name in self.baselines:
             if name not in BASELINES:

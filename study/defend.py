@@ -119,6 +119,7 @@ def defend(config: DefendConfig, display: Display) -> None:
     images = own_model.read_images(config, model, display)
     device = driver_device()
     victim = model.network().to(device)
+    own_model.require_known(config, victim, images, device)
     before = own_model.accuracies(victim, images, device)
     with display.stage(f"defence {defence.name}", "steps") as step:
         defended = defence.defend(

@@ -9,6 +9,7 @@ from nad import data
 from nad.errors import ConfigError
 from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
+from nad.judging import CAUSES
 from nad.scenario import Scenario
 from nad.trained_on import TrainedOn
 from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
@@ -24,10 +25,7 @@ _REMEDY = (
     "--attack and --target must be those that it was trained with, a trigger of your own goes with --attack custom"
     " --trigger FILE"
 )
-_BLIND_REMEDY = (
-    "the classes must be in the order of its labels, the images of its --image-size, and normalised as in its training"
-    " (--victim-mean, --victim-std)"
-)
+_BLIND_REMEDY = f"perhaps {CAUSES} (--image-size, --victim-mean, --victim-std); mend that"
 
 
 def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Source]:

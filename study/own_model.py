@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 from torch import nn
 
+from nad import judging
 from nad.checkpoints import Checkpoint, State, copy_state, save, state_digest
 from nad.data.folder import Owned, load_owned
 from nad.errors import ConfigError, DataError, NadError, require_range
@@ -57,6 +58,8 @@ class OwnModelConfig:
     flip: Annotated[bool | None, tyro.conf.DisallowNone] = None
     """Train on mirrored images, too; --no-flip where a mirrored image is another class, as with traffic signs. Default:
     what the model's file says it was trained on, or --flip."""
+    allow_guessing: bool = False
+    """Work on a model that only guesses on the images all the same."""
     seed: int = 0
     """Seeds all that is drawn at random."""
     cache: Path | None = None
@@ -154,6 +157,12 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
         )
     model.trained_on.require_class_names(images.class_names, str(config.data / "train"))
     return images
+
+
+def require_known(config: OwnModelConfig, model: nn.Module, images: Owned, device: torch.device) -> None:
+    """Raise DataError for a model that only guesses on the images, unless the settings allow it."""
+    if not config.allow_guessing:
+        judging.require_known(model, images.train, allow="add --allow-guessing", device=device)
 
 
 def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:

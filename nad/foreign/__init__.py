@@ -84,7 +84,7 @@ def load_foreign(
             return _understood(path, name, found, model, normalisation or found.normalisation)
     raise CheckpointError(
         f"the model file {path} holds {_kind(contents.value)} and no weights that a format knows; known:"
-        f" {', '.join(FORMATS)}"
+        f" {', '.join(FORMATS)}; {models.ANY_NETWORK}"
     )
 
 

@@ -18,6 +18,7 @@ from nad.models.wide_resnet import WideResNet
 from nad.seeds import drawn_from, torch_seeded
 
 __all__ = [
+    "ANY_NETWORK",
     "MODELS",
     "DistillableModel",
     "distillation_layers",
@@ -26,6 +27,7 @@ __all__ = [
     "make",
     "pair_layers",
     "recognise",
+    "require_name",
     "with_weights",
 ]
 
@@ -42,13 +44,22 @@ MODELS: dict[str, Callable[..., DistillableModel]] = {
 }
 
 
+ANY_NETWORK = "nad.erase erases any network with named layers, from Python: see docs/python.md"
+"""The remedy for an architecture that is none of MODELS."""
+
+
+def require_name(name: str) -> None:
+    """Raise ConfigError for a name that MODELS does not have."""
+    if name not in MODELS:
+        raise ConfigError(f"{unknown_name('model', name, MODELS)}; {ANY_NETWORK}")
+
+
 def make(name: str, classes: int, generator: torch.Generator | None = None) -> DistillableModel:
     """A model in channels-last layout; its weights follow from the generator, or are left to be loaded.
 
     Raises: ConfigError for a name that MODELS does not have, or a constructor that does not take `classes` alone.
     """
-    if name not in MODELS:
-        raise unknown_name("model", name, MODELS)
+    require_name(name)
     # Constructors draw from torch's own generator: what `initialise` does not set is seeded all the same.
     with torch_seeded(0 if generator is None else drawn_from(generator), torch.device("cpu")):
         try:
@@ -79,8 +90,8 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str
     Raises: CheckpointError where they are no such model's, with the nearest and what does not fit it; ConfigError for a
     name that MODELS does not have.
     """
-    if name is not None and name not in MODELS:
-        raise unknown_name("model", name, MODELS)
+    if name is not None:
+        require_name(name)
     given = forms_of(state)
 
     def compared(with_model: str) -> Fit:
@@ -96,9 +107,12 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str
     if nearest.belongs:
         return nearest.model, nearest.classes
     if not nearest.shared:
-        raise CheckpointError(f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}")
+        raise CheckpointError(
+            f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}; {ANY_NETWORK}"
+        )
     raise CheckpointError(
-        f"its {len(state)} weights are not those of a model that is known; the nearest is {nearest.model}: {nearest}"
+        f"its {len(state)} weights are not those of a model that is known; the nearest is {nearest.model}: {nearest};"
+        f" {ANY_NETWORK}"
     )
 
 
@@ -107,8 +121,8 @@ def _instead(nearest: Fit, asked: Fit) -> str:
     if nearest.belongs:
         return f"; they are those of {nearest.model}: give --model {nearest.model}, or leave it out"
     if nearest.model == asked.model or not nearest.shared:
-        return ""
-    return f"; the nearest is {nearest.model}: {nearest}"
+        return f"; {ANY_NETWORK}"
+    return f"; the nearest is {nearest.model}: {nearest}; {ANY_NETWORK}"
 
 
 @cache

@@ -221,14 +221,14 @@ def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], 
 def test_model_of_others_is_erased_with_its_normalisation(ask, victim_state, tmp_path, capsys):
     torch.save({"module." + name: value for name, value in victim_state.items()}, tmp_path / "model.pth")
     normalised = [*("--victim-mean", "0.5", "0.4", "0.3"), *("--victim-std", "0.2", "0.2", "0.2")]
-    assert apply.main([*ask(trial=7, victim=tmp_path / "model.pth"), *normalised]) == 0
+    assert apply.main([*ask(trial=7, victim=tmp_path / "model.pth"), *normalised, "--allow-guessing"]) == 0
     assert "model.pth: format state-dict, wrn-10-1, 4 classes, pixels normalised with mean 0.5, 0.4, 0.3" in printed(
         capsys
     )
     made = load(tmp_path / "erased.safetensors").state
     assert made["normalise.mean"].flatten().tolist() == pytest.approx([0.5, 0.4, 0.3])
     again = ask(trial=7, victim=tmp_path / "erased.safetensors", output=tmp_path / "twice.safetensors")
-    assert apply.main(again) == 0
+    assert apply.main([*again, "--allow-guessing"]) == 0
 
 
 def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(ask, victim_state, tmp_path, capsys):
@@ -242,7 +242,8 @@ def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(ask, vi
 def test_model_that_only_unpickling_could_read_is_refused(ask, tmp_path, capsys):
     torch.save(models.make("wrn-10-1", 4), tmp_path / "whole.pt")
     assert "add --trust-checkpoint" in refused(capsys, ask(victim=tmp_path / "whole.pt"))
-    assert apply.main([*ask(trial=7, victim=tmp_path / "whole.pt"), "--trust-checkpoint"]) == 0
+    trusted = [*ask(trial=7, victim=tmp_path / "whole.pt"), "--trust-checkpoint", "--allow-guessing"]
+    assert apply.main(trusted) == 0
 
 
 @pytest.mark.parametrize("kind", foreign_files({}))
@@ -313,7 +314,8 @@ def test_output_that_cannot_be_written(ask, tmp_path, capsys):
 def test_model_whose_erase_diverges(ask, victim_state, tmp_path, capsys):
     broken = {**victim_state, "fc.weight": torch.full_like(victim_state["fc.weight"], torch.nan)}
     save(tmp_path / "broken.safetensors", Checkpoint(broken, {}))
-    assert "diverged" in refused(capsys, ask(victim=tmp_path / "broken.safetensors"))
+    asked = [*ask(victim=tmp_path / "broken.safetensors"), "--allow-guessing"]
+    assert "diverged" in refused(capsys, asked)
     assert not (tmp_path / "erased.safetensors").exists()
 
 

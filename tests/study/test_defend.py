@@ -36,7 +36,8 @@ def ask(image_folder, cache, tmp_path) -> Callable[..., list[str]]:
         usual = {"victim": tmp_path / "victim.safetensors", "data": image_folder, "image_size": 16, "cache": cache}
         given = [text for option, value in {**usual, **options}.items() for text in (option, str(value))]
         named = [f"--{text.replace('_', '-')}" if at % 2 == 0 else text for at, text in enumerate(given)]
-        return [name, *named, "--defence-args", *(QUICK.get(name, []) if settings is None else settings)]
+        of_defence = QUICK.get(name, []) if settings is None else settings
+        return [name, *named, "--allow-guessing", "--defence-args", *of_defence]
 
     return arguments
 
