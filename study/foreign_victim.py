@@ -9,7 +9,7 @@ from nad.errors import ConfigError
 from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.scenario import Scenario
-from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
+from nad.victim import Victim, VictimConfig, require_above_chance, require_backdoor, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.watching.progress import Display
@@ -95,8 +95,8 @@ def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display
         remedy += f"; on its own poisoned test images, meant for label {target}, its ASR is {asr:.3f}"
     victim = Victim(foreign.state, scores, seconds=0.0, origin=origin)
     if not config.allow_weak_backdoor:
+        require_above_chance(victim, scenario.validation.clean.labels, remedy=_BLIND_REMEDY)
         require_backdoor(victim, remedy=remedy)
-        require_sight(victim, scenario.dataset.classes, remedy=_BLIND_REMEDY)
     return victim
 
 
