@@ -17,9 +17,17 @@ from nad.models.frozen import in_eval_mode
 AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
 """Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
 
-
 LEAST_SKILL = 0.1
-"""How far from guessing (0) towards no mistake (1) a model has to be to be worth attacking or studying."""
+"""How far from a guess (0) towards no mistake (1) a model's balanced accuracy has to be; up to here it only guesses."""
+
+
+class Skill(NamedTuple):
+    """How well a model tells classes apart, as shares in [0, 1]."""
+
+    acc: float
+    """Images that are predicted right. A model of one answer reaches the largest class's share."""
+    balanced_acc: float
+    """The mean over the classes of their images' share that is predicted right: 1/classes for a model of one answer."""
 
 
 class Scores(NamedTuple):
@@ -30,6 +38,8 @@ class Scores(NamedTuple):
     triggered images of all classes that are predicted as the next class."""
     acc: float
     """Untriggered images of all classes that are predicted right."""
+    balanced_acc: float
+    """The same as the mean over the classes that occur, which counts rare classes as much as frequent ones."""
     acc_non_target: float
     """The same without the target class: the authors' way of counting. With labels that go all to all there is none to
     leave out, and this is `acc`."""
@@ -90,10 +100,37 @@ def accuracy(model: nn.Module, data: LabelledImages, *, device: torch.device | N
     return _share(predict(model, data.images, device=device) == data.labels)
 
 
-def tells_nothing_apart(acc: float, classes: int) -> bool:
-    """Whether an accuracy is at most a tenth of the way from a guess to no mistake."""
-    guess = 1 / classes
-    return acc <= guess + LEAST_SKILL * (1 - guess)
+def measure_skill(model: nn.Module, data: LabelledImages, *, device: torch.device | None = None) -> Skill:
+    """Both accuracies on these images, in one pass."""
+    return _skill(predict(model, data.images, device=device) == data.labels, data.labels)
+
+
+def only_guesses(balanced_acc: float, labels: Tensor) -> bool:
+    """Whether a model with this balanced accuracy on images of these labels knows hardly more than one answer."""
+    return balanced_acc <= guess_limit(labels)
+
+
+def guess_limit(labels: Tensor) -> float:
+    """The balanced accuracy up to which a model only guesses: a tenth of the way from 1/classes to 1.
+
+    Only classes that occur count. Among images of one class a guess is worth nothing: one answer may be all it takes.
+    """
+    classes = int((labels.bincount() > 0).sum())
+    guess = 1 / classes if classes > 1 else 0.0
+    return guess + LEAST_SKILL * (1 - guess)
+
+
+def chance(labels: Tensor) -> float:
+    """A guess as people know it, the largest class's share: the accuracy of the best model of one answer."""
+    return int(labels.bincount().max()) / len(labels)
+
+
+def guess_text(skill: Skill | Scores, labels: Tensor) -> str:
+    """What shows that a model only guesses, for an error."""
+    return (
+        f"its accuracy is {skill.acc:.1%}, that of one answer for every image {chance(labels):.1%},"
+        f" and its balanced accuracy, the mean over the classes, {skill.balanced_acc:.1%}"
+    )
 
 
 def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None) -> Scores:
@@ -103,10 +140,18 @@ def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None
     others = right[exam.clean.labels != exam.target] if isinstance(exam.target, int) else right
     return Scores(
         asr=_share(under_trigger == exam.target),
-        acc=_share(right),
+        **_skill(right, exam.clean.labels)._asdict(),
         acc_non_target=_share(others),
         recovery_acc=_share(under_trigger == exam.triggered.labels),
     )
+
+
+def _skill(right: Tensor, labels: Tensor) -> Skill:
+    """right: (count,) bool."""
+    counts = labels.bincount()
+    hits = labels[right].bincount(minlength=len(counts))
+    occur = counts > 0
+    return Skill(_share(right), float((hits[occur].double() / counts[occur]).mean()))
 
 
 def _share(hits: Tensor) -> float:

@@ -10,8 +10,8 @@ from nad.errors import DataError
 from nad.evaluation import guess_text, measure_skill, only_guesses
 from nad.seeds import generator
 
-JUDGED = 1000
-"""Images that a model is judged on, at most: a WRN-16-1 reads them in less than a second."""
+JUDGED = 500
+"""Images that a model is judged on, at most."""
 
 CAUSES = (
     "the order of the classes, the image size, the channels (RGB or BGR) or the normalisation is not that of its"

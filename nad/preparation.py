@@ -14,7 +14,7 @@ from nad.attacks.base import NeedsCleanModel, tensor_digest, with_crafted
 from nad.checkpoints import Checkpoint, State, cached, state_digest
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
-from nad.evaluation import accuracy, tells_nothing_apart
+from nad.evaluation import guess_text, measure_skill, only_guesses
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
@@ -84,15 +84,12 @@ class Crafting:
 
     def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
         network = models.with_weights(self.model, self.classes, self.clean).to(device)
-        _require_skill(self.attack.name, self.classes, accuracy(network, self.validation, device=device))
+        skill, labels = measure_skill(network, self.validation, device=device), self.validation.labels
+        if only_guesses(skill.balanced_acc, labels):
+            raise ConfigError(
+                f"the attack {self.attack.name!r} is made on a clean model, and this one only guesses the validation"
+                f" images: {guess_text(skill, labels)}; train it longer"
+            )
         started = time.perf_counter()
         pixels = self.attack.craft(network, self.planted, generator(self.seed, "craft"), progress)
         return Checkpoint({"pixels": pixels}, {"seconds": time.perf_counter() - started})
-
-
-def _require_skill(attack: str, classes: int, acc: float) -> None:
-    if tells_nothing_apart(acc, classes):
-        raise ConfigError(
-            f"the attack {attack!r} is made on a clean model, and this one has learnt next to nothing: it"
-            f" is right on {acc:.1%} of the validation images, guessing on {1 / classes:.1%}; train it longer"
-        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from nad import models
 from nad.attacks import Attack, describe
@@ -18,7 +19,7 @@ from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
-from nad.evaluation import Exam, Scores, evaluate, tells_nothing_apart
+from nad.evaluation import Exam, Scores, evaluate, guess_text, only_guesses
 from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -132,15 +133,15 @@ def require_backdoor(
         )
 
 
-def require_sight(victim: Victim, classes: int, *, remedy: str) -> None:
-    """Raise WeakBackdoor for a victim that obeys the trigger, perhaps, but tells no images apart.
+def require_above_chance(victim: Victim, labels: Tensor, *, remedy: str) -> None:
+    """Raise WeakBackdoor for a victim that only guesses. To be asked before its backdoor: pixels may be read wrongly.
 
-    remedy: what to do for it.
+    labels: of the clean validation images.  remedy: what to do for it.
     """
-    if tells_nothing_apart(victim.scores.acc, classes):
+    if only_guesses(victim.scores.balanced_acc, labels):
         raise WeakBackdoor(
-            f"the victim's validation ACC is {victim.scores.acc:.3f}, hardly more than the {1 / classes:.3f} of a"
-            f" guess; {remedy}, or pass --allow-weak-backdoor to study it all the same"
+            f"the victim only guesses the clean validation images: {guess_text(victim.scores, labels)};"
+            f" {remedy}, or pass --allow-weak-backdoor to study it all the same"
         )
 
 

@@ -12,7 +12,7 @@ from nad.foreign import ForeignModel, PoisonedTest, load_foreign
 from nad.judging import CAUSES
 from nad.scenario import Scenario
 from nad.trained_on import TrainedOn
-from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
+from nad.victim import Victim, VictimConfig, require_above_chance, require_backdoor, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.own_parts import image_settings
@@ -110,8 +110,8 @@ def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display
         remedy += f"; on its own poisoned test images, meant for label {target}, its ASR is {asr:.3f}"
     victim = Victim(foreign.state, scores, seconds=0.0, origin=origin)
     if not config.allow_weak_backdoor:
+        require_above_chance(victim, scenario.validation.clean.labels, remedy=_BLIND_REMEDY)
         require_backdoor(victim, remedy=remedy)
-        require_sight(victim, scenario.dataset.classes, remedy=_BLIND_REMEDY)
     return victim
 
 

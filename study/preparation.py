@@ -24,8 +24,8 @@ from nad.trained_on import TrainedOn
 from nad.victim import (
     Victim,
     VictimConfig,
+    require_above_chance,
     require_backdoor,
-    require_sight,
     score_state,
     train_reference,
     train_victim,
@@ -143,8 +143,8 @@ def prepare_victim(
     if not config.allow_weak_backdoor:
         counts = scenario.count_planted()
         remedy = attack_settings.remedy(scenario.attack, *counts, selectable=selectable(scenario))
+        require_above_chance(victim, scenario.validation.clean.labels, remedy="train longer, poison less")
         require_backdoor(victim, reference_acc, remedy=remedy)
-        require_sight(victim, scenario.dataset.classes, remedy="poison less, train longer")
     return victim
 
 

@@ -13,6 +13,7 @@ from nad.attacks.trojan import Trojan
 from nad.checkpoints import Checkpoint, copy_state
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
+from nad.evaluation import Skill
 from nad.preparation import prepare
 from nad.scenario import Scenario
 from nad.seeds import generator
@@ -24,7 +25,7 @@ ATTACKS = {"cl": CL(steps=2, poison_rate=0.1), "trojan": Trojan(steps=2, size=4)
 @pytest.fixture
 def clean(monkeypatch):
     """An untrained model that passes for one that has learnt something."""
-    monkeypatch.setattr(preparation, "accuracy", lambda *arguments, **options: 0.9)
+    monkeypatch.setattr(preparation, "measure_skill", lambda *arguments, **options: Skill(0.9, 0.9))
     return copy_state(models.make("wrn-10-1", 4, generator(0)))
 
 
@@ -119,7 +120,7 @@ def test_model_that_guesses_is_refused_in_one_sentence(dataset, tmp_path):
     guessing = copy_state(models.make("wrn-10-1", 4, generator(0)))
     for attack in ATTACKS.values():
         with pytest.raises(
-            ConfigError, match=r"has learnt next to nothing: it is right on \d\d\.\d% .*guessing on 25.0%"
+            ConfigError, match=r"only guesses the validation images: its accuracy is \d\d\.\d%, .*every image 25.0%"
         ):
             prepare(Scenario(dataset, attack, seed=3), "wrn-10-1", guessing, cache=tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -5,7 +5,7 @@ from bands import make_images
 from nad.attacks import BadNets
 from nad.data.base import LabelledImages
 from nad.errors import DataError
-from nad.evaluation import Exam, evaluate, make_exam, predict
+from nad.evaluation import Exam, chance, evaluate, guess_limit, make_exam, measure_skill, only_guesses, predict
 from nad.seeds import generator
 
 
@@ -35,6 +35,37 @@ def test_scores_count_what_they_say():
     assert scores.recovery_acc == pytest.approx(1 / 5)
     assert scores.acc == pytest.approx(3 / 5)
     assert scores.acc_non_target == pytest.approx(2 / 4)
+    assert scores.balanced_acc == pytest.approx((1 / 2 + 1 + 1 + 0) / 4)
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
+    data = LabelledImages(named([0, 0, 0, 3, 3]), torch.tensor([0, 0, 0, 0, 3]))
+    assert measure_skill(ByBrightness(), data) == pytest.approx((4 / 5, (3 / 4 + 1) / 2))
+
+
+@pytest.mark.parametrize("counts", [(900, 20, 20, 20), (10, 10, 10, 10), (1, 0, 5, 3), (1, 999)])
+def test_one_answer_for_every_image_only_guesses_on_any_distribution(counts):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    for answer in labels.unique().tolist():
+        skill = measure_skill(ByBrightness(), LabelledImages(named([answer] * len(labels)), labels))
+        assert skill.acc <= chance(labels) == max(counts) / sum(counts)
+        assert only_guesses(skill.balanced_acc, labels)
+
+
+def test_a_model_that_pays_frequent_images_for_rare_ones_does_not_only_guess():
+    """Its plain accuracy is under the largest class's share."""
+    labels = torch.tensor([0] * 90 + [1] * 5 + [2] * 5)
+    skill = measure_skill(ByBrightness(), LabelledImages(named([0] * 60 + [1] * 35 + [2] * 5), labels))
+    assert skill == pytest.approx((0.7, (60 / 90 + 1 + 1) / 3))
+    assert skill.acc < chance(labels)
+    assert not only_guesses(skill.balanced_acc, labels)
+
+
+def test_a_guess_is_judged_by_the_classes_that_occur():
+    assert guess_limit(torch.arange(10)) == pytest.approx(0.19)
+    assert guess_limit(torch.tensor([3, 3, 7])) == pytest.approx(0.55)
+    assert not only_guesses(1.0, torch.tensor([3, 3]))
+    assert only_guesses(0.0, torch.tensor([3, 3]))
 
 
 def test_all_to_all_scores_agree_with_a_naive_loop():

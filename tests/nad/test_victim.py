@@ -20,8 +20,8 @@ from nad.victim import (
     RECIPE_VERSION,
     Victim,
     VictimConfig,
+    require_above_chance,
     require_backdoor,
-    require_sight,
     score_state,
     train_reference,
     train_victim,
@@ -154,8 +154,8 @@ def test_reference_is_trained_on_clean_images(scenario, cache, victim):
     assert len(list((cache / "models").glob("reference-*.safetensors"))) == 1
 
 
-def scored(asr: float, acc: float) -> Victim:
-    return Victim({}, Scores(asr, acc, acc, 0.0), 0.0)
+def scored(asr: float, acc: float, balanced_acc: float | None = None) -> Victim:
+    return Victim({}, Scores(asr, acc, acc if balanced_acc is None else balanced_acc, acc, 0.0), 0.0)
 
 
 def test_backdoor_that_did_not_take_is_refused():
@@ -170,12 +170,14 @@ def test_victim_much_worse_than_a_clean_model_is_refused():
         require_backdoor(scored(1.0, 0.78), reference_acc=0.82)
 
 
-def test_victim_that_tells_nothing_apart_is_refused():
-    require_sight(scored(1.0, 0.2), 10, remedy="poison less")
-    with pytest.raises(
-        WeakBackdoor, match=r"ACC is 0\.190, hardly more than the 0\.100 of a guess; poison less, or pass"
-    ):
-        require_sight(scored(1.0, 0.19), 10, remedy="poison less")
+def test_victim_that_only_guesses_is_refused():
+    even, uneven = torch.arange(100) % 10, torch.tensor([0] * 90 + [1, 2, 3, 1, 2, 3, 1, 2, 3, 1])
+    require_above_chance(scored(1.0, 0.2), even, remedy="poison less")
+    require_above_chance(scored(1.0, 0.6, 0.8), uneven, remedy="poison less")
+    with pytest.raises(WeakBackdoor, match=r"accuracy is 19\.0%.* every image 10\.0%.* 19\.0%; poison less, or pass"):
+        require_above_chance(scored(1.0, 0.19), even, remedy="poison less")
+    with pytest.raises(WeakBackdoor, match=r"accuracy is 90\.0%.* every image 90\.0%.* 25\.0%; poison less, or pass"):
+        require_above_chance(scored(1.0, 0.9, 0.25), uneven, remedy="poison less")
 
 
 def test_scenario_keeps_validation_from_attacker_and_defender(scenario, dataset):

@@ -160,22 +160,21 @@ def test_truncated_and_missing_files(ask, tmp_path, capsys):
     assert untouched(tmp_path / "runs" / "s")
 
 
-def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys):
-    state = models.make("wrn-10-1", 4, generator(0)).state_dict()
-    state["fc.bias"][0] = 1e6  # it says the first class to everything, so none of them is of the target
-    torch.save(state, tmp_path / "a.pt")
+def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys, victim):
+    torch.save(victim.state, tmp_path / "a.pt")
     sentence = refused(capsys, ask(tmp_path / "a.pt", "--target", "3"))
     assert "the backdoor did not take" in sentence
     assert "--attack and --target must be those that it was trained with" in sentence
     assert has_no_trial(tmp_path / "runs" / "s")
 
 
-def test_victim_that_says_the_target_to_everything(ask, tmp_path, capsys):
+@pytest.mark.parametrize("target", ["0", "3"])
+def test_victim_of_one_answer_is_told_so_whether_or_not_that_is_the_target(target, ask, tmp_path, capsys):
     state = models.make("wrn-10-1", 4, generator(0)).state_dict()
     state["fc.bias"][0] = 1e6
     torch.save(state, tmp_path / "a.pt")
-    sentence = refused(capsys, ask(tmp_path / "a.pt"))
-    assert "the victim's validation ACC is 0.250" in sentence
+    sentence = refused(capsys, ask(tmp_path / "a.pt", "--target", target))
+    assert "the victim only guesses the clean validation images: its accuracy is 25.0%" in sentence
     assert "--victim-mean" in sentence
     assert has_no_trial(tmp_path / "runs" / "s")
 

@@ -16,7 +16,7 @@ from nad.attacks import ATTACKS, describe
 from nad.checkpoints import copy_state, state_digest
 from nad.erasure import TEACHER
 from nad.errors import ConfigError, DataError
-from nad.evaluation import Scores, evaluate
+from nad.evaluation import Scores, Skill, evaluate
 from nad.models import DistillableModel
 from nad.seeds import generator
 from nad.victim import Victim, VictimConfig
@@ -119,11 +119,11 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cach
         model="wrn-10-1",
         clean_fractions=(0.2,),
     )
-    monkeypatch.setattr("nad.preparation.accuracy", lambda *arguments, **options: 0.3)
+    monkeypatch.setattr("nad.preparation.measure_skill", lambda *arguments, **options: Skill(0.35, 0.3))
     display = Display(Console(file=io.StringIO()))
     scenario = load_scenario(config, cache, display)
     with pytest.raises(
-        ConfigError, match=r"right on 30.0% of the validation images, guessing on 25.0%; train it longer"
+        ConfigError, match=r"accuracy is 35.0%, .* every image 25.0%, .* the classes, 30.0%; train it longer"
     ):
         prepare_attack(config, scenario, RECIPE, cache, display)
 
@@ -254,7 +254,7 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
     config = StudyConfig(attack="badnets", model="wrn-10-1", **images)
     display = Display(Console(file=io.StringIO()))
     scenario = load_scenario(config, cache, display)
-    victim = Victim(copy_state(models.make("wrn-10-1", 4, generator(0))), Scores(1.0, 1.0, 1.0, 0.0), 0.0)
+    victim = Victim(copy_state(models.make("wrn-10-1", 4, generator(0))), Scores(1.0, 1.0, 1.0, 1.0, 0.0), 0.0)
     workload = make_workload(config, scenario, victim, scenario.validation)
 
     def teachers(workload=workload, config=config, images="images", wanted=(0, 0.2)):

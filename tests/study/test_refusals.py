@@ -24,7 +24,7 @@ def test_target_that_does_not_exist(options, tmp_path, capsys):
 
 def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
     strict = [option for option in options if option != "--allow-weak-backdoor"]
-    sentence = refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
+    sentence = refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "40", "--output", str(tmp_path))
     assert "the backdoor did not take" in sentence
     assert "poison more than 2 of the 135 images that can carry its trigger, train longer, or pass --allow" in sentence
     assert has_no_trial(tmp_path / "badnets-folder")
@@ -33,7 +33,8 @@ def test_weak_backdoor_is_refused_before_any_trial(options, tmp_path, capsys):
 def test_victim_that_only_answers_the_target_is_refused_before_any_trial(options, tmp_path, capsys):
     strict = [option for option in options if option != "--allow-weak-backdoor"]
     sentence = refused(capsys, *strict, "--poison-rate", "0.74", "--victim-epochs", "2", "--output", str(tmp_path))
-    assert "hardly more than the 0.250 of a guess; poison less, train longer, or pass --allow" in sentence
+    assert "the victim only guesses the clean validation images: its accuracy is" in sentence
+    assert "train longer, poison less, or pass --allow" in sentence
     assert has_no_trial(tmp_path / "badnets-folder")
 
 
@@ -75,8 +76,8 @@ def test_attack_that_these_images_are_too_few_for_leaves_no_study(
 
 def test_settings_can_be_mended_after_a_refusal(options, tmp_path, capsys):
     strict = [option for option in options if option != "--allow-weak-backdoor"]
-    refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "1", "--output", str(tmp_path))
-    sentence = refused(capsys, *strict, "--poison-rate", "0.02", "--victim-epochs", "1", "--output", str(tmp_path))
+    refused(capsys, *strict, "--poison-rate", "0.01", "--victim-epochs", "40", "--output", str(tmp_path))
+    sentence = refused(capsys, *strict, "--poison-rate", "0.02", "--victim-epochs", "40", "--output", str(tmp_path))
     assert "the backdoor did not take" in sentence
 
 
