@@ -52,4 +52,5 @@ _PICKLE = SimpleNamespace(__name__="pickle", Unpickler=_Unpickler, load=pickle.l
 
 def load_in_full(path: Path) -> Any:
     """What torch.save wrote, unpickled in full: that runs whatever code its maker put into the file."""
-    return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_PICKLE)

@@ -76,8 +76,9 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
         try:
-            with torch.serialization.safe_globals(_plain_data()):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            # Of an open file: of a path, torch reads by its suffix what is called .safetensors
+            with torch.serialization.safe_globals(_plain_data()), path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             what = _what_needs_trust(error, zipped)
             if not trust:

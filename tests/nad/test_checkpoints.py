@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -16,6 +17,15 @@ def test_what_is_saved_is_loaded_with_its_card(tmp_path):
     assert loaded.card == {"acc": 0.5}
     assert state_digest(loaded.state) == state_digest(STATE)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_file_name_in_another_encoding_than_utf_8_is_written_and_read(tmp_path):
+    folder = tmp_path / os.fsdecode(b"cach\xe9")
+    for _ in range(2):
+        found = cached(folder, "victim", {}, lambda: Checkpoint(STATE, {}))
+    assert state_digest(found.state) == state_digest(STATE)
+    (path,) = folder.glob("*.safetensors")
+    assert load_entry(path) is not None
 
 
 def test_digest_follows_names_shapes_and_values():

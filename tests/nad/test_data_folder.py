@@ -115,6 +115,13 @@ def test_images_are_decoded_once(tree: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(first.test.images, again.test.images)
 
 
+def test_a_cache_folder_in_another_encoding_than_utf_8_is_used(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tree / os.fsdecode(b"cach\xe9")
+    first = load(tree, cache)
+    monkeypatch.setattr(folder, "_decode", lambda *given: pytest.fail("it is in the cache"))
+    assert torch.equal(load(tree, cache).train.images, first.train.images)
+
+
 def test_a_changed_file_or_size_is_decoded_anew(tree: Path) -> None:
     load(tree)
     changed = write_image(tree / "train" / "ant" / "0.png", (1, 2, 3), size=(20, 50))

@@ -1,9 +1,13 @@
 """Models from other people's files: the same logits as where they come from."""
 
+import os
+
+import numpy as np
 import pytest
 import torch
 from foreign_models import PIXELS, logits, refused, trained
-from released_formats import CIFAR, attack_result, nad_names, nad_release
+from released_formats import CIFAR, attack_result, nad_names, nad_release, save_poisoned
+from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
 from torch import nn
 
@@ -11,6 +15,7 @@ from nad import models
 from nad.checkpoints import Checkpoint, copy_state, save, state_digest
 from nad.foreign import FORMATS, load_foreign
 from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
 
 
 def normalised(pixels, mean=CIFAR[0], std=CIFAR[1]):
@@ -164,6 +169,85 @@ def test_same_weights_have_the_same_digest_in_every_format(tmp_path):
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "c")
     torch.save(attack_result(model, 4, clean_data="gtsrb"), tmp_path / "d")
     assert {state_digest(load_foreign(tmp_path / name).state) for name in "abcd"} == {state_digest(copy_state(model))}
+
+
+# What images the model was trained on
+
+
+@pytest.mark.parametrize(
+    ("recorded", "size"),
+    [([64, 64, 3], 64), ((28, 28, 1), 28), ([np.int64(32)] * 3, 32), ([64, 32, 3], None), ("64", None), (None, None)],
+)
+def test_backdoorbench_size_of_the_images_is_read(recorded, size, tmp_path):
+    torch.save(attack_result(trained(), 4, img_size=recorded), tmp_path / "a.pt")
+    assert load_foreign(tmp_path / "a.pt").trained_on == TrainedOn(image_size=size)
+
+
+def test_backdoorbench_size_that_is_not_recorded_is_that_of_its_poisoned_images(tmp_path):
+    poisoned = {index: (torch.zeros(3, 24, 24, dtype=torch.uint8), 1) for index in range(3)}
+    record = attack_result(trained(), 4, poisoned=poisoned)
+    del record["img_size"]
+    torch.save(record, tmp_path / "a.pt")
+    save_poisoned(tmp_path, poisoned)
+    assert load_foreign(tmp_path / "a.pt").trained_on.image_size == 24
+
+
+def test_backdoorbench_traffic_signs_are_not_mirrored(tmp_path):
+    torch.save(attack_result(trained(), 4, clean_data="gtsrb"), tmp_path / "a.pt")
+    assert load_foreign(tmp_path / "a.pt").trained_on == TrainedOn(image_size=32, flip=False)
+
+
+def test_our_own_file_says_what_it_was_trained_on(tmp_path):
+    known = TrainedOn(image_size=48, flip=False, class_names=("a", "b", "c", "d"))
+    save(tmp_path / "own", Checkpoint(copy_state(trained()), known.card()))
+    assert load_foreign(tmp_path / "own").trained_on == known
+    save(tmp_path / "earlier", Checkpoint(copy_state(trained()), {"facts": {}}))
+    assert load_foreign(tmp_path / "earlier").trained_on == TrainedOn()
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ({"flip": 1}, "what its card says of the images it was trained on (trained_on) is damaged"),
+        ({"class_names": ["a", "b"]}, "its card names 2 classes, and its weights tell 4 apart"),
+    ],
+)
+def test_card_that_contradicts_its_model_is_refused(known, sentence, tmp_path):
+    save(tmp_path / "own", Checkpoint(copy_state(trained()), {"trained_on": known}))
+    assert sentence in refused(tmp_path / "own")
+
+
+def test_normalisation_that_contradicts_our_own_file_is_refused(tmp_path):
+    asked = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    save(tmp_path / "with", Checkpoint({**copy_state(trained()), **Normalisation(*CIFAR).weights()}, {}))
+    sentence = refused(tmp_path / "with", normalisation=asked)
+    assert "brings its own normalisation, mean 0.4914, 0.4822, 0.4465 and standard deviation 0.247, 0.243" in sentence
+    assert "say mean 0.5, 0.5, 0.5 and standard deviation 0.25, 0.25, 0.25; leave them out" in sentence
+    assert load_foreign(tmp_path / "with", normalisation=Normalisation(*CIFAR)).normalisation is not None
+    save(tmp_path / "without", Checkpoint(copy_state(trained()), TrainedOn(image_size=32).card()))
+    assert "says that its pixels are in [0, 1]" in refused(tmp_path / "without", normalisation=asked)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_pickle_that_is_called_safetensors_is_read_as_what_it_is(trust, tmp_path):
+    model, path = trained(), tmp_path / "model.safetensors"
+    torch.save({"state_dict": model if trust else model.state_dict()}, path)
+    assert torch.equal(logits(load_foreign(path, trust=trust).network()), logits(model))
+
+
+@pytest.mark.parametrize("kind", ["own", "plain", "pickle"])
+def test_name_in_another_encoding_than_utf_8_is_read(kind, tmp_path):
+    model, path = trained(), tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"mod\xe8le.safetensors")
+    path.parent.mkdir()
+    if kind == "own":
+        save(path, Checkpoint(copy_state(model), {}))
+    elif kind == "plain":
+        path.write_bytes(to_bytes({key: value.contiguous() for key, value in model.state_dict().items()}))
+    else:
+        torch.save(model.state_dict(), path)
+    assert torch.equal(logits(load_foreign(path).network()), logits(model))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "is cut short" in refused(path)
 
 
 @pytest.mark.parametrize("format", FORMATS)

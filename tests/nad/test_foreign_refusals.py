@@ -17,6 +17,8 @@ from nad.foreign import load_foreign
 from nad.models.normalisation import KEYS, Normalisation
 from nad.models.wide_resnet import WideResNet
 
+NETWORKS = "; nad.erase erases any network with named layers, from Python: see docs/python.md"
+
 
 @pytest.mark.parametrize("place", ["entry", "weights", "bare pickle"])
 def test_pickle_with_code_in_it_is_refused_and_not_run(place, tmp_path):
@@ -250,6 +252,13 @@ def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path):
     assert "the nearest is wrn-16-1: 81 weights agree" in sentence
     assert "1 missing: group3.1.conv2.weight" in sentence
     assert "1 unknown to it: extra.weight" in sentence
+    assert sentence.endswith(NETWORKS)
+
+
+@pytest.mark.parametrize("content", [{"features.0.weight": torch.ones(2)}, {"net": {"conv.weight": torch.ones(2)}}])
+def test_architecture_that_is_none_of_ours_is_told_of_nad_erase(content, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    assert refused(tmp_path / "a.pt").endswith(NETWORKS)
 
 
 def test_model_that_is_asked_for_and_is_not_there(tmp_path):
@@ -266,7 +275,7 @@ def test_model_that_is_asked_for_is_not_the_nearest(tmp_path):
     torch.save(state, tmp_path / "a.pt")
     sentence = refused(tmp_path / "a.pt", model="resnet-18")
     assert "weights are not resnet-18's: " in sentence
-    assert sentence.endswith("; the nearest is wrn-16-1: 81 weights agree, 1 missing: group3.1.conv2.weight")
+    assert sentence.endswith(f"; the nearest is wrn-16-1: 81 weights agree, 1 missing: group3.1.conv2.weight{NETWORKS}")
     assert refused(tmp_path / "a.pt", model="wrn-16-1").endswith("1 missing: group3.1.conv2.weight")
 
 

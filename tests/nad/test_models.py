@@ -164,7 +164,7 @@ def test_unknown_layer_and_model_are_named_with_a_suggestion():
     model = models.make("wrn-10-1", 4)
     with pytest.raises(ConfigError, match="unknown layer 'grup3'; did you mean 'group3'"), tap(model, ("grup3",)):
         pass
-    with pytest.raises(ConfigError, match="unknown model 'wrn-16-3'; did you mean 'wrn-16-"):
+    with pytest.raises(ConfigError, match=r"unknown model 'wrn-16-3'; did you mean 'wrn-16-.*; nad\.erase erases any"):
         models.make("wrn-16-3", 4)
 
 
@@ -236,12 +236,12 @@ def test_other_weights_are_not_recognised_and_compared_with_the_nearest():
     for other, sentence in (
         ({}, "its 0 weights are not those of a model that is known: wrn-10-1, "),
         ({"weight": torch.zeros(3)}, "not those of a model that is known: wrn-10-1, "),
-        ({**state, "more": torch.zeros(1)}, nearest + "46 weights agree, 1 unknown to it: more$"),
+        ({**state, "more": torch.zeros(1)}, nearest + "46 weights agree, 1 unknown to it: more;"),
         ({**state, "fc.bias": torch.zeros(9)}, nearest + ".*fc.weight 10x64 float32 instead of 9x64 float32"),
         ({**state, "fc.weight": torch.zeros(10**9, 0)}, nearest + ".*fc.weight 1000000000x0"),
         ({**state, "conv1.weight": state["conv1.weight"].half()}, nearest + ".*conv1.weight 16x3x3x3 float16"),
         ({name: state[name] for name in list(state)[5:]}, nearest + "41 weights agree, 5 missing: conv1.weight,"),
-        ({**state, **{f"more.{n}": torch.zeros(1) for n in range(9)}}, "9 unknown to it: more.0, .*and 6 more$"),
+        ({**state, **{f"more.{n}": torch.zeros(1) for n in range(9)}}, "9 unknown to it: more.0, .*and 6 more;"),
     ):
         with pytest.raises(CheckpointError, match=sentence):
             models.recognise(other)

@@ -22,6 +22,7 @@ from nad.erasure import EraseConfig, distil, make_teacher
 from nad.evaluation import accuracy
 from nad.models import wide_resnet
 from nad.seeds import generator
+from nad.trained_on import TrainedOn
 from nad.training import TrainConfig, train
 from study import apply, command
 
@@ -113,6 +114,38 @@ def test_erased_model_is_the_one_that_the_setting_makes(ask, victim_state, image
     assert "Whether a backdoor is gone was not measured" in card
     assert f"| test images (test/) | {before:.1%} |" in card
     assert (tmp_path / "erased.safetensors").stat().st_mode & 0o077 == 0
+
+
+def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used_with_them(ask, tmp_path, capsys):
+    plain = [*ask(trial=7), "--no-flip"]
+    assert apply.main(plain) == 0
+    known = {"image_size": 16, "flip": False, "class_names": ["class0", "class1", "class2", "class3"]}
+    assert load(tmp_path / "erased.safetensors").card["trained_on"] == known
+    again = {"trial": 7, "victim": tmp_path / "erased.safetensors", "output": tmp_path / "twice.safetensors"}
+    assert apply.main(ask(**again, image_size=None)) == 0
+    assert load(tmp_path / "twice.safetensors").card["trained_on"] == known
+    assert "| image size, mirrored | 16, no |" in (tmp_path / "twice.md").read_text()
+    contradicted = refused(capsys, ask(**{**again, "output": tmp_path / "c.safetensors"}, image_size=32))
+    assert "--image-size 32 contradicts the model in --victim, which was trained on images of 16x16" in contradicted
+    assert "--flip contradicts the model" in refused(capsys, [*ask(**again | {"output": None}), "--flip"])
+
+
+def test_folders_that_are_not_the_model_s_classes_are_refused(ask, victim_state, image_folder, tmp_path, capsys):
+    known = TrainedOn(image_size=16, class_names=("class1", "class0", "class2", "class3"))
+    save(tmp_path / "other.safetensors", Checkpoint(victim_state, known.card()))
+    sentence = refused(capsys, ask(victim=tmp_path / "other.safetensors"))
+    assert f"the classes of {image_folder / 'train'} are in another order than the model's" in sentence
+
+
+def test_model_with_permuted_labels_is_refused_unless_allowed(ask, victim_state, tmp_path, capsys):
+    rolled = {name: value.roll(1, 0) if name.startswith("fc.") else value for name, value in victim_state.items()}
+    save(tmp_path / "rolled.safetensors", Checkpoint(rolled, {}))
+    sentence = refused(capsys, ask(victim=tmp_path / "rolled.safetensors"))
+    assert "the model only guesses on these images" in sentence
+    assert "perhaps the order of the classes, the image size, the channels (RGB or BGR) or" in sentence
+    assert "add --allow-guessing" in sentence
+    assert not (tmp_path / "erased.safetensors").exists()
+    assert apply.main([*ask(trial=7, victim=tmp_path / "rolled.safetensors"), "--allow-guessing"]) == 0
 
 
 def test_trial_of_the_front_is_taken_instead_and_a_folder_will_do(ask, tmp_path, capsys):

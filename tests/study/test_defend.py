@@ -119,6 +119,20 @@ def test_files_that_are_not_there_or_there_already(ask, tmp_path, capsys):
     assert "is there already" in refused(capsys, ask("anp", output=tmp_path / "victim.safetensors"))
 
 
+def test_model_that_only_guesses_is_refused_unless_allowed(ask, tmp_path, capsys):
+    asked = [word for word in ask("fine-tuning") if word != "--allow-guessing"]
+    assert "the model only guesses on these images" in refused(capsys, asked)
+    assert not (tmp_path / "defended.safetensors").exists()
+
+
+def test_defended_model_carries_what_the_model_was_trained_on(ask, tmp_path, capsys):
+    assert defend.main(ask("fine-tuning")) == 0
+    known = {"image_size": 16, "flip": True, "class_names": ["class0", "class1", "class2", "class3"]}
+    assert load(tmp_path / "defended.safetensors").card["trained_on"] == known
+    again = ask("anp", victim=tmp_path / "defended.safetensors", image_size=64, output=tmp_path / "m.safetensors")
+    assert refused(capsys, again).startswith("--image-size 64 contradicts the model in --victim, which was trained on")
+
+
 def test_defence_that_diverges_writes_nothing(ask, tmp_path, capsys):
     state = copy_state(models.make("wrn-10-1", 4, generator(0)))
     broken = Checkpoint({**state, "fc.weight": torch.full_like(state["fc.weight"], torch.nan)}, {})

@@ -19,16 +19,18 @@ from studies import has_no_trial
 from nad import data, models
 from nad.attacks import BadNets, make
 from nad.attacks.badnets import PATCH
-from nad.checkpoints import state_digest
+from nad.checkpoints import Checkpoint, load, save, state_digest
 from nad.data.base import LabelledImages
+from nad.errors import ConfigError, DataError
 from nad.evaluation import predict
 from nad.foreign import ForeignModel, PoisonedTest
 from nad.scenario import Scenario
 from nad.seeds import generator
+from nad.trained_on import TrainedOn, of_dataset
 from nad.victim import VictimConfig, score_state, train_victim
 from study import confirmation_runs, preparation
 from study.config import StudyConfig
-from study.foreign_victim import take
+from study.foreign_victim import read_victim, require_classes, take
 from study.preparation import load_scenario, prepare_attack, prepare_victims
 from study.run import main
 from study.watching.progress import Display
@@ -195,6 +197,75 @@ def test_trigger_that_does_not_fit_is_refused_before_anything_is_written(size, s
 
 def quiet() -> Display:
     return Display(Console(file=StringIO()))
+
+
+def victim_settings(path: Path, known: dict[str, Any], **options: Any) -> StudyConfig:
+    """The settings of a study of a model that was trained on these images."""
+    save(path, Checkpoint(models.make("wrn-10-1", 4, generator(0)).state_dict(), TrainedOn(**known).card()))
+    return read_victim(StudyConfig(victim=path, **options), quiet())[0]
+
+
+def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path):
+    found = victim_settings(tmp_path / "a", {"image_size": 48, "flip": False}, dataset="folder")
+    assert (found.used_image_size, found.used_flip) == (48, False)
+    found = victim_settings(tmp_path / "b", {}, dataset="folder")
+    assert (found.used_image_size, found.used_flip) == (32, True)
+    same = {"image_size": 48, "flip": False}
+    found = victim_settings(tmp_path / "c", same, dataset="folder", **same)
+    assert (found.used_image_size, found.used_flip) == (48, False)
+
+
+def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path):
+    found = victim_settings(tmp_path / "a", {"flip": False}, dataset="gtsrb", flip=True)
+    assert found.used_flip
+
+
+@pytest.mark.parametrize(
+    ("known", "options", "sentence"),
+    [
+        (
+            {"image_size": 64},
+            {"dataset": "folder", "image_size": 32},
+            "--image-size 32 contradicts the model in --victim, which was trained on images of 64x64 pixels; leave it",
+        ),
+        (
+            {"image_size": 64},
+            {"dataset": "cifar10"},
+            "trained on images of 64x64 pixels, those of cifar10 are 32x32 and are not resized; choose the --dataset",
+        ),
+        (
+            {"flip": True},
+            {"flip": False},
+            "--no-flip contradicts the model in --victim, which was trained with mirrored",
+        ),
+        (
+            {"flip": False},
+            {"flip": True},
+            "--flip contradicts the model in --victim, which was trained without mirrored",
+        ),
+    ],
+)
+def test_settings_that_contradict_the_victim_are_refused(known, options, sentence, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        victim_settings(tmp_path / "a", known, **options)
+    assert sentence in str(caught.value)
+
+
+def test_victim_of_other_classes_is_refused(scenario, victim):
+    known = TrainedOn(class_names=("class0", "class2", "class1", "class3"))
+    foreign = ForeignModel("nad-study", "wrn-10-1", 4, victim.state, None, None, (), known)
+    with pytest.raises(DataError, match="the classes of the data set folder are in another order than the model's"):
+        require_classes(foreign, scenario)
+
+
+def test_trained_victim_says_what_it_was_trained_on(scenario, victim, cache):
+    cards = [load(path).card for path in (cache / "models").glob("victim-*.safetensors")]
+    assert of_dataset(scenario.dataset).card()["trained_on"] == {
+        "image_size": 16,
+        "flip": True,
+        "class_names": scenario.dataset.class_names,
+    }
+    assert any(card["trained_on"]["class_names"] == list(scenario.dataset.class_names) for card in cards)
 
 
 def test_own_trigger_gives_the_exam_of_the_attack_that_it_copies(scenario, image_folder, cache, tmp_path):

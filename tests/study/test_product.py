@@ -64,6 +64,11 @@ def test_recommended_model_has_the_scores_on_record(finished, image_folder, cach
     assert {"asr": found.asr, "acc": found.acc} == summary(finished)["recommended"]["validation"]
 
 
+def test_recommended_model_says_what_it_was_trained_on(finished):
+    known = {"image_size": 16, "flip": True, "class_names": ["class0", "class1", "class2", "class3"]}
+    assert load(finished / "models" / "recommended.safetensors").card["trained_on"] == known
+
+
 def test_models_folder_and_its_files_are_private(finished):
     for name in ("models", "models/recommended.safetensors", "models/recommended.md", "attention.png"):
         assert (finished / name).stat().st_mode & 0o077 == 0, name
