@@ -419,9 +419,8 @@ def test_images_are_upright_in_every_format(suffix: str, orientation: int, corne
 
 
 def test_damaged_exif_leaves_the_pixels_as_they_are(tree: Path) -> None:
-    Image.new("RGB", (20, 20), (10, 90, 200)).save(tree / "train" / "ant" / "0.jpg", exif=b"Exif\0\0no TIFF at all")
-    (tree / "train" / "ant" / "0.png").unlink()
-    assert (load(tree).train.images[0, :, 4, 4].int() - torch.tensor([10, 90, 200])).abs().max() <= 3
+    Image.new("RGB", (20, 20), (10, 90, 200)).save(tree / "train" / "ant" / "0.png", exif=b"Exif\0\0no TIFF at all")
+    assert load(tree).train.images[0, :, 4, 4].tolist() == [10, 90, 200]
 
 
 def test_an_image_of_both_parts_is_said_with_an_example(tmp_path: Path) -> None:
