@@ -42,7 +42,7 @@ class Scenario:
     @cached_property
     def splits(self) -> Splits:
         """The training images, divided once into the victim's and those kept for validation."""
-        return split(self.dataset.train.labels, generator(self.seed, "split"))
+        return split(self.dataset.train.labels, generator(self.seed, "split"), copies=self.dataset.copies)
 
     @cached_property
     def poisoned(self) -> Poisoned:

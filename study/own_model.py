@@ -150,6 +150,8 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
             image_size=config.used_image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
+    for remark in images.remarks:
+        display.say(remark)
     if len(images.class_names) != model.classes:
         raise DataError(
             f"{config.data / 'train'} has {len(images.class_names)} class folders, the model in {config.victim} tells"

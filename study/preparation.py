@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import torch
 
-from nad import data, models
+from nad import attacks, data, models
 from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
+from nad.data.splits import straddling
 from nad.erasure import TEACHER
 from nad.errors import DataError
 from nad.evaluation import Exam
@@ -65,15 +66,30 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
             image_size=config.used_image_size,
             progress=lambda _stage, done, total: step(done, total),
         )
+    for remark in dataset.remarks:
+        display.say(remark)
     if not config.used_flip:
         dataset = replace(dataset, flip=False)
     scenario = Scenario(dataset, config.made_attack, config.seed)
+    for remark in (*attacks.remarks(scenario.attack), *_straddling(scenario)):
+        display.say(remark)
     for fraction in config.fractions:
         scenario.holdout(fraction)
     if config.victim is None:
         scenario.count_planted()
         require_judges(scenario)
     return scenario
+
+
+def _straddling(scenario: Scenario) -> tuple[str, ...]:
+    """A line on validation images that the victim trains on too, or none."""
+    count = straddling(scenario.splits, scenario.dataset.copies)
+    total = len(scenario.splits.validation)
+    return (
+        (f"{count:,} of {total:,} validation images are training images too: their classes have hardly any others",)
+        if count
+        else ()
+    )
 
 
 def require_models(config: StudyConfig, scenario: Scenario) -> None:

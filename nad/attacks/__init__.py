@@ -78,6 +78,12 @@ def make(name: str, **settings: Any) -> Attack:
     return attack_type(**given)
 
 
+def remarks(attack: Attack) -> tuple[str, ...]:
+    """What the user should know of the photographs that an attack reflects, a line each."""
+    pools = [getattr(attack, field.name) for field in settings_of(type(attack))]
+    return tuple(remark for pool in pools if isinstance(pool, ReflectionPool) for remark in pool.remarks)
+
+
 def describe(attack: Attack) -> dict[str, Any]:
     """Name and all settings in JSON's types: the same for equal settings, so fit for a cache key and for the record.
 

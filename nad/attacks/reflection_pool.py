@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from nad.attacks.base import tensor_digest
-from nad.data.folder import DEEP_MODES, images_under
+from nad.data.listing import Skipped, but_others, images_under
+from nad.data.opening import DEEP_MODES, open_upright
 from nad.data.photographs import REFLECTIONS, load_photographs, random_crops
 from nad.errors import DataError
 
@@ -35,10 +36,12 @@ class ReflectionPool:
     """Photographs that may be reflected; equal to another pool when the pixels are.
 
     images: (count, 3, height, width) uint8.   source: where they come from, for the record.
+    remarks: what the user should know of the files, a line each.
     """
 
     images: Tensor
     source: str
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images = self.images
@@ -86,11 +89,13 @@ def pool_from_folder(folder: Path) -> ReflectionPool:
     Raises: DataError where the folder is missing or holds no image, or an image cannot be read or is too small.
     """
     generator = torch.Generator().manual_seed(POOL_SEED)
-    paths = _image_paths(folder)
+    paths, skipped = _image_paths(folder)
     chosen = torch.randperm(len(paths), generator=generator)[:POOL_COUNT].sort().values.tolist()
     photographs = [_read(paths[index]) for index in chosen]
     # the folder's name, not its path: the record may be published, and a moved folder is still the same pool
-    return ReflectionPool(bright_crops(photographs, generator), f"folder {folder.resolve().name}")
+    source = f"folder {folder.resolve().name}"
+    remarks = (f"reflections, {source}: {skipped}",) if str(skipped) else ()
+    return ReflectionPool(bright_crops(photographs, generator), source, remarks)
 
 
 def bright_crops(photographs: Sequence[NDArray[np.uint8]], generator: torch.Generator) -> Tensor:
@@ -100,26 +105,29 @@ def bright_crops(photographs: Sequence[NDArray[np.uint8]], generator: torch.Gene
     return drawn[brightness.argsort(descending=True, stable=True)[:POOL_COUNT].sort().values]
 
 
-def _image_paths(folder: Path) -> list[Path]:
-    """All image files below the folder, in the order of their paths."""
+def _image_paths(folder: Path) -> tuple[list[Path], Skipped]:
+    """All image files below the folder, in the order of their paths; and what else is there."""
     if not folder.is_dir():
         raise DataError(
             f"reflections folder {folder} does not exist or is not a folder; give one that holds photographs"
         )
-    paths = [path for path in images_under(folder) if path.is_file()]
+    found = images_under(folder)
+    paths = [path for path in found.files if path.is_file()]
     if not paths:
-        raise DataError(f"reflections folder {folder} holds no images; put photographs (.jpg, .png, ...) into it")
-    return paths
+        raise DataError(
+            f"reflections folder {folder} holds no images{but_others(found.skipped)}; put photographs (.jpg, .png, ...)"
+            " into it"
+        )
+    return paths, Skipped(found.skipped, found.left_out)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
     """One photograph, (height, width, 3), reduced to PHOTOGRAPH_SIDE on its shorter side where it is larger."""
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(DEEP_MODES):
-                raise ValueError(f"its pixels are of type {image.mode}, of more than 8 bits a channel")
-            image.draft("RGB", (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))  # a large JPEG is decoded at a fraction of its size
-            colour = image.convert("RGB")
+        image = open_upright(path, shortest=PHOTOGRAPH_SIDE)
+        if image.mode.startswith(DEEP_MODES):
+            raise ValueError(f"its pixels are of type {image.mode}, of more than 8 bits a channel")
+        colour = image.convert("RGB")
     except Exception as error:  # Pillow raises anything over a damaged file
         raise DataError(f"reflection {path} cannot be read as an image ({error}); replace it or take it out") from error
     shorter = min(colour.size)

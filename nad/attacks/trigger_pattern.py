@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from nad.attacks.base import tensor_digest
+from nad.data.opening import DEEP_MODES, open_upright
 from nad.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -25,8 +26,6 @@ _ZIP = b"PK"
 """How an npz begins."""
 _ARRAYS = ("pattern", "mask", "blend_ratio")
 """What an npz may hold."""
-_DEEP = ("I", "F")
-"""How Pillow's names of modes with more than 8 bits a channel begin: it clips what it converts from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +110,12 @@ def pattern_from_file(path: Path) -> TriggerPattern:
 
 def _from_image(content: bytes) -> tuple[Pixels, Mask, None]:
     try:
-        opened = Image.open(io.BytesIO(content))
+        image = open_upright(io.BytesIO(content))
     except UnidentifiedImageError as error:  # its own words are an address in memory
         raise ValueError("it is no image, or a damaged one") from error
-    with opened as image:
-        if image.mode.startswith(_DEEP):
-            raise ValueError("it has more than 8 bits a channel; save it with 8")
-        layers = np.asarray(image.convert("RGBA"))
+    if image.mode.startswith(DEEP_MODES):
+        raise ValueError("it has more than 8 bits a channel; save it with 8")
+    layers = np.asarray(image.convert("RGBA"))
     return layers[..., :3].copy(), layers[..., 3].astype(np.float32) / 255.0, None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from nad.data.copies import first_copies
 from nad.errors import DataError
 
 
@@ -51,6 +53,13 @@ class Dataset:
     class_names: tuple[str, ...]
     flip: bool
     """Whether a mirrored image keeps its class (False for traffic signs)."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of the files, a line each."""
+
+    @cached_property
+    def copies(self) -> Tensor:
+        """For each training image the index of the first one of the same pixels, mostly its own; (count,) int64."""
+        return first_copies(self.train.images)
 
     @property
     def classes(self) -> int:

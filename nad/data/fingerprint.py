@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
+
 from nad.data.base import Dataset
 
 
@@ -14,4 +16,7 @@ def fingerprint(dataset: Dataset) -> str:
         digest.update(repr(tuple(part.images.shape)).encode())
         digest.update(part.images.contiguous().numpy().data)
         digest.update(part.labels.contiguous().numpy().astype("<i8").data)
+    if not torch.equal(dataset.copies, torch.arange(len(dataset.train))):
+        # Before copies were kept together, the same images were divided otherwise: their victims are others
+        digest.update(b"copies together")
     return digest.hexdigest()

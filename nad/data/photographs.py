@@ -26,9 +26,9 @@ import numpy as np
 import skimage
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from nad.data.opening import open_upright
 from nad.errors import ConfigError, DataError
 
 BACKGROUNDS = ("astronaut.png", "chelsea.png", "ihc.png", "retina.jpg", "rocket.jpg")
@@ -46,8 +46,7 @@ def load_photographs(names: Sequence[str]) -> list[NDArray[np.uint8]]:
     photographs = []
     for name in names:
         try:
-            with Image.open(folder / name) as image:
-                photographs.append(np.asarray(image.convert("RGB")))
+            photographs.append(np.asarray(open_upright(folder / name).convert("RGB")))
         except OSError as error:
             raise DataError(
                 f"scikit-image's photograph {name} cannot be read; reinstall scikit-image ({error})"

@@ -24,10 +24,13 @@ class Splits:
     """What objectives are measured on; classes in turns, so that each prefix is balanced between classes."""
 
 
-def split(labels: Tensor, generator: torch.Generator, validation_fraction: float = 0.1) -> Splits:
+def split(
+    labels: Tensor, generator: torch.Generator, validation_fraction: float = 0.1, copies: Tensor | None = None
+) -> Splits:
     """Keep a share of every class for validation, and at least one image of it.
 
-    labels: (count,) int64, of the whole training set.
+    labels: (count,) int64, of the whole training set.  copies: (count,) int64, as `first_copies` gives it: images of
+    the same pixels stay on one side, unless that leaves a class nothing to learn.
     Raises: ConfigError for a fraction outside (0, 0.5]; DataError for a class with a single image.
     """
     require_range("validation_fraction", validation_fraction, 0.0, 0.5, low_open=True)
@@ -39,8 +42,31 @@ def split(labels: Tensor, generator: torch.Generator, validation_fraction: float
         )
     kept = (sizes * validation_fraction).round().long().clamp(min=1)
     order = _in_turns(torch.arange(len(labels)), labels, generator)
-    is_validation = _rank_in_class(labels[order]) < kept[labels[order]]
-    return Splits(victim_train=order[~is_validation].sort().values, validation=order[is_validation])
+    if copies is not None:
+        order = _copies_last(order, copies)
+    own = labels[order]
+    is_validation = _rank_in_class(own) < kept[own]
+    if copies is not None:
+        together = torch.isin(copies[order], copies[order[is_validation]])
+        left = torch.bincount(own[~together], minlength=len(sizes))
+        is_validation |= together & (left[own] > 0)
+    validation = order[is_validation]
+    rounds = _rank_in_class(labels[validation]).argsort(stable=True)
+    return Splits(victim_train=order[~is_validation].sort().values, validation=validation[rounds])
+
+
+def straddling(splits: Splits, copies: Tensor) -> int:
+    """Number of validation images that the victim's training images have, too; copies: as `split` takes."""
+    return int(torch.isin(copies[splits.validation], copies[splits.victim_train]).sum())
+
+
+def _copies_last(order: Tensor, copies: Tensor) -> Tensor:
+    """The same order, with images that are there more than once behind the others, those of one kind in a row."""
+    kind, count = copies[order], len(order)
+    place = torch.arange(count)
+    first = torch.full_like(place, count).scatter_reduce(0, kind, place, "amin")[kind]
+    repeated = torch.bincount(copies, minlength=count)[kind] > 1
+    return order[(repeated * count + first).argsort(stable=True)]
 
 
 def holdout_order(labels: Tensor, victim_train: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from nad.data.base import Dataset, LabelledImages
-from nad.data.folder import Listing, decode_cached, is_tree, load_folder
+from nad.data.class_folders import CIFAR10_CLASSES, is_cifar10, odd_cifar10_names
+from nad.data.copies import copies_remark
+from nad.data.folder import decode_cached, is_tree, load_folder, remarks
+from nad.data.listing import Listing
 from nad.errors import ConfigError, DataError
 from nad.progress import StagedProgress
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_SIDE = 32
-CIFAR10_ALIASES = {"plane": "airplane", "car": "automobile"}
-"""Short names under which copies of it are found."""
 
 GTSRB_CLASSES = tuple(f"{number:05d}" for number in range(43))
 """The names of its folders: the numbers of the signs."""
@@ -43,7 +43,8 @@ def load_cifar10(
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="cifar10")
         _require_classes(tree, len(CIFAR10_CLASSES), data_dir)
-        return replace(_in_order(tree, _cifar10_order(tree.class_names, data_dir)), class_names=CIFAR10_CLASSES)
+        _require_cifar10(tree.class_names, data_dir)
+        return replace(tree, class_names=CIFAR10_CLASSES)
     if image_size != CIFAR10_SIDE:
         raise ConfigError(f"cifar10 has images of 32x32, got image_size {image_size}; leave it at 32")
     # torchvision takes seconds to import, and the other data sets do without it.
@@ -51,7 +52,9 @@ def load_cifar10(
 
     parts = [partial(CIFAR10, train=True), partial(CIFAR10, train=False)]
     _, train, test = _open("cifar10", parts, cache_dir, data_dir)
-    return Dataset("cifar10", _cifar10_part(train), _cifar10_part(test), class_names=CIFAR10_CLASSES, flip=True)
+    images = {"train": _cifar10_part(train), "test": _cifar10_part(test)}
+    said = copies_remark(images["train"].images, images["test"].images, "{} image {}".format)
+    return Dataset("cifar10", images["train"], images["test"], class_names=CIFAR10_CLASSES, flip=True, remarks=said)
 
 
 def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
@@ -66,7 +69,7 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
             data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="gtsrb", flip=False
         )
         _require_classes(tree, len(GTSRB_CLASSES), data_dir)
-        return _in_order(tree, _order_of_numbers(tree.class_names) or range(tree.classes))
+        return tree
     # torchvision takes seconds to import, and the other data sets do without it.
     from torchvision.datasets import GTSRB
 
@@ -74,7 +77,8 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
     root, train, test = _open("gtsrb", parts, cache_dir, data_dir)
     listings = {"train": _gtsrb_listing(train), "test": _gtsrb_listing(test)}
     decoded = decode_cached(listings, root, cache_dir, image_size, progress)
-    return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=GTSRB_CLASSES, flip=False)
+    said = remarks(listings, decoded, root)
+    return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=GTSRB_CLASSES, flip=False, remarks=said)
 
 
 def _require_classes(dataset: Dataset, count: int, root: Path) -> None:
@@ -85,42 +89,13 @@ def _require_classes(dataset: Dataset, count: int, root: Path) -> None:
         )
 
 
-def _cifar10_order(names: Sequence[str], root: Path) -> Sequence[int]:
-    """Which of these folders is class 0, which 1, and so on."""
-    numbered = _order_of_numbers(names)
-    if numbered is not None:
-        return numbered
-    known = [CIFAR10_ALIASES.get(name.lower(), name.lower()) for name in names]
-    if sorted(known) != sorted(CIFAR10_CLASSES):
-        odd = [
-            name for name, one in zip(names, known, strict=True) if known.count(one) > 1 or one not in CIFAR10_CLASSES
-        ]
-        raise DataError(
-            f"the folders of {root} do not tell which class of cifar10 is which: {', '.join(odd)}; name them"
-            f" {', '.join(CIFAR10_CLASSES)}, or 0 to 9, or use the data set 'folder'"
-        )
-    return [known.index(name) for name in CIFAR10_CLASSES]
-
-
-def _order_of_numbers(names: Sequence[str]) -> Sequence[int] | None:
-    """The places of these names from the smallest number to the largest; None where not all of them are numbers."""
-    if not all(name.isdecimal() for name in names):
-        return None
-    return sorted(range(len(names)), key=lambda place: int(names[place]))
-
-
-def _in_order(tree: Dataset, order: Sequence[int]) -> Dataset:
-    """The same data with its classes numbered in this order, and its images in the order of their classes."""
-    numbers = torch.empty(len(order), dtype=torch.int64)
-    numbers[torch.tensor(order)] = torch.arange(len(order))
-
-    def renumbered(part: LabelledImages) -> LabelledImages:
-        labels = numbers[part.labels]
-        by_class = labels.argsort(stable=True)
-        return part if torch.equal(labels, part.labels) else LabelledImages(part.images[by_class], labels[by_class])
-
-    names = tuple(tree.class_names[place] for place in order)
-    return replace(tree, train=renumbered(tree.train), test=renumbered(tree.test), class_names=names)
+def _require_cifar10(names: Sequence[str], root: Path) -> None:
+    if is_cifar10(names) or all(name.isdecimal() for name in names):
+        return
+    raise DataError(
+        f"the folders of {root} do not tell which class of cifar10 is which: {', '.join(odd_cifar10_names(names))};"
+        f" name them {', '.join(CIFAR10_CLASSES)}, or 0 to 9, or use the data set 'folder'"
+    )
 
 
 def _open(name: str, parts: Sequence[OpenPart], cache_dir: Path, data_dir: Path | None) -> tuple[Path, Any, Any]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from nad.data.base import LabelledImages
+from nad.data.opening import open_upright
 from nad.errors import CheckpointError
 from nad.foreign.base import Contents, Found, PoisonedTest, as_state
 from nad.models.normalisation import Normalisation
@@ -125,5 +126,4 @@ def _beside(path: Path, recorded: str) -> Path:
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise ValueError(f"{path} is not there, or no file")
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    return open_upright(path).convert("RGB")

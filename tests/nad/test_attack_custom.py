@@ -208,3 +208,12 @@ def test_settings_out_of_range(settings, sentence):
 def test_patterns_of_other_shapes_and_types(pixels, mask):
     with pytest.raises(DataError, match="trigger"):
         TriggerPattern(pixels, mask, "here")
+
+
+def test_a_trigger_is_upright(tmp_path):
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    assert pattern_from_file(tmp_path / "turned.png") == pattern_from_file(tmp_path / "plain.png")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nad.attacks import describe, make
+from nad.attacks import describe, make, remarks
 from nad.attacks.reflection_pool import POOL_SIZE, ReflectionPool, bright_crops, default_pool, pool_from_folder
 from nad.data.photographs import random_crops
 from nad.errors import DataError
@@ -92,7 +92,7 @@ def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"folder .*absent does not exist"):
         pool_from_folder(tmp_path / "absent")
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match="holds no images; put photographs"):
+    with pytest.raises(DataError, match=r"holds no images but other files \(1 \.txt\); put photographs"):
         pool_from_folder(tmp_path)
     with pytest.raises(DataError, match=r"notes\.txt does not exist or is not a folder"):
         pool_from_folder(tmp_path / "notes.txt")
@@ -133,3 +133,26 @@ def test_a_photograph_smaller_than_a_crop_is_named_with_its_size(tmp_path: Path)
     write_photograph(tmp_path / "tiny.png", (100, 63))
     with pytest.raises(DataError, match=r"tiny\.png is 100x63 pixels; take one of at least 64x64"):
         pool_from_folder(tmp_path)
+
+
+def test_thumbnails_are_no_photographs_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    write_photograph(tmp_path / "mine" / "a.png")
+    whole = pool_from_folder(tmp_path / "mine")
+    assert whole.remarks == ()
+    write_photograph(tmp_path / "mine" / "@eaDir" / "a.png" / "thumbnail.jpg", seed=1)
+    (tmp_path / "mine" / "b.heic").write_bytes(b"cannot be read")
+    attack = make("refool", reflections=tmp_path / "mine")
+    assert attack.reflections == whole
+    assert remarks(attack) == ("reflections, folder mine: skipped files: 1 .heic; left out folders: 1 @eaDir",)
+    assert remarks(make("badnets")) == ()
+
+
+def test_photographs_are_upright(tmp_path: Path) -> None:
+    """A photograph and the same one stored on its side, with the orientation that turns it back."""
+    write_photograph(tmp_path / "plain" / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "turned").mkdir()
+    with Image.open(tmp_path / "plain" / "a.png") as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned" / "a.png", exif=exif)
+    assert pool_from_folder(tmp_path / "turned") == pool_from_folder(tmp_path / "plain")

@@ -1,5 +1,6 @@
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from PIL import Image
 
 from nad.data import folder
-from nad.data.folder import list_part, load_folder, load_owned
+from nad.data.folder import load_folder, load_owned
+from nad.data.listing import list_part
+from nad.data.opening import image_suffixes
 from nad.errors import DataError
 
 COLOURS = {"ant": (200, 10, 10), "bee": (10, 200, 10)}
@@ -300,3 +303,166 @@ def test_a_defender_s_own_images_have_the_same_classes_in_both_parts(tree: Path)
     (tree / "test" / "ant").rename(tree / "test" / "fly")
     with pytest.raises(DataError, match="different classes: ant, fly only in one of them"):
         load_owned(tree, cache_dir=tree.parent / "cache", image_size=8)
+
+
+NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+
+
+def write_classes(root: Path, names: list[str], parts: tuple[str, ...] = ("train", "test")) -> Path:
+    """One image a class and part, of a grey that tells the place of its class in `names`."""
+    for part in parts:
+        for place, name in enumerate(names):
+            write_image(root / part / name / "0.png", (place, place, place))
+    return root
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [str(number) for number in range(12)],
+        [f"{number:05d}" for number in range(12)],
+        ["B", "a10", "a2", "b"],
+        ["1", "10", "2", "a"],
+        ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+    ],
+    ids=["numbers", "padded numbers", "text", "numbers and text", "short names of CIFAR-10"],
+)
+def test_a_study_and_a_defender_number_the_same_folders_alike(names: list[str], tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", names)
+    study = load(root)
+    owned = load_owned(root, cache_dir=tmp_path / "cache", image_size=8)
+    assert study.class_names == owned.class_names == tuple(names)
+    for part in (study.train, study.test, owned.train, owned.test):
+        assert part is not None
+        assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
+
+
+def test_two_folders_of_the_same_number_are_refused(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", ["0", "1", "01"])
+    assert "the class folders 01 and 1 in" in refused(root)
+    assert "are the same number; merge them, or rename one" in refused(root)
+
+
+def test_class_folders_match_in_either_form_of_unicode(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", [NFD, "tea"], ("train",))
+    write_classes(root, [NFC, "tea"], ("test",))
+    dataset = load(root)
+    assert dataset.class_names == (NFC, "tea")
+    assert dataset.train.labels.tolist() == dataset.test.labels.tolist() == [0, 1]
+
+
+def test_two_folders_of_one_name_in_two_forms_of_unicode_are_refused(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", [NFC, NFD])
+    assert r"'cafe\u0301' and 'caf\xe9'" in refused(root)
+    assert "the same name in two forms of Unicode; merge them, or rename one" in refused(root)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JPE", "gif", "jp2", "tga", "dib", "webp"])
+def test_other_suffixes_of_still_images_are_read(suffix: str, tree: Path) -> None:
+    path = tree / "train" / "ant" / f"more.{suffix}"
+    Image.new("RGB", (40, 30), COLOURS["ant"]).save(path, format="JPEG" if suffix in ("jfif", "JPE") else None)
+    dataset = load(tree)
+    assert dataset.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert (dataset.train.images[3, :, 4, 4].int() - torch.tensor(COLOURS["ant"])).abs().max() <= 8
+    assert "skipped" not in " ".join(dataset.remarks)
+
+
+def test_films_documents_and_depths_are_no_images() -> None:
+    assert not {".mpg", ".pdf", ".eps", ".h5", ".pfm", ".wmf"} & image_suffixes()
+
+
+def test_the_first_frame_of_an_animation_counts(tree: Path) -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ((200, 0, 0), (0, 0, 200))]
+    frames[0].save(tree / "train" / "ant" / "0.gif", save_all=True, append_images=frames[1:])
+    assert load(tree).train.images[0, :, 4, 4].tolist() == [200, 0, 0]
+
+
+SIDECARS = ("@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".AppleDouble")
+
+
+@pytest.mark.parametrize("sidecar", SIDECARS)
+def test_what_systems_leave_is_neither_class_nor_image_and_is_said_in_one_line(sidecar: str, tree: Path) -> None:
+    write_image(tree / "train" / "ant" / sidecar / "0.png" / "thumbnail.jpg", 0)
+    write_image(tree / "train" / sidecar / "0.png", 0)
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._1.png"):
+        (tree / "test" / "bee" / name).write_bytes(b"left by a system")
+    dataset = load(tree)
+    assert dataset.class_names == ("ant", "bee")
+    assert len(dataset.train) == 6
+    assert dataset.remarks[0] == f"skipped files: 2 of the system, 2 hidden; left out folders: 2 {sidecar}"
+
+
+def test_files_that_are_no_images_are_counted_by_their_suffix(tree: Path) -> None:
+    for index in range(5):
+        (tree / "train" / "ant" / f"{index}.HEIC").write_bytes(b"cannot be read")
+    (tree / "train" / "bee" / "README").write_text("no suffix")
+    write_image(tree / "train" / "stray.png", 0)
+    owned = load_owned(tree, cache_dir=tree.parent / "cache", image_size=8)
+    assert owned.remarks[0] == load(tree).remarks[0]
+    assert owned.remarks[0] == (
+        "skipped files: 5 .heic, 1 outside of class folders, 1 without a suffix;"
+        " fewer than half of the files are images in train/ant (3 of 8)"
+    )
+
+
+def test_a_class_without_images_says_what_it_has_instead(tree: Path) -> None:
+    for file in (tree / "test" / "bee").iterdir():
+        file.rename(file.with_suffix(".heic"))
+    assert "bee has no images but other files (1 .heic); convert them or remove it" in refused(tree)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff", "png", "webp"])
+@pytest.mark.parametrize(("orientation", "corner"), [(3, (1, 1)), (6, (0, 1)), (8, (1, 0))])
+def test_images_are_upright_in_every_format(suffix: str, orientation: int, corner: tuple[int, int], tree: Path) -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32, :32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tree / "train" / "ant" / "0.png").unlink()
+    Image.fromarray(pixels).save(tree / "train" / "ant" / f"0.{suffix}", exif=exif, quality=95)
+    image = load(tree).train.images[0, 0].float()
+    quarters = {(row, column): image[4 * row :, 4 * column :][:4, :4].mean() for row in (0, 1) for column in (0, 1)}
+    assert max(quarters, key=lambda place: quarters[place]) == corner
+
+
+def test_damaged_exif_leaves_the_pixels_as_they_are(tree: Path) -> None:
+    Image.new("RGB", (20, 20), (10, 90, 200)).save(tree / "train" / "ant" / "0.png", exif=b"Exif\0\0no TIFF at all")
+    assert load(tree).train.images[0, :, 4, 4].tolist() == [10, 90, 200]
+
+
+def test_an_image_of_both_parts_is_said_with_an_example(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", ["ant", "bee"], ("train",))
+    for index, name in enumerate(("ant", "bee")):
+        write_image(root / "test" / name / "1.bmp", (index * 201,) * 3)
+    dataset = load(root)
+    assert dataset.remarks == (
+        "the same image twice, by its pixels at 8x8: 1 of 2 test images are training images too"
+        f" ({Path('test/ant/1.bmp')} is {Path('train/ant/0.png')})",
+    )
+    assert load_owned(root, cache_dir=tmp_path / "cache", image_size=8).remarks == dataset.remarks
+
+
+def test_a_training_image_that_repeats_another_is_said(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", ["ant", "bee"], ("train",))
+    write_image(root / "train" / "bee" / "1.png", (1, 1, 1))
+    owned = load_owned(root, cache_dir=tmp_path / "cache", image_size=8)
+    assert owned.remarks[0].endswith(
+        f": 1 of 3 training images repeat another ({Path('train/bee/1.png')} is {Path('train/bee/0.png')})"
+    )
+
+
+def test_a_tree_with_nothing_odd_is_not_remarked_on(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "tree", ["ant", "bee"], ("train",))
+    for index, name in enumerate(("ant", "bee")):
+        write_image(root / "test" / name / "0.png", (index + 100,) * 3)
+    assert load(root).remarks == ()
+
+
+def test_all_damaged_images_are_counted_in_one_run(tree: Path) -> None:
+    for name in ("0.png", "1.png", "2.png"):
+        (tree / "train" / "ant" / name).write_bytes(b"damaged")
+    (tree / "test" / "bee" / "one.JPG").write_bytes(b"damaged")
+    text = refused(tree)
+    assert text.startswith("4 images cannot be used: ")
+    assert text.endswith("; and 1 more; repair or remove them")
+    assert all(str(tree / place) in text for place in ("test/bee/one.JPG", "train/ant/0.png", "train/ant/1.png"))

@@ -274,6 +274,15 @@ def test_fingerprint_sees_every_pixel_label_and_part() -> None:
     assert len({fingerprint(dataset) for dataset in (base, *changed)}) == 5
 
 
+def test_fingerprint_of_images_with_copies_is_not_that_of_when_they_were_divided_at_random() -> None:
+    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    part = LabelledImages(images, torch.tensor([0, 1, 0, 1]))
+    digest = hashlib.sha256()
+    for _ in ("train", "test"):
+        digest.update(b"(4, 3, 8, 8)" + images.numpy().tobytes() + part.labels.numpy().astype("<i8").tobytes())
+    assert fingerprint(Dataset("tiny", part, part, class_names=("a", "b"), flip=True)) != digest.hexdigest()
+
+
 def test_fingerprint_ignores_how_memory_is_laid_out() -> None:
     base = tiny()
     strided = base.train.images.to(memory_format=torch.channels_last)

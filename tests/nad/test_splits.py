@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nad.data.splits import holdout, holdout_order, split
+from nad.data.splits import holdout, holdout_order, split, straddling
 from nad.errors import ConfigError, DataError
 
 CLASS_SIZES = st.lists(st.integers(2, 40), min_size=2, max_size=8)
@@ -135,3 +135,44 @@ def test_fractions_that_holdout_proposes_work(order: int, total: int) -> None:
 def test_holdout_refuses_a_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(ConfigError, match=r"clean_fraction must be in \(0, 1\]"):
         holdout(torch.arange(10), fraction, 10)
+
+
+@given(sizes=CLASS_SIZES, seed=SEEDS)
+def test_a_set_without_copies_is_split_as_if_nobody_asked(sizes: list[int], seed: int) -> None:
+    labels = shuffled_labels(sizes, seed)
+    plain = split(labels, generator(seed))
+    asked = split(labels, generator(seed), copies=torch.arange(len(labels)))
+    assert torch.equal(plain.validation, asked.validation)
+    assert torch.equal(plain.victim_train, asked.victim_train)
+
+
+@given(seed=SEEDS, step=st.integers(2, 4))
+def test_copies_stay_on_one_side_of_the_split(seed: int, step: int) -> None:
+    """Every image is there `step` times: a random split would part nearly all of them."""
+    labels = torch.arange(3).repeat_interleave(24)
+    copies = torch.arange(72) // step * step
+    parts = split(labels, generator(seed), copies=copies)
+    assert straddling(parts, copies) == 0
+    assert sorted(torch.cat([parts.victim_train, parts.validation]).tolist()) == list(range(72))
+    assert torch.bincount(labels[parts.validation]).tolist() == [step * -(-2 // step)] * 3
+    assert_prefixes_balanced(labels[parts.validation].tolist(), 3)
+
+
+@given(seed=SEEDS)
+def test_images_of_their_own_are_validated_before_copies_are(seed: int) -> None:
+    labels = torch.arange(2).repeat_interleave(20)
+    copies = torch.arange(40)
+    copies[:6], copies[20:24] = 0, 20
+    copies[24] = 1  # in the other class, and that one's own copy of image 0 is not it
+    copies[1] = 1
+    validation = split(labels, generator(seed), copies=copies).validation.tolist()
+    assert len(validation) == 4
+    assert not set(validation) & {0, 1, 2, 3, 4, 5, 20, 21, 22, 23, 24}
+
+
+def test_a_class_of_one_image_over_and_over_is_split_all_the_same_and_counted() -> None:
+    labels = torch.arange(2).repeat_interleave(10)
+    copies = torch.cat([torch.zeros(10), torch.arange(10, 20)]).long()
+    parts = split(labels, generator(0), copies=copies)
+    assert torch.bincount(labels[parts.validation]).tolist() == [1, 1]
+    assert straddling(parts, copies) == 1

@@ -17,11 +17,14 @@ from nad.checkpoints import copy_state, state_digest
 from nad.erasure import TEACHER
 from nad.errors import ConfigError, DataError
 from nad.evaluation import Scores, Skill, evaluate
+from nad.foreign import ForeignModel
 from nad.models import DistillableModel
 from nad.seeds import generator
 from nad.victim import Victim, VictimConfig
 from study.config import StudyConfig
+from study.defend import DefendConfig
 from study.objective import as_arrays
+from study.own_model import read_images
 from study.preparation import (
     TEACHER_VERSION,
     load_scenario,
@@ -72,6 +75,46 @@ def test_home_is_found_in_the_folders_of_images_and_of_reflections(image_folder,
     scenario = load_scenario(config, cache, Display(Console(file=io.StringIO())))
     assert len(scenario.dataset.train) == 200
     assert scenario.attack.reflections.source == "folder panes"
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path) -> Path:
+    """Two classes and a file that is no image; class b is one image over and over, in the test part too."""
+    rng = np.random.default_rng(0)
+    for part, label, count in (("train", "a", 3), ("train", "b", 3), ("test", "a", 1), ("test", "b", 1)):
+        (tmp_path / part / label).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.zeros((16, 16, 3), np.uint8) if label == "b" else rng.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / label / f"{index}.png")
+    (tmp_path / "train" / "a" / "0.heic").write_bytes(b"cannot be read")
+    return tmp_path
+
+
+ODD = (
+    "skipped files: 1 .heic\n",
+    "the same image twice, by its pixels at 16x16: 1 of 2 test images are training images too"
+    " (test/b/0.png is train/b/0.png); 2 of 6 training images repeat another (train/b/1.png is train/b/0.png)\n",
+)
+
+
+def test_a_study_says_what_is_skipped_and_what_is_there_twice(odd_folder, cache):
+    config = StudyConfig(
+        attack="badnets", dataset="folder", data_dir=odd_folder, image_size=16, clean_fractions=(0.4,), poison_rate=0.5
+    )
+    told = io.StringIO()
+    load_scenario(config, cache, Display(Console(file=told)))
+    straddling = "1 of 2 validation images are training images too: their classes have hardly any others\n"
+    assert all(line in told.getvalue() for line in (*ODD, straddling))
+
+
+def test_apply_and_defend_say_it_too(odd_folder, cache):
+    config = DefendConfig(
+        defence="fine-tuning", victim=Path("model.safetensors"), data=odd_folder, image_size=16, cache=cache
+    )
+    model = ForeignModel("state-dict", "wrn-10-1", 2, {}, None, None, ())
+    told = io.StringIO()
+    read_images(config, model, Display(Console(file=told)))
+    assert all(line in told.getvalue() for line in ODD)
 
 
 @pytest.mark.parametrize("attack", ["cl", "trojan"])
