@@ -28,6 +28,7 @@ from ray.tune.search import Searcher
 from nad.errors import NadError, TrainingDiverged
 from study.searching.asking import DIVERGED
 from study.signals import Interrupted, handled_by
+from study.workers.code import digest
 from study.workers.lifeline import Lifeline, RayLost
 from study.workers.losses import Loss, loss_of
 from study.workers.printed import Printed
@@ -149,7 +150,8 @@ def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.Obje
 
     def report(scores: Mapping[str, Any]) -> None:
         seconds = time.perf_counter() - start
-        tune.report({_REPORT: {**scores, "host": platform.node(), "seconds": seconds, **printed.report()}})
+        facts = {"host": platform.node(), "code": digest(), "seconds": seconds}
+        tune.report({_REPORT: {**scores, **facts, **printed.report()}})
 
     try:
         with printed:
