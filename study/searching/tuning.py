@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import platform
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +31,7 @@ from study.workers.code import digest
 from study.workers.lifeline import Lifeline, RayLost
 from study.workers.losses import Loss, loss_of
 from study.workers.printed import Printed
-from study.workers.scratch import scratch_folder
+from study.workers.scratch import scratch_folder, temporary_base
 from study.workers.tasks import available_slots
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -83,7 +82,7 @@ def run_trials(
     bridge = _Bridge(searcher, interruption)
     try:
         slots = min(slots, available_slots(cpus_per_trial, gpus_per_trial))
-        with scratch_folder(Path(tempfile.gettempdir())) as scratch, handled_by(interruption.take):
+        with scratch_folder(temporary_base()) as scratch, handled_by(interruption.take):
             scheduler = _Scheduler(bridge, interruption, trial_timeout)
             _fit(_trainable(function, payload, cpus_per_trial, gpus_per_trial), bridge, scheduler, slots, scratch)
         if bridge.error is not None:

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from study.cluster.address import Cluster
 from study.signals import deaf_to_hangups, handlers_kept
 from study.workers import code
 from study.workers.code import PACKAGES
-from study.workers.scratch import scratch_folder
+from study.workers.scratch import scratch_folder, temporary_base
 
 _NOWHERE = "http://127.0.0.1:9"
 """A proxy on this machine where nobody listens."""
@@ -39,8 +38,6 @@ _NO_NETWORK: dict[str, str | None] = {
 """Ray asks the metadata services of three clouds where it is, usage statistics or not."""
 
 _NO_ROOM = (ObjectStoreFullError, OutOfDiskError, OutOfMemoryError)
-
-_LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
 
 @contextmanager
@@ -54,10 +51,9 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         with _told_in_a_sentence():
             yield
         return
-    base = tempfile.gettempdir()
     with (
         _told_in_a_sentence(),
-        scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder,  # noqa: S108 - private
+        scratch_folder(temporary_base()) as folder,
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
             RAY_AUTH_MODE="token",
@@ -111,7 +107,9 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
     mode = "token" if cluster.authenticated else "disabled"
     # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
     # checkout.
-    with _ray_environment(RAY_AUTH_MODE=mode), tempfile.TemporaryDirectory(prefix="nad-") as empty:
+    with _ray_environment(RAY_AUTH_MODE=mode), scratch_folder(temporary_base()) as folder:
+        empty = folder / "empty"
+        empty.mkdir()
         try:
             with handlers_kept():
                 ray.init(
@@ -119,7 +117,7 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
                     configure_logging=False,
                     log_to_driver=False,
                     runtime_env={
-                        "working_dir": empty,
+                        "working_dir": str(empty),
                         "py_modules": [_source_of(module) for module in modules],
                         "excludes": ["__pycache__"],
                         "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
@@ -206,7 +204,8 @@ def _start_or_say_why(folder: Path) -> Iterator[None]:
 
 def _not_started(folder: Path, error: Exception) -> NadError:
     free = shutil.disk_usage(folder).free / 2**20
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return NadError(
-        f"Ray did not start: {str(error).strip().splitlines()[0]} The disk of its temporary folder {folder.parent} has"
-        f" {free:.0f} MB left, and Ray wants 50; free some space, or name another folder in TMPDIR"
+        f"Ray did not start: {said}; it needs free processes, open files, memory, and 50 MB on the disk of"
+        f" {folder.parent}, which has {free:.0f} MB left: docs/running.md says how much of each"
     )
