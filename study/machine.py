@@ -8,23 +8,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nad.errors import ConfigError
-from study.config import StudyConfig
 from study.workers.scratch import temporary_base
+
+if TYPE_CHECKING:
+    from study.config import StudyConfig
 
 MiB = 2**20
 
-THREADS = 170
-"""Of Ray's own processes and the driver. Measured, as all that follows: `benchmarks/machine.py` with 1 to 4 workers."""
+THREADS = 160
+"""Of Ray's own processes, and new ones of the driver. `python -m benchmarks.machine` measures them, and what follows."""
 THREADS_PER_WORKER = 25
 """Beside those that a trial computes with."""
-FILES = 90
+FILES = 80
 """Open ones of Ray's busiest process."""
-FILES_PER_WORKER = 10
-MEMORY = 600 * MiB
-"""Of Ray's own processes, and what the driver takes beside what it has when it is asked."""
-MEMORY_PER_WORKER = 250 * MiB
+FILES_PER_WORKER = 5
+MEMORY = 300 * MiB
+"""Of Ray's own processes."""
+MEMORY_PER_WORKER = 350 * MiB
+"""Before it computes."""
 DISK = 50 * MiB
 """Of Ray's temporary folder."""
 STORE = 100 * MiB
