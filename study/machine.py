@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MiB = 2**20
 
 THREADS = 160
-"""Of Ray's own processes, and new ones of the driver. `python -m benchmarks.machine` measures them, and what follows."""
+"""Of Ray's own processes, and new ones of the driver; `python -m benchmarks.machine` measures these figures."""
 THREADS_PER_WORKER = 25
 """Beside those that a trial computes with."""
 FILES = 80

@@ -55,7 +55,7 @@ from study.summary import Summary
 from study.watching.events import display_for
 from study.watching.observers import observers
 from study.watching.progress import Display
-from study.workers import engine
+from study.workers import code, engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,6 +117,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
     """
     started = time.monotonic()
+    code.digest()  # taken now: files may change while a victim trains
     cache = cache_folder(config.cache)
     for what, path in (
         ("the output folder", config.directory),

@@ -94,7 +94,10 @@ def _require_same_code() -> None:
     """Raise NadError where workers import other files than this process."""
     there = ray.get(ray.remote(num_cpus=0)(code.imported).remote())
     if others := code.differences(there, code.imported()):
-        raise NadError(f"the study's processes import {others}; move those away, or run the study in another folder")
+        raise NadError(
+            f"the study's processes import {others}; move those away, or where they"
+            " were changed just now, run the same command again"
+        )
 
 
 @contextmanager
