@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import pairwise
 
 from tyro import _errors as tyro_errors
 from tyro._arguments import ArgumentDefinition
@@ -26,8 +28,11 @@ def told_in_a_sentence(config: type, given: Sequence[str]) -> Iterator[None]:
     """Around `tyro.cli(config, args=given, ...)`: what it would refuse in a box of several lines raises ConfigError.
 
     tyro's hook for that is not part of its stable interface, so its version is pinned. A kind of mistake that is not
-    known here still ends in tyro's box.
+    known here still ends in tyro's box. A text that is no Unicode, as names of old archives are, is refused, too:
+    records and reports could not hold it.
     """
+    for option, word in pairwise(["", *given]):
+        require_unicode(option if option.startswith("--") else "the argument", word)
 
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
         if (sentence := _sentence(event, config, given)) is not None:
@@ -35,6 +40,17 @@ def told_in_a_sentence(config: type, given: Sequence[str]) -> Iterator[None]:
 
     with tyro_errors.on_parse_error(refuse):
         yield
+
+
+def require_unicode(what: str, text: str) -> None:
+    """Raise ConfigError for a name with bytes that the system's encoding does not know, such as Latin-1's."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(text).decode(errors="backslashreplace")
+        raise ConfigError(
+            f"{what} '{shown}' is not in UTF-8; rename that file or folder, or give a link to it with another name"
+        ) from error
 
 
 def _sentence(event: tyro_errors.ParseErrorEvent, config: type, given: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ from reports.build import ReportError, build
 from study import attack_settings, baselines, product, provenance
 from study.clock import Clock
 from study.cluster.joining import on_cluster
-from study.command_line import told_in_a_sentence
+from study.command_line import require_unicode, told_in_a_sentence
 from study.config import StudyConfig
 from study.confirmation_runs import Confirmation
 from study.devices import require_devices
@@ -34,6 +34,7 @@ from study.energy import EnergyMeter
 from study.files import StudyFiles
 from study.folder import StudyFolder, cache_folder, open_folder
 from study.foreign_victim import read_victim, require_classes
+from study.machine import require_machine
 from study.preparation import (
     PICTURES,
     load_scenario,
@@ -54,7 +55,7 @@ from study.summary import Summary
 from study.watching.events import display_for
 from study.watching.observers import observers
 from study.watching.progress import Display
-from study.workers import engine
+from study.workers import code, engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,8 +117,16 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
     """
     started = time.monotonic()
+    code.digest()  # taken now: files may change while a victim trains
     cache = cache_folder(config.cache)
+    for what, path in (
+        ("the output folder", config.directory),
+        ("the cache folder", cache),
+        ("the folder", Path.cwd()),
+    ):
+        require_unicode(what, str(path))
     require_devices(config)
+    require_machine(config)
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config, display)

@@ -18,6 +18,7 @@ from study import baselines, confirmation, confirmation_runs, provenance, record
 from study.clock import Clock
 from study.config import StudyConfig
 from study.energy import EnergyMeter
+from study.workers import code
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Summary:
             "command": self.command,
             "host": platform.node(),
             "git": provenance.git_revision(),
+            "code_sha256": code.digest(),
             "versions": provenance.versions(),
             "wanted_trials": config.trials,
             "max_acc_drop": config.max_acc_drop,

@@ -126,7 +126,7 @@ def _knock(address: str, environment: dict[str, str]) -> str:
     """What the cluster says to a request; from a process of its own, for Ray reads its settings once."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _KNOCK, address],
+            [sys.executable, "-P", "-c", _KNOCK, address],  # -P: nothing from the current folder
             env=environment,
             capture_output=True,
             text=True,

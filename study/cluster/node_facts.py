@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
+from study.workers.code import digest
+
 
 class Facts(NamedTuple):
-    """Python's and the packages' versions, and why the study's code cannot be imported (else empty)."""
+    """Python's and the packages' versions, why the study's code cannot be imported (else empty), and its digest."""
 
     versions: dict[str, str]
     failure: str
+    code: str
 
 
 def describe(packages: Sequence[str], modules: Sequence[str]) -> Facts:
@@ -32,5 +35,5 @@ def describe(packages: Sequence[str], modules: Sequence[str]) -> Facts:
         for module in modules:
             importlib.import_module(module)
     except Exception as error:
-        return Facts(found, f"{type(error).__name__}: {error}")
-    return Facts(found, "")
+        return Facts(found, f"{type(error).__name__}: {error}", "")
+    return Facts(found, "", digest())

@@ -45,6 +45,11 @@ def _require_equal(node: str, facts: Facts, here: Facts) -> None:
             f"the node {node} cannot import this study's code ({facts.failure}); install the same packages on every"
             " node"
         )
+    if facts.code != here.code:
+        raise ConfigError(
+            f"the node {node} imports other files of this study's code than this process (digest {facts.code[:12]},"
+            f" here {here.code[:12]}); take other copies off the Python path of its `ray start`"
+        )
 
 
 def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import platform
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -28,10 +27,11 @@ from ray.tune.search import Searcher
 from nad.errors import NadError, TrainingDiverged
 from study.searching.asking import DIVERGED
 from study.signals import Interrupted, handled_by
+from study.workers.code import digest
 from study.workers.lifeline import Lifeline, RayLost
 from study.workers.losses import Loss, loss_of
 from study.workers.printed import Printed
-from study.workers.scratch import scratch_folder
+from study.workers.scratch import scratch_folder, temporary_base
 from study.workers.tasks import available_slots
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -82,7 +82,7 @@ def run_trials(
     bridge = _Bridge(searcher, interruption)
     try:
         slots = min(slots, available_slots(cpus_per_trial, gpus_per_trial))
-        with scratch_folder(Path(tempfile.gettempdir())) as scratch, handled_by(interruption.take):
+        with scratch_folder(temporary_base()) as scratch, handled_by(interruption.take):
             scheduler = _Scheduler(bridge, interruption, trial_timeout)
             _fit(_trainable(function, payload, cpus_per_trial, gpus_per_trial), bridge, scheduler, slots, scratch)
         if bridge.error is not None:
@@ -149,7 +149,8 @@ def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.Obje
 
     def report(scores: Mapping[str, Any]) -> None:
         seconds = time.perf_counter() - start
-        tune.report({_REPORT: {**scores, "host": platform.node(), "seconds": seconds, **printed.report()}})
+        facts = {"host": platform.node(), "code": digest(), "seconds": seconds}
+        tune.report({_REPORT: {**scores, **facts, **printed.report()}})
 
     try:
         with printed:

@@ -12,8 +12,8 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,21 +21,23 @@ import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError, OutOfMemoryError, RayError
+from ray.job_config import JobConfig
 
 from nad.errors import ConfigError, NadError
 from study.cluster.address import Cluster
 from study.signals import deaf_to_hangups, handlers_kept
-from study.workers.scratch import scratch_folder
-
-PACKAGES = ("nad", "search_spaces", "study", "reports")
-"""What travels to the nodes of a cluster."""
+from study.workers import code
+from study.workers.code import PACKAGES
+from study.workers.scratch import scratch_folder, temporary_base
 
 _NOWHERE = "http://127.0.0.1:9"
 """A proxy on this machine where nobody listens."""
+_NO_NETWORK: dict[str, str | None] = {
+    name: None for proxy in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())
+} | dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOWHERE)
+"""Ray asks the metadata services of three clouds where it is, usage statistics or not."""
 
 _NO_ROOM = (ObjectStoreFullError, OutOfDiskError, OutOfMemoryError)
-
-_LONGEST_TMP = 22  # characters: Ray's sockets add 83 to the path, and the kernel allows 107
 
 
 @contextmanager
@@ -49,16 +51,15 @@ def ray_session(*, cpus: int) -> Iterator[None]:
         with _told_in_a_sentence():
             yield
         return
-    base = tempfile.gettempdir()
     with (
         _told_in_a_sentence(),
-        scratch_folder(Path(base if len(base) <= _LONGEST_TMP else "/tmp")) as folder,  # noqa: S108 - private
+        scratch_folder(temporary_base()) as folder,
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
             RAY_AUTH_MODE="token",
             RAY_AUTH_TOKEN=secrets.token_hex(32),  # never that of a cluster, which others hold
             RAY_USAGE_STATS_ENABLED="0",
-            http_proxy=_NOWHERE,  # Ray asks the metadata services of three clouds where it is, usage statistics or not
+            **_NO_NETWORK,
         ),
     ):
         with handlers_kept(), deaf_to_hangups(), _start_or_say_why(folder):
@@ -68,11 +69,35 @@ def ray_session(*, cpus: int) -> Iterator[None]:
                 include_dashboard=False,
                 configure_logging=False,
                 log_to_driver=False,
+                job_config=_SamePath(),
                 _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays private
             )
         if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
             raise NadError("Ray would listen on the network; this version of it is not the one that was tested")
+        _require_same_code()
         yield
+
+
+class _SamePath(JobConfig):
+    """Workers import from where this process does, in the same order."""
+
+    def __init__(self) -> None:
+        folders = [os.path.abspath(entry) for entry in sys.path]
+        super().__init__(_py_driver_sys_path=folders[::-1])  # each is put first
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """Without one, Ray would put the current folder first, where another checkout or a numpy.py may lie."""
+        return True
+
+
+def _require_same_code() -> None:
+    """Raise NadError where workers import other files than this process."""
+    there = ray.get(ray.remote(num_cpus=0)(code.imported).remote())
+    if others := code.differences(there, code.imported()):
+        raise NadError(
+            f"the study's processes import {others}; move those away, or where they"
+            " were changed just now, run the same command again"
+        )
 
 
 @contextmanager
@@ -85,7 +110,9 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
     mode = "token" if cluster.authenticated else "disabled"
     # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
     # checkout.
-    with _ray_environment(RAY_AUTH_MODE=mode), tempfile.TemporaryDirectory(prefix="nad-") as empty:
+    with _ray_environment(RAY_AUTH_MODE=mode), scratch_folder(temporary_base()) as folder:
+        empty = folder / "empty"
+        empty.mkdir()
         try:
             with handlers_kept():
                 ray.init(
@@ -93,7 +120,7 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
                     configure_logging=False,
                     log_to_driver=False,
                     runtime_env={
-                        "working_dir": empty,
+                        "working_dir": str(empty),
                         "py_modules": [_source_of(module) for module in modules],
                         "excludes": ["__pycache__"],
                         "env_vars": {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "RAY_CHDIR_TO_TRIAL_DIR")},
@@ -119,22 +146,29 @@ def _source_of(module: str) -> str:
 
 
 @contextmanager
-def _ray_environment(**settings: str) -> Iterator[None]:
-    """These environment variables, for Ray in this process and for what it starts; it is left at the end."""
+def _ray_environment(**settings: str | None) -> Iterator[None]:
+    """These environment variables, for Ray in this process and for what it starts; Ray is left at the end.
+
+    None: the variable is not set.
+    """
     before = {name: os.environ.get(name) for name in settings}
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    os.environ.update(settings)
+    _set_environment(settings)
     _read_environment_again()
     try:
         yield
     finally:
         ray.shutdown()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set_environment(before)
         _read_environment_again()
+
+
+def _set_environment(settings: Mapping[str, str | None]) -> None:
+    for name, value in settings.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _read_environment_again() -> None:
@@ -163,7 +197,7 @@ def _start_or_say_why(folder: Path) -> Iterator[None]:
     """Raises: NadError with what Ray says, and what is wrong more often than it knows."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise _not_started(folder, error) from error
     except Exception as error:
         if type(error) is not Exception:  # what Ray raises where one of its processes does not come up
@@ -173,7 +207,8 @@ def _start_or_say_why(folder: Path) -> Iterator[None]:
 
 def _not_started(folder: Path, error: Exception) -> NadError:
     free = shutil.disk_usage(folder).free / 2**20
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return NadError(
-        f"Ray did not start: {str(error).strip().splitlines()[0]} The disk of its temporary folder {folder.parent} has"
-        f" {free:.0f} MB left, and Ray wants 50; free some space, or name another folder in TMPDIR"
+        f"Ray did not start: {said}; it needs free processes, open files, memory, and 50 MB on the disk of"
+        f" {folder.parent}, which has {free:.0f} MB left: docs/running.md says how much of each"
     )

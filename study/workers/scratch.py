@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,6 +18,24 @@ from nad.errors import NadError
 _PREFIX = "nad-"
 _LOCK = "in-use.lock"
 _YOUNG = 60.0  # seconds: a folder may be so young that its process has not locked it yet
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]{1,22}")
+"""Names that Ray takes: its sockets add 83 characters to the path, and the kernel allows 107."""
+_ELSEWHERE = "/tmp"  # noqa: S108 - what is made in it is private
+
+
+def temporary_base() -> Path:
+    """The folder for temporary files; /tmp where its name is one that Ray cannot take.
+
+    Raises: NadError where no folder can be written to.
+    """
+    try:
+        base = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise NadError(
+            "no folder for temporary files can be written to: not that of TMPDIR, nor /tmp; free some space there, or"
+            " name another one in TMPDIR"
+        ) from error
+    return Path(base if _PLAIN.fullmatch(base) else _ELSEWHERE)
 
 
 @contextmanager

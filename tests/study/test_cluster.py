@@ -307,15 +307,15 @@ def test_wait_without_a_cluster_is_refused() -> None:
     ("facts", "reason"),
     [
         (
-            Facts({**describe(probe.PACKAGES, ()).versions, "torch": "1.0"}, ""),
+            Facts({**describe(probe.PACKAGES, ()).versions, "torch": "1.0"}, "", ""),
             r"^the node n1 has torch 1\.0 \(here .*\); install the same version",
         ),
         (
-            Facts({**describe(probe.PACKAGES, ()).versions, "python": "3.9"}, ""),
+            Facts({**describe(probe.PACKAGES, ()).versions, "python": "3.9"}, "", ""),
             r"^the node n1 has python 3\.9 \(here ",
         ),
         (
-            Facts({"python": describe((), ()).versions["python"]}, "ModuleNotFoundError: No module named 'torch'"),
+            Facts({"python": describe((), ()).versions["python"]}, "ModuleNotFoundError: No module named 'torch'", ""),
             "torch",
         ),
         ("no answer in 300 s", r"^the node n1 .* does not run tasks of this study: no answer in 300 s"),
@@ -330,7 +330,8 @@ def test_node_that_would_fail_is_named_with_its_difference(
 
 
 def test_node_with_another_numpy_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Facts({**describe(probe.PACKAGES, ()).versions, "numpy": "2.0.0"}, "")
+    here = describe(probe.PACKAGES, ())
+    other = here._replace(versions={**here.versions, "numpy": "2.0.0"})
     monkeypatch.setattr(probe, "on_every_node", lambda *arguments, **options: [("n1", other)])
     (warning,) = probe.require_equal_nodes()
     assert warning.startswith("the node n1 has numpy 2.0.0 (here ")

@@ -42,6 +42,7 @@ from study.searching.asking import DIVERGED
 from study.searching.search import TrialEvent
 from study.signals import Interrupted
 from study.workers import engine, tasks
+from study.workers.code import digest
 from study.workers.meter import Meter, teller
 
 
@@ -114,6 +115,7 @@ def test_trial_is_one_thread_in_the_drivers_folder(ran: Ran) -> None:
     assert attrs["folder"] == os.getcwd()
     assert attrs["curve"][0]["epoch"] == 1
     assert attrs["host"]
+    assert attrs["code"] == digest()
 
 
 def test_engine_prints_nothing_even_when_trials_fail(ran: Ran) -> None:

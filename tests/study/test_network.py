@@ -41,11 +41,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def alone(*arguments: str) -> dict:
+def alone(*arguments: str, **environment: str) -> dict:
     """Run Python in a network namespace with nothing but a loopback interface; what it did there."""
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", INSIDE, *arguments],
-        env={**os.environ, "PYTHONPATH": IMPORTABLE},
+        env={**os.environ, "PYTHONPATH": IMPORTABLE, **environment},
         capture_output=True,
         text=True,
         check=True,
@@ -53,10 +53,28 @@ def alone(*arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
+PROXY = "http://192.0.2.1:3128"
+CLOUDS = "169.254.169.254,metadata.google.internal"
+
+
 @pytest.mark.slow
-def test_study_tries_to_reach_no_other_host(options: list[str], tmp_path: Path) -> None:
-    study = [*options, "--trials", "6", "--confirm", "1", "--output", str(tmp_path), "--name", "s"]
-    found = alone("-m", "study.run", *study)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"no_proxy": CLOUDS},
+        {"NO_PROXY": CLOUDS},
+        {"no_proxy": "*"},
+        {"NO_PROXY": "*"},
+        {"http_proxy": PROXY, "https_proxy": PROXY, "all_proxy": PROXY},
+        {"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY, "ALL_PROXY": PROXY, "NO_PROXY": CLOUDS},
+    ],
+    ids=str,
+)
+def test_study_tries_to_reach_no_other_host(environment: dict[str, str], options: list[str], tmp_path: Path) -> None:
+    extent = ("1", "0") if environment else ("6", "1")
+    study = [*options, "--trials", extent[0], "--confirm", extent[1], "--output", str(tmp_path), "--name", "s"]
+    found = alone("-m", "study.run", *study, **environment)
     assert found["code"] == 0, found["output"]
     assert (tmp_path / "s" / "report.html").exists()
     assert found["refused"] == dict.fromkeys(UNREACHABLE, 0)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,20 @@ def test_report_of_an_empty_study(name, tmp_path, capsys):
     assert error.startswith("error: ")
     assert name in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--output", "--name", "--cache", "--data-dir", "--victim", "--storage"])
+def test_names_that_are_not_in_utf_8_are_refused_before_anything_is_made(option, options, tmp_path, capsys):
+    sentence = refused(capsys, *options, "--output", str(tmp_path / "runs"), option, f"{tmp_path}/caf\udce9")
+    assert f"{option} '{tmp_path}/caf\\xe9' is not in UTF-8; rename that file or folder" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+def test_current_folder_that_is_not_in_utf_8_is_refused(options, tmp_path, capsys, monkeypatch):
+    odd = tmp_path / "caf\udce9"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    assert "/caf\\xe9' is not in UTF-8" in refused(capsys, *options, "--output", str(tmp_path / "runs"))
+    assert "the output folder '" in refused(capsys, *options, "--output", "runs")
+    assert list(odd.iterdir()) == []
