@@ -22,6 +22,7 @@ from nad.errors import EraseDiverged
 from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
+from reports.frontier import Bound
 from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study import model_card
@@ -43,7 +44,7 @@ def make(
     config: StudyConfig,
     study: optuna.Study,
     scenario: Scenario,
-    victim_acc: float,
+    bound: Bound,
     workload: Workload,
     folder: StudyFolder,
     display: Display,
@@ -52,7 +53,7 @@ def make(
 
     workload: what the study's trials ran on, with its teachers.
     """
-    trials = standing(study, victim_acc, config.max_acc_drop)
+    trials = standing(study, bound)
     if trials.pick is None:
         _remove(folder)
         return
