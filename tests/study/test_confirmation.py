@@ -110,7 +110,7 @@ def test_only_draws_that_both_finished_are_paired() -> None:
 def test_point_whose_runs_all_diverged_is_not_one_that_was_not_confirmed() -> None:
     found = results({Run(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
     nothing = {"asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
-    assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], **nothing}
+    assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], "balanced_acc": None, **nothing}
 
 
 def test_what_was_not_run_is_null() -> None:
