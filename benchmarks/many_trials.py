@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from benchmarks.memory import held_megabytes
+from reports.frontier import Bound
 from reports.objectives import OBJECTIVES
 from study import baselines, confirmation, records
 from study.config import StudyConfig
@@ -56,7 +57,8 @@ def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> N
     strength = min(1.0, sum(config["params"]["erase"]["betas"]) / 30_000)
     luck, skill = np.random.default_rng(config["number"]).uniform(0.7, 1.0, 2)
     acc = float((0.8 - strength**2 / 2) * skill)
-    scores = {"asr": float((1 - strength) * luck), "acc": acc, "acc_non_target": acc, "recovery_acc": strength}
+    scores = {"asr": float((1 - strength) * luck), "recovery_acc": strength}
+    scores |= dict.fromkeys(("acc", "balanced_acc", "acc_non_target"), acc)
     for epoch in range(1, 3):
         report({"epoch": epoch, "asr": scores["asr"], "acc": scores["acc"]})
     report({"final": True, **scores, "compute_seconds": time.perf_counter() - started})
@@ -92,10 +94,11 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     directions = [goal.direction for goal in OBJECTIVES]
     study = open_study(folder.storage_url, folder.name, config.sampler, config.seed, directions)
     held: list[tuple[int, float]] = []
+    bound = Bound(config.max_acc_drop, VICTIM["acc"], VICTIM["acc"])
     nothing = confirmation.Reader({}, config.point_of, confirmation.Counts(asr=1, acc=1))
 
     def read() -> dict[str, Any]:
-        found = records.results(study, VICTIM, config.max_acc_drop, nothing, baselines.Standing([], []))
+        found = records.results(study, VICTIM, bound, nothing, baselines.Standing([], []))
         held.append((found["trials"]["complete"], held_megabytes()["own"]))
         return found
 
@@ -103,7 +106,7 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     with engine.ray_session(cpus=config.cpus):
         no_workload = cast("Workload", None)  # these trials erase nothing
         display = Display(Console(stderr=True))
-        search(config, study, no_workload, VICTIM["acc"], (), display, files, lambda _event: None, score_at_once)
+        search(config, study, no_workload, bound, (), display, files, lambda _event: None, score_at_once)
         files.write()
     wall = time.monotonic() - started
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

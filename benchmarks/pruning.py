@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import torch
 import tyro
 
 from benchmarks.frontier import RECORDED
@@ -144,9 +145,11 @@ def replay(erases: Sequence[Erase], rule: Rule, *, workers: int, floor: float) -
 def shown(erase: Erase, done: int, rule: Rule, *, complete: bool) -> Seen:
     """What a trial has shown after so many epochs, in the rule's own steps."""
     if not rule.by_share:
-        return Seen(erase.curve[:done], erase.epochs, erase.settled, complete)
+        curve = erase.curve[:done]
+        return Seen(curve, erase.epochs, erase.settled, complete, 1 - curve[-1, 1] if done else 0.0)
     ends = [end for end in quarters(erase.epochs) if end <= done]
-    return Seen(erase.curve[np.array(ends, dtype=int) - 1], 4, 1, complete)
+    curve = erase.curve[np.array(ends, dtype=int) - 1]
+    return Seen(curve, 4, 1, complete, 1 - curve[-1, 1] if len(curve) else 0.0)
 
 
 def is_look(erase: Erase, done: int, rule: Rule) -> bool:
@@ -174,7 +177,7 @@ def volume(erases: Sequence[Erase]) -> float:
 
 def judge(erases: Sequence[Erase], rule: Rule, arguments: Arguments) -> dict[str, Any]:
     """A rule's epochs, seconds and hypervolume over all orders, as ratios to no pruning."""
-    floor = chance_floor(arguments.classes, GLANCE)
+    floor = chance_floor(torch.arange(GLANCE) % arguments.classes)
     rows = []
     for seed in range(arguments.seeds):
         order = order_of(erases, arguments.trials, seed)

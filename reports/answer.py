@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.frontier import ROUNDING, Mask
 from reports.pairing import Added, compare
-from reports.study_folder import FreshScores, Point, Scores, Study, Twin
+from reports.study_folder import FreshScores, Point, Scores, Study, Twin, trial_scores
 from reports.wording import (
     LAYER_PREFIXES,
     control_label,
@@ -81,7 +81,7 @@ def answer(study: Study) -> Answer:
     beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point))
     before, after, tested = study.victim.scores, point.scores, False
     if study.victim.test and point.test:
-        before, after = (Scores(test.asr, test.acc) for test in (study.victim.test, point.test))
+        before, after = (Scores(test.asr, test.acc, test.balanced_acc) for test in (study.victim.test, point.test))
         tested = True
     lost, allowed = before.acc - after.acc, float(study.summary["max_acc_drop"])
     broken = lost > allowed + ROUNDING
@@ -91,8 +91,38 @@ def answer(study: Study) -> Answer:
         f" {percent(before.acc)} to {percent(after.acc)}"
     )
     headline += f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed." if broken else "."
+    headline += _balanced(study, before, after)
     price = f"{points(-lost)}; {'only ' if broken else ''}a loss of {100 * allowed:g} is allowed"
     return Answer(headline, reasons, distillation, beside, price, before, after, readable_params(point.params), rivals)
+
+
+def _balanced(study: Study, before: Scores, after: Scores) -> str:
+    """A sentence on unbalanced classes, where accuracy alone may be that of one answer for every image."""
+    if not study.unbalanced or before.balanced_acc is None or after.balanced_acc is None:
+        return ""
+    lost, allowed = before.balanced_acc - after.balanced_acc, study.bound.max_drop
+    over = f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed" if lost > allowed + ROUNDING else ""
+    return (
+        f" Balanced accuracy, the mean over the classes, goes from {percent(before.balanced_acc)} to"
+        f" {percent(after.balanced_acc)}{over}."
+    )
+
+
+def _keeps(study: Study, scores: Scores) -> bool:
+    balanced_acc = np.nan if scores.balanced_acc is None else scores.balanced_acc
+    return bool(study.bound.kept(np.array([scores.acc]), np.array([balanced_acc]))[0])
+
+
+def _unbalanced(study: Study) -> tuple[str, ...]:
+    """What accuracy a model of one answer has, where that is much."""
+    if not study.unbalanced:
+        return ()
+    guess = study.summary["guess"]
+    return (
+        f"The classes are unbalanced: one answer for every validation image has {percent(guess['acc'])} accuracy. So"
+        " balanced accuracy, the mean over the classes, bounds the loss as well, and a model with at most"
+        f" {percent(guess['balanced_acc'])} of it only guesses and is not recommended.",
+    )
 
 
 def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
@@ -281,6 +311,7 @@ def caveats(study: Study) -> tuple[str, ...]:
         f" The best of many noisy runs looks better than it is{end}.",
         "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
         " this setting by its ASR.",
+        *_unbalanced(study),
         *(_UNKNOWN_TRAINING if study.summary["victim_file"] else ()),
     )
 
@@ -300,11 +331,15 @@ def _headline_without_pick(study: Study) -> str:
     complete = study.complete.sort_values(["acc", "asr"], ascending=[False, True])
     if len(complete) == 0:
         return "No trial is complete yet, so there is nothing to recommend."
-    number, best = complete["number"].iloc[0], Scores(complete["asr"].iloc[0], complete["acc"].iloc[0])
+    number, best, victim = complete["number"].iloc[0], trial_scores(complete.to_dict("records")[0]), study.victim.scores
+    shown = study.unbalanced and best.balanced_acc is not None and victim.balanced_acc is not None
+    of_victim, of_best = (
+        f" (balanced {percent(scores.balanced_acc or 0.0)})" if shown else "" for scores in (victim, best)
+    )
     return (
-        f"No setting keeps clean accuracy within {100 * study.summary['max_acc_drop']:g} points of the victim’s"
-        f" {percent(study.victim.scores.acc)}. The most accurate, trial {number}, has {percent(best.acc)}"
-        f" at an attack success rate of {percent(best.asr)}."
+        f"No setting keeps clean accuracy{' and balanced accuracy' if shown else ''} within"
+        f" {100 * study.bound.max_drop:g} points of the victim’s {percent(victim.acc)}{of_victim}. The most accurate,"
+        f" trial {number}, has {percent(best.acc)}{of_best} at an attack success rate of {percent(best.asr)}."
     )
 
 
@@ -319,7 +354,7 @@ def _rivals(study: Study) -> tuple[Rival, ...]:
             scores=point.scores,
             test=point.test,
             acc_change=point.scores.acc - study.victim.scores.acc,
-            kept=point.scores.acc >= study.least_acc - ROUNDING,
+            kept=_keeps(study, point.scores),
             recommended=point is study.recommended,
         )
         for point in named

@@ -6,7 +6,9 @@ another when it is no worse in both costs and better in one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,12 +114,39 @@ def knee(costs: Floats) -> int | None:
     return int(order[furthest]) if bulge[furthest] > ROUNDING * abs(chord[0] * chord[1]) else None
 
 
-def constrained_pick(asr: Floats, acc: Floats, *, victim_acc: float, max_acc_drop: float) -> int | None:
-    """Index of the lowest ASR among points that keep ACC >= victim_acc - max_acc_drop; ties go to the higher ACC.
+class Bound(NamedTuple):
+    """What a setting has to keep of the victim's skill to be recommended."""
 
-    asr, acc: (n,) fractions.  Returns None when no point keeps enough accuracy.
+    max_drop: float
+    """Of accuracy, and of balanced accuracy: on unbalanced classes, one answer for every image may lose no accuracy."""
+    acc: float
+    """The victim's."""
+    balanced_acc: float = math.nan
+    """The victim's; NaN in studies before it was measured, which go by accuracy alone."""
+    guess: float = 0.0
+    """The balanced accuracy up to which a model only guesses: never recommended, however large the drop."""
+
+    def excess(self, acc: Floats, balanced_acc: Floats) -> tuple[Floats, Floats]:
+        """How far past the bound each point is in either accuracy, positive where too far.
+
+        acc, balanced_acc: (n,); balanced_acc is NaN, and its excess -1, where it was not measured.
+        """
+        least = np.fmax(self.balanced_acc - self.max_drop, self.guess)
+        return self.acc - self.max_drop - acc, np.nan_to_num(least - balanced_acc, nan=-1.0)
+
+    def kept(self, acc: Floats, balanced_acc: Floats) -> Mask:
+        """Which points keep enough; see `excess`."""
+        over, balanced_over = self.excess(acc, balanced_acc)
+        guesses = balanced_acc <= self.guess
+        return np.asarray((over <= ROUNDING) & (balanced_over <= ROUNDING) & ~guesses)
+
+
+def constrained_pick(asr: Floats, acc: Floats, balanced_acc: Floats, bound: Bound) -> int | None:
+    """Index of the lowest ASR among points that keep enough accuracy; ties go to the higher ACC.
+
+    asr, acc, balanced_acc: (n,) fractions; see Bound.excess.  Returns None when no point keeps enough.
     """
-    kept = np.flatnonzero(acc >= victim_acc - max_acc_drop - ROUNDING)
+    kept = np.flatnonzero(bound.kept(acc, balanced_acc))
     if len(kept) == 0:
         return None
     return int(kept[np.lexsort((-acc[kept], asr[kept]))[0]])

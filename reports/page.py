@@ -56,6 +56,7 @@ def render(study: Study) -> str:
         failures=failures(study.trials),
         pruned=pruned(study.trials),
         confirmed=any(rival.test for rival in found.rivals),
+        unbalanced=study.unbalanced,
         overhead=mean_overhead(study.complete),
         config=json.dumps(study.config, indent=2, ensure_ascii=False),
         hashes=_hashes(study),

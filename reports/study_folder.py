@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reports.files import ReportError, damaged, read_bytes, read_json, require_keys
+from reports.frontier import Bound
 from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
@@ -80,6 +83,7 @@ NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "lost_baselines": (list, type(None)),
     "baselines": (dict, type(None)),
     "confirmation": (dict, type(None)),
+    "guess": (dict, type(None)),
 }
 """What studies of earlier versions lack; null stands for it there."""
 
@@ -89,6 +93,14 @@ class Scores(NamedTuple):
 
     asr: float
     acc: float
+    balanced_acc: float | None = None
+    """None in studies before it was measured."""
+
+
+def trial_scores(row: Mapping[Any, Any]) -> Scores:
+    """Of one row of the trial table."""
+    balanced_acc = row["balanced_acc"]
+    return Scores(row["asr"], row["acc"], None if math.isnan(balanced_acc) else balanced_acc)
 
 
 class FreshRun(NamedTuple):
@@ -112,6 +124,7 @@ class FreshScores(NamedTuple):
     seeds: int
     diverged: int
     runs: tuple[FreshRun, ...] = ()
+    balanced_acc: float | None = None
 
 
 class Twin(NamedTuple):
@@ -201,6 +214,29 @@ class Study:
         """The lowest accuracy that a setting may have and still be recommended."""
         return self.victim.scores.acc - float(self.summary["max_acc_drop"])
 
+    @property
+    def bound(self) -> Bound:
+        """What a setting has to keep of the victim's skill."""
+        balanced_acc, guess = self.victim.scores.balanced_acc, self.summary["guess"]
+        return Bound(
+            float(self.summary["max_acc_drop"]),
+            self.victim.scores.acc,
+            math.nan if balanced_acc is None else balanced_acc,
+            guess["balanced_acc"] if guess else 0.0,
+        )
+
+    @cached_property
+    def kept(self) -> frozenset[int]:
+        """Numbers of the complete trials that keep enough accuracy."""
+        kept = self.bound.kept(self.complete["acc"].to_numpy(), self.complete["balanced_acc"].to_numpy())
+        return frozenset(self.complete["number"][kept])
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether one answer for every image is so often right that accuracy alone says little."""
+        guess = self.summary["guess"]
+        return guess is not None and guess["acc"] > guess["balanced_acc"]
+
     def count(self, state: str) -> int:
         return int((self.trials["state"] == state).sum())
 
@@ -266,8 +302,12 @@ def _read_summary(path: Path) -> dict[str, Any]:
         _require_confirmation(path, summary["recommended"], "recommended")
         _require_clean_model(path, summary["recommended"].get("clean_model"), "recommended.clean_model")
         scores["recommended.validation"] = summary["recommended"]["validation"]
+    if summary["guess"] is not None:
+        require_keys(path, summary["guess"], {"acc": NUMBER, "balanced_acc": NUMBER}, "guess.")
+        scores["guess"] = {**summary["guess"], "asr": 0.0}
     for where, pair in scores.items():
-        if not all(0 <= pair[name] <= 1 for name in Scores._fields):
+        shares = [pair["asr"], pair["acc"], *([] if pair.get("balanced_acc") is None else [pair["balanced_acc"]])]
+        if not all(_is_within(share, 0) for share in shares):
             raise damaged(path, f"has a score at {where!r} that is not a fraction")
     return summary
 
@@ -308,7 +348,7 @@ def _require_scores(path: Path, content: Mapping[str, Any], where: str) -> None:
     for key, value in content.items():
         low = -1 if "_added" in key or "_change" in key else 0
         for number in value if isinstance(value, list) else [value]:
-            if key.startswith(("asr", "acc")) and number is not None and not _is_within(number, low):
+            if key.startswith(("asr", "acc", "balanced_acc")) and number is not None and not _is_within(number, low):
                 raise damaged(path, f"has {number!r:.60} at {f'{where}.{key}'!r}")
         if key.endswith("_ci") and value is not None and len(value) != 2:
             raise damaged(path, f"has no two bounds at {f'{where}.{key}'!r}")
@@ -319,7 +359,8 @@ def _is_within(number: Any, low: float) -> bool:
 
 
 def _point(name: str, content: Mapping[str, Any]) -> Point:
-    scores = Scores(float(content["validation"]["asr"]), float(content["validation"]["acc"]))
+    validation = content["validation"]
+    scores = Scores(float(validation["asr"]), float(validation["acc"]), validation.get("balanced_acc"))
     test, twin = content.get("test"), content.get("twin")
     return Point(
         name,
@@ -352,7 +393,7 @@ def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
 def _fresh_scores(test: Mapping[str, Any], *, one_model: bool) -> FreshScores:
     """one_model: of the victim. Earlier versions gave an interval to a single seed, too."""
     runs = tuple(FreshRun(run["draw"], run["asr"], run["acc"]) for run in test.get("runs", []))
-    scores = FreshScores(**_fields(FreshScores, {**test, "runs": ()}))._replace(runs=runs)
+    scores = FreshScores(**_fields(FreshScores, {"balanced_acc": None, **test, "runs": ()}))._replace(runs=runs)
     return scores if one_model or scores.seeds > 1 else scores._replace(asr_ci=None, acc_ci=None)
 
 

@@ -42,7 +42,7 @@ def _parts(study: Study) -> Iterator[str]:
     if found.params:
         yield table(("setting", "value"), found.params.items())
     yield "## Against no defence and the controls"
-    yield _controls(found.rivals)
+    yield _controls(found.rivals, unbalanced=study.unbalanced)
     yield "ΔACC: points above or below the victim’s." + (f" {TESTED}" if study.confirmed else "")
     if len(study.complete):
         yield "## The front"
@@ -56,17 +56,23 @@ def _parts(study: Study) -> Iterator[str]:
     yield bullets(_provenance(study))
 
 
-def _controls(rivals: Sequence[Rival]) -> str:
+def _controls(rivals: Sequence[Rival], *, unbalanced: bool) -> str:
     rows = [
         (
             rival.label,
             NONE if rival.number is None else str(rival.number),
             rival.clean_fraction,
             *_scores(rival.scores.asr, rival.scores.acc, rival.acc_change, rival.test),
+            *([_balanced(rival)] if unbalanced else []),
         )
         for rival in rivals
     ]
-    return table(("what", "trial", "clean data", *_SCORE_HEADS), rows, numeric=range(1, 8))
+    heads = ("what", "trial", "clean data", *_SCORE_HEADS, *(["balanced ACC"] if unbalanced else []))
+    return table(heads, rows, numeric=range(1, len(heads)))
+
+
+def _balanced(rival: Rival) -> str:
+    return NONE if rival.scores.balanced_acc is None else percent(rival.scores.balanced_acc)
 
 
 def _front(study: Study) -> str:

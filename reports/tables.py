@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.frontier import front_order, knee
-from reports.study_folder import FreshScores, Scores, Study
+from reports.study_folder import FreshScores, Scores, Study, trial_scores
 from reports.trial_table import trial_costs
 from reports.wording import (
     LAYER_PREFIXES,
@@ -93,7 +93,7 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
     return tuple(
         FrontRow(
             number=trials[index]["number"],
-            scores=Scores(trials[index]["asr"], trials[index]["acc"]),
+            scores=trial_scores(trials[index]),
             test=confirmed[trials[index]["number"]].test if trials[index]["number"] in confirmed else None,
             acc_change=trials[index]["acc"] - study.victim.scores.acc,
             setting=readable_params(trials[index]["params"]),
@@ -148,7 +148,13 @@ def mean_overhead(complete: pd.DataFrame) -> float | None:
 
 
 def _columns(records: Sequence[dict[Any, Any]]) -> tuple[Column, ...]:
-    scores = {"asr": "ASR", "acc": "ACC", "acc_non_target": "ACC, other classes", "recovery_acc": "recovered"}
+    scores = {
+        "asr": "ASR",
+        "acc": "ACC",
+        "balanced_acc": "balanced ACC",
+        "acc_non_target": "ACC, other classes",
+        "recovery_acc": "recovered",
+    }
     repeats = [_number_column("replicate", "repeat", quantity)] if any(r["replicate"] > 0 for r in records) else []
     return (
         Column("trial", True, lambda trial: Cell(str(trial["number"]), trial["number"])),

@@ -15,7 +15,9 @@ from reports.files import NotBegunError, damaged, read_text
 from reports.objectives import OBJECTIVE_NAMES, Floats, costs
 
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
-SCORES = ("asr", "acc", "acc_non_target", "recovery_acc")
+SCORES = ("asr", "acc", "balanced_acc", "acc_non_target", "recovery_acc")
+NEWER = ("balanced_acc",)
+"""What studies of earlier versions lack; empty there."""
 NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
 TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")
 
@@ -29,13 +31,14 @@ def read_trials(path: Path) -> pd.DataFrame:
     """
     header, rows = _read_rows(path)
     for name in (*NUMBERS, *TEXTS):
-        if name not in header:
+        if name not in header and name not in NEWER:
             raise damaged(path, f"has no column {name!r}")
     if not rows:
         raise NotBegunError(
             f"the study in {str(path.parent)!r} has no trials yet; wait for its first one or start it again"
         )
     table = pd.DataFrame(rows, columns=header, dtype=object)
+    table[[name for name in NEWER if name not in header]] = ""
     trials = table[list(TEXTS)].assign(**{name: _numbers(path, table[name]) for name in NUMBERS})
     trials["started"] = _times(path, trials["started"])
     trials["params"] = pd.Series(_params(table), dtype=object)

@@ -199,7 +199,7 @@ def standing(recorded: Mapping[str, Any], clean_fractions: Sequence[float], coun
                     "name": name,
                     "number": None,
                     "params": {"clean_fraction": fraction},
-                    "validation": {score: searched[score] for score in ("acc", "asr")},
+                    "validation": {score: searched.get(score) for score in ("acc", "balanced_acc", "asr")},
                     **NOTHING,
                     **({"test": summarise(runs, counts)} if runs else {}),
                     "settings": defences.describe(defences.make(name)),

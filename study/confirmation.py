@@ -27,7 +27,7 @@ from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import derive
 from reports import intervals
-from reports.frontier import front_order, knee
+from reports.frontier import Bound, front_order, knee
 from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study.objective import Workload, describe_point, measure
@@ -88,9 +88,9 @@ class Chosen(NamedTuple):
     """The knee and the ends of the front, where they are others."""
 
 
-def chosen(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Chosen:
+def chosen(study: optuna.Study, bound: Bound) -> Chosen:
     """What to confirm, as the search stands."""
-    complete, cost, pick = standing(study, victim_acc, max_acc_drop)
+    complete, cost, pick = standing(study, bound)
     if not complete:
         return Chosen([], [])
     controls = [index for index, trial in enumerate(complete) if "control" in trial.user_attrs]
@@ -257,19 +257,24 @@ def _scored_once(scores: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     return {
         "seeds": 1,
         "diverged": 0,
-        "runs": [{"draw": 0, **{name: scores[name] for name in OBJECTIVE_NAMES}}],
-        **{name: scores[name] for name in OBJECTIVE_NAMES},
+        "runs": [{"draw": 0, **_measured(scores)}],
+        **_measured(scores),
         **{f"{name}_ci": intervals.of_share(scores[name], getattr(counts, name)) for name in OBJECTIVE_NAMES},
     }
+
+
+def _measured(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The objectives and the balanced accuracy, None in runs before it was measured."""
+    return {**{name: scores[name] for name in OBJECTIVE_NAMES}, "balanced_acc": scores.get("balanced_acc")}
 
 
 def summarise(runs: Mapping[int, Mapping[str, Any]], counts: Counts) -> dict[str, Any]:
     """`test` of runs by draw, as summary.json has it.  counts: test images, for the intervals."""
     finished = {draw: runs[draw] for draw in sorted(runs) if "error" not in runs[draw]}
     summary: dict[str, Any] = {"seeds": len(finished), "diverged": len(runs) - len(finished)}
-    summary["runs"] = [
-        {"draw": draw, **{name: run[name] for name in OBJECTIVE_NAMES}} for draw, run in finished.items()
-    ]
+    summary["runs"] = [{"draw": draw, **_measured(run)} for draw, run in finished.items()]
+    balanced = [run["balanced_acc"] for run in finished.values() if "balanced_acc" in run]
+    summary["balanced_acc"] = float(np.mean(balanced)) if balanced and len(balanced) == len(finished) else None
     for name in OBJECTIVE_NAMES:
         values = [scores[name] for scores in finished.values()]
         summary[name] = float(np.mean(values)) if values else None

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
 from nad.victim import Victim, score_state, train_reference
+from reports.frontier import Bound
 from search_spaces import Point
 from study import baselines, confirmation
 from study.cluster.remote_training import runner
@@ -20,13 +21,13 @@ from study.confirmation import CLEAN_MODEL, VICTIM, Run
 from study.devices import driver_device
 from study.objective import Origin, Workload, as_arrays
 from study.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
-from study.records import standing
+from study.records import bound_of, standing
 from study.watching.progress import Display
 
 
-def planned_points(config: StudyConfig, study: optuna.Study, victim_acc: float) -> list[Run]:
+def planned_points(config: StudyConfig, study: optuna.Study, bound: Bound) -> list[Run]:
     """The runs that confirm trials, as the search stands."""
-    answer, landmarks = confirmation.chosen(study, victim_acc, config.max_acc_drop)
+    answer, landmarks = confirmation.chosen(study, bound)
     return _plan(config, [*answer, *landmarks])
 
 
@@ -42,23 +43,23 @@ def _planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselin
     return [run for run in runs if (run.name, run.clean_fraction) in sound]
 
 
-def on_clean_model(config: StudyConfig, study: optuna.Study, victim_acc: float) -> Point | None:
+def on_clean_model(config: StudyConfig, study: optuna.Study, bound: Bound) -> Point | None:
     """The point that a clean model is to be erased with: the recommended one, if there is one.
 
     Nobody knows the recipe of a victim from a file, so there is no clean model of the same.
     """
-    trials = standing(study, victim_acc, config.max_acc_drop)
+    trials = standing(study, bound)
     return None if trials.pick is None or config.victim else config.point_of(trials.complete[trials.pick])
 
 
-def progress(config: StudyConfig, study: optuna.Study, victim_acc: float) -> dict[str, int] | None:
+def progress(config: StudyConfig, study: optuna.Study, bound: Bound) -> dict[str, int] | None:
     """`confirmation` as summary.json has it; None where none was asked for."""
     if not config.confirm:
         return None
-    points, others = planned_points(config, study, victim_acc), _planned_baselines(config, study)
+    points, others = planned_points(config, study, bound), _planned_baselines(config, study)
     left = len(confirmation.missing(study, points)) + len(confirmation.missing(study, others))
     runs = len(points) + len(others)
-    if (point := on_clean_model(config, study, victim_acc)) is not None:
+    if (point := on_clean_model(config, study, bound)) is not None:
         digest = study.user_attrs.get(CLEAN_MODEL, {}).get("sha256", "not trained yet")
         left += len(confirmation.missing(study, confirmation.clean_plan(point, config.confirm, digest)))
         runs += config.confirm
@@ -84,11 +85,12 @@ class Confirmation:
 
     def run(self) -> None:
         """What of it the record does not hold yet: first what the answer rests on, for it may be interrupted."""
-        config, study, acc = self.config, self.study, self.victim.scores.acc
-        answer, landmarks = confirmation.chosen(study, acc, config.max_acc_drop)
+        config, study = self.config, self.study
+        bound = bound_of(self.victim, self.scenario, config.max_acc_drop)
+        answer, landmarks = confirmation.chosen(study, bound)
         self._on_the_victim("confirmation", _plan(config, answer))
         self._by_the_baselines()
-        if (point := on_clean_model(config, study, acc)) is not None:
+        if (point := on_clean_model(config, study, bound)) is not None:
             self._on_a_clean_model(point)
         self._on_the_victim("confirmation of the front", _plan(config, landmarks))
 

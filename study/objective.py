@@ -174,7 +174,7 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
 
     def watch(epoch: int, model: nn.Module) -> float:
         scores = evaluate(model, glance, device=torch.device(granted_device()))
-        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc})
+        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc, "balanced_acc": scores.balanced_acc})
         return scores.acc
 
     scores = measure(config["params"], config["seed"], workload, watch)

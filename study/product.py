@@ -23,6 +23,7 @@ from nad.evaluation import Scores
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.trained_on import of_dataset
+from reports.frontier import Bound
 from reports.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study import model_card
@@ -44,7 +45,7 @@ def make(
     config: StudyConfig,
     study: optuna.Study,
     scenario: Scenario,
-    victim_acc: float,
+    bound: Bound,
     workload: Workload,
     folder: StudyFolder,
     display: Display,
@@ -53,7 +54,7 @@ def make(
 
     workload: what the study's trials ran on, with its teachers.
     """
-    trials = standing(study, victim_acc, config.max_acc_drop)
+    trials = standing(study, bound)
     if trials.pick is None:
         _remove(folder)
         return

@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
+from nad.evaluation import guess_limit
+from nad.scenario import Scenario
+from nad.victim import Victim
 from reports.convergence import Plateau, plateau
-from reports.frontier import constrained_pick, front_order, hypervolume
+from reports.frontier import Bound, constrained_pick, front_order, hypervolume
 from reports.objectives import OBJECTIVE_NAMES, OBJECTIVES, Floats, costs
 from reports.trial_table import SCORES
 from study.writing import write_bytes
@@ -65,11 +68,18 @@ class Standing(NamedTuple):
     """Index of the recommended one, if any keeps enough accuracy."""
 
 
-def standing(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> Standing:
+def bound_of(victim: Victim, scenario: Scenario, max_acc_drop: float) -> Bound:
+    """What a setting has to keep of this victim's skill on the validation images."""
+    guess = guess_limit(scenario.clean_validation.labels)
+    return Bound(max_acc_drop, victim.scores.acc, victim.scores.balanced_acc, guess)
+
+
+def standing(study: optuna.Study, bound: Bound) -> Standing:
     """The complete trials, their costs, and which one is recommended."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
-    pick = constrained_pick(values[:, 0], values[:, 1], victim_acc=victim_acc, max_acc_drop=max_acc_drop)
+    balanced_acc = np.array([trial.user_attrs.get("balanced_acc", np.nan) for trial in complete], dtype=float)
+    pick = constrained_pick(values[:, 0], values[:, 1], balanced_acc, bound)
     return Standing(complete, costs(values), pick)
 
 
@@ -92,7 +102,7 @@ class Confirmation(Protocol):
 def results(
     study: optuna.Study,
     victim: Mapping[str, float],
-    max_acc_drop: float,
+    bound: Bound,
     confirmation: Confirmation,
     baselines: Baselines,
 ) -> dict[str, Any]:
@@ -100,8 +110,8 @@ def results(
 
     victim: validation `acc` and `asr` before any defence.  baselines: the controls that are no trials.
     """
-    complete, cost, pick = standing(study, victim["acc"], max_acc_drop)
-    why = _why(pick, victim["acc"], max_acc_drop)
+    complete, cost, pick = standing(study, bound)
+    why = _why(pick, bound)
 
     def point(trial: FrozenTrial) -> dict[str, Any]:
         return {**_point(trial), **confirmation.confirmed(trial)}
@@ -141,8 +151,9 @@ def converged(study: optuna.Study) -> Plateau | None:
     return plateau(costs(np.array([trial.values for trial in ordered], dtype=float).reshape(-1, len(OBJECTIVES))))
 
 
-def _why(pick: int | None, victim_acc: float, max_acc_drop: float) -> str:
-    floor = f"at most {max_acc_drop * 100:g} points of accuracy lost against the victim's {victim_acc:.1%}"
+def _why(pick: int | None, bound: Bound) -> str:
+    floor = f"at most {bound.max_drop * 100:g} points of accuracy lost against the victim's {bound.acc:.1%}"
+    floor += f", as many of balanced accuracy against its {bound.balanced_acc:.1%}"
     if pick is None:
         return f"No complete trial meets the constraint: {floor}."
     return f"The lowest validation ASR with {floor}."
@@ -163,7 +174,7 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "params": dict(trial.params),
-        "validation": {"acc": scores["acc"], "asr": scores["asr"]},
+        "validation": {**scores, "balanced_acc": trial.user_attrs.get("balanced_acc")},
     }
 
 

@@ -47,6 +47,7 @@ from study.preparation import (
 )
 from study.record.opening import open_record
 from study.record.storage_url import masked_arguments
+from study.records import bound_of
 from study.searching import trials
 from study.searching.fork import FORK_OF, fork, fork_of
 from study.searching.warm_start import EarlierPoint, warm_start
@@ -158,11 +159,12 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
                     wanted = [(workload.draw, fraction) for fraction in config.fractions]
                     workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
                 with recorded(folder, files):
+                    bound = bound_of(victim, scenario, config.max_acc_drop)
                     with clock.stage("trials"):
-                        trials.search(config, study, workload, victim.scores.acc, earlier, display, files, observe)
+                        trials.search(config, study, workload, bound, earlier, display, files, observe)
                     with clock.stage("baselines"):
                         baselines.search(config, study, workload, display, files.refresh)
-                    product.make(config, study, scenario, victim.scores.acc, workload, folder, display)
+                    product.make(config, study, scenario, bound, workload, folder, display)
                     if config.confirm:
                         product.write_card(folder, files.write())
                         build(folder.path)  # what comes may take long: there is something to look at

@@ -12,8 +12,10 @@ import optuna
 
 from nad.attacks import describe
 from nad.checkpoints import state_digest
+from nad.evaluation import chance
 from nad.scenario import Scenario
 from nad.victim import Victim
+from reports.frontier import Bound
 from study import baselines, confirmation, confirmation_runs, provenance, records
 from study.clock import Clock
 from study.config import StudyConfig
@@ -44,11 +46,15 @@ class Summary:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.clock.read(),
             "energy_kwh": self.meter.read(),
-            **records.results(self.study, self._facts["victim"], config.max_acc_drop, points, others),
+            **records.results(self.study, self._facts["victim"], self._bound, points, others),
             "baselines": baselines.progress(config, self.study),
-            "confirmation": confirmation_runs.progress(config, self.study, self.victim.scores.acc),
+            "confirmation": confirmation_runs.progress(config, self.study, self._bound),
             "stopped": records.stopped(self.study, config.trials) if config.until_converged else None,
         }
+
+    @cached_property
+    def _bound(self) -> Bound:
+        return records.bound_of(self.victim, self.scenario, self.config.max_acc_drop)
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
@@ -71,6 +77,7 @@ class Summary:
             "wanted_trials": config.trials,
             "max_acc_drop": config.max_acc_drop,
             "victim": victim.scores._asdict(),
+            "guess": {"acc": chance(scenario.clean_validation.labels), "balanced_acc": self._bound.guess},
             "victim_sha256": state_digest(victim.state),
             "victim_file": victim.origin,
             "counts": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 from reports.drawing import layout
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
-from reports.frontier import ROUNDING, front_order, hypervolume, step_line
+from reports.frontier import front_order, hypervolume, step_line
 from reports.objectives import Floats, costs
 from reports.palette import LIGHT
 from reports.study_folder import Study
@@ -39,7 +40,7 @@ class FractionsInfo(NamedTuple):
 def fractions_info(study: Study) -> FractionsInfo:
     """A front for each group of the frontier's legend."""
     whole = frontier_info(study)
-    return FractionsInfo(whole, tuple(_front(group, whole.least_acc) for group in whole.groups))
+    return FractionsInfo(whole, tuple(_front(group, study.kept) for group in whole.groups))
 
 
 def fraction_figure(info: FractionsInfo, index: int) -> go.Figure:
@@ -116,10 +117,10 @@ def sentence(info: FractionsInfo) -> str:
     )
 
 
-def _front(group: TrialGroup, least_acc: float) -> FractionFront:
+def _front(group: TrialGroup, keeping: Set[int]) -> FractionFront:
     cost = costs(np.column_stack((group.asr, group.acc)))
     steps = step_line(cost)
-    kept = group.asr[group.acc >= least_acc - ROUNDING]
+    kept = group.asr[np.isin(group.numbers, list(keeping))]
     return FractionFront(
         group,
         tuple(group.numbers[index] for index in front_order(cost)),

@@ -20,7 +20,7 @@ from reports.frontier import front_order, knee, step_line
 from reports.intervals import Interval
 from reports.objectives import Floats
 from reports.palette import LIGHT
-from reports.study_folder import FreshScores, Point, Scores, Study
+from reports.study_folder import FreshScores, Point, Scores, Study, trial_scores
 from reports.trial_table import trial_costs
 from reports.wording import control_label, percent, readable_params, seeds, setting, with_interval
 
@@ -211,7 +211,7 @@ def _note(info: FrontierInfo) -> str:
 
 
 def _trial_point(name: str, row: dict[Any, Any]) -> Point:
-    return Point(name, row["number"], row["params"], Scores(row["asr"], row["acc"]))
+    return Point(name, row["number"], row["params"], trial_scores(row))
 
 
 def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialGroup:

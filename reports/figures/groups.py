@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reports.drawing import hover
 from reports.frontier import Mask
 from reports.palette import LIGHT, ramp_colours
-from reports.study_folder import Scores, Study
+from reports.study_folder import Scores, Study, trial_scores
 from reports.wording import control_label, percent, readable_params, setting
 
 Texts = NDArray[np.object_]
@@ -38,12 +38,12 @@ def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]
 
 def _trial_hover(row: dict[Any, Any]) -> str:
     control = {"control": control_label(row["control"])} if row["control"] else {}
-    scores = Scores(row["asr"], row["acc"])
-    return point_hover(f"Trial {row['number']}", scores, control | readable_params(row["params"]))
+    return point_hover(f"Trial {row['number']}", trial_scores(row), control | readable_params(row["params"]))
 
 
 def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
-    return hover(title, {"ASR": percent(scores.asr), "ACC": percent(scores.acc)} | lines)
+    balanced = {} if scores.balanced_acc is None else {"balanced ACC": percent(scores.balanced_acc)}
+    return hover(title, {"ASR": percent(scores.asr), "ACC": percent(scores.acc)} | balanced | lines)
 
 
 @lru_cache(maxsize=1)

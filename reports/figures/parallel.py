@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from reports.drawing import escape, layout, shorten
 from reports.figures.exhibit import Exhibit, Panel, too_little
 from reports.figures.groups import Texts, shares, trial_hovers
-from reports.frontier import ROUNDING, Mask
+from reports.frontier import Mask
 from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.objectives import Floats
 from reports.palette import LIGHT, ramp_colours
@@ -152,7 +152,7 @@ def parallel_exhibit(study: Study) -> Exhibit:
 def sentence(study: Study) -> str:
     """How few trials are good in both scores: what one would brush for."""
     complete = study.complete
-    kept = complete["acc"].to_numpy() >= study.least_acc - ROUNDING
+    kept = complete["number"].isin(study.kept).to_numpy()
     low = complete["asr"].to_numpy() <= np.quantile(complete["asr"], 0.25)
     highest = float(complete["asr"].to_numpy()[low].max())
     return (

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from reports.objectives import Floats
 
@@ -45,6 +46,8 @@ class Seen(NamedTuple):
     """The first epoch whose scores can be compared with other trials'."""
     complete: bool
     """Whether it has run them; else it runs, or was stopped."""
+    balanced_acc: float
+    """After the last epoch done: how well it tells classes apart, however frequent each is."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Halving:
     """When a trial is stopped before its end."""
 
     floor: float
-    """An accuracy that a classifier that knows nothing may reach."""
+    """A balanced accuracy that a classifier that knows nothing may reach."""
     rungs: tuple[int, ...] = RUNGS
     eta: float = ETA
 
@@ -66,9 +69,8 @@ class Halving:
         if not 0 < done < trial.epochs:
             return ""
         after = f"after {done} of {trial.epochs} epochs"
-        accuracy = 1 - trial.costs[-1][1]
-        if done >= max(trial.settled, trial.epochs / 2) and accuracy <= self.floor:
-            return f"{after} its accuracy, {accuracy:.1%}, is no better than chance"
+        if done >= max(trial.settled, trial.epochs / 2) and trial.balanced_acc <= self.floor:
+            return f"{after} its balanced accuracy, {trial.balanced_acc:.1%}, is no better than chance"
         ours = at_rung(trial, done) if done in self.rungs else None
         if ours is None:
             return ""
@@ -78,10 +80,14 @@ class Halving:
         return "" if rank <= best else f"{after} it ranked {rank} of {count}, and the best {best} go on"
 
 
-def chance_floor(classes: int, images: int) -> float:
-    """The accuracy on so many images that guessing exceeds in about one case of forty: two standard errors over 1/n."""
-    chance = 1 / classes
-    return chance + 2 * math.sqrt(chance * (1 - chance) / images)
+def chance_floor(labels: Tensor) -> float:
+    """The balanced accuracy on images of these labels that guessing exceeds in about one case of forty.
+
+    Two standard errors over 1/classes, for as many images of each class that occurs. Where some are rare the error is
+    larger, but a higher floor would stop models that know half of them; one answer for all is exactly 1/classes.
+    """
+    guess = 1 / int((labels.bincount() > 0).sum())
+    return guess + 2 * math.sqrt(guess * (1 - guess) / len(labels))
 
 
 def settled_from(factor: Callable[[float, int], float], epochs: int) -> int:

@@ -105,7 +105,7 @@ class OptunaSearcher:
     study: its RUNNING trials are repaired first.
     space: suggests one trial's parameters.
     metrics: names of the objectives in what trials report, in the order of the study's directions.
-    constraints: of a complete trial's scores; each by name, met where it is zero or less. The sampler prefers such
+    constraints: of a complete trial's last report; each by name, met where it is zero or less. The sampler prefers such
         trials; the record keeps all.
     pruner: asked after every report of a trial that the sampler proposed; a point that was enqueued with attributes, or
         that repeats a complete trial, runs to its end.
@@ -260,7 +260,7 @@ class OptunaSearcher:
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
-        for name, value in (self._constraints(scores) if self._constraints else {}).items():
+        for name, value in (self._constraints(last) if self._constraints else {}).items():
             running.trial.set_constraint(name, value)
         self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
         self._complete += 1

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState
 
 import search_spaces
 from nad.errors import NadError
+from reports.frontier import Bound
 from reports.objectives import OBJECTIVES
 from reports.wording import duration
 from search_spaces import Control
@@ -30,12 +34,15 @@ from study.watching.progress import Display, TrialBoard
 ACC_DROP = "acc_drop"
 """Optuna's name of the constraint: accuracy lost beyond --max-acc-drop, positive where it is too much."""
 
+BALANCED_ACC_DROP = "balanced_acc_drop"
+"""The same of balanced accuracy, positive as well for a model that only guesses."""
+
 
 def search(
     config: StudyConfig,
     study: optuna.Study,
     workload: Workload,
-    victim_acc: float,
+    bound: Bound,
     earlier: Sequence[EarlierPoint],
     display: Display,
     files: StudyFiles,
@@ -50,7 +57,7 @@ def search(
     space = search_spaces.get(config.space)
     domain = config.domain
     _enqueue_known(study, space.controls(domain), earlier)
-    if said := other_bounds(study, victim_acc, config.max_acc_drop):
+    if said := other_bounds(study, bound.acc, bound.max_drop):
         display.say(said)
     budget = config.budget_seconds
     board = TrialBoard.of(study)
@@ -72,7 +79,7 @@ def search(
             tuple(goal.name for goal in OBJECTIVES),
             config.trials,
             seed=config.seed,
-            constraints=lambda scores: {ACC_DROP: victim_acc - scores["acc"] - config.max_acc_drop},
+            constraints=partial(constraints, bound),
             enough=(lambda: records.converged(study) is not None) if config.until_converged else None,
             pruner=pruner(config, workload) if config.prune else None,
             deadline=None if budget is None else time.monotonic() + budget,
@@ -90,6 +97,13 @@ def search(
         )
     if config.until_converged and (why := records.stopped(study, config.trials)):
         display.say(why)
+
+
+def constraints(bound: Bound, scores: Mapping[str, Any]) -> dict[str, float]:
+    """What the sampler is told of a complete trial's accuracies: each by name, met at zero or less."""
+    acc, balanced_acc = (np.array([scores.get(name, math.nan)], dtype=float) for name in ("acc", "balanced_acc"))
+    (over,), (balanced_over,) = bound.excess(acc, balanced_acc)
+    return {ACC_DROP: float(over), BALANCED_ACC_DROP: float(balanced_over)}
 
 
 def _enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: Iterable[EarlierPoint]) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
 from reports.study_folder import CleanModel, FreshRun, FreshScores, Point, Scores, Study, Twin, read_study
+from reports.summary_text import summary_text
+from reports.wording import percent
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}
@@ -299,6 +301,47 @@ def test_controls_are_compared_draw_by_draw(make_study: Make, theirs: list[tuple
     beside = _beside(replace(study, recommended=ours, controls=rivals))
     assert beside["fine-pruning"].endswith(said)
     assert beside["ANP"].startswith("ANP, in the search")
+
+
+def unbalance(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """A change: one answer for every image has 93.8% accuracy; the balanced accuracy of all is half their accuracy."""
+    for row in rows:
+        row["balanced_acc"] = "" if row["acc"] == "" else row["acc"] / 2
+    points = [*summary["controls"], *([summary["recommended"]] if summary["recommended"] else [])]
+    for scores in (summary["victim"], *(point["validation"] for point in points)):
+        scores["balanced_acc"] = scores["acc"] / 2
+    summary["guess"] = {"acc": 0.9375, "balanced_acc": 0.325}
+
+
+def test_balanced_accuracy_is_told_where_classes_are_unbalanced(make_study: Callable[..., Path]) -> None:
+    study, even = read_study(make_study(change=unbalance)), read_study(make_study(name="even"))
+    after, before = answer(study).recommended, study.victim.scores
+    assert after is not None
+    assert f"goes from {percent(before.acc / 2)} to {percent(after.acc / 2)}" in answer(study).headline
+    assert any("one answer for every validation image has 93.8% accuracy" in line for line in caveats(study))
+    assert "balanced ACC" in summary_text(study)
+    assert "alanced" not in answer(even).headline + " ".join(caveats(even)) + summary_text(even)
+
+
+def test_a_model_of_one_answer_keeps_too_little_whatever_its_accuracy(make_study: Callable[..., Path]) -> None:
+    def collapse(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        unbalance(rows, summary)
+        summary["max_acc_drop"], summary["recommended"] = 1.0, None
+        summary["controls"][1]["validation"]["balanced_acc"] = 0.25
+        for row in rows:
+            row["balanced_acc"] = "" if row["acc"] == "" else 0.25
+
+    study = read_study(make_study(change=collapse))
+    assert not answer(study).rivals[1].kept
+    assert study.kept == frozenset()
+    assert answer(study).headline.startswith("No setting keeps clean accuracy and balanced accuracy within")
+
+
+def test_studies_before_balanced_accuracy_go_by_accuracy(make_study: Callable[..., Path]) -> None:
+    study = read_study(make_study())
+    kept = study.complete["acc"] >= study.least_acc - 1e-9
+    assert study.kept == frozenset(study.complete["number"][kept])
+    assert study.complete["balanced_acc"].isna().all()
 
 
 def _fresh(pairs: list[tuple[float, float]]) -> FreshScores:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
 from reports.frontier import (
+    Bound,
     attainment,
     constrained_pick,
     expected_hypervolume,
@@ -134,13 +135,29 @@ def test_stretching_an_axis_does_not_move_the_knee() -> None:
 def test_the_pick_is_the_lowest_asr_that_keeps_enough_accuracy(scores: Floats, victim_acc: float, drop: float) -> None:
     asr, acc = scores[:, 0], scores[:, 1]
     allowed = [(a, -c) for a, c in scores if c >= victim_acc - drop - 1e-9]
-    picked = constrained_pick(asr, acc, victim_acc=victim_acc, max_acc_drop=drop)
+    picked = constrained_pick(asr, acc, np.full(len(acc), np.nan), Bound(drop, victim_acc))
     assert (None if picked is None else (asr[picked], -acc[picked])) == (min(allowed) if allowed else None)
 
 
 def test_a_drop_of_exactly_the_limit_is_allowed() -> None:
     assert 0.54 - 0.05 > 0.49
-    assert constrained_pick(np.array([0.1]), np.array([0.49]), victim_acc=0.54, max_acc_drop=0.05) == 0
+    assert constrained_pick(np.array([0.1]), np.array([0.49]), np.array([0.49]), Bound(0.05, 0.54, 0.54)) == 0
+
+
+def test_a_setting_has_to_keep_balanced_accuracy_as_well() -> None:
+    asr, acc, balanced = np.array([0.0, 0.1, 0.2, 0.3]), np.full(4, 0.94), np.array([0.25, 0.5, 0.77, np.nan])
+    assert constrained_pick(asr, acc, balanced, Bound(0.03, 0.94, 0.8, 0.325)) == 2
+    assert constrained_pick(asr[:2], acc[:2], balanced[:2], Bound(0.03, 0.94, 0.8, 0.325)) is None
+    assert constrained_pick(asr[3:], acc[3:], balanced[3:], Bound(0.03, 0.94, 0.8, 0.325)) == 0, "not measured"
+
+
+@pytest.mark.parametrize("victim", [0.25, 0.8])
+def test_a_model_that_only_guesses_is_never_picked(victim: float) -> None:
+    bound = Bound(1.0, 0.94, victim, 0.325)
+    assert bound.kept(np.full(3, 0.94), np.array([0.25, 0.325, 0.33])).tolist() == [False, False, True]
+    over, balanced_over = bound.excess(np.array([0.94, 0.94]), np.array([0.25, 0.5]))
+    assert (over < 0).all()
+    assert balanced_over[0] > 0 > balanced_over[1]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6])

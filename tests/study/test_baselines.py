@@ -29,7 +29,7 @@ from study.run import main
 from study.watching.progress import Display
 
 COUNTS = Counts(asr=90, acc=100)
-SCORES = {"asr": 0.1, "acc": 0.8, "acc_non_target": 0.79, "recovery_acc": 0.7}
+SCORES = {"asr": 0.1, "acc": 0.8, "balanced_acc": 0.75, "acc_non_target": 0.79, "recovery_acc": 0.7}
 RESULT = {**SCORES, "deeds": {"channels_pruned": 3}, "compute_seconds": 1.5}
 
 
@@ -84,7 +84,7 @@ def test_standing_has_controls_with_test_scores_and_those_that_were_lost():
         ("anp", {"clean_fraction": 0.1}, None),
     ]
     pruning, anp = found.controls
-    assert anp["validation"] == {"acc": 0.8, "asr": 0.1}
+    assert anp["validation"] == {"acc": 0.8, "balanced_acc": 0.75, "asr": 0.1}
     assert (anp["test"]["asr"], anp["test"]["seeds"], anp["test"]["diverged"]) == (pytest.approx(0.3), 2, 1)
     assert anp["twin"] is None
     assert anp["settings"]["threshold"] == make("anp").threshold

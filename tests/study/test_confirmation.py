@@ -9,6 +9,7 @@ import pytest
 
 import search_spaces
 from nad.erasure import PRESETS, EraseConfig
+from reports.frontier import Bound
 from search_spaces import Point
 from study import confirmation
 from study.config import StudyConfig
@@ -16,6 +17,7 @@ from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, cle
 from study.confirmation_runs import Confirmation, on_clean_model, planned_points, progress
 
 COUNTS = Counts(asr=90, acc=100)
+BOUND = Bound(0.03, 0.8)
 NAD = Point(0.05, PRESETS["code"])
 TUNING = twin(NAD)
 
@@ -30,7 +32,7 @@ def study_of(*trials: tuple[float, float, str]) -> optuna.Study:
 
 
 def scores(asr: float, acc: float) -> dict[str, Any]:
-    return {"asr": asr, "acc": acc, "loss": 0.1}
+    return {"asr": asr, "acc": acc, "balanced_acc": acc / 2, "loss": 0.1}
 
 
 def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_known_apart() -> None:
@@ -43,18 +45,18 @@ def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_kno
         (0.5, 0.79, ""),  # on the front, no more
         (0.6, 0.5, ""),  # dominated
     )
-    answer, landmarks = chosen(study, 0.8, 0.03)
+    answer, landmarks = chosen(study, BOUND)
     assert [trial.number for trial in answer] == [3, 0]
     assert [trial.number for trial in landmarks] == [2, 1, 4]
 
 
 def test_without_a_setting_to_recommend_the_controls_and_the_front_are_confirmed() -> None:
-    answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), 0.8, 0.03)
+    answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), BOUND)
     assert [[trial.number for trial in trials] for trials in (answer, landmarks)] == [[0], [1]]
 
 
 def test_nothing_is_confirmed_before_anything_is_complete() -> None:
-    assert chosen(study_of(), 0.8, 0.03) == ([], [])
+    assert chosen(study_of(), BOUND) == ([], [])
 
 
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
@@ -78,7 +80,11 @@ def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_differenc
     found = results(recorded, NAD, COUNTS)
     assert found["test"]["asr"] == pytest.approx(0.2)
     assert found["test"]["seeds"] == 2
-    assert found["test"]["runs"] == [{"draw": 1, "asr": 0.1, "acc": 0.80}, {"draw": 2, "asr": 0.3, "acc": 0.70}]
+    assert found["test"]["runs"] == [
+        {"draw": 1, "asr": 0.1, "acc": 0.80, "balanced_acc": 0.40},
+        {"draw": 2, "asr": 0.3, "acc": 0.70, "balanced_acc": 0.35},
+    ]
+    assert found["test"]["balanced_acc"] == pytest.approx(0.375)
     low, high = found["test"]["acc_ci"]
     assert low < 0.7
     assert high > 0.8
@@ -104,7 +110,7 @@ def test_only_draws_that_both_finished_are_paired() -> None:
 def test_point_whose_runs_all_diverged_is_not_one_that_was_not_confirmed() -> None:
     found = results({Run(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
     nothing = {"asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
-    assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], **nothing}
+    assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], "balanced_acc": None, **nothing}
 
 
 def test_what_was_not_run_is_null() -> None:
@@ -176,18 +182,18 @@ def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
         trial = study.ask()
         space.suggest(trial, domain)
         study.tell(trial, [0.2 + 0.1 * (name == "fine-tuning"), 0.8])
-    points = planned_points(config, study, 0.8)
+    points = planned_points(config, study, BOUND)
     assert len(points) == 2 * 3
-    assert progress(config, study, 0.8) == {"draws": 2, "runs": 6 + 2, "done": 0}
+    assert progress(config, study, BOUND) == {"draws": 2, "runs": 6 + 2, "done": 0}
     study.set_user_attr(points[0].key, scores(0.1, 0.8))
-    assert progress(config, study, 0.8) == {"draws": 2, "runs": 8, "done": 1}
+    assert progress(config, study, BOUND) == {"draws": 2, "runs": 8, "done": 1}
     study.set_user_attr(CLEAN_MODEL, {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85})
-    pick = on_clean_model(config, study, 0.8)
+    pick = on_clean_model(config, study, BOUND)
     assert pick is not None
     for run in [*points[1:], *clean_plan(pick, 2, "a" * 64)]:
         study.set_user_attr(run.key, {"error": "diverged"})
-    assert progress(config, study, 0.8) == {"draws": 2, "runs": 8, "done": 8}
-    assert progress(StudyConfig(clean_fractions=(0.05,), confirm=0), study, 0.8) is None
+    assert progress(config, study, BOUND) == {"draws": 2, "runs": 8, "done": 8}
+    assert progress(StudyConfig(clean_fractions=(0.05,), confirm=0), study, BOUND) is None
 
 
 def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +201,7 @@ def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: p
     monkeypatch.setattr(Confirmation, "_on_the_victim", lambda _self, stage, _planned: made.append(stage))
     monkeypatch.setattr(Confirmation, "_by_the_baselines", lambda _self: made.append("baselines"))
     monkeypatch.setattr(Confirmation, "_on_a_clean_model", lambda _self, _point: made.append("clean model"))
+    monkeypatch.setattr("study.confirmation_runs.bound_of", lambda *_arguments: BOUND)
     monkeypatch.setattr("study.confirmation_runs.on_clean_model", lambda *_arguments: NAD)
     config, victim = StudyConfig(clean_fractions=(0.05,), confirm=2), SimpleNamespace(scores=SimpleNamespace(acc=0.8))
     nothing: Any = None
@@ -204,4 +211,4 @@ def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: p
 
 def test_where_nothing_is_recommended_no_clean_model_is_waited_for() -> None:
     config, study = StudyConfig(clean_fractions=(0.05,), confirm=2), study_of((0.5, 0.2, ""))
-    assert on_clean_model(config, study, 0.8) is None
+    assert on_clean_model(config, study, BOUND) is None

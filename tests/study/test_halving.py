@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +80,8 @@ def test_one_of_many_lookalikes_stands_for_them() -> None:
 
 
 def seen(curve: list[Point], epochs: int | None = None, *, settled: int = 1, complete: bool = False) -> Seen:
-    return Seen(np.array(curve, dtype=float).reshape(-1, 2), epochs or len(curve), settled, complete)
+    costs = np.array(curve, dtype=float).reshape(-1, 2)
+    return Seen(costs, epochs or len(curve), settled, complete, 1 - costs[-1, 1])
 
 
 FLAT = [(0.5, 0.5)] * 20
@@ -146,7 +148,7 @@ def test_classifier_that_still_guesses_at_half_its_epochs_is_stopped() -> None:
     guessing = (0.0, 0.9)
     assert rule.objection(seen([guessing] * 4, 10), []) == ""
     assert rule.objection(seen([guessing] * 5, 10), []) == (
-        "after 5 of 10 epochs its accuracy, 10.0%, is no better than chance"
+        "after 5 of 10 epochs its balanced accuracy, 10.0%, is no better than chance"
     )
     assert rule.objection(seen([guessing] * 4 + [(0.0, 0.8)], 10), []) == ""
     assert rule.objection(seen([guessing] * 5, 10, settled=9), []) == "", "the rate is still high"
@@ -154,5 +156,13 @@ def test_classifier_that_still_guesses_at_half_its_epochs_is_stopped() -> None:
 
 @pytest.mark.parametrize("classes", [2, 4, 10, 43])
 def test_guessing_seldom_beats_the_floor(classes: int) -> None:
-    hits = np.random.default_rng(0).binomial(100, 1 / classes, 20_000) / 100
-    assert 0.005 < (hits > chance_floor(classes, 100)).mean() < 0.05
+    counts = torch.arange(100).remainder(classes).bincount().numpy()
+    hits = np.random.default_rng(0).binomial(counts, 1 / classes, (20_000, classes)) / counts
+    assert 0.005 < (hits.mean(axis=1) > chance_floor(torch.arange(100) % classes)).mean() < 0.05
+
+
+def test_one_answer_for_every_image_is_stopped_and_rare_classes_that_are_known_are_not() -> None:
+    floor = chance_floor(torch.tensor([0] * 94 + [1, 1, 2, 2, 3, 3]))
+    rule, costs = Halving(floor=floor, rungs=()), np.array([(0.0, 0.06)] * 5)
+    assert "25.0%, is no better than chance" in rule.objection(Seen(costs, 10, 1, False, 0.25), [])
+    assert rule.objection(Seen(costs, 10, 1, False, (94 / 94 + 1 / 2) / 4), []) == ""

@@ -21,7 +21,7 @@ GOOD, BAD = (0.1, 0.8), (0.9, 0.5)
 @pytest.fixture
 def judge() -> Pruner:
     """Of a study of ten classes."""
-    workload = SimpleNamespace(classes=10, clean_images=np.zeros((800, 3, 2, 2)))
+    workload = SimpleNamespace(classes=10, clean_labels=np.arange(800) % 10)
     return pruner(StudyConfig(space="nad-steps"), cast(Workload, workload))
 
 
@@ -33,6 +33,15 @@ def shown(
     params |= {"clean_fraction": 0.05, "schedule": schedule, "cutout": 3, "epochs": epochs, "batch_size": 64}
     curve = [{"epoch": epoch, "asr": scores[0], "acc": scores[1]} for epoch in range(1, done + 1)]
     return Shown(params, curve, complete)
+
+
+def test_one_answer_for_every_image_is_stopped_however_accurate_it_is() -> None:
+    workload = SimpleNamespace(clean_labels=np.array([0, 1, 2, 3, 0, 1, 2, 3] + [0] * 92))
+    judge = pruner(StudyConfig(space="nad-steps"), cast(Workload, workload))
+    one = shown((0.0, 0.96), 6, 12)
+    for entry, stopped in ((0.25, True), (0.6, False)):
+        curve = [dict(epoch, balanced_acc=entry) for epoch in one.curve]
+        assert ("no better than chance" in judge(one._replace(curve=curve), [])) is stopped
 
 
 def test_lower_asr_and_higher_accuracy_are_better(judge: Pruner) -> None:

@@ -61,7 +61,12 @@ def test_record_says_which_trials_keep_enough_accuracy(finished):
     found = summary(finished)
     for trial in complete_trials(finished):
         lost = found["victim"]["acc"] - trial.values[1]
-        assert trial.constraints == {"acc_drop": pytest.approx(lost - found["max_acc_drop"])}
+        least = max(found["victim"]["balanced_acc"] - found["max_acc_drop"], found["guess"]["balanced_acc"])
+        assert trial.constraints == {
+            "acc_drop": pytest.approx(lost - found["max_acc_drop"]),
+            "balanced_acc_drop": pytest.approx(least - trial.user_attrs["balanced_acc"]),
+        }
+    assert found["guess"] == {"acc": 0.25, "balanced_acc": pytest.approx(0.325)}
 
 
 def test_every_epoch_of_a_trial_is_on_record(finished):
