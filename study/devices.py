@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from nad.cores import cores
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores
+from study.config import StudyConfig
 
 
 def driver_device() -> torch.device:

@@ -71,6 +71,7 @@ class Summary:
             "victim": victim.scores._asdict(),
             "victim_sha256": state_digest(victim.state),
             "victim_file": victim.origin,
+            "victim_threads": victim.threads,
             "counts": {
                 "train": len(scenario.dataset.train),
                 "victim_train": len(scenario.splits.victim_train),

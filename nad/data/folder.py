@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nad.cores import cores
 from nad.data.base import Dataset, LabelledImages
 from nad.errors import DataError
 from nad.files import written_beside
@@ -223,7 +224,7 @@ def _decode(files: Sequence[Path], image_size: int, stage: str, progress: Staged
             images[index] = _read_image(files[index], image_size)
         return stop
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for done in pool.map(decode_chunk, range(0, len(files), CHUNK)):
             if progress is not None:
                 progress(stage, done, len(files))

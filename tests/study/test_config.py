@@ -5,8 +5,9 @@ import pytest
 import torch
 import tyro
 
+from nad.cores import cores
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores
+from study.config import StudyConfig
 from study.devices import require_devices
 from study.durations import duration
 
