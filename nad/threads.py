@@ -39,16 +39,17 @@ class Usage(NamedTuple):
     """Of the cores that this process may use, added up."""
 
 
-def read_usage() -> Usage | None:
-    """The usage so far; None where the kernel does not count it."""
+def read_usage(counters: Path = Path("/proc/stat")) -> Usage | None:
+    """The usage so far; None where the kernel does not count it, or a sandbox shows zeros or other cores instead."""
     try:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+        lines = counters.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     wanted = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-    waiting = [words[4:6] for words in map(str.split, lines) if words[0] in wanted]  # for anything, and for a disk
+    # Of each core, what it waited for work and for a disk
+    waiting = [words[4:6] for line in lines if (words := line.split()) and words[0] in wanted]
     idle = sum(int(ticks) for pair in waiting for ticks in pair) / os.sysconf("SC_CLK_TCK")
-    return Usage(time.monotonic(), time.process_time(), idle)
+    return Usage(time.monotonic(), time.process_time(), idle) if idle and len(waiting) == len(wanted) else None
 
 
 class Threads:

@@ -1,5 +1,6 @@
 """The load is what a reading says: nothing here waits for a busy machine."""
 
+import os
 import time
 
 import pytest
@@ -81,6 +82,24 @@ def test_where_the_kernel_does_not_count_the_number_stays(machine):
     machine.passes(100.0, own=0.1, others=4.0)
     chosen.before_step()
     assert machine.threads == 4
+
+
+def test_idle_time_is_that_of_the_cores_of_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {1, 10}, raising=False)
+    monkeypatch.setattr(os, "sysconf", {"SC_CLK_TCK": 100}.get)
+    counters = tmp_path / "stat"
+    counters.write_text("cpu 1 2 3 900 9\ncpu0 1 2 3 500 5\ncpu1 1 2 3 100 50\ncpu10 1 2 3 150 0\nintr 5\n")
+    found = read_usage(counters)
+    assert found is not None
+    assert found.idle == 3.0
+
+
+@pytest.mark.parametrize("text", ["cpu0 1 0 0 0 0\n", "cpu7 1 0 0 50 0\n", ""], ids=["zeros", "other cores", "nothing"])
+def test_counters_that_tell_nothing_are_not_believed(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0}, raising=False)
+    (tmp_path / "stat").write_text(text)
+    assert read_usage(tmp_path / "stat") is None
+    assert read_usage(tmp_path / "none") is None
 
 
 def test_usage_counts_this_process_s_time():
