@@ -30,6 +30,9 @@ from study.folder import cache_folder
 from study.preparation import load_scenario
 from study.watching.progress import Display
 
+_BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""They end with this process, however it ends."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -85,7 +88,7 @@ def _seconds(training: Training, fixed: int | None) -> tuple[float, object]:
 @contextmanager
 def _busy(count: int) -> Iterator[None]:
     """While this is entered, so many processes run without end."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
     try:
         yield
     finally:
