@@ -8,7 +8,6 @@ last line is the same as one JSON object.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from nad import models
 from nad.attacks import ATTACKS, Attack, make, poison
 from nad.attacks.base import Crafted, NeedsCleanModel, choose
 from nad.attacks.custom import Custom
+from nad.cores import cores
 from nad.data.base import LabelledImages
 from nad.models.base import DistillableModel
 from nad.seeds import generator
@@ -43,7 +43,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Measure each attack, and print."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     shape = (arguments.images, 3, arguments.size, arguments.size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0))
     clean = LabelledImages(images, torch.arange(arguments.images) % arguments.classes)

@@ -10,7 +10,6 @@ repeats one. The last line is the same as one JSON object.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from benchmarks.subject import Subject, workload_of
 from benchmarks.usual_loop import erase_as_usual
+from nad.cores import cores
 from nad.erasure import PRESETS
 from nad.progress import Progress
 from search_spaces import Point
@@ -30,7 +30,7 @@ from study.watching.progress import Display
 from study.workers import tasks
 
 EPOCHS = 10
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ every epoch. All victims are scored on the test images. The last line is the sam
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from benchmarks.usual_loop import train_as_usual
 from nad import models
+from nad.cores import cores
 from nad.evaluation import Scores, evaluate
 from nad.scenario import Scenario
 from nad.seeds import generator
@@ -47,7 +47,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train the victims of each seed in turn, and print the means."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     found: dict[str, list[tuple[float, Scores]]] = {}
     display = Display(Console(stderr=True))
     for seed in arguments.seeds:

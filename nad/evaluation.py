@@ -13,6 +13,7 @@ from nad.data.base import LabelledImages
 from nad.devices import device_of
 from nad.errors import DataError
 from nad.models.frozen import in_eval_mode
+from nad.threads import before_step
 
 AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
 """Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
@@ -91,7 +92,10 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
     where = device or device_of(model)
     at_once = AT_ONCE if where.type == "cpu" else AT_ONCE_ON_A_GPU
     with torch.inference_mode(), in_eval_mode(model):
-        parts = [model(to_input(batch, where)).argmax(dim=1) for batch in torch.split(images, at_once)]
+        parts = []
+        for batch in torch.split(images, at_once):
+            before_step()
+            parts.append(model(to_input(batch, where)).argmax(dim=1))
     return torch.cat(parts).cpu()
 
 

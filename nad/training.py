@@ -18,6 +18,7 @@ from nad.devices import device_of
 from nad.errors import require_range, unknown_name
 from nad.precision import Precision, autocast
 from nad.seeds import derive, drawn_from, torch_seeded
+from nad.threads import before_step
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, inputs, labels) to a scalar; the only thing in which fine-tuning and distillation differ."""
@@ -165,5 +166,6 @@ def batches(data: LabelledImages, size: int, augment: Augment, generator: torch.
     for indices in torch.split(order, size):
         # Batch norm cannot learn from one image: a last batch of one is left out of this epoch.
         if len(indices) > 1:
+            before_step()
             batch = data[indices.to(data.labels.device, non_blocking=True)]
             yield LabelledImages(augment(batch.images, generator), batch.labels)

@@ -66,6 +66,8 @@ class Victim(NamedTuple):
     """Training time; of the run that filled the cache, where it came from there."""
     origin: Mapping[str, object] | None = None
     """What is known of the file that it came from, in JSON's types; None where it was trained here."""
+    threads: Mapping[str, int] | None = None
+    """Steps of its training by number of threads; None where that is not known."""
 
 
 def train_victim(
@@ -82,13 +84,17 @@ def train_victim(
 
     run: where it is trained if it is not there.
 
-    The weights depend on the number of threads as well (sums in another order), which the key leaves out: a cached
-    victim serves every machine. Its digest is in the study's record.
+    The weights depend on the number of threads as well (sums in another order), which follows the load, see
+    nad.threads, and which the key leaves out: a cached victim serves every machine. Its digest is in the study's
+    record.
     Raises: TrainingDiverged where its loss is no longer finite.
     """
     made = _trained(scenario, model, config, scenario.attack, cache, lambda work: run(work, device, progress))
     scores = score_state(made.state, model, scenario, scenario.validation, device)
-    return Victim(made.state, scores, float(str(made.card["seconds"])))
+    threads = made.card.get("threads")  # missing in a cache that an earlier version filled
+    return Victim(
+        made.state, scores, float(str(made.card["seconds"])), threads=threads if isinstance(threads, Mapping) else None
+    )
 
 
 def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:

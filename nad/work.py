@@ -8,6 +8,7 @@ import torch
 
 from nad.checkpoints import Checkpoint
 from nad.progress import Progress
+from nad.threads import following_load, said
 
 Work = Callable[[torch.device | None, Progress | None], Checkpoint]
 """Holds everything that it needs, and can be pickled: called with a device and a progress, it makes a checkpoint."""
@@ -17,5 +18,9 @@ Runner = Callable[[Work, torch.device | None, Progress | None], Checkpoint]
 
 
 def run_here(work: Work, device: torch.device | None, progress: Progress | None) -> Checkpoint:
-    """In this process."""
-    return work(device, progress)
+    """In this process, in as many threads as the load leaves; `threads` on the card has steps by number of threads."""
+    with following_load() as threads:
+        threads.look()
+        before = threads.steps.copy()
+        made = work(device, progress)
+    return Checkpoint(made.state, {**made.card, "threads": said(threads.steps - before)})

@@ -80,6 +80,7 @@ NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
     "stopped": (str, type(None)),
     "energy_kwh": (*NUMBER, type(None)),
     "victim_file": (dict, type(None)),
+    "victim_threads": (dict, type(None)),
     "lost_baselines": (list, type(None)),
     "baselines": (dict, type(None)),
     "confirmation": (dict, type(None)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ import search_spaces
 from nad import models
 from nad.attacks import ATTACKS, Attack
 from nad.attacks import make as make_attack
+from nad.cores import cores
 from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
@@ -395,8 +395,3 @@ def _require_share(option: str, value: float, *, low_open: bool = False) -> None
             f"{option} must be in {bracket}0, 1], got {value:g}; write {value / 100:g} where you mean {value:g}%"
         )
     require_range(option, value, 0.0, 1.0, low_open=low_open)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

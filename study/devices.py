@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from nad.cores import cores
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores
+from study.config import StudyConfig
 
 
 def driver_device() -> torch.device:
@@ -19,7 +20,7 @@ def require_devices(config: StudyConfig) -> None:
         return
     if config.workers is None and config.cpus_per_trial > cores():
         raise ConfigError(
-            f"--cpus-per-trial {config.cpus_per_trial} is more than the {cores()} that this machine has; give less,"
+            f"--cpus-per-trial {config.cpus_per_trial} is more than the {cores()} that this process may use; give less,"
             " or --workers 1 to share them all the same"
         )
     if config.gpus_per_trial > 0 and torch.cuda.device_count() == 0:

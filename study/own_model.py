@@ -21,6 +21,7 @@ from nad.errors import ConfigError, DataError, NadError, require_range
 from nad.evaluation import accuracy
 from nad.foreign import ForeignModel, load_foreign
 from nad.models.normalisation import Normalisation
+from nad.threads import following_load, said
 from nad.trained_on import TrainedOn
 from reports.files import ReportError
 from reports.wording import percent
@@ -100,7 +101,8 @@ def run_command(work: Callable[[Display], None]) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
     os.umask(0o077)  # what is written is for its owner alone
     try:
-        work(Display(Console()))
+        with following_load():
+            work(Display(Console()))
     except (NadError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -201,7 +203,10 @@ def write_model(
 
 def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str, str], dict[str, str]]:
     """What a card says of the model before, and of the work on it."""
+    with following_load() as threads:
+        steps = ", ".join(f"{count}: {taken:,}" for count, taken in said(threads.steps).items())
     return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {
+        "threads": f"steps by number of threads: {steps}",
         "image size, mirrored": f"{config.used_image_size}, {'yes' if config.used_flip else 'no'}",
         "seed": str(config.seed),
     }

@@ -22,6 +22,7 @@ from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
 from nad.errors import NadError
 from nad.seeds import generator
+from nad.threads import following_load
 from reports.build import ReportError, build
 from study import attack_settings, baselines, product, provenance
 from study.clock import Clock
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with told_in_a_sentence(StudyConfig, given):
             config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
-        with stopped_at_once():
+        with stopped_at_once(), following_load():
             report = run(config, command=command, display=display)
     except KeyboardInterrupt as error:
         code = error.exit_code if isinstance(error, Interrupted) else 130

@@ -80,6 +80,7 @@ class Summary:
             "guess": {"acc": chance(scenario.clean_validation.labels), "balanced_acc": self._bound.guess},
             "victim_sha256": state_digest(victim.state),
             "victim_file": victim.origin,
+            "victim_threads": victim.threads,
             "counts": {
                 "train": len(scenario.dataset.train),
                 "victim_train": len(scenario.splits.victim_train),

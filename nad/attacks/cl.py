@@ -19,6 +19,7 @@ from nad.errors import ConfigError
 from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.progress import Progress
+from nad.threads import before_step
 
 PATTERN = ((-1, -1, 1), (-1, 1, -1), (1, -1, 1))
 """In the right corners, from the top; mirrored in the left ones. 1: brighter, -1: darker. Source: authors' code."""
@@ -146,6 +147,7 @@ def pgd(
     low, high = (inputs - epsilon).clamp_(min=0.0), (inputs + epsilon).clamp_(max=1.0)
     moved = (inputs + start).clamp(low, high)
     for _ in range(steps):
+        before_step()
         moved.requires_grad_()
         # A sum, so that no image's gradient depends on the others'; its size does not count, only its sign.
         loss = F.cross_entropy(model(moved), labels, reduction="sum")

@@ -17,6 +17,7 @@ from nad.models.base import DistillableModel
 from nad.models.frozen import frozen
 from nad.models.taps import tap_input
 from nad.progress import Progress
+from nad.threads import before_step
 
 BACKGROUNDS = 16
 """Images under the patch, the same in every step: one that was made on a single image might work on that one alone."""
@@ -82,6 +83,7 @@ class Trojan:
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         with frozen(model), tap_input(model, model.classifier) as features:
             for step in range(self.steps):
+                before_step()
                 model(self._overwritten(inputs, in_unit_range(moved)))
                 loss = (features[model.classifier][:, driven] - self.activation).square().sum()
                 optimiser.zero_grad()

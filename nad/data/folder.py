@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nad.cores import cores
 from nad.data.base import Dataset, LabelledImages
 from nad.data.copies import copies_remark
 from nad.data.listing import Listing, Skipped, list_part
@@ -199,7 +200,7 @@ def _decode(
                 unusable.append(str(error))
         return stop
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for done in pool.map(decode_chunk, range(0, len(files), CHUNK)):
             if progress is not None:
                 progress(stage, done, len(files))

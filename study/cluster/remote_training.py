@@ -38,8 +38,8 @@ def _run_on_cluster(
 ) -> Checkpoint:
     """As a task on a GPU if the cluster has one, else on all CPUs of its largest node; the weights come back.
 
-    The number of threads is that of those CPUs, so the weights depend on the node, as those of a victim that is trained
-    here depend on this machine.
+    The number of threads is at most that of those CPUs, so the weights depend on the node and its load, as those of a
+    victim that is trained here depend on this machine.
     Raises: what the work raises; NadError if its node is lost twice; RayLost.
     """
     share = largest_share()
@@ -91,5 +91,5 @@ def _train(work: Work, threads: int, meter: str) -> tuple[Weights, dict[str, obj
     show = teller(meter, _ONLY)
     show(*_STARTED)
     torch.set_num_threads(threads)
-    made = work(torch.device(tasks.granted_device()), show)
+    made = run_here(work, torch.device(tasks.granted_device()), show)
     return as_arrays(made.state), made.card

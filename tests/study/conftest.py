@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
 from toy_engine import IMPORTABLE, SLOTS
@@ -21,6 +22,11 @@ from study.workers import engine
 
 CLASSES = 4
 SIZE = 16
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # else the bits of victims that are trained in this process depend on the load
 
 
 @pytest.fixture(scope="session")

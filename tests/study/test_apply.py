@@ -112,6 +112,7 @@ def test_erased_model_is_the_one_that_the_setting_makes(ask, victim_state, image
     assert "trial 4 of the study s: distilled group2 (β 400) + group3 (β 100)" in card
     assert "found with 400" in card
     assert "Whether a backdoor is gone was not measured" in card
+    assert "steps by number of threads: 1: " in card
     assert f"| test images (test/) | {before:.1%} |" in card
     assert (tmp_path / "erased.safetensors").stat().st_mode & 0o077 == 0
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 import tyro
 
+from nad.cores import cores
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores
+from study.config import StudyConfig
 from study.devices import require_devices
 from study.durations import duration
 
@@ -123,7 +124,7 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     many = cores() + 1
     for settings, sentence in (
-        ({"cpus_per_trial": many}, f"--cpus-per-trial {many} is more than the {cores()} that this machine has"),
+        ({"cpus_per_trial": many}, f"--cpus-per-trial {many} is more than the {cores()} that this process may use"),
         ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no GPU on this machine"),
     ):
         with pytest.raises(ConfigError, match=sentence):

@@ -1,6 +1,7 @@
 """The whole study from the command line: a real Ray, a real SQLite file, real images, small ones."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -48,6 +49,11 @@ def test_summary_has_what_other_programs_read(finished):
         assert {"number", "params", "validation", "test", "twin"} <= point.keys()
         assert 0 <= point["validation"]["asr"] <= 1
     assert 0 < found["hypervolume"] <= 1
+
+
+def test_summary_says_in_how_many_threads_the_victim_was_trained(finished):
+    found, epochs, batch = summary(finished), 12, 128
+    assert found["victim_threads"] == {"1": epochs * math.ceil(found["counts"]["victim_train"] / batch)}
 
 
 def test_record_agrees_with_the_storage(finished):

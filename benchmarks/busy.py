@@ -1,0 +1,101 @@
+"""`python -m benchmarks.busy`: a victim's training in a number of threads that follows the load, against fixed ones.
+
+The same training with one thread, with one per core, and as a study runs it; on the machine as it is, and beside
+processes that keep busy and are started here. In turns; the ratio is that of the medians, against the better fixed
+number. The machine is quiet only if nothing else runs on it. The last line is the same as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+import tyro
+from rich.console import Console
+
+from nad.cores import cores
+from nad.seeds import derive
+from nad.victim import Training
+from nad.work import run_here
+from study.config import StudyConfig
+from study.folder import cache_folder
+from study.preparation import load_scenario
+from study.watching.progress import Display
+
+_BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""They end with this process, however it ends."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A victim's training in a number of threads that follows the load, against fixed ones."""
+
+    busy: tuple[int, ...] = (0, 2)
+    """Busy processes beside the training."""
+    images: int = 4000
+    epochs: int = 2
+    repeats: int = 3
+    """Trainings of each kind."""
+
+
+def main(arguments: Arguments) -> None:
+    """Measure, and print."""
+    training = _training(arguments)
+    _seconds(training, cores())  # what is loaded and compiled in the first steps is not counted
+    results = {}
+    for busy in arguments.busy:
+        spent, threads = defaultdict(list), []
+        with _busy(busy):
+            for _ in range(arguments.repeats):
+                for fixed in (1, cores(), None):
+                    seconds, steps = _seconds(training, fixed)
+                    spent[fixed].append(seconds)
+                    threads += [steps] if fixed is None else []
+        ours, best = median(spent[None]), min(median(spent[1]), median(spent[cores()]))
+        found = {str(fixed or "followed"): [round(each, 2) for each in seconds] for fixed, seconds in spent.items()}
+        results[str(busy)] = {"ratio": round(ours / best, 2), "seconds": found, "steps by threads": threads}
+        print(f"beside {busy} busy processes: {ours / best:.2f} times the time of the better fixed number of threads")
+    print(json.dumps(results))
+
+
+def _training(arguments: Arguments) -> Training:
+    config = StudyConfig(attack="badnets")
+    scenario = load_scenario(config, cache_folder(None), Display(Console(stderr=True)))
+    data = scenario.poisoned.data[torch.arange(arguments.images)]
+    recipe = replace(config.recipe, epochs=arguments.epochs)
+    dataset = scenario.dataset
+    return Training(
+        "the victim", config.architecture, dataset.classes, dataset.flip, data, recipe, derive(config.seed, "busy")
+    )
+
+
+def _seconds(training: Training, fixed: int | None) -> tuple[float, object]:
+    """Of one training, and its steps by number of threads.  fixed: threads; None for as many as the load leaves."""
+    torch.set_num_threads(fixed or cores())
+    started = time.perf_counter()
+    made = training(None, None) if fixed else run_here(training, None, None)
+    return time.perf_counter() - started, made.card.get("threads")
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """While this is entered, so many processes run without end."""
+    processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
