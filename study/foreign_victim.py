@@ -12,6 +12,7 @@ from nad.scenario import Scenario
 from nad.victim import Victim, VictimConfig, require_backdoor, require_sight, score_state
 from study.config import StudyConfig
 from study.devices import driver_device
+from study.paths import expanded
 from study.watching.progress import Display
 
 Source = VictimConfig | ForeignModel
@@ -36,7 +37,7 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
     if config.victim is None:
         return config, config.recipe
     foreign = load_foreign(
-        config.victim.expanduser(),
+        expanded(config.victim, "--victim"),
         model=config.model,
         trust=config.trust_checkpoint,
         normalisation=config.normalisation,

@@ -20,10 +20,12 @@ from nad.evaluation import accuracy
 from nad.foreign import ForeignModel, load_foreign
 from nad.models.normalisation import Normalisation
 from reports.files import ReportError
+from reports.streams import show_any_text
 from reports.wording import percent
 from study.folder import cache_folder
 from study.foreign_victim import describe, introduce
 from study.own_parts import chosen_normalisation
+from study.paths import expanded
 from study.watching.progress import Display
 from study.writing import write_text
 
@@ -74,11 +76,16 @@ class OwnModelConfig:
     @property
     def target(self) -> Path:
         """The file to write."""
-        return (self.output or self.victim.with_name(f"{self.default_name}{SUFFIX}")).expanduser().resolve()
+        return (
+            expanded(self.output, "--output")
+            if self.output
+            else expanded(self.victim, "--victim").with_name(f"{self.default_name}{SUFFIX}")
+        ).resolve()
 
 
 def run_command(work: Callable[[Display], None]) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    show_any_text()
     os.umask(0o077)  # what is written is for its owner alone
     try:
         work(Display(Console()))
@@ -113,7 +120,9 @@ def require_free(target: Path) -> None:
 
 def read_model(config: OwnModelConfig, display: Display) -> ForeignModel:
     """The model in --victim, after what there is to say of it."""
-    model = load_foreign(config.victim.expanduser(), trust=config.trust_checkpoint, normalisation=config.normalisation)
+    model = load_foreign(
+        expanded(config.victim, "--victim"), trust=config.trust_checkpoint, normalisation=config.normalisation
+    )
     introduce(model, config.victim.name, display)
     return model
 
@@ -122,7 +131,7 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
     """The images in --data.  Raises: DataError where they are not of as many classes as the model tells apart."""
     with display.stage("images", "read") as step:
         images = load_owned(
-            config.data.expanduser(),
+            expanded(config.data, "--data"),
             cache_dir=cache_folder(config.cache),
             image_size=config.image_size,
             progress=lambda _stage, done, total: step(done, total),
