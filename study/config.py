@@ -323,7 +323,7 @@ class StudyConfig:
     @property
     def directory(self) -> Path:
         """The study's own folder."""
-        return expanded(self.output / self.study_name, "--output").resolve()
+        return (expanded(self.output, "--output") / self.study_name).resolve()
 
     @property
     def fractions(self) -> tuple[float, ...]:
