@@ -14,6 +14,7 @@ from reports.comparison import read_studies
 from reports.comparison_page import comparison_figures, render_comparison
 from reports.files import ReportError, write_text
 from reports.page import render, study_figures
+from reports.streams import show_any_text
 from reports.study_folder import Study, read_study
 from reports.summary_text import summary_text
 from reports.watch import watch
@@ -57,6 +58,7 @@ def write_report(study: Study, directory: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for a mistake of the user's, 130 for an interrupt, 141 where nobody
     reads what it prints."""
+    show_any_text()
     given = _parser().parse_args(arguments)
     try:
         _run(given)

@@ -44,10 +44,10 @@ def watch(
             study = _read(directory)
             if study is not None:
                 report = write(study, directory)
-                say(f"{datetime.now():%H:%M:%S} {report}: {progress(study)}")
+                say(f"{datetime.now().astimezone():%H:%M:%S%z} {report}: {progress(study)}")
             elif not waiting:
                 waiting = True
-                say(f"{datetime.now():%H:%M:%S} {directory} has no trial yet; waiting for its first")
+                say(f"{datetime.now().astimezone():%H:%M:%S%z} {directory} has no trial yet; waiting for its first")
         elif ended:
             return
         wait(POLL_SECONDS)

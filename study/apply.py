@@ -26,6 +26,8 @@ from study.devices import driver_device
 from study.found_setting import FoundSetting, read_setting
 from study.helptext import documented
 from study.own_model import OwnModelConfig
+from study.paths import expanded
+from study.signals import read_to_the_end
 from study.watching.progress import Display
 
 
@@ -65,7 +67,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
     Raises: NadError or ReportError for what the user can mend, all but a full disk before anything slow.
     """
     own_model.require_free(config.target)
-    setting = read_setting(config.summary.expanduser(), config.trial)
+    setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
     config, model = own_model.read_model(config, display)
     _require_layers(setting, model)
     images = own_model.read_images(config, model, display)
@@ -148,4 +150,5 @@ def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, imag
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with read_to_the_end():
+        sys.exit(main())

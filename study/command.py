@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from nad.errors import NadError, unknown_name
+from reports.streams import show_any_text
 from study.signals import read_to_the_end
 
 COMMANDS = {
@@ -23,6 +24,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code. Options without a command are those of `run`."""
+    show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given.pop(0) if given and not given[0].startswith("-") else "run"
     try:

@@ -30,6 +30,7 @@ from study import attack_settings
 from study.durations import duration
 from study.helptext import documented
 from study.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, require_own_parts
+from study.paths import expanded
 from study.record.storage_url import masked, require_storage
 from study.searching.samplers import SAMPLERS
 from study.watching import tensorboard
@@ -314,8 +315,8 @@ class StudyConfig:
             "target": self.target,
             "poison_rate": self.poison_rate,
             "label_mode": self.label_mode,
-            "reflections": self.reflections and self.reflections.expanduser(),
-            "pattern": self.trigger and self.trigger.expanduser(),
+            "reflections": self.reflections and expanded(self.reflections, "--reflections"),
+            "pattern": self.trigger and expanded(self.trigger, "--trigger"),
             **attack_settings.parse(self.attack, self.attack_args),
         }
 
@@ -334,7 +335,7 @@ class StudyConfig:
     @property
     def directory(self) -> Path:
         """The study's own folder."""
-        return (self.output / self.study_name).expanduser().resolve()
+        return (expanded(self.output, "--output") / self.study_name).resolve()
 
     @property
     def fractions(self) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ from study.devices import driver_device
 from study.helptext import documented
 from study.own_model import OwnModelConfig
 from study.setting_texts import listed, read_settings
+from study.signals import read_to_the_end
 from study.watching.progress import Display
 
 
@@ -164,4 +165,5 @@ def _said(deeds: Deeds) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with read_to_the_end():
+        sys.exit(main())

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from nad.errors import ConfigError, NadError
 from study import driver
 from study.driver import Driver, driver_of
+from study.paths import NO_HOME, expanded
 from study.record.file_systems import is_local
 from study.writing import write_json
 
@@ -22,8 +23,16 @@ MIN_FREE_BYTES = 50 * 2**20
 
 
 def cache_folder(chosen: Path | None) -> Path:
-    """Where victims, teachers and decoded images are kept: this user's own cache unless another is chosen."""
-    return (chosen or platformdirs.user_cache_path("nad-study")).expanduser().resolve()
+    """Where victims, teachers and decoded images are kept: this user's own cache unless another is chosen.
+
+    Raises: ConfigError where there is no home folder for it.
+    """
+    if chosen is not None:
+        return expanded(chosen, "--cache").resolve()
+    own = platformdirs.user_cache_path("nad-study")
+    if own.is_relative_to(NO_HOME):
+        raise ConfigError("this user has no home folder, where the cache would be; name another with --cache")
+    return own.resolve()
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,10 @@ class StudyFolder:
 
     @property
     def storage_url(self) -> str:
-        """Optuna's name for the database."""
-        return f"sqlite:///{self.database}"
+        """The storage that `database` is."""
+        from study.record.storage_url import sqlite_url  # not above: SQLAlchemy takes longer than `nad-study list`
+
+        return sqlite_url(self.database)
 
     @property
     def config(self) -> Path:

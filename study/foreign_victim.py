@@ -16,6 +16,7 @@ from nad.victim import Victim, VictimConfig, require_above_chance, require_backd
 from study.config import StudyConfig
 from study.devices import driver_device
 from study.own_parts import image_settings
+from study.paths import expanded
 from study.watching.progress import Display
 
 Source = VictimConfig | ForeignModel
@@ -37,7 +38,7 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
     if config.victim is None:
         return config, config.recipe
     foreign = load_foreign(
-        config.victim.expanduser(),
+        expanded(config.victim, "--victim"),
         model=config.model,
         trust=config.trust_checkpoint,
         normalisation=config.normalisation,

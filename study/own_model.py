@@ -24,10 +24,12 @@ from nad.models.normalisation import Normalisation
 from nad.threads import following_load, said
 from nad.trained_on import TrainedOn
 from reports.files import ReportError
+from reports.streams import show_any_text
 from reports.wording import percent
 from study.folder import cache_folder
 from study.foreign_victim import describe, introduce
 from study.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, image_settings
+from study.paths import expanded
 from study.watching.progress import Display
 from study.writing import write_text
 
@@ -91,7 +93,11 @@ class OwnModelConfig:
     @property
     def target(self) -> Path:
         """The file to write."""
-        return (self.output or self.victim.with_name(f"{self.default_name}{SUFFIX}")).expanduser().resolve()
+        return (
+            expanded(self.output, "--output")
+            if self.output
+            else expanded(self.victim, "--victim").with_name(f"{self.default_name}{SUFFIX}")
+        ).resolve()
 
 
 C = TypeVar("C", bound=OwnModelConfig)
@@ -99,6 +105,7 @@ C = TypeVar("C", bound=OwnModelConfig)
 
 def run_command(work: Callable[[Display], None]) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    show_any_text()
     os.umask(0o077)  # what is written is for its owner alone
     try:
         with following_load():
@@ -137,7 +144,9 @@ def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
 
     Raises: CheckpointError for a file that cannot be used; ConfigError for settings that contradict it.
     """
-    model = load_foreign(config.victim.expanduser(), trust=config.trust_checkpoint, normalisation=config.normalisation)
+    model = load_foreign(
+        expanded(config.victim, "--victim"), trust=config.trust_checkpoint, normalisation=config.normalisation
+    )
     introduce(model, config.victim.name, display)
     size, flip = image_settings(config.image_size, config.flip, model.trained_on)
     return replace(config, image_size=size, flip=flip), model
@@ -147,7 +156,7 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
     """The images in --data.  Raises: DataError where their classes are not the model's."""
     with display.stage("images", "read") as step:
         images = load_owned(
-            config.data.expanduser(),
+            expanded(config.data, "--data"),
             cache_dir=cache_folder(config.cache),
             image_size=config.used_image_size,
             progress=lambda _stage, done, total: step(done, total),

@@ -37,6 +37,7 @@ from study.config import StudyConfig
 from study.devices import driver_device
 from study.foreign_victim import Source, take
 from study.objective import GLANCE, Origin, Weights, Workload, as_arrays, teacher_or_why
+from study.paths import expanded
 from study.watching.progress import Display
 from study.workers import tasks
 
@@ -55,7 +56,7 @@ def load_scenario(config: StudyConfig, cache: Path, display: Display) -> Scenari
     Raises: ConfigError or DataError for settings or images that do not fit, such as a poison rate that asks for none of
     them.
     """
-    data_dir = config.data_dir and config.data_dir.expanduser()
+    data_dir = config.data_dir and expanded(config.data_dir, "--data-dir")
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"--data-dir {data_dir}: there is no such folder; name one that is there")
     with display.stage("images", "read") as step:

@@ -21,7 +21,8 @@ from reports.convergence import Plateau, plateau
 from reports.frontier import Bound, constrained_pick, front_order, hypervolume
 from reports.objectives import OBJECTIVE_NAMES, OBJECTIVES, Floats, costs
 from reports.trial_table import SCORES
-from study.writing import write_bytes
+from study import times
+from study.writing import write_bytes, write_text
 
 _COLUMNS = (
     *("number", "state", "control", "warm_start", *SCORES, "replicate", "seed", "started", "seconds"),
@@ -53,7 +54,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         **{f"params_{name}": value for name, value in trial.params.items()},
         "number": trial.number,
         "state": trial.state.name,
-        "seconds": trial.duration.total_seconds() if trial.duration is not None else None,
+        "seconds": times.seconds(trial),
         "curve": json.dumps([[entry[name] for name in OBJECTIVE_NAMES] for entry in attrs.get("curve", ())]),
     }
 
@@ -147,7 +148,7 @@ def stopped(study: optuna.Study, wanted: int) -> str | None:
 def converged(study: optuna.Study) -> Plateau | None:
     """Whether the front has stopped growing, by the order in which trials finished: workers run side by side."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ordered = sorted(complete, key=lambda trial: (trial.datetime_complete, trial.number))
+    ordered = sorted(complete, key=lambda trial: (times.ended(trial), trial.number))
     return plateau(costs(np.array([trial.values for trial in ordered], dtype=float).reshape(-1, len(OBJECTIVES))))
 
 
@@ -180,7 +181,7 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, beside, then rename; only the owner may read it."""
-    write_bytes(path, table.to_csv(index=False).encode())
+    write_text(path, table.to_csv(index=False))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
@@ -191,9 +192,14 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
+def _shown(value: Any) -> Any:
+    """Texts as Parquet can have them: names of files that are no UTF-8 get question marks."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
 def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
     """The column as Arrow has it; a hyperparameter whose values are of several kinds becomes text, as in the CSV."""
-    values = [None if pd.isna(value) else value for value in column.tolist()]
+    values = [None if pd.isna(value) else _shown(value) for value in column.tolist()]
     if not name.startswith("params_"):
         return pa.array(values, _TYPES.get(name, pa.string()))
     try:

@@ -24,6 +24,7 @@ from nad.errors import NadError
 from nad.seeds import generator
 from nad.threads import following_load
 from reports.build import ReportError, build
+from reports.streams import show_any_text
 from study import attack_settings, baselines, product, provenance
 from study.clock import Clock
 from study.cluster.joining import on_cluster
@@ -62,6 +63,7 @@ from study.workers import code, engine
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
+    show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     display = display_for(given)
     os.umask(0o077)  # what a study writes is for its owner alone

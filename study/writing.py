@@ -17,8 +17,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`."""
-    write_bytes(path, text.encode())
+    """As `write_bytes`; names of files that are no UTF-8 get question marks."""
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

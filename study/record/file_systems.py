@@ -28,7 +28,7 @@ def is_local(path: Path, mounts: Path = _MOUNTS) -> bool:
 def _type_of(path: Path, table: str) -> str:
     """The type of the mount that the path lies in: the longest one, and of two on one place the later."""
     best, kind = -1, ""
-    for line in table.splitlines():
+    for line in table.removesuffix("\n").split("\n"):  # names may have other ends of lines
         _device, place, mounted, *_ = line.split(" ")
         point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place))
         if path.is_relative_to(point) and len(point.parts) >= best:

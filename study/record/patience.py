@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from nad.errors import NadError
+from study.record.texts import fitted
 
 Result = TypeVar("Result")
 
@@ -109,10 +110,10 @@ class PatientStorage(BaseStorage):
         self._write(lambda: self.inner.delete_study(study_id))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_user_attr(study_id, key, value))
+        self._write(lambda: self.inner.set_study_user_attr(study_id, key, fitted(value)))
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_system_attr(study_id, key, value))
+        self._write(lambda: self.inner.set_study_system_attr(study_id, key, fitted(value)))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         self._look_for_others()
@@ -147,10 +148,10 @@ class PatientStorage(BaseStorage):
         self._write(lambda: self.inner.set_trial_intermediate_value(trial_id, step, intermediate_value))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_user_attr(trial_id, key, value))
+        self._write(lambda: self.inner.set_trial_user_attr(trial_id, key, fitted(value)))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_system_attr(trial_id, key, value))
+        self._write(lambda: self.inner.set_trial_system_attr(trial_id, key, fitted(value)))
 
     # Reading
 

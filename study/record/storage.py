@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,8 @@ from nad.errors import ConfigError
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
 from study.record.patience import PatientStorage
-from study.record.storage_url import journal_path, masked
+from study.record.storage_url import for_optuna, journal_path, located, masked, read_only_url, sqlite_file
+from study.record.tables import require_optuna
 from study.searching.samplers import make_sampler
 
 log = logging.getLogger(__name__)
@@ -85,16 +86,36 @@ def _open_storage(url: str, say: Callable[[str], None]) -> optuna.storages.BaseS
     journal = journal_path(url)
     if journal is not None:
         return open_journal(journal, say)
+    url = located(url, Path.cwd())
     parsed = sqlalchemy.make_url(url)
     backend, _, driver = parsed.drivername.partition("+")
     limits = {name: limit for name, limit in _LIMITS.get(driver or backend, {}).items() if name not in parsed.query}
-    ping = backend != "sqlite"  # a server may have been restarted since
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": ping, "connect_args": limits})
-    if backend == "sqlite":
+    file = sqlite_file(url)
+    has_tables = _has_tables(url, file, limits)
+    storage = optuna.storages.RDBStorage(
+        for_optuna(url),
+        engine_kwargs={"pool_pre_ping": file is None, "connect_args": limits},  # a server may have been restarted since
+        skip_table_creation=has_tables,
+    )
+    if file is not None:
         storage.engine.dispose()  # the connections made so far lack the settings below
-        settings = _WRITE_AHEAD if is_local(Path(storage.engine.url.database or ".")) else _SHARED
+        settings = _WRITE_AHEAD if is_local(file) else _SHARED
         sqlalchemy.event.listen(storage.engine, "connect", partial(_set_up_sqlite, settings))
     return optuna.storages.get_storage(storage)
+
+
+def _has_tables(url: str, file: Path | None, limits: Mapping[str, int]) -> bool:
+    """Whether Optuna's tables are there already, also those of another version, which is to add nothing to them.
+
+    Raises: ConfigError where the database is another program's.
+    """
+    if file is None:
+        return require_optuna(url, limits, shared=True)
+    if not file.exists():
+        return False
+    # a writer that was killed left part of a transaction: only who may write can take it back
+    torn = file.with_name(f"{file.name}-journal").exists()
+    return require_optuna(url if torn else read_only_url(file))
 
 
 _WRITE_AHEAD = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")

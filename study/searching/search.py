@@ -30,6 +30,7 @@ import optuna
 from optuna.trial import TrialState
 
 from nad.errors import NadError
+from study import times
 from study.searching.asking import ask_again, point_key, repair, was_asked_for
 from study.workers.losses import Loss
 
@@ -56,7 +57,6 @@ LAST_CHOICE = {"pruned": 1.0}
 
 Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
 """
-_MAX_TEXT = 8000  # characters of a traceback: its end says what happened
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class _Running:
     """Whether it runs to its end whatever it shows: it was asked for by name, or repeats a complete trial."""
     curve: list[dict[str, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
+    asked: float = field(default_factory=time.monotonic)
 
 
 class OptunaSearcher:
@@ -197,7 +198,7 @@ class OptunaSearcher:
         taken.add(replicate)
         trial.set_user_attr("seed", trial_seed(self._seed, replicate))
         trial.set_user_attr("replicate", replicate)
-        trial.set_user_attr("started", datetime.now(UTC).isoformat(timespec="seconds"))
+        trial.set_user_attr(times.STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
         return _Running(trial, point, replicate, spared=replicate > 0 or was_asked_for(self._study, trial))
 
     def _replicates_of(self, point: str) -> set[int]:
@@ -251,7 +252,12 @@ class OptunaSearcher:
             attrs["traceback"] = loss.details
         if reason:
             attrs["error"] = reason
-        for name, value in {**attrs, "curve": running.curve}.items():
+        attrs |= {
+            "curve": running.curve,
+            times.ELAPSED: time.monotonic() - running.asked,
+            times.ENDED: datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        for name, value in attrs.items():
             running.trial.set_user_attr(name, _storable(value))
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
@@ -352,6 +358,4 @@ def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[-_MAX_TEXT:]
     return value.item() if isinstance(value, np.number) else value

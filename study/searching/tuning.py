@@ -305,7 +305,7 @@ class _Scheduler(FIFOScheduler):
         return {}  # Tune pickles its scheduler, too; what it holds is of this process
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self.bridge.losses.setdefault(trial.trial_id, loss_of(Path(trial.error_file).read_text()))
+        self.bridge.losses.setdefault(trial.trial_id, loss_of(Path(trial.error_file).read_text(errors="replace")))
 
 
 class _Silence(TrialProgressCallback):

@@ -24,6 +24,7 @@ from reports.objectives import Floats
 from reports.study_folder import read_study
 from reports.trial_table import trial_costs
 from search_spaces import Domain, Params, SearchSpace
+from study.paths import expanded
 from study.searching.halving import fronts
 
 MOST_POINTS = 10
@@ -63,7 +64,7 @@ def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domai
     Raises: ConfigError for a folder that holds no study.
     """
     for directory in directories:
-        if directory.expanduser().resolve() == own:
+        if expanded(directory, "--warm-start").resolve() == own:
             raise ConfigError(f"--warm-start {str(directory)!r} is this study itself; name earlier ones")
     ranked = [best_first_of(directory, "--warm-start") for directory in directories]
     candidates = [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
@@ -95,7 +96,7 @@ def fitting(
 
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
     """Every complete trial's point of a study.  Raises: ConfigError, which names the option, where there is none."""
-    path = directory.expanduser().resolve()
+    path = expanded(directory, option).resolve()
     try:
         complete = read_study(path).complete
     except ReportError as error:

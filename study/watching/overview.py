@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nad.errors import ConfigError, NadError, unknown_name
 from study.driver import Driver, driver_of
 from study.folder import StudyFolder
+from study.paths import expanded
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -150,7 +151,7 @@ def find(name: str, output: Path) -> StudyFolder:
 
     Raises: ConfigError for an unknown one, with the nearest name there is.
     """
-    for path in (output.expanduser() / name, Path(name).expanduser()):
+    for path in (expanded(output, "--output") / name, expanded(Path(name), "NAME")):
         try:
             if _is_study(path):
                 return StudyFolder(path.resolve())
@@ -168,7 +169,7 @@ def studies(output: Path) -> list[StudyFolder]:
     Raises: ConfigError where there is no such folder, or it may not be read.
     """
     try:
-        paths = sorted(output.expanduser().iterdir())
+        paths = sorted(expanded(output, "--output").iterdir())
     except OSError as error:
         raise ConfigError(
             f"cannot read the folder {output}: {error.strerror}; name that of your studies with --output"

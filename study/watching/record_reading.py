@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -20,10 +19,15 @@ from optuna.trial import FrozenTrial
 
 from nad.errors import NadError
 from study.folder import StudyFolder
-
-MASK = "***"
-"""Stands for a password in the settings that config.json keeps."""
-_JOURNAL = "journal:"
+from study.record.storage_url import (
+    for_optuna,
+    hides_password,
+    journal_path,
+    located,
+    read_only_url,
+    sqlite_file,
+)
+from study.record.tables import require_optuna
 
 
 def storage_of(config: Mapping[str, Any]) -> str | None:
@@ -31,11 +35,7 @@ def storage_of(config: Mapping[str, Any]) -> str | None:
     storage = config["settings"].get("storage") if isinstance(config.get("settings"), Mapping) else None
     if not storage:
         return None
-    start = Path(config.get("directory") or ".")
-    for kind in (_JOURNAL, "sqlite:///"):
-        if storage.startswith(kind):
-            return f"{kind}{start / Path(storage.removeprefix(kind)).expanduser()}"
-    return str(storage)
+    return located(str(storage), Path(config.get("directory") or "."))
 
 
 def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTrial]:
@@ -47,7 +47,7 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
     elsewhere = storage_of(config)
     location = elsewhere or f"{folder.database}"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if MASK in location:
+    if elsewhere and hides_password(elsewhere):
         raise NadError(f"its record is at {location}, and the password is not kept: what follows is from summary.json")
     try:
         with _opened(elsewhere) if elsewhere else _database(folder.database) as storage:
@@ -78,12 +78,11 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
 @contextmanager
 def _opened(location: str) -> Iterator[BaseStorage | None]:
     """The storage; None where it is a file that is not there."""
-    if location.startswith(_JOURNAL):
-        path = Path(location.removeprefix(_JOURNAL)).expanduser()
-        yield JournalStorage(JournalFileBackend(str(path))) if path.exists() else None
+    if (journal := journal_path(location)) is not None:
+        yield JournalStorage(JournalFileBackend(str(journal))) if journal.exists() else None
         return
-    url = sqlalchemy.make_url(location)
-    with _database(Path(url.database or "")) if url.get_backend_name() == "sqlite" else _connected(location) as storage:
+    file = sqlite_file(location)
+    with _connected(location) if file is None else _database(file) as storage:
         yield storage
 
 
@@ -92,36 +91,17 @@ def _database(path: Path) -> Iterator[BaseStorage | None]:
     if not path.exists():
         yield None
         return
-    with _connected(_read_only(path)) as storage:
+    url = read_only_url(path)
+    require_optuna(url)
+    with _connected(url) as storage:
         yield storage
 
 
 @contextmanager
 def _connected(url: str) -> Iterator[BaseStorage]:
-    storage = RDBStorage(url, skip_table_creation=True)
+    storage = RDBStorage(for_optuna(url), skip_table_creation=True)
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
-
-
-def _read_only(database: Path) -> str:
-    """SQLite's name for the file as it is.
-
-    Of the kind that has a log of writes, one without the log is written by nobody: told so, SQLite makes no log of its
-    own just to read. The kind on shared file systems has none, and its driver is waited for as by any reader.
-    """
-    still = "&immutable=1" if _has_logs(database) and not _log_of(database).exists() else ""
-    name = quote(quote(str(database.absolute())))  # SQLAlchemy takes one off, SQLite the other
-    return f"sqlite:///file:{name}?mode=ro{still}&uri=true"
-
-
-def _has_logs(database: Path) -> bool:
-    """Whether a log of writes is kept beside this database while it is open: its header says so, in the 19th byte."""
-    with database.open("rb") as file:
-        return file.read(19)[18:] == b"\x02"
-
-
-def _log_of(database: Path) -> Path:
-    return database.with_name(f"{database.name}-wal")

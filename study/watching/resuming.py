@@ -18,9 +18,10 @@ from study.command_line import told_in_a_sentence
 from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.helptext import documented
+from study.record.storage_url import hides_password
 from study.searching.fork import fork_of
 from study.watching.overview import find
-from study.watching.record_reading import MASK, storage_of
+from study.watching.record_reading import storage_of
 
 OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
 """Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""
@@ -99,7 +100,7 @@ def options_of(config: StudyConfig) -> list[str]:
         if value == field.default:
             continue
         option = field.name.replace("_", "-")
-        if isinstance(value, str) and MASK in value:
+        if isinstance(value, str) and hides_password(value):
             raise ConfigError(f"the password in --{option} {value} is not kept; give --{option} again, in full")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

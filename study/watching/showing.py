@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from reports.wording import NONE, control_label, duration, percent, readable_params
+from study import times
 from study.command_line import told_in_a_sentence
 from study.helptext import documented
 from study.watching import listing
@@ -77,8 +78,8 @@ def lines(study: Overview) -> Iterator[str]:
     yield f"{study.name}: {study.attack or NONE} on {study.dataset or NONE}, {listing.state(study)}"
     yield f"trials: {_progress(study)}"
     for trial in _in_state(study, "RUNNING"):
-        begun = trial.datetime_start
-        since = f" for {duration((datetime.now() - begun).total_seconds())}" if begun and study.runs else ""
+        begun = times.began(trial)
+        since = f" for {duration((datetime.now(UTC) - begun).total_seconds())}" if begun and study.runs else ""
         yield f"  trial {trial.number} runs{since}: {_settings(trial.params)}"
     if (sentence := said(study)) and study.state != FINISHED:
         yield f"last said: {sentence}"
@@ -103,18 +104,14 @@ def eta(study: Overview) -> float | None:
     """Seconds until the wanted trials are done, from the pace of this run's last ones; None where that is not known."""
     if study.driver is None or not study.driver.alive or study.wanted is None:
         return None
-    since = datetime.fromisoformat(study.driver.started).astimezone().replace(tzinfo=None)  # as Optuna has its times
-    done = [
-        (trial.datetime_start, trial.datetime_complete)
-        for state in ("COMPLETE", "PRUNED")
-        for trial in _in_state(study, state)
-        if trial.datetime_start and trial.datetime_complete and trial.datetime_start >= since
-    ]
-    done = sorted(done, key=lambda times: times[1])[-PACE_TRIALS:]
+    since = datetime.fromisoformat(study.driver.started)
+    spans = ((times.began(trial), times.ended(trial)) for trial in _in_state(study, "COMPLETE", "PRUNED"))
+    done = [(start, end) for start, end in spans if start and end and start >= since]
+    done = sorted(done, key=lambda span: span[1])[-PACE_TRIALS:]
     left = study.wanted - study.done
     if not done or left <= 0:
         return None
-    return (datetime.now() - min(start for start, _end in done)).total_seconds() / len(done) * left
+    return (datetime.now(UTC) - min(start for start, _end in done)).total_seconds() / len(done) * left
 
 
 def said(study: Overview) -> str | None:
@@ -136,8 +133,8 @@ def _progress(study: Overview) -> str:
     return ", ".join(parts) + (f"; the rest takes about {duration(seconds)}" if seconds is not None else "")
 
 
-def _in_state(study: Overview, state: str) -> list[FrozenTrial]:
-    return [trial for trial in study.record or () if trial.state.name == state]
+def _in_state(study: Overview, *states: str) -> list[FrozenTrial]:
+    return [trial for trial in study.record or () if trial.state.name in states]
 
 
 def _begun(trial: FrozenTrial) -> dict[str, Any]:

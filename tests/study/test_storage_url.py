@@ -1,14 +1,29 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from urllib.parse import quote
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nad.errors import ConfigError
 from study.config import StudyConfig
-from study.record.storage_url import journal_path, masked, masked_arguments, require_storage
+from study.folder import StudyFolder
+from study.record.opening import open_record
+from study.record.storage import close_study, open_study
+from study.record.storage_url import (
+    hides_password,
+    journal_path,
+    located,
+    masked,
+    masked_arguments,
+    require_storage,
+    sqlite_file,
+)
+from study.watching.record_reading import read_trials, storage_of
 
 
 @pytest.mark.parametrize(
@@ -89,3 +104,88 @@ def test_commands_and_settings_are_written_down_without_the_password() -> None:
     config = StudyConfig(storage=url)
     assert config.shown()["storage"] == "postgresql://me:***@h/x"
     assert "secret" not in repr(config)
+
+
+NAMES = [
+    "a%20b",
+    "a b",
+    "why?",
+    "#1",
+    "a&b;c",
+    "a:b@c",
+    "{x}",
+    "ü",
+    "l\udcfct",
+    "new\nline",
+    "~",
+    "***",
+    "file:x",
+    "a" * 250,
+]
+"""Folders that mean something in URLs, templates or shells; the eighth has a byte that is no UTF-8."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_lies_in_its_folder_whatever_that_is_called(tmp_path: Path, tables: Path, name: str) -> None:
+    folder = StudyFolder(tmp_path / name / "s")
+    folder.path.mkdir(parents=True)
+    shutil.copy(tables, folder.database)
+    with open_record(StudyConfig(name="s"), folder, pytest.fail) as study:
+        study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
+    assert [trial.values for trial in read_trials(folder, {})] == [[0.1, 0.9]]
+    moved = StudyFolder(folder.path.rename(tmp_path / "s"))
+    assert len(read_trials(moved, {})) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "s"])
+    assert [path.name for path in moved.path.iterdir() if path.suffix == ".db"] == ["study.db"]
+
+
+@pytest.mark.parametrize("kind", ["journal:", "sqlite:///"])
+def test_storage_is_the_same_file_for_the_driver_and_for_who_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """From a folder whose name means something in URLs, and from another one later."""
+    there = tmp_path / "a%20b?#{x}"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    url = f"{kind}{'c%20d' if kind == 'journal:' else 'c%2520d'}"
+    close_study(open_study(url, "s", "random", 0, ["minimize", "maximize"]))
+    assert (there / "c%20d").exists()
+    monkeypatch.chdir(tmp_path)
+    config = {"directory": str(there), "settings": {"storage": url}}
+    located_at = storage_of(config)
+    assert located_at is not None
+    assert (journal_path(located_at) or sqlite_file(located_at)) == there / "c%20d"
+    study = open_study(located_at, "s", "random", 0, ["minimize", "maximize"])
+    study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
+    close_study(study)
+    assert len(read_trials(StudyFolder(tmp_path / "s"), config)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////a%20b", "/a b"),
+        ("sqlite:////a%2520b?timeout=5", "/a%20b"),
+        ("sqlite+pysqlite:////x", "/x"),
+        ("sqlite:///file:/x%2520y?uri=true", "/x y"),
+        ("sqlite:///file:///x?uri=true&mode=rw", "/x"),
+        ("sqlite:///file:x?uri=true", "/work/x"),
+    ],
+)
+def test_url_names_the_file_that_sqlite_opens(url: str, file: str) -> None:
+    assert sqlite_file(located(url, Path("/work"))) == Path(file)
+    assert located(located(url, Path("/work")), Path("/other")) == located(url, Path("/work"))
+
+
+def test_question_mark_that_begins_no_option_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option '/s\.db'; write %3F for a question mark"):
+        require_storage(f"sqlite:///{tmp_path}/why?/s.db")
+
+
+def test_stars_in_a_file_s_name_are_no_password() -> None:
+    assert [hides_password(url) for url in ("journal:/a***b", "sqlite:////a***b", "postgresql://me:***@h/x")] == [
+        False,
+        False,
+        True,
+    ]
+    assert masked("journal:/a?token=b") == "journal:/a?token=b"
