@@ -54,7 +54,10 @@ def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sou
 
 def _require_resizable(config: StudyConfig, known: TrainedOn) -> None:
     """Raise ConfigError where the model's images are of another size than a data set's that is not resized."""
-    size, fixed = known.image_size, data.fixed_size(config.dataset, config.data_dir and config.data_dir.expanduser())
+    size, fixed = (
+        known.image_size,
+        data.fixed_size(config.dataset, config.data_dir and expanded(config.data_dir, "--data-dir")),
+    )
     if size is not None and fixed not in (None, size):
         raise ConfigError(
             f"the model in --victim was trained on images of {size}x{size} pixels, those of {config.dataset} are"
