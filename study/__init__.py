@@ -1,3 +1,3 @@
 """The study tool: commands, the search on Ray Tune and Optuna, the record."""
 
-import study.workers.ray_environment  # noqa: F401 - before any module of this package can import Ray
+import study.engine.ray_environment  # noqa: F401 - before any module of this package can import Ray

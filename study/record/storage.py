@@ -14,11 +14,11 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from nad.errors import ConfigError
+from study.options.storage_url import journal_path, masked
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
-from study.record.patience import PatientStorage
-from study.record.storage_url import journal_path, masked
-from study.searching.samplers import make_sampler
+from study.record.retrying_storage import PatientStorage
+from study.search.samplers import make_sampler
 
 log = logging.getLogger(__name__)
 

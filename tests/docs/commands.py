@@ -15,13 +15,13 @@ from pages import ROOT
 from ray.scripts.scripts import cli as ray_commands
 
 import reports.build
-import study.apply
-import study.defend
+import study.commands.apply
+import study.commands.defend
 import study.run
-from study.watching.listing import ListConfig
-from study.watching.resuming import ResumeConfig
-from study.watching.showing import ShowConfig
-from study.watching.stopping import StopConfig
+from study.commands.list import ListConfig
+from study.commands.resume import ResumeConfig
+from study.commands.show import ShowConfig
+from study.commands.stop import StopConfig
 
 Words = Sequence[str]
 
@@ -64,13 +64,13 @@ def _study(options: Words) -> None:
 def _apply(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study.apply, "apply", lambda _config, _display: None)
-        _accepts(study.apply.main, options)
+        _accepts(study.commands.apply.main, options)
 
 
 def _defend(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study.defend, "defend", lambda _config, _display: None)
-        _accepts(study.defend.main, options)
+        _accepts(study.commands.defend.main, options)
 
 
 def _looks(config: type) -> Callable[[Words], None]:

@@ -5,7 +5,7 @@ import torch
 
 from nad import models
 from nad.errors import CheckpointError
-from nad.foreign import load_foreign
+from nad.formats import load_foreign
 from nad.seeds import generator
 
 PIXELS = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))

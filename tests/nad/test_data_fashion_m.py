@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nad.data import fashion_m, make_fashion_mnist
+from nad.data import fashion_m
 from nad.data.base import Dataset
 from nad.data.fashion_m import CLASSES, SOURCE_FILE, load_fashion_m, read_items
-from nad.data.sheet import draw_sheet
 from nad.errors import DataError
+from tools import make_fashion_mnist
+from tools.sheet import draw_sheet
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from torch import nn
 
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, save, state_digest
-from nad.foreign import FORMATS, load_foreign
+from nad.formats import FORMATS, load_foreign
 from nad.models.normalisation import Normalisation
 
 

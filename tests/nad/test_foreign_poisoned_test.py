@@ -7,7 +7,7 @@ from foreign_models import refused, trained
 from PIL import Image
 from released_formats import attack_result, save_poisoned
 
-from nad.foreign import load_foreign
+from nad.formats import load_foreign
 from nad.seeds import generator
 
 

@@ -13,7 +13,7 @@ from released_formats import CIFAR, Explosive, nad_names, nad_release
 from safetensors.torch import save_file
 
 from nad.checkpoints import CARD_KEY, Checkpoint, copy_state, save
-from nad.foreign import load_foreign
+from nad.formats import load_foreign
 from nad.models.normalisation import KEYS, Normalisation
 from nad.models.wide_resnet import WideResNet
 

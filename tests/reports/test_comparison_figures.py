@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reports.comparison import FreshVolume, Volume
-from reports.comparison_figures import (
+from reports.figures.comparison import (
     below_axis,
     fronts_figure,
     fronts_info,

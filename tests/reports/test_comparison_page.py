@@ -11,8 +11,8 @@ import pytest
 from test_page import HOSTILE, Parts, _hostile
 
 from reports.comparison import read_studies
-from reports.comparison_page import comparison_figures, comparison_tables, render_comparison
-from reports.frame import plotly_script
+from reports.page.comparison_page import comparison_figures, comparison_tables, render_comparison
+from reports.page.frame import plotly_script
 from reports.study_folder import Study
 
 Make = Callable[..., Path]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.convergence import plateau
-from reports.objectives import Floats
+from reports.analysis.convergence import plateau
+from reports.analysis.objectives import Floats
 
 
 def reaching(*volumes: float) -> Floats:

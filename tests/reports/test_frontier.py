@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
-from reports.frontier import (
+from reports.analysis.frontier import (
     attainment,
     constrained_pick,
     expected_hypervolume,
@@ -19,7 +19,7 @@ from reports.frontier import (
     non_dominated,
     step_line,
 )
-from reports.objectives import Floats
+from reports.analysis.objectives import Floats
 
 # A coarse grid beside all fractions, so that ties, duplicates and the edges come up often.
 FRACTIONS = st.one_of(st.integers(0, 5).map(lambda i: i / 5), st.floats(0, 1))

@@ -14,12 +14,12 @@ import plotly.graph_objects as go
 import pytest
 
 import reports.build
-from reports import images
 from reports.build import main
-from reports.drawing import escape, layout
+from reports.figures import images
+from reports.figures.drawing import escape, layout
 from reports.figures.frontier import frontier_info
 from reports.files import ReportError
-from reports.page import study_figures
+from reports.page.study_page import study_figures
 from reports.study_folder import read_study
 
 Make = Callable[..., Path]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reports.analysis.importance import bins, importances
 from reports.hyperparameters import Hyperparameter
-from reports.importance import bins, importances
 
 
 def _one(name: str, values: object) -> Hyperparameter:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports import intervals
+from reports.analysis import intervals
 
 
 def test_share_agrees_with_the_formula_in_the_paper() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.labels import LINE_HEIGHT, SYMBOL_RADIUS, Box, along, place_labels, rims, width_of
+from reports.figures.labels import LINE_HEIGHT, SYMBOL_RADIUS, Box, along, place_labels, rims, width_of
 
 SIZE = (400.0, 200.0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.objectives import OBJECTIVES, costs
+from reports.analysis.objectives import OBJECTIVES, costs
 
 
 def test_the_order_of_objectives_is_asr_then_acc() -> None:

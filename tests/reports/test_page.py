@@ -17,8 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from reports.figures import exhibits
 from reports.files import ReportError
-from reports.frame import figure_data, plotly_script
-from reports.page import render
+from reports.page.frame import figure_data, plotly_script
+from reports.page.study_page import render
 from reports.study_folder import read_study
 
 Make = Callable[..., Path]

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 import pytest
 
 from reports.figures.frontier import CONTROL_SYMBOLS, FrontierInfo, drawn_acc, frontier_figure, frontier_info
-from reports.page import render
-from reports.palette import LIGHT
-from reports.still import OUTLINES, still
+from reports.figures.palette import LIGHT
+from reports.figures.static_svg import OUTLINES, still
+from reports.page.study_page import render
 from reports.study_folder import Study, read_study
 
 Make = Callable[..., Path]

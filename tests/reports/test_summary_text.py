@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from test_page import HOSTILE, _hostile
 
+from reports.analysis.frontier import front_order
 from reports.answer import answer
-from reports.frontier import front_order
 from reports.study_folder import read_study
 from reports.summary_text import summary_text
 from reports.trial_table import trial_costs

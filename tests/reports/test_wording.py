@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reports.palette import DARK, LIGHT, LIGHT_SERIES, Palette, dark_colours, ramp_colours
-from reports.wording import distilled, duration, percent, points, quantity, readable_params, setting
+from reports.figures.palette import DARK, LIGHT, LIGHT_SERIES, Palette, dark_colours, ramp_colours
+from reports.formatting import distilled, duration, percent, points, quantity, readable_params, setting
 
 
 @pytest.mark.parametrize(

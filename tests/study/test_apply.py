@@ -23,7 +23,8 @@ from nad.evaluation import accuracy
 from nad.models import wide_resnet
 from nad.seeds import generator
 from nad.training import TrainConfig, train
-from study import apply, command
+from study import __main__ as command
+from study.commands import apply
 
 PARAMS = {
     "distil_group1": False,

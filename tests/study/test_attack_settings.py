@@ -6,8 +6,8 @@ import tyro
 from nad.attacks import ATTACKS, make
 from nad.attacks.allowed import OneOf, Within, allowed_of, needs_of
 from nad.errors import ConfigError
-from study.attack_settings import describe_settings, parse, remedy
-from study.config import StudyConfig
+from study.options.attack_settings import describe_settings, parse, remedy
+from study.options.config import StudyConfig
 from study.run import main
 
 
@@ -67,7 +67,7 @@ def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch):
         where: str = "left"
         key: object = None
 
-    monkeypatch.setattr("study.attack_settings.ATTACKS", {"own": Own})
+    monkeypatch.setattr("study.options.attack_settings.ATTACKS", {"own": Own})
     assert parse("own", ["soft=false", "where=right"]) == {"soft": False, "where": "right"}
     assert describe_settings("own").endswith("with their defaults: soft=true where=left")
     with pytest.raises(ConfigError, match="'soft=no' must be true or false"):

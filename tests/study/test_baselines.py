@@ -20,13 +20,13 @@ from nad.models.base import DistillableModel
 from nad.scenario import Scenario
 from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
-from study import baselines
-from study.baselines import Run, finished, plan, progress, run_once, standing
-from study.config import BASELINES, StudyConfig
-from study.confirmation import Counts, missing
-from study.preparation import for_draw, make_workload
+from study.display.progress import Display
+from study.options.config import BASELINES, StudyConfig
 from study.run import main
-from study.watching.progress import Display
+from study.stages import baselines
+from study.stages.baselines import Run, finished, plan, progress, run_once, standing
+from study.stages.confirmation import Counts, missing
+from study.stages.preparation import for_draw, make_workload
 
 COUNTS = Counts(asr=90, acc=100)
 SCORES = {"asr": 0.1, "acc": 0.8, "acc_non_target": 0.79, "recovery_acc": 0.7}
@@ -154,7 +154,7 @@ def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(qu
         for index, result in enumerate((failed, RESULT)):
             on_done(index, result)
 
-    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     shown, ended = io.StringIO(), []
     display = Display(Console(file=shown, width=500))
     baselines.make(StudyConfig(), study, "baselines", runs, blocks, display, lambda: ended.append(1))

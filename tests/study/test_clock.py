@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from study.clock import Clock
+from study.record.clock import Clock
 
 
 @pytest.fixture

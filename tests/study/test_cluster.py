@@ -21,16 +21,15 @@ from rich.console import Console
 from studies import complete_trials, refused, scores, summary
 
 from nad.errors import ConfigError, NadError, TrainingDiverged
-from study.cluster import probe
-from study.cluster.address import find_cluster
-from study.cluster.joining import on_cluster
-from study.cluster.node_facts import Facts, describe
-from study.cluster.nodes import Share, largest_share, on_every_node, working_nodes
-from study.cluster.remote_training import runner
-from study.config import StudyConfig
+from study.display.progress import Display
+from study.engine import probe, session, tasks
+from study.engine.address import find_cluster
+from study.engine.node_facts import Facts, describe
+from study.engine.nodes import Share, largest_share, on_every_node, working_nodes
+from study.engine.remote_training import runner
+from study.options.config import StudyConfig
 from study.run import main
-from study.watching.progress import Display
-from study.workers import engine, tasks
+from study.stages.cluster import on_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_HERE = ("--precision", StudyConfig().used_precision)
@@ -52,7 +51,7 @@ def without_workers(options: list[str]) -> list[str]:
 
 
 def joined(cluster: LocalCluster) -> AbstractContextManager[None]:
-    return engine.cluster_session(find_cluster(cluster.address), (*engine.PACKAGES, "cluster_tasks"))
+    return session.cluster_session(find_cluster(cluster.address), (*session.PACKAGES, "cluster_tasks"))
 
 
 def test_code_travels_to_nodes_that_do_not_have_it(cluster: LocalCluster) -> None:
@@ -60,7 +59,7 @@ def test_code_travels_to_nodes_that_do_not_have_it(cluster: LocalCluster) -> Non
         places = ray.get(ray.remote(where_the_code_is).remote())
         assert len(working_nodes()) == 2
         assert largest_share() == Share(1, 0)
-        answers = on_every_node(describe, (("torch",), ("study.objective",)), seconds=120)
+        answers = on_every_node(describe, (("torch",), ("study.engine.erase_task",)), seconds=120)
         assert probe.require_equal_nodes() == []
     assert all(str(cluster.folder) in place and str(ROOT) not in place for place in places), places
     assert [answer.versions["torch"] for _node, answer in answers] == [torch.__version__.partition("+")[0]] * 2
@@ -348,12 +347,12 @@ def test_process_on_a_shared_gpu_is_held_to_its_share(monkeypatch: pytest.Monkey
             return {"CPU": 1.0, "GPU": 0.25}
 
     held: list[tuple[float, int]] = []
-    monkeypatch.setattr(engine.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(engine.ray, "get_gpu_ids", lambda: ["0"])
-    monkeypatch.setattr(engine.ray, "get_runtime_context", Context)
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(session.ray, "get_gpu_ids", lambda: ["0"])
+    monkeypatch.setattr(session.ray, "get_runtime_context", Context)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *held_to: held.append(held_to))
     assert tasks.granted_device() == "cuda:0"
     assert held == [(0.25, 0)]
-    monkeypatch.setattr(engine.ray, "get_gpu_ids", list)
+    monkeypatch.setattr(session.ray, "get_gpu_ids", list)
     assert tasks.granted_device() == "cpu"
     assert len(held) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study import command
+from study import __main__ as command
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study import command
-from study.driver import Driver
+from study import __main__ as command
+from study.record.driver import Driver
 from study.record.storage import open_study
-from study.searching.asking import enqueue
+from study.search.queue import enqueue
 
 
 def listed(capsys, output, *options):

@@ -14,8 +14,8 @@ from processes import alive, processes_below, wait_until
 from toy_driver import SCORING, WANTED
 from toy_engine import IMPORTABLE, SLOTS
 
-from study import command
-from study.driver import driver_of
+from study import __main__ as command
+from study.record.driver import driver_of
 
 
 @contextmanager

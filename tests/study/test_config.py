@@ -6,9 +6,9 @@ import torch
 import tyro
 
 from nad.errors import ConfigError
-from study.config import StudyConfig, cores
-from study.devices import require_devices
-from study.durations import duration
+from study.engine.devices import require_devices
+from study.options.config import StudyConfig, cores
+from study.options.durations import duration
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 import search_spaces
 from nad.erasure import PRESETS, EraseConfig
 from search_spaces import Point
-from study import confirmation
-from study.config import StudyConfig
-from study.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
-from study.confirmation_runs import Confirmation, on_clean_model, planned_points, progress
+from study.options.config import StudyConfig
+from study.stages import confirmation
+from study.stages.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
+from study.stages.confirmation_runs import Confirmation, on_clean_model, planned_points, progress
 
 COUNTS = Counts(asr=90, acc=100)
 NAD = Point(0.05, PRESETS["code"])
@@ -195,7 +195,7 @@ def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: p
     monkeypatch.setattr(Confirmation, "_on_the_victim", lambda _self, stage, _planned: made.append(stage))
     monkeypatch.setattr(Confirmation, "_by_the_baselines", lambda _self: made.append("baselines"))
     monkeypatch.setattr(Confirmation, "_on_a_clean_model", lambda _self, _point: made.append("clean model"))
-    monkeypatch.setattr("study.confirmation_runs.on_clean_model", lambda *_arguments: NAD)
+    monkeypatch.setattr("study.stages.confirmation_runs.on_clean_model", lambda *_arguments: NAD)
     config, victim = StudyConfig(clean_fractions=(0.05,), confirm=2), SimpleNamespace(scores=SimpleNamespace(acc=0.8))
     nothing: Any = None
     Confirmation(config, study_of(), nothing, cast(Any, victim), nothing, "", Path(), nothing, nothing).run()

@@ -16,7 +16,8 @@ from nad.defences import DEFENCES
 from nad.evaluation import accuracy
 from nad.seeds import generator
 from nad.training import TrainConfig
-from study import command, defend
+from study import __main__ as command
+from study.commands import defend
 
 QUICK = {
     "fine-tuning": ["tuning.epochs=1"],

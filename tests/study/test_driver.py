@@ -16,10 +16,10 @@ from processes import wait_until
 from toy_engine import IMPORTABLE
 
 from nad.errors import ConfigError
-from study import folder as folder_module
-from study.driver import Driver, driver_of
-from study.folder import open_folder
-from study.writing import write_json
+from study.record import folder as folder_module
+from study.record.driver import Driver, driver_of
+from study.record.folder import open_folder
+from study.record.writing import write_json
 
 HOLDER = """
 import pathlib, sys

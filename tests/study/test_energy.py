@@ -3,7 +3,7 @@ import shutil
 import optuna
 import pytest
 
-from study.energy import EnergyMeter
+from study.record.energy import EnergyMeter
 
 
 @pytest.fixture

@@ -36,13 +36,12 @@ from toy_engine import (
 )
 
 from nad.errors import ConfigError, EraseDiverged, NadError
-from study.records import converged
-from study.searching import tuning
-from study.searching.asking import DIVERGED
-from study.searching.search import TrialEvent
+from study.engine import session, tasks, tune
+from study.engine.meter import Meter, teller
+from study.record.exports import converged
+from study.search.queue import DIVERGED
+from study.search.searcher import TrialEvent
 from study.signals import Interrupted
-from study.workers import engine, tasks
-from study.workers.meter import Meter, teller
 
 
 class Ran:
@@ -57,7 +56,7 @@ class Ran:
         self.start = time.perf_counter()
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            tuning.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
+            tune.run_trials(toy, searcher, payload={"plan": self.plan, "images": big}, slots=SLOTS)
         self.printed = printed.getvalue()
         self.trials = self.study.trials
 
@@ -120,7 +119,7 @@ def test_engine_prints_nothing_even_when_trials_fail(ran: Ran) -> None:
     assert ran.printed == ""
 
 
-@pytest.mark.parametrize("first", ["study.cluster.nodes", "study.workers.lifeline"])
+@pytest.mark.parametrize("first", ["study.engine.nodes", "study.engine.lifeline"])
 def test_ray_finds_its_settings_whichever_module_imports_it_first(first: str) -> None:
     """Ray reads some of them once, when it is imported; this one keeps it from printing what the record has."""
     look = (
@@ -147,7 +146,7 @@ def test_as_many_trials_run_at_once_as_there_are_processors_and_the_budget_keeps
     meeting.mkdir()
     study = open_toy(tmp_path)
     searcher = searcher_of(study, wanted=60, deadline=time.monotonic() + 1)  # over before a worker has started
-    tuning.run_trials(meet, searcher, payload=meeting, slots=9)
+    tune.run_trials(meet, searcher, payload=meeting, slots=9)
     assert states(study) == {"COMPLETE": SLOTS}
 
 
@@ -162,7 +161,7 @@ def test_second_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_start
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted) as caught:
-        tuning.run_trials(
+        tune.run_trials(
             slow, searcher_of(study, wanted=9, on_event=interrupt), payload=(1, tmp_path / "go"), slots=SLOTS
         )
     assert time.perf_counter() - sent[0] < 5
@@ -172,7 +171,7 @@ def test_second_interrupt_stops_at_once_and_leaves_the_record_in_order(ray_start
     assert found["FAIL"] == found["WAITING"]
     assert "RUNNING" not in found
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    wait_until(lambda: engine.ray.available_resources().get("CPU") == SLOTS)
+    wait_until(lambda: session.ray.available_resources().get("CPU") == SLOTS)
 
 
 def test_first_interrupt_starts_nothing_and_lets_running_trials_finish(ray_started: None, tmp_path: Path) -> None:
@@ -189,7 +188,7 @@ def test_first_interrupt_starts_nothing_and_lets_running_trials_finish(ray_start
             os.kill(os.getpid(), signal.SIGHUP)
 
     with pytest.raises(Interrupted) as caught:
-        tuning.run_trials(
+        tune.run_trials(
             meet,  # neither ends before both run
             searcher_of(study, wanted=9, on_event=interrupt),
             payload=meeting,
@@ -204,7 +203,7 @@ def test_first_interrupt_starts_nothing_and_lets_running_trials_finish(ray_start
 def test_trial_that_hangs_is_ended_and_asked_again_once(ray_started: None, tmp_path: Path) -> None:
     study = open_toy(tmp_path)
     searcher = searcher_of(study, wanted=3)
-    tuning.run_trials(hang, searcher, payload=tmp_path, slots=SLOTS, trial_timeout=4)
+    tune.run_trials(hang, searcher, payload=tmp_path, slots=SLOTS, trial_timeout=4)
     searcher.close()
     failed = [trial for trial in study.trials if trial.state.name == "FAIL"]
     assert states(study) == {"COMPLETE": 3, "FAIL": 2}
@@ -215,7 +214,7 @@ def test_trial_that_hangs_is_ended_and_asked_again_once(ray_started: None, tmp_p
     hung = {int(path.name) for path in tmp_path.glob("[0-9]*")}
     assert len(hung) == 2
     wait_until(lambda: not alive(hung), seconds=10)
-    wait_until(lambda: engine.ray.available_resources().get("CPU") == SLOTS)
+    wait_until(lambda: session.ray.available_resources().get("CPU") == SLOTS)
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
@@ -230,7 +229,7 @@ def test_wall_clock_that_jumps_changes_nothing(
         monkeypatch.setattr(time, "time", lambda: wall() + jump)
 
     searcher = searcher_of(study, wanted=6, on_event=jumps, deadline=time.monotonic() + 3600)
-    tuning.run_trials(toy, searcher, payload={"plan": {}}, slots=SLOTS, trial_timeout=3600)
+    tune.run_trials(toy, searcher, payload={"plan": {}}, slots=SLOTS, trial_timeout=3600)
     assert seen
     assert states(study) == {"COMPLETE": 6}
     assert all(0 <= trial.user_attrs["seconds"] < 600 for trial in study.trials)
@@ -242,14 +241,14 @@ def test_mistake_of_the_space_comes_home_as_it_is(ray_started: None, tmp_path: P
 
     study = open_toy(tmp_path)
     with pytest.raises(ConfigError, match="betas must be positive, got -1"):
-        tuning.run_trials(toy, searcher_of(study, wanted=2, space=broken), payload={"plan": {}}, slots=SLOTS)
+        tune.run_trials(toy, searcher_of(study, wanted=2, space=broken), payload={"plan": {}}, slots=SLOTS)
     assert states(study) == {"FAIL": 1}
 
 
 def test_trial_larger_than_any_node_is_refused_at_once(ray_started: None, tmp_path: Path) -> None:
     study = open_toy(tmp_path)
     with pytest.raises(ConfigError, match=r"asks for 64 CPUs and 0 GPUs, .* largest node has 2 CPUs and 0 GPUs; lower"):
-        tuning.run_trials(toy, searcher_of(study, wanted=1), slots=SLOTS, cpus_per_trial=64)
+        tune.run_trials(toy, searcher_of(study, wanted=1), slots=SLOTS, cpus_per_trial=64)
     with pytest.raises(ConfigError, match=r"0\.5 GPUs"):
         tasks.run_tasks(square, [1], gpus=0.5)
     assert states(study) == {}
@@ -257,7 +256,7 @@ def test_trial_larger_than_any_node_is_refused_at_once(ray_started: None, tmp_pa
 
 def test_slots_are_counted_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0, "GPU": 1.0}, {"CPU": 8.0}]
-    monkeypatch.setattr(engine.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
     assert tasks.available_slots(2) == 2 + 1 + 4
     assert tasks.available_slots(1, 1) == 2
     assert tasks.available_slots(0.1, 0.1) == 20
@@ -329,7 +328,7 @@ def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: 
     study = open_toy(tmp_path)
 
     def run(wanted: int, **settings: Any) -> int:
-        tuning.run_trials(toy, searcher_of(study, wanted, **settings), payload={"plan": {}}, slots=SLOTS)
+        tune.run_trials(toy, searcher_of(study, wanted, **settings), payload={"plan": {}}, slots=SLOTS)
         return states(study)["COMPLETE"]
 
     def enough() -> bool:

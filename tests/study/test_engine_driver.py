@@ -28,8 +28,7 @@ from toy_engine import (
 )
 
 from nad.errors import NadError
-from study.searching import tuning
-from study.workers import engine, tasks
+from study.engine import session, tasks, tune
 
 
 def test_embedded_ray_listens_on_the_loopback_only(ray_started: None) -> None:
@@ -52,8 +51,8 @@ def test_token_of_a_cluster_is_not_given_to_the_study_s_own_ray(monkeypatch: pyt
 
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of-the-cluster")
     not_running = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
-    monkeypatch.setattr(engine, "ray", not_running)
-    with pytest.raises(NadError, match="far enough"), engine.ray_session(cpus=1):
+    monkeypatch.setattr(session, "ray", not_running)
+    with pytest.raises(NadError, match="far enough"), session.ray_session(cpus=1):
         pass
     assert len(seen[0]) == 64
     assert os.environ["RAY_AUTH_TOKEN"] == "of-the-cluster"
@@ -115,7 +114,7 @@ def test_killed_driver_loses_nothing_that_was_finished(ray_started: None, tmp_pa
     process.kill()
     output = process.communicate()
     study = open_toy(tmp_path)
-    tuning.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
+    tune.run_trials(toy, searcher_of(study, wanted=8), payload={"plan": {}}, slots=SLOTS)
     assert output == ("", ""), "a driver is silent"
     assert states(study) == {"COMPLETE": 8, "FAIL": 2}
     after = study.trials
@@ -204,7 +203,7 @@ def test_lost_ray_is_one_sentence_and_the_record_is_in_order(
     out, err = process.communicate(timeout=60)
     assert out == ""
     last = err.strip().splitlines()[-1]
-    assert last.startswith(f"study.workers.lifeline.RayLost: {lost} no longer answers")
+    assert last.startswith(f"study.engine.lifeline.RayLost: {lost} no longer answers")
     assert states(study) == {"COMPLETE": 3, "FAIL": 2, "WAITING": 2}
     assert not list(short_tmp.iterdir())
     wait_until(lambda: not alive(family), seconds=120)  # Ray's agents go a minute after what they belong to

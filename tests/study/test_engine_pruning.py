@@ -8,11 +8,11 @@ import pytest
 from processes import wait_until
 from toy_engine import SLOTS, above_half, epochs, open_toy, searcher_of, states
 
-from reports.frontier import front_order
-from reports.objectives import costs
-from study.records import trials_table
-from study.searching import tuning
-from study.searching.asking import enqueue
+from reports.analysis.frontier import front_order
+from reports.analysis.objectives import costs
+from study.engine import tune
+from study.record.exports import trials_table
+from study.search.queue import enqueue
 
 WANTED = 24
 
@@ -26,7 +26,7 @@ class Ran:
         self.study = open_toy(folder)
         enqueue(self.study, {"x": 0.95}, {"control": "nad-paper"})
         searcher = searcher_of(self.study, wanted=WANTED, pruner=above_half)
-        tuning.run_trials(epochs, searcher, payload=self.left, slots=SLOTS)
+        tune.run_trials(epochs, searcher, payload=self.left, slots=SLOTS)
         self.trials = self.study.trials
         self.pruned = [trial for trial in self.trials if trial.state.name == "PRUNED"]
         self.complete = [trial for trial in self.trials if trial.state.name == "COMPLETE"]

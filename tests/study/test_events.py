@@ -20,8 +20,8 @@ from studies import refused
 
 from nad.errors import NadError
 from study import run
-from study.searching.search import TrialEvent
-from study.watching.events import EventLines
+from study.display.events import EventLines
+from study.search.searcher import TrialEvent
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +112,7 @@ def test_without_the_option_people_get_plain_text(capsys):
 def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines():
     """The pipe is full when the interrupt comes, so that a write is under way."""
     script = (
-        "import sys; from study.watching.events import EventLines; shown = EventLines(sys.stdout)\n"
+        "import sys; from study.display.events import EventLines; shown = EventLines(sys.stdout)\n"
         "try:\n"
         "    while True: shown.say('x' * 999)\n"
         "except KeyboardInterrupt: shown.failed('interrupted', 130)"
@@ -143,7 +143,7 @@ def in_pipe(pipe):
 @pytest.mark.parametrize("options", [["--json"], []], ids=["events", "lines"])
 def test_reader_that_goes_away_does_not_end_the_study(tmp_path, options):
     script = (
-        "import sys, time; from study.watching.events import display_for; shown = display_for(sys.argv[2:])\n"
+        "import sys, time; from study.display.events import display_for; shown = display_for(sys.argv[2:])\n"
         "for number in range(3): shown.say('x'); time.sleep(0.2)\n"
         "open(sys.argv[1], 'w').write('went on')"
     )
@@ -165,7 +165,7 @@ def test_reader_that_goes_away_does_not_end_the_study(tmp_path, options):
 def test_closed_terminal_does_not_end_the_study(tmp_path, options):
     script = (
         "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from study.watching.events import display_for; shown = display_for(sys.argv[2:])\n"
+        "from study.display.events import display_for; shown = display_for(sys.argv[2:])\n"
         "with shown.stage('trials', 'done') as step: shown.say('x'); step(1, 3); time.sleep(2); step(2, 3)\n"
         "open(sys.argv[1], 'w').write('went on'); sys.exit(shown.failed('interrupted', 129))"
     )

@@ -22,16 +22,16 @@ from nad.attacks.badnets import PATCH
 from nad.checkpoints import state_digest
 from nad.data.base import LabelledImages
 from nad.evaluation import predict
-from nad.foreign import ForeignModel, PoisonedTest
+from nad.formats import ForeignModel, PoisonedTest
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.victim import VictimConfig, score_state, train_victim
-from study import confirmation_runs, preparation
-from study.config import StudyConfig
-from study.foreign_victim import take
-from study.preparation import load_scenario, prepare_attack, prepare_victims
+from study.display.progress import Display
+from study.options.config import StudyConfig
 from study.run import main
-from study.watching.progress import Display
+from study.stages import confirmation_runs, preparation
+from study.stages.preparation import load_scenario, prepare_attack, prepare_victims
+from study.stages.victim_file import take
 
 ATTACK = BadNets(poison_rate=0.3)
 

@@ -11,11 +11,11 @@ from studies import refused, summary, table
 from test_warm_start import diagonal, point, study_folder
 
 from nad.errors import ConfigError
-from study.config import StudyConfig
-from study.folder import StudyFolder
+from study.commands.resume import recorded_settings, with_points_of_the_old
+from study.options.config import StudyConfig
+from study.record.folder import StudyFolder
 from study.run import main
-from study.searching.fork import fork, fork_of
-from study.watching.resuming import recorded_settings, with_points_of_the_old
+from study.search.fork import fork, fork_of
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nad.training import SCHEDULES
-from study.searching.halving import Halving, Seen, at_rung, chance_floor, fronts, settled_from, spread, standing
+from study.search.halving import Halving, Seen, at_rung, chance_floor, fronts, settled_from, spread, standing
 
-grid = st.integers(0, 6).map(lambda step: step / 6)  # coarse, so that equal points come
+grid = st.integers(0, 6).map(lambda step: step / 8)  # coarse and exact in binary: ties are ties
 point = st.tuples(grid, grid)
 points = st.lists(point, min_size=1, max_size=14)
 Point = tuple[float, float]

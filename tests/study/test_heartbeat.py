@@ -12,8 +12,8 @@ from processes import wait_until
 from toys import DIRECTIONS, FINAL, play, searcher_of, states
 
 from nad.errors import ConfigError, NadError
-from study.driver import Driver
 from study.record import heartbeat
+from study.record.driver import Driver
 from study.record.heartbeat import sole_driver
 from study.record.storage import open_study
 

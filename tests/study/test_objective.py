@@ -16,10 +16,8 @@ from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.victim import VictimConfig, train_victim
 from search_spaces import Point
-from study import baselines, objective
-from study.config import StudyConfig
-from study.confirmation import run_once
-from study.objective import (
+from study.engine import erase_task
+from study.engine.erase_task import (
     Origin,
     as_arrays,
     describe_point,
@@ -29,7 +27,10 @@ from study.objective import (
     run_trial,
     teacher_or_why,
 )
-from study.preparation import for_draw, make_workload
+from study.options.config import StudyConfig
+from study.stages import baselines
+from study.stages.confirmation import run_once
+from study.stages.preparation import for_draw, make_workload
 
 CPU = torch.device("cpu")
 CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2), precision="float32")
@@ -166,12 +167,12 @@ def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache,
     if "teacher" in change:
         block = dataclasses.replace(block, teachers={0.1: workload.teachers[0.2]})
     point = describe_point(Point(fraction, erase))
-    objective._memory.cache_clear()
+    erase_task._memory.cache_clear()
     alone = measure(point, seed, block)
-    objective._memory.cache_clear()
+    erase_task._memory.cache_clear()
     run(workload)
     assert without_times([measure(point, seed, block)]) == without_times([alone])
-    assert objective._memory.cache_info().currsize == (2 if change else 1)
+    assert erase_task._memory.cache_info().currsize == (2 if change else 1)
 
 
 def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has_them(workload):
@@ -232,7 +233,7 @@ def test_teacher_of_another_architecture_is_made_from_its_own_victim(workload, t
 
 def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_victim(workload, taught_by_another):
     point = describe_point(Point(0.1, QUICK))
-    objective._memory.cache_clear()
+    erase_task._memory.cache_clear()
     weights, scores = erase_again((point, 1), taught_by_another)
     assert {name: values.shape for name, values in weights.items()} == {
         name: values.shape for name, values in workload.victim.items()
@@ -240,7 +241,7 @@ def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_vict
     assert scores["loss"] != measure(point, 1, workload)["loss"]
     from_memory = measure(point, 1, taught_by_another)
     assert without_times([from_memory]) == without_times([scores])
-    assert objective._memory.cache_info().hits == 1
+    assert erase_task._memory.cache_info().hits == 1
 
 
 def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(workload, monkeypatch):
@@ -249,13 +250,13 @@ def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(wo
     teacher = as_arrays(models.make("tiny-resnet", 4, generator(0)).state_dict())
     block = dataclasses.replace(workload, teachers={0.1: teacher}, teachers_origin=Origin("tiny-resnet", teacher))
     assert block.pairs == {"group1": "layer2", "group2": "layer3", "group3": "layer4"}
-    objective._memory.cache_clear()
+    erase_task._memory.cache_clear()
     loss = measure(describe_point(Point(0.1, QUICK)), 1, block)["loss"]
     student, taught = (
         network.train() for network in (workload.network(workload.victim, CPU), block.teacher_network(teacher, CPU))
     )
     distil(student, taught, workload.holdout(0.1), QUICK, flip=True, generator=generator(1, "erase"), pairs=block.pairs)
-    again, _scores = objective.erase_victim(describe_point(Point(0.1, QUICK)), 1, block)
+    again, _scores = erase_task.erase_victim(describe_point(Point(0.1, QUICK)), 1, block)
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
     assert loss != measure(describe_point(Point(0.1, QUICK.twin())), 1, block)["loss"]
 

@@ -8,14 +8,14 @@ from test_heartbeat import earlier, leave_mark, mark_of
 from toys import DIRECTIONS, play, searcher_of
 
 from nad.errors import ConfigError, NadError
-from study.config import StudyConfig
-from study.driver import Driver, driver_of
-from study.folder import StudyFolder, open_folder
-from study.provenance import claim, record_identity, require_same
+from study.commands.record_reading import read_trials
+from study.options.config import StudyConfig
 from study.record import heartbeat, opening
+from study.record.driver import Driver, driver_of
+from study.record.folder import StudyFolder, open_folder
 from study.record.opening import open_record
+from study.record.provenance import claim, record_identity, require_same
 from study.record.storage import open_study
-from study.watching.record_reading import read_trials
 
 ONE, TWO = ({"science version": 1, "precision": "float32", "flip": True, "seed": seed} for seed in (1, 2))
 

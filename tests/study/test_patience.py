@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from toys import DIRECTIONS, FINAL, play, searcher_of, states
 
 from nad.errors import NadError
-from study.record import patience
-from study.record.patience import PatientStorage
+from study.record import retrying_storage
+from study.record.retrying_storage import PatientStorage
 from study.record.storage import open_study
 
 
@@ -131,9 +131,9 @@ def test_what_does_not_pass_by_itself_is_raised_at_once(url: str) -> None:
         study.set_user_attr("a", 1)
     assert said == [], "nobody waited"
     assert "no such table" in str(caught.value.__cause__)
-    assert not patience.is_outage(caught.value)
-    assert not patience.is_outage(OSError(28, "No space left on device"))
-    assert patience.is_outage(OSError(116, "Stale file handle"))
+    assert not retrying_storage.is_outage(caught.value)
+    assert not retrying_storage.is_outage(OSError(28, "No space left on device"))
+    assert retrying_storage.is_outage(OSError(116, "Stale file handle"))
 
 
 def test_barred_storage_writes_nothing_and_still_reads(study: optuna.Study) -> None:

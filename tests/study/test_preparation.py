@@ -20,9 +20,11 @@ from nad.evaluation import Scores, evaluate
 from nad.models import DistillableModel
 from nad.seeds import generator
 from nad.victim import Victim, VictimConfig
-from study.config import StudyConfig
-from study.objective import as_arrays
-from study.preparation import (
+from study.display.progress import Display
+from study.engine.erase_task import as_arrays
+from study.options.config import StudyConfig
+from study.record.provenance import identity, require_same
+from study.stages.preparation import (
     TEACHER_VERSION,
     load_scenario,
     make_workload,
@@ -31,8 +33,6 @@ from study.preparation import (
     require_models,
     with_teachers,
 )
-from study.provenance import identity, require_same
-from study.watching.progress import Display
 
 RECIPE = VictimConfig(epochs=10)
 
@@ -148,7 +148,7 @@ def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_tra
         model="wrn-10-1",
         clean_fractions=(0.2,),
     )
-    monkeypatch.setattr("study.preparation.train_reference", lambda *arguments, **options: pytest.fail("too late"))
+    monkeypatch.setattr("study.stages.preparation.train_reference", lambda *a, **o: pytest.fail("too late"))
     display = Display(Console(file=io.StringIO()))
     with pytest.raises(error, match=sentence):
         prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
@@ -249,7 +249,7 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
         for index, _which in enumerate(wanted):
             on_done(index, {"weight": np.zeros(3, np.float32)})
 
-    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
     config = StudyConfig(attack="badnets", model="wrn-10-1", **images)
     display = Display(Console(file=io.StringIO()))
@@ -274,12 +274,12 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
     assert teachers(images="others") == 1
     assert teachers(wanted=(1, 0.2)) == 1
     assert teachers(wanted=(0, 0.1)) == 1
-    monkeypatch.setattr("study.preparation.TEACHER", replace(TEACHER, lr=0.05))
+    monkeypatch.setattr("study.stages.preparation.TEACHER", replace(TEACHER, lr=0.05))
     assert teachers() == 1
     monkeypatch.undo()
-    monkeypatch.setattr("study.workers.tasks.run_tasks", run_tasks)
+    monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     assert teachers() == 0
-    monkeypatch.setattr("study.preparation.TEACHER_VERSION", TEACHER_VERSION + 1)
+    monkeypatch.setattr("study.stages.preparation.TEACHER_VERSION", TEACHER_VERSION + 1)
     assert teachers() == 1
 
 

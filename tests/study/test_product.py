@@ -14,10 +14,10 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
-from study import preparation
-from study.confirmation import CLEAN_MODEL
+from study.engine import tasks
 from study.run import main
-from study.workers import tasks
+from study.stages import preparation
+from study.stages.confirmation import CLEAN_MODEL
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 
@@ -111,9 +111,10 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
     # Another recommendation: as after a trial that beat it
-    from study import product, records
+    from study.record import exports
+    from study.stages import product
 
-    best = records.standing
+    best = exports.standing
 
     def another(*arguments):
         found = best(*arguments)
@@ -122,14 +123,14 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     old = load(folder / "models" / "recommended.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr(product, "standing", another)
-        patch.setattr(records, "standing", another)
+        patch.setattr(exports, "standing", another)
         assert main(command) == 0
         number = summary(folder)["recommended"]["number"]
     new = load(folder / "models" / "recommended.safetensors")
     assert new.card["facts"]["trial"] == number != old.card["facts"]["trial"]
     assert f"trial {number}" in (folder / "models" / "recommended.md").read_text()
     with monkeypatch.context() as patch:
-        for module in (product, records):
+        for module in (product, exports):
             patch.setattr(module, "standing", lambda *arguments: best(*arguments)._replace(pick=None))
         assert main(command) == 0
     assert list((folder / "models").iterdir()) == []
@@ -141,9 +142,10 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
 ):
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
-    from study import product, records
+    from study.record import exports
+    from study.stages import product
 
-    best = records.standing
+    best = exports.standing
 
     def another(*arguments):
         found = best(*arguments)
@@ -157,7 +159,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
         assert main(command) == 130
         assert (folder / "models" / "recommended.md").read_text().startswith("# Erased model")
         assert 'id="attention"' in (folder / "report.html").read_text()
-        patch.setattr(records, "standing", another)
+        patch.setattr(exports, "standing", another)
         assert main(command) == 130
     number = summary(folder)["recommended"]["number"]
     assert [path.name for path in (folder / "models").iterdir()] == ["recommended.md"]
@@ -204,7 +206,9 @@ def test_front_s_ends_and_knee_have_test_scores(confirmed):
 def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(options, confirmed, tmp_path, monkeypatch):
     shutil.copytree(confirmed, tmp_path / "s")
     monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
-    monkeypatch.setattr("study.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("it is on record"))
+    monkeypatch.setattr(
+        "study.stages.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("it is on record")
+    )
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
 

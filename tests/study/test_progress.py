@@ -4,8 +4,8 @@ import re
 import optuna
 from rich.console import Console
 
-from study.searching.search import TrialEvent
-from study.watching.progress import Display, Eta, TrialBoard
+from study.display.progress import Display, Eta, TrialBoard
+from study.search.searcher import TrialEvent
 
 
 def event(kind, number, **scores):

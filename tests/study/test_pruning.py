@@ -8,11 +8,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from study.config import StudyConfig
-from study.objective import Workload
-from study.searching.halving import RUNGS
-from study.searching.pruning import pruner
-from study.searching.search import Pruner, Shown
+from study.engine.erase_task import Workload
+from study.options.config import StudyConfig
+from study.search.halving import RUNGS
+from study.search.searcher import Pruner, Shown
+from study.stages.pruning import pruner
 
 FIRST = RUNGS[0]
 GOOD, BAD = (0.1, 0.8), (0.9, 0.5)

@@ -13,10 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from nad.errors import NadError
-from study.folder import StudyFolder
+from study.commands.record_reading import read_trials, storage_of
 from study.record import storage
+from study.record.folder import StudyFolder
 from study.record.storage import close_study, open_study
-from study.watching.record_reading import read_trials, storage_of
 
 
 @pytest.mark.parametrize(

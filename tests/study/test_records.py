@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nad.errors import NadError
 from reports.trial_table import read_trials
-from study.records import converged, stopped, trials_table, write_parquet, write_table
+from study.record.exports import converged, stopped, trials_table, write_parquet, write_table
 
 
 def trial(state: TrialState, params: dict, **attrs: object) -> FrozenTrial:

@@ -8,11 +8,11 @@ import pytest
 import tyro
 
 from nad.errors import ConfigError
-from study import command
-from study.config import StudyConfig
-from study.folder import StudyFolder
-from study.watching.resuming import options_of, recorded_settings
-from study.writing import write_json
+from study import __main__ as command
+from study.commands.resume import options_of, recorded_settings
+from study.options.config import StudyConfig
+from study.record.folder import StudyFolder
+from study.record.writing import write_json
 
 CONFIGS = [
     StudyConfig(),

@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 from toys import conditional_space, play_all, searcher_of
 
 from study.record.storage import open_study
-from study.searching.asking import enqueue
-from study.searching.samplers import MEMORY, STARTUP_TRIALS, forgotten, make_sampler
+from study.search.queue import enqueue
+from study.search.samplers import MEMORY, STARTUP_TRIALS, forgotten, make_sampler
 
 DIRECTIONS = ("minimize", "maximize")
 

@@ -12,12 +12,12 @@ import pytest
 from toy_engine import IMPORTABLE
 
 from nad.errors import NadError
-from study.workers import scratch
-from study.workers.scratch import scratch_folder
+from study.engine import scratch
+from study.engine.scratch import scratch_folder
 
 HOLD = """
 import pathlib, sys, time
-from study.workers.scratch import scratch_folder
+from study.engine.scratch import scratch_folder
 with scratch_folder(pathlib.Path(sys.argv[1])) as folder:
     print(folder, flush=True)
     time.sleep(600)

@@ -19,8 +19,8 @@ from toys import (
 )
 
 from study.record.storage import open_study
-from study.searching.samplers import SAMPLERS
-from study.searching.search import trial_seed
+from study.search.samplers import SAMPLERS
+from study.search.searcher import trial_seed
 
 # what is asked
 

@@ -10,10 +10,10 @@ import optuna
 from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, states
 
 from study.record.storage import open_study
-from study.searching.asking import enqueue
-from study.searching.halving import Halving, Seen
-from study.searching.samplers import SAMPLERS
-from study.searching.search import LAST_CHOICE, OptunaSearcher, Shown
+from study.search.halving import Halving, Seen
+from study.search.queue import enqueue
+from study.search.samplers import SAMPLERS
+from study.search.searcher import LAST_CHOICE, OptunaSearcher, Shown
 
 EPOCHS = 8
 

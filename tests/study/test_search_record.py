@@ -23,10 +23,10 @@ from toys import (
 
 from nad.errors import ConfigError, NadError
 from study.record.storage import open_study
-from study.searching import asking
-from study.searching.asking import enqueue, repair
-from study.searching.search import TrialEvent, verdict
-from study.workers.losses import MAX_RETRIES, Loss
+from study.search import queue
+from study.search.lost_trial import MAX_RETRIES, Loss
+from study.search.queue import enqueue, repair
+from study.search.searcher import TrialEvent, verdict
 
 # what ends a run
 
@@ -271,10 +271,10 @@ def test_control_that_diverged_would_diverge_again_and_is_not_asked(study: optun
 
 
 def test_control_that_takes_the_driver_with_it_is_not_asked_for_ever(study: optuna.study.Study) -> None:
-    for _ in range(asking.MAX_RESTARTS + 3):
+    for _ in range(queue.MAX_RESTARTS + 3):
         enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
         crash(study)
-    assert len(controls(study)) == asking.MAX_RESTARTS + 1
+    assert len(controls(study)) == queue.MAX_RESTARTS + 1
 
 
 class Killed(BaseException):
@@ -313,7 +313,7 @@ def test_after_a_crash_no_trial_is_running_and_the_point_is_asked_again(url: str
     resumed = open_study(url, "s", "random", 0, DIRECTIONS)
     config = play(searcher_of(resumed))
     left, again = resumed.trials
-    assert (left.state.name, left.user_attrs["error"]) == ("FAIL", asking.STOPPED)
+    assert (left.state.name, left.user_attrs["error"]) == ("FAIL", queue.STOPPED)
     assert again.params == left.params == {"x": 0.5}
     assert (again.user_attrs["control"], again.user_attrs["restart"]) == ("fine-tuning", 1)
     assert again.user_attrs["seed"] == left.user_attrs["seed"] == config["seed"]
@@ -337,11 +337,11 @@ def test_point_that_hangs_is_asked_again_once(study: optuna.study.Study) -> None
 
 
 def test_killed_driver_costs_a_point_none_of_its_retries(study: optuna.study.Study) -> None:
-    for _ in range(asking.MAX_RESTARTS):
+    for _ in range(queue.MAX_RESTARTS):
         crash(study)
     searcher = searcher_of(study, wanted=9)
     play(searcher, {}, "the worker was killed")
-    assert study.trials[-1].user_attrs == {"restart": asking.MAX_RESTARTS, "retry": 1}
+    assert study.trials[-1].user_attrs == {"restart": queue.MAX_RESTARTS, "retry": 1}
     crash(study)
     assert repair(study) == 1
     assert "WAITING" not in states(study), "a trial that takes the driver with it does not keep a study for ever"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nad.errors import ConfigError
-from study.config import StudyConfig
-from study.record.storage_url import journal_path, masked, masked_arguments, require_storage
+from study.options.config import StudyConfig
+from study.options.storage_url import journal_path, masked, masked_arguments, require_storage
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 from toys import FINAL, searcher_of
 
 from nad.errors import ConfigError
-from study.config import StudyConfig
-from study.searching.search import TrialEvent
-from study.watching import tensorboard
-from study.watching.tensorboard import TensorBoard
+from study.display import tensorboard
+from study.display.tensorboard import TensorBoard
+from study.options.config import StudyConfig
+from study.search.searcher import TrialEvent
 
 pytest.importorskip("tensorboardX")
 

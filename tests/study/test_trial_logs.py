@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from toys import FINAL, searcher_of
 
-from study.searching.asking import repair
-from study.searching.search import TrialEvent
-from study.watching.progress import Display
-from study.watching.trial_logs import DriverLog, TrialLogs, log_of
-from study.workers.printed import MOST, Printed
+from study.display.progress import Display
+from study.display.trial_logs import DriverLog, TrialLogs, log_of
+from study.engine.printed import MOST, Printed
+from study.search.queue import repair
+from study.search.searcher import TrialEvent
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +115,7 @@ def test_driver_log_has_what_was_said_with_times(tmp_path, capsys):
 def test_what_a_trial_prints_and_warns_of_is_caught():
     """In a process of its own, for pytest catches warnings itself."""
     script = (
-        "import logging, sys, threading, warnings; from study.workers.printed import Printed\n"
+        "import logging, sys, threading, warnings; from study.engine.printed import Printed\n"
         "with Printed() as printed:\n"
         "    print('out'); print('err', file=sys.stderr); logging.getLogger('x').warning('logged')\n"
         "    thread = threading.Thread(target=lambda: warnings.warn('careful')); thread.start(); thread.join()\n"

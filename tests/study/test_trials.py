@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from study.searching.trials import ACC_DROP, other_bounds
+from study.stages.trials import ACC_DROP, other_bounds
 
 VICTIM_ACC = 0.8
 

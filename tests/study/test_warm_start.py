@@ -15,11 +15,11 @@ from optuna.trial import BaseTrial, TrialState
 import search_spaces
 from nad.erasure import EraseConfig
 from nad.errors import ConfigError
-from reports.frontier import non_dominated
+from reports.analysis.frontier import non_dominated
 from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain, Point
-from study.searching.asking import enqueue
-from study.searching.warm_start import MOST_POINTS, as_drawn, best_first, warm_start
+from study.search.queue import enqueue
+from study.search.warm_start import MOST_POINTS, as_drawn, best_first, warm_start
 
 LAYERS = ("group1", "group2", "group3")
 DOMAIN = Domain(LAYERS, (0.05, 0.1))

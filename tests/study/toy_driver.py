@@ -11,19 +11,18 @@ from typing import Any
 
 from toy_engine import SLOTS, searcher_of, toy
 
-from study.driver import FILE, Driver
-from study.folder import open_folder
+from study.engine import session, tune
+from study.record.driver import FILE, Driver
+from study.record.folder import open_folder
 from study.record.storage import open_study
-from study.searching import tuning
-from study.searching.asking import enqueue
-from study.workers import engine
+from study.search.queue import enqueue
 
 WANTED = 8
 SCORING = 3
 """Trials that score at once."""
 
 
-def wait_for(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
+def wait_for(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """The first ones score at once, the others when the file is there."""
     while config["number"] >= SCORING and not payload.exists():
         time.sleep(0.05)
@@ -37,8 +36,8 @@ def main(path: Path) -> None:
         folder.config.write_text(json.dumps({"settings": settings}))
         study = open_study(folder.storage_url, folder.name, "random", 0, ["minimize", "maximize"])
         enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
-        with engine.ray_session(cpus=SLOTS):
-            tuning.run_trials(wait_for, searcher_of(study, wanted=WANTED), payload=path / "go", slots=SLOTS)
+        with session.ray_session(cpus=SLOTS):
+            tune.run_trials(wait_for, searcher_of(study, wanted=WANTED), payload=path / "go", slots=SLOTS)
 
 
 if __name__ == "__main__":

@@ -22,15 +22,14 @@ import torch
 from nad.checkpoints import Checkpoint
 from nad.errors import EraseDiverged
 from nad.progress import Progress
-from study.cluster.nodes import Share
-from study.cluster.remote_training import _run_watched
+from study.display.events import display_for
+from study.engine import session, tasks, tune
+from study.engine.nodes import Share
+from study.engine.remote_training import _run_watched
 from study.record.storage import open_study
-from study.searching import tuning
-from study.searching.asking import enqueue
-from study.searching.search import OptunaSearcher, Shown
+from study.search.queue import enqueue
+from study.search.searcher import OptunaSearcher, Shown
 from study.signals import Interrupted, stopped_at_once
-from study.watching.events import display_for
-from study.workers import engine, tasks
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")
@@ -38,7 +37,7 @@ SLOTS = 2
 IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers import this module, too
 
 
-def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tuning.Report) -> None:
+def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tune.Report) -> None:
     """Scores at once, or fails in the way that the payload plans for this trial number."""
     plan = payload["plan"].get(config["number"], "score")
     x = config["params"]["x"]
@@ -68,7 +67,7 @@ class Heavy:
 ALIVE: weakref.WeakSet[Heavy] = weakref.WeakSet()
 
 
-def epochs(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
+def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """Ten epochs of the same scores; leaves its process's number in the folder when it is left, in whatever way."""
     x, heavy = config["params"]["x"], Heavy()
     ALIVE.add(heavy)
@@ -85,7 +84,7 @@ def above_half(trial: Shown, others: Sequence[Shown]) -> str:
     return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
 
 
-def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tuning.Report) -> None:
+def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tune.Report) -> None:
     """The first ones score, the others wait for a file."""
     first, go = payload
     while config["number"] >= first and not go.exists():
@@ -93,7 +92,7 @@ def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tuning.Re
     toy(config, {"plan": {}}, report)
 
 
-def hang(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
+def hang(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """The first point never comes back, nor does it let another thread of its process run."""
     first = payload / "first"
     if not first.exists():
@@ -104,7 +103,7 @@ def hang(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> Non
     toy(config, {"plan": {}}, report)
 
 
-def meet(config: Mapping[str, Any], payload: Path, report: tuning.Report) -> None:
+def meet(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """Ends when a second trial has come."""
     (payload / str(config["number"])).touch()
     while len(list(payload.iterdir())) < 2:
@@ -154,8 +153,8 @@ def drive(folder: Path, tell: Callable[[], object] = lambda: print("finishing", 
     """A whole driver process: three trials score, the next two run until there is a file `go`, or this is ended."""
     study = open_toy(folder)
     enqueue(study, {"x": 0.5}, {"control": "fine-tuning"})
-    with engine.ray_session(cpus=SLOTS):
-        tuning.run_trials(
+    with session.ray_session(cpus=SLOTS):
+        tune.run_trials(
             slow,
             searcher_of(study, wanted=8),
             payload=(3, folder / "go"),
@@ -189,13 +188,13 @@ def nap(seconds: float, folder: Path, progress: Progress | None) -> None:
 
 def drive_tasks(folder: Path) -> None:
     """A whole driver process whose tasks take longer than anybody waits, with a study's signals."""
-    with stopped_at_once(), engine.ray_session(cpus=SLOTS):
+    with stopped_at_once(), session.ray_session(cpus=SLOTS):
         tasks.run_tasks(nap, [600.0] * (SLOTS + 1), payload=folder)
 
 
 def drive_training(folder: Path) -> None:
     """A whole driver process whose victim trains on the cluster, for longer than anybody waits."""
-    with engine.ray_session(cpus=SLOTS):
+    with session.ray_session(cpus=SLOTS):
         _run_watched(partial(nap_in_training, folder), Share(1, 0), lambda latest: None)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import optuna
 
-from study.searching.search import OptunaSearcher
-from study.workers.losses import Loss
+from study.search.lost_trial import Loss
+from study.search.searcher import OptunaSearcher
 
 METRICS = ("asr", "acc")
 DIRECTIONS = ("minimize", "maximize")
