@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from foreign_models import refused, trained
+from checkpoint_files import refused, trained
 from PIL import Image
 from released_formats import attack_result, save_poisoned
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from foreign_models import PIXELS, logits, refused, trained
+from checkpoint_files import PIXELS, logits, refused, trained
 from released_formats import CIFAR, attack_result, nad_names, nad_release
 from safetensors.torch import save_file
 from torch import nn

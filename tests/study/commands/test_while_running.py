@@ -7,12 +7,11 @@ import sys
 import time
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from processes import alive, processes_below, wait_until
 from toy_driver import SCORING, WANTED
-from toy_engine import IMPORTABLE, SLOTS
+from toy_engine import DRIVER, IMPORTABLE, SLOTS
 
 from study import __main__ as command
 from study.record.driver import driver_of
@@ -22,7 +21,7 @@ from study.record.driver import driver_of
 def running(output):
     """A driver whose first trials scored, and whose next ones wait for the file `go`."""
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("toy_driver.py")), str(output / "s")],
+        [sys.executable, str(DRIVER), str(output / "s")],
         env={**os.environ, "PYTHONPATH": IMPORTABLE},
     )
     try:

@@ -31,7 +31,7 @@ from study.options.config import StudyConfig
 from study.run import main
 from study.stages.cluster import on_cluster
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 AS_HERE = ("--precision", StudyConfig().used_precision)
 """On a cluster, auto is float32 whatever this machine computes in: its nodes could be others."""
 

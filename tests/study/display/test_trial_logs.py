@@ -15,7 +15,7 @@ from study.engine.printed import MOST, Printed
 from study.search.queue import repair
 from study.search.searcher import TrialEvent
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

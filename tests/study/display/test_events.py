@@ -23,7 +23,7 @@ from study import run
 from study.display.events import EventLines
 from study.search.searcher import TrialEvent
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def lines(text):

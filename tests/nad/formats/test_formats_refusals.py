@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from foreign_models import logits, refused, trained
+from checkpoint_files import logits, refused, trained
 from PIL import Image
 from released_formats import CIFAR, Explosive, nad_names, nad_release
 from safetensors.torch import save_file
