@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_page import HOSTILE, Parts, _hostile
+from hostile import HOSTILE, Parts, with_hostile_texts
 
 from reports.comparison import read_studies
 from reports.page.comparison_page import comparison_figures, comparison_tables, render_comparison
@@ -36,7 +36,7 @@ def studies(make_study: Make, confirm: Change) -> tuple[Study, ...]:
         [
             make_study(name="a", change=renamed("first", confirm)),
             make_study(name="b", seed=6, change=nothing),
-            make_study(name="c", seed=7, change=_hostile),
+            make_study(name="c", seed=7, change=with_hostile_texts),
         ]
     )
 

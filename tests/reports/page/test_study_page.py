@@ -7,12 +7,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from hostile import HOSTILE, Parts, with_hostile_texts
 from plotly.offline import get_plotlyjs
 
 from reports.figures import exhibits
@@ -23,44 +23,6 @@ from reports.study_folder import read_study
 
 Make = Callable[..., Path]
 Change = Callable[[list[dict[str, Any]], dict[str, Any]], None]
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&quot;'\u202e שלום 😀"
-
-
-class Parts(HTMLParser):
-    """The elements of a page with their attributes, its visible text, and the text of its scripts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.scripts: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.rawdata and self.cdata_elem == "script":
-            self.scripts[-1] += data
-        self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def _hostile(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    for key in ("study", "attack", "dataset", "model", "command", "host", "git", "created", "recommended_why"):
-        summary[key] = HOSTILE
-    for name in ("versions", "attack_settings", "counts"):
-        summary[name][HOSTILE] = HOSTILE
-    summary["seconds"][HOSTILE] = 1.0
-    summary["controls"][1]["name"] = summary["controls"][2]["params"][HOSTILE] = HOSTILE
-    for row in rows:
-        row.update({"params_" + HOSTILE: HOSTILE, "params_recipe": HOSTILE, "host": HOSTILE})
-        row["error"] = row["traceback"] = HOSTILE if row["error"] else ""
-        row["control"] = HOSTILE if row["control"] else ""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +57,7 @@ def test_the_policy_comes_before_anything_it_governs(make_study: Make) -> None:
 
 
 def test_nothing_outside_the_file_is_referred_to(make_study: Make, plotly: str) -> None:
-    page = render(read_study(make_study(change=_hostile)))
+    page = render(read_study(make_study(change=with_hostile_texts)))
     for tag, attributes in Parts(page).elements:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             value = attributes.get(name)
@@ -104,7 +66,7 @@ def test_nothing_outside_the_file_is_referred_to(make_study: Make, plotly: str) 
 
 
 def test_hostile_names_are_shown_as_text(make_study: Make) -> None:
-    plain, hostile = (Parts(render(read_study(make_study(change=change)))) for change in (None, _hostile))
+    plain, hostile = (Parts(render(read_study(make_study(change=change)))) for change in (None, with_hostile_texts))
     assert len(hostile.all("script")) == len(plain.all("script")) == 3
     assert len(hostile.all("img")) == 1
     assert not [name for _, attributes in hostile.elements for name in attributes if name.startswith("on")]

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import optuna
 import pytest
+from driver_marks import earlier, leave_mark, mark_of
 from optuna.trial import TrialState
 from processes import wait_until
 from toys import DIRECTIONS, FINAL, play, searcher_of, states
@@ -33,25 +32,8 @@ def two(request: pytest.FixtureRequest) -> tuple[optuna.Study, optuna.Study]:
     return tuple(open_study(url, "s", "random", 0, DIRECTIONS) for _ in range(2))  # type: ignore[return-value]
 
 
-def mark_of(study: optuna.Study) -> Any:
-    return study._storage.get_study_system_attrs(study._study_id).get("driver")
-
-
 def is_free(study: optuna.Study) -> bool:
     return Driver.read(mark_of(study)) is None
-
-
-def earlier() -> str:
-    """The birth of a process of this boot that has ended."""
-    return f"{Driver.current().born.partition(':')[0]}:0"
-
-
-def leave_mark(study: optuna.Study, **changes: Any) -> Driver:
-    """What a driver that was killed leaves."""
-    driver = dataclasses.replace(Driver.current(), **changes)
-    mark = {**driver.facts(), "token": "other", "term": 9, "count": 7}
-    study._storage.set_study_system_attr(study._study_id, "driver", mark)
-    return driver
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_heartbeat import earlier, leave_mark, mark_of
+from driver_marks import earlier, leave_mark, mark_of
 from toys import DIRECTIONS, play, searcher_of
 
 from nad.errors import ConfigError, NadError

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from earlier_studies import diagonal, point, study_folder
 from studies import refused, summary, table
-from test_warm_start import diagonal, point, study_folder
 
 from nad.errors import ConfigError
 from study.commands.resume import recorded_settings, with_points_of_the_old

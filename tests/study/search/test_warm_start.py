@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,60 +7,21 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
+from earlier_studies import LAYERS, diagonal, point, study_folder
 from optuna.trial import BaseTrial, TrialState
 
 import search_spaces
 from nad.erasure import EraseConfig
 from nad.errors import ConfigError
 from reports.analysis.frontier import non_dominated
-from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain, Point
 from study.search.queue import enqueue
 from study.search.warm_start import MOST_POINTS, as_drawn, best_first, warm_start
 
-LAYERS = ("group1", "group2", "group3")
 DOMAIN = Domain(LAYERS, (0.05, 0.1))
 SPACE = search_spaces.get("nad")
 NONE = Path("/nowhere")
-
-
-def point(**changes: Any) -> dict[str, Any]:
-    """A point of the space `nad` that no control asks."""
-    plain = {f"distil_{layer}": False for layer in LAYERS}
-    return {**plain, "schedule": "code", "cutout": 3, "epochs": 7, "clean_fraction": 0.05, **changes}
-
-
-def study_folder(path: Path, points: list[dict[str, Any]], scores: list[tuple[float, float]]) -> Path:
-    """What a warm start reads of a study, and no more than the report needs."""
-    path.mkdir()
-    rows = [
-        {**dict.fromkeys((*NUMBERS, *TEXTS), ""), "number": number, "state": "COMPLETE", "asr": asr, "acc": acc}
-        | {f"params_{name}": value for name, value in params.items()}
-        for number, (params, (asr, acc)) in enumerate(zip(points, scores, strict=True))
-    ]
-    pd.DataFrame(rows).to_csv(path / "trials.csv", index=False)
-    texts = ("study", "attack", "dataset", "model", "command", "recommended_why", "created", "host", "victim_sha256")
-    summary = dict.fromkeys(texts, "x") | {
-        **{name: {} for name in ("versions", "seconds", "attack_settings", "counts")},
-        "seed": 0,
-        "wanted_trials": 1,
-        "max_acc_drop": 0.03,
-        "front": [],
-        "controls": [],
-        "git": None,
-        "recommended": None,
-        "victim": {"asr": 1.0, "acc": 0.9},
-    }
-    (path / "summary.json").write_text(json.dumps(summary))
-    (path / "config.json").write_text("{}")
-    return path
-
-
-def diagonal(count: int) -> list[tuple[float, float]]:
-    """Scores of which each is better than the next in both objectives."""
-    return [(0.1 + 0.02 * rank, 0.9 - 0.02 * rank) for rank in range(count)]
 
 
 def epochs_of(found: Any) -> list[Any]:
