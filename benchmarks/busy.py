@@ -25,10 +25,10 @@ from nad.cores import cores
 from nad.seeds import derive
 from nad.victim import Training
 from nad.work import run_here
-from study.config import StudyConfig
-from study.folder import cache_folder
-from study.preparation import load_scenario
-from study.watching.progress import Display
+from study.display.progress import Display
+from study.options.config import StudyConfig
+from study.record.folder import cache_folder
+from study.stages.preparation import load_scenario
 
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 """They end with this process, however it ends."""

@@ -21,15 +21,15 @@ from rich.console import Console
 from nad.data import fingerprint
 from nad.erasure import PRESETS, EraseConfig
 from nad.files import written_beside
-from reports import intervals
+from reports.analysis import intervals
 from search_spaces import Point
-from study.config import StudyConfig
-from study.confirmation import Run, run_once
-from study.folder import cache_folder
-from study.objective import describe_point
-from study.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
-from study.watching.progress import Display
-from study.workers import engine, tasks
+from study.display.progress import Display
+from study.engine import session, tasks
+from study.engine.erase_task import describe_point
+from study.options.config import StudyConfig
+from study.record.folder import cache_folder
+from study.stages.confirmation import Run, run_once
+from study.stages.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
 
 CLEAN_FRACTION = 0.1
 
@@ -98,7 +98,7 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
     victim = prepare_victim(config, scenario, config.recipe, cache, display)
     block = make_workload(config, scenario, victim, scenario.test)
     blocks = {draw: for_draw(block, scenario, CLEAN_FRACTION, draw) for draw in sorted({draw for draw, *_ in todo})}
-    with engine.ray_session(cpus=config.cpus):
+    with session.ray_session(cpus=config.cpus):
         teachers = [(draw, CLEAN_FRACTION) for draw in blocks]
         blocks = with_teachers(blocks, teachers, config, fingerprint(scenario.dataset), cache, display)
         with display.stage(f"erases of victim {seed}", "runs") as step:

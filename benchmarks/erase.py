@@ -25,9 +25,9 @@ from nad.cores import cores
 from nad.erasure import PRESETS
 from nad.progress import Progress
 from search_spaces import Point
-from study.objective import Workload, describe_point, run_trial
-from study.watching.progress import Display
-from study.workers import tasks
+from study.display.progress import Display
+from study.engine import tasks
+from study.engine.erase_task import Workload, describe_point, run_trial
 
 EPOCHS = 10
 CORES = cores()

@@ -38,12 +38,12 @@ from optuna.trial import FixedTrial, TrialState
 import search_spaces
 from nad import models
 from nad.errors import ConfigError, NadError
+from reports.analysis.frontier import ROUNDING, front_order, hypervolume
+from reports.analysis.objectives import OBJECTIVES, Floats, costs
 from reports.files import ReportError, read_json
-from reports.frontier import ROUNDING, front_order, hypervolume
-from reports.objectives import OBJECTIVES, Floats, costs
 from reports.trial_table import read_trials
 from search_spaces import Domain, SearchSpace
-from study.searching.samplers import SAMPLERS, make_sampler
+from study.search.samplers import SAMPLERS, make_sampler
 
 RECORDED = Path(__file__).parent / "random-erases" / "trials.csv"
 """320 erases at random settings; config.json beside it has the command that made it."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks.machine`: threads, open files and memory that Ray and its workers take on this machine.
 
 With each number of workers that is named: Ray is started, that many workers import what a trial needs and make one
-convolution, and all processes are counted while they wait. What `study.machine` asks for comes from here.
+convolution, and all processes are counted while they wait. What `study.engine.machine` asks for comes from here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import tyro
 
-from study.workers import engine
+from study.engine import session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class _Worker:
     def compute(self) -> None:
         import torch
 
-        import study.objective  # noqa: F401 - what a trial imports
+        import study.engine.erase_task  # noqa: F401 - what a trial imports
 
         torch.nn.functional.conv2d(torch.ones(8, 16, 32, 32), torch.ones(16, 16, 3, 3))
 
@@ -41,7 +41,7 @@ def main(arguments: Arguments) -> None:
     """Measure, and print a line of JSON for each number of workers."""
     for workers in arguments.workers:
         before = _taken()
-        with engine.ray_session(cpus=workers):
+        with session.ray_session(cpus=workers):
             actors: list[Any] = [ray.remote(num_cpus=1)(_Worker).remote() for _ in range(workers)]
             ray.get([actor.compute.remote() for actor in actors])
             taken = _taken()

@@ -25,18 +25,19 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from benchmarks.memory import held_megabytes
-from reports.frontier import Bound
-from reports.objectives import OBJECTIVES
-from study import baselines, confirmation, records
-from study.config import StudyConfig
-from study.files import StudyFiles
-from study.folder import StudyFolder
-from study.objective import Workload
+from reports.analysis.frontier import Bound
+from reports.analysis.objectives import OBJECTIVES
+from study.display.progress import Display
+from study.engine import session
+from study.engine.erase_task import Workload
+from study.engine.tune import Report
+from study.options.config import StudyConfig
+from study.record import exports
+from study.record.files import StudyFiles
+from study.record.folder import StudyFolder
 from study.record.storage import open_study
-from study.searching.trials import search
-from study.searching.tuning import Report
-from study.watching.progress import Display
-from study.workers import engine
+from study.stages import baselines, confirmation
+from study.stages.trials import search
 
 VICTIM = {"asr": 1.0, "acc": 0.8}
 WINDOW = 100
@@ -98,12 +99,12 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     nothing = confirmation.Reader({}, config.point_of, confirmation.Counts(asr=1, acc=1))
 
     def read() -> dict[str, Any]:
-        found = records.results(study, VICTIM, bound, nothing, baselines.Standing([], []))
+        found = exports.results(study, VICTIM, bound, nothing, baselines.Standing([], []))
         held.append((found["trials"]["complete"], held_megabytes()["own"]))
         return found
 
     files, started = StudyFiles(folder, study, read), time.monotonic()
-    with engine.ray_session(cpus=config.cpus):
+    with session.ray_session(cpus=config.cpus):
         no_workload = cast("Workload", None)  # these trials erase nothing
         display = Display(Console(stderr=True))
         search(config, study, no_workload, bound, (), display, files, lambda _event: None, score_at_once)

@@ -21,10 +21,10 @@ import search_spaces
 from benchmarks.subject import Subject, workload_of
 from nad.progress import Progress
 from search_spaces import Point
-from study.config import StudyConfig
-from study.objective import Workload, describe_point, run_trial
-from study.watching.progress import Display
-from study.workers import tasks
+from study.display.progress import Display
+from study.engine import tasks
+from study.engine.erase_task import Workload, describe_point, run_trial
+from study.options.config import StudyConfig
 
 EPOCHS = 2
 WARM_UP = 20

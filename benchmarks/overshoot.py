@@ -26,8 +26,8 @@ from nad.erasure import PRESETS, EraseConfig
 from nad.models.frozen import in_eval_mode
 from nad.models.taps import tap
 from search_spaces import Point
-from study.objective import Workload, describe_point, erase_victim
-from study.watching.progress import Display
+from study.display.progress import Display
+from study.engine.erase_task import Workload, describe_point, erase_victim
 
 CLEAN_FRACTION = 0.05
 

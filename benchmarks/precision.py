@@ -19,8 +19,8 @@ from benchmarks.subject import Subject, workload_of
 from nad.erasure import PRESETS
 from nad.precision import PRECISIONS
 from search_spaces import Point
-from study.objective import describe_point
-from study.watching.progress import Display
+from study.display.progress import Display
+from study.engine.erase_task import describe_point
 
 
 @dataclass(frozen=True, kw_only=True)

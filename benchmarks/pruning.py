@@ -28,12 +28,12 @@ import tyro
 from benchmarks.frontier import RECORDED
 from nad.errors import ConfigError, NadError
 from nad.training import SCHEDULES
+from reports.analysis.frontier import hypervolume
+from reports.analysis.objectives import Floats, costs
 from reports.files import ReportError
-from reports.frontier import hypervolume
-from reports.objectives import Floats, costs
 from reports.trial_table import read_curve, read_trials
-from study.objective import GLANCE
-from study.searching.halving import ETA, RUNGS, Halving, Seen, chance_floor, settled_from
+from study.engine.erase_task import GLANCE
+from study.search.halving import ETA, RUNGS, Halving, Seen, chance_floor, settled_from
 
 SAME = 0.99
 """The least ratio of hypervolumes that is called the same: 1% is also where a study's growth counts as over."""
@@ -105,7 +105,7 @@ def read_table(path: Path) -> list[Erase]:
 
 
 def replay(erases: Sequence[Erase], rule: Rule, *, workers: int, floor: float) -> Replay:
-    """Run these trials in this order.  floor: see `study.searching.halving.Halving`."""
+    """Run these trials in this order.  floor: see `study.search.halving.Halving`."""
     halving = Halving(floor=floor if rule.floor else -1.0, rungs=rule.rungs, eta=rule.eta)
     done: dict[int, int] = {}
     complete: list[int] = []

@@ -21,8 +21,8 @@ import tyro
 from benchmarks.results_page import page
 from benchmarks.results_tables import BEYOND, TUNED
 from reports.files import ReportError, read_json, write_text
+from reports.formatting import distilled
 from reports.study_folder import NO_DEFENCE, read_study
-from reports.wording import distilled
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

@@ -18,9 +18,9 @@ from benchmarks.results_tables import (
     shares,
     test_scores,
 )
-from reports.pairing import Added, Comparison, compare
+from reports.analysis.pairing import Added, Comparison, compare
+from reports.formatting import NONE, percent
 from reports.study_folder import NO_DEFENCE, FreshRun
-from reports.wording import NONE, percent
 
 VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
 """By whether the mean ASR is lower, and whether the mean ACC is higher."""

@@ -18,10 +18,10 @@ from benchmarks.results_tables import (
     settings,
     test_scores,
 )
-from reports.objectives import OBJECTIVE_NAMES
+from reports.analysis.objectives import OBJECTIVE_NAMES
+from reports.formatting import NONE, percent
 from reports.study_folder import NO_DEFENCE
-from reports.wording import NONE, percent
-from study.config import BASELINES
+from study.options.config import BASELINES
 
 WHAT_SEARCHES_FOUND = """
 ## Over all shares of clean data

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.formatting import NONE, percent, readable_params
 from reports.study_folder import NO_DEFENCE
-from reports.wording import NONE, percent, readable_params
 
 PAPER, CODE, TUNED, PRUNED = "nad-paper", "nad-code", "fine-tuning", "fine-pruning"
 TUNED_AS_PAPER = "fine-tuning-paper"

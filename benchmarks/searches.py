@@ -21,8 +21,8 @@ import pandas as pd
 import tyro
 
 from benchmarks.frontier import BASELINE, SHARE, growth, reached
-from reports.objectives import OBJECTIVES, Floats, costs
-from study.searching.samplers import SAMPLERS
+from reports.analysis.objectives import OBJECTIVES, Floats, costs
+from study.search.samplers import SAMPLERS
 
 STUDY = "--attack refool --victim-epochs 12 --clean-fractions 0.05 0.1 --max-acc-drop 0.05 --confirm 0"
 """The victim and the space of `benchmarks/random-erases`."""

@@ -11,12 +11,12 @@ from nad.data import fingerprint
 from nad.evaluation import Exam
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
-from study.config import StudyConfig
-from study.folder import cache_folder
-from study.objective import Workload
-from study.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
-from study.watching.progress import Display
-from study.workers import engine
+from study.display.progress import Display
+from study.engine import session
+from study.engine.erase_task import Workload
+from study.options.config import StudyConfig
+from study.record.folder import cache_folder
+from study.stages.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,6 @@ def workload_of(
     scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
     victim = prepare_victim(config, scenario, recipe, cache, display)
     block = make_workload(config, scenario, victim, exam(scenario))
-    with engine.ray_session(cpus=cpus):
+    with session.ray_session(cpus=cpus):
         teachers = [(0, fraction) for fraction in config.fractions]
         yield with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]

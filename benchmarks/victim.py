@@ -24,10 +24,10 @@ from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.training import TrainConfig, train
 from nad.victim import VictimConfig
-from study.config import StudyConfig
-from study.folder import cache_folder
-from study.preparation import load_scenario, prepare_attack
-from study.watching.progress import Display
+from study.display.progress import Display
+from study.options.config import StudyConfig
+from study.record.folder import cache_folder
+from study.stages.preparation import load_scenario, prepare_attack
 
 USUAL = TrainConfig(epochs=19, lr=0.1, batch_size=64, weight_decay=5e-4, cutout=0)
 """Its schedule is the usual loop's own."""

@@ -18,10 +18,10 @@ from nad.attacks import ATTACKS, LabelMode
 from nad.attacks.custom import Custom
 from nad.evaluation import Scores
 from nad.victim import MIN_ASR, score_state, train_reference, train_victim
-from study.config import StudyConfig
-from study.folder import cache_folder
-from study.preparation import load_scenario, prepare_attack
-from study.watching.progress import Display
+from study.display.progress import Display
+from study.options.config import StudyConfig
+from study.record.folder import cache_folder
+from study.stages.preparation import load_scenario, prepare_attack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.frontier import ROUNDING, Mask
-from reports.pairing import Added, compare
-from reports.study_folder import FreshScores, Point, Scores, Study, Twin, trial_scores
-from reports.wording import (
+from reports.analysis.frontier import ROUNDING, Mask
+from reports.analysis.pairing import Added, compare
+from reports.formatting import (
     LAYER_PREFIXES,
     control_label,
     distilled,
@@ -25,6 +24,7 @@ from reports.wording import (
     signed,
     wanted_class,
 )
+from reports.study_folder import FreshScores, Point, Scores, Study, Twin, trial_scores
 
 FINE_TUNING = "fine-tuning"
 FEW_RUNS = 4

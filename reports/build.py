@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from reports import images
 from reports.comparison import read_studies
-from reports.comparison_page import comparison_figures, render_comparison
+from reports.figures import images
 from reports.files import ReportError, write_text
-from reports.page import render, study_figures
+from reports.page.comparison_page import comparison_figures, render_comparison
+from reports.page.study_page import render, study_figures
 from reports.streams import show_any_text
 from reports.study_folder import Study, read_study
 from reports.summary_text import summary_text

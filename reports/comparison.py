@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reports.analysis.frontier import hypervolume
+from reports.analysis.intervals import ALIKE, Interval, of_mean
+from reports.analysis.objectives import costs
 from reports.answer import Answer, Rival, answer, what_is_left
 from reports.figures.hypervolume import hypervolume_info
 from reports.files import ReportError
-from reports.frontier import hypervolume
-from reports.intervals import ALIKE, Interval, of_mean
-from reports.objectives import costs
+from reports.formatting import NONE, distilled, duration, label, percent, setting
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
-from reports.wording import NONE, distilled, duration, label, percent, setting
 
 SHOWN = 12
 """Characters of a hash or revision that are enough to tell two apart."""

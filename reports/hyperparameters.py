@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.frontier import Mask
-from reports.objectives import Floats
-from reports.wording import LAYER_PREFIXES, distilled, label, layer_names, setting
+from reports.analysis.hyperparameter import Hyperparameter
+from reports.analysis.objectives import Floats
+from reports.formatting import LAYER_PREFIXES, distilled, label, layer_names, setting
 
 OFF = "off"
 """Stands on an axis where a layer is not distilled."""
@@ -18,28 +18,6 @@ LEAST_LOG_RATIO = 10.0
 OFF_GAP = 0.16
 """How much of an axis lies between the trials that have no value and the smallest value."""
 MOST_TICKS = 5
-
-
-class Hyperparameter(NamedTuple):
-    """values: one per trial; None where the trial has none, such as the beta of a layer that it does not distil."""
-
-    name: str
-    label: str
-    values: tuple[float | str | None, ...]
-
-    @property
-    def numeric(self) -> bool:
-        return not any(isinstance(value, str) for value in self.values)
-
-    @property
-    def absent(self) -> Mask:
-        """Which trials have no value.  Returns (n,)."""
-        return np.array([value is None for value in self.values], dtype=bool)
-
-    @property
-    def numbers(self) -> Floats:
-        """The values of a numeric one, NaN where there is none.  Returns (n,)."""
-        return np.array([np.nan if value is None else value for value in self.values], dtype=float)
 
 
 class Axis(NamedTuple):

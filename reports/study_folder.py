@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reports.analysis.frontier import Bound
 from reports.files import ReportError, damaged, read_bytes, read_json, require_keys
-from reports.frontier import Bound
 from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from reports.analysis.frontier import hypervolume
 from reports.answer import BESIDE, Rival, answer, caveats, unfinished
-from reports.frontier import hypervolume
+from reports.formatting import NONE, STATE_LABELS, duration, label, percent, setting, signed, with_interval
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
 from reports.tables import front_rows
 from reports.trial_table import trial_costs
-from reports.wording import NONE, STATE_LABELS, duration, label, percent, setting, signed, with_interval
 
 TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
 

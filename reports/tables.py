@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.frontier import front_order, knee
-from reports.study_folder import FreshScores, Scores, Study, trial_scores
-from reports.trial_table import trial_costs
-from reports.wording import (
+from reports.analysis.frontier import front_order, knee
+from reports.formatting import (
     LAYER_PREFIXES,
     NONE,
     STATE_LABELS,
@@ -25,6 +23,8 @@ from reports.wording import (
     readable_params,
     setting,
 )
+from reports.study_folder import FreshScores, Scores, Study, trial_scores
+from reports.trial_table import trial_costs
 
 
 class FrontRow(NamedTuple):

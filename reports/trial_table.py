@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.analysis.objectives import OBJECTIVE_NAMES, Floats, costs
 from reports.files import NotBegunError, damaged, read_text
-from reports.objectives import OBJECTIVE_NAMES, Floats, costs
 
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "balanced_acc", "acc_non_target", "recovery_acc")
@@ -49,7 +49,7 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 
 def trial_costs(complete: pd.DataFrame) -> Floats:
-    """Costs of complete trials, as `reports.frontier` takes them.  Returns (n, 2)."""
+    """Costs of complete trials, as `reports.analysis.frontier` takes them.  Returns (n, 2)."""
     return costs(complete[list(OBJECTIVE_NAMES)].to_numpy(dtype=float))
 
 

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from reports.answer import unfinished
 from reports.files import NotBegunError, ReportError
+from reports.formatting import STATE_LABELS
 from reports.study_folder import PICTURE_FILE, REQUIRED_FILES, Study, read_study
-from reports.wording import STATE_LABELS
 
 POLL_SECONDS = 2.0
 CONFIG_FILE, *RECORDS = REQUIRED_FILES

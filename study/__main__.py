@@ -1,7 +1,41 @@
-"""`python -m study`: see study.command."""
+"""`nad-study`, or `python -m study`: runs a study, and looks after those that there are."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-from study.command import main
+from nad.errors import NadError, unknown_name
+from reports.streams import show_any_text
+from study.signals import read_to_the_end
 
-sys.exit(main())
+COMMANDS = {
+    "run": "study.run",
+    "apply": "study.commands.apply",
+    "defend": "study.commands.defend",
+    "list": "study.commands.list",
+    "show": "study.commands.show",
+    "stop": "study.commands.stop",
+    "resume": "study.commands.resume",
+}
+"""The module of each, whose `main` takes the rest of the words; imported when it is called, for some take seconds."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code. Options without a command are those of `run`."""
+    show_any_text()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given.pop(0) if given and not given[0].startswith("-") else "run"
+    try:
+        if command not in COMMANDS:
+            raise unknown_name("command", command, COMMANDS)
+        with read_to_the_end():
+            return int(import_module(COMMANDS[command]).main(given))
+    except NadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

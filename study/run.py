@@ -25,19 +25,31 @@ from nad.seeds import generator
 from nad.threads import following_load
 from reports.build import ReportError, build
 from reports.streams import show_any_text
-from study import attack_settings, baselines, product, provenance
-from study.clock import Clock
-from study.cluster.joining import on_cluster
-from study.command_line import require_unicode, told_in_a_sentence
-from study.config import StudyConfig
-from study.confirmation_runs import Confirmation
-from study.devices import require_devices
-from study.energy import EnergyMeter
-from study.files import StudyFiles
-from study.folder import StudyFolder, cache_folder, open_folder
-from study.foreign_victim import read_victim, require_classes
-from study.machine import require_machine
-from study.preparation import (
+from study.display import tensorboard
+from study.display.events import display_for
+from study.display.observers import observers
+from study.display.progress import Display
+from study.engine import code, session
+from study.engine.devices import require_devices
+from study.engine.machine import require_machine
+from study.options import attack_settings
+from study.options.command_line import require_unicode, told_in_a_sentence
+from study.options.config import StudyConfig
+from study.options.storage_url import masked_arguments
+from study.record import provenance
+from study.record.clock import Clock
+from study.record.energy import EnergyMeter
+from study.record.exports import bound_of
+from study.record.files import StudyFiles
+from study.record.folder import StudyFolder, cache_folder, open_folder
+from study.record.opening import open_record
+from study.search.fork import FORK_OF, fork, fork_of
+from study.search.warm_start import EarlierPoint, warm_start
+from study.signals import Interrupted, read_to_the_end, stopped_at_once, stopped_by_the_second
+from study.stages import baselines, product, trials
+from study.stages.cluster import on_cluster
+from study.stages.confirmation_runs import Confirmation
+from study.stages.preparation import (
     PICTURES,
     load_scenario,
     make_workload,
@@ -47,18 +59,8 @@ from study.preparation import (
     victim_digests,
     with_teachers,
 )
-from study.record.opening import open_record
-from study.record.storage_url import masked_arguments
-from study.records import bound_of
-from study.searching import trials
-from study.searching.fork import FORK_OF, fork, fork_of
-from study.searching.warm_start import EarlierPoint, warm_start
-from study.signals import Interrupted, read_to_the_end, stopped_at_once, stopped_by_the_second
-from study.summary import Summary
-from study.watching.events import display_for
-from study.watching.observers import observers
-from study.watching.progress import Display
-from study.workers import code, engine
+from study.stages.summary import Summary
+from study.stages.victim_file import read_victim, require_classes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,6 +132,8 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     ):
         require_unicode(what, str(path))
     require_devices(config)
+    if config.tensorboard:
+        tensorboard.require_installed()
     require_machine(config)
     config, source = read_victim(config, display)
     old = config.study_name if config.fork else fork_of(config.directory)
@@ -156,7 +160,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             summary = Summary(config, study, scenario, victim, command, clock, meter)
             files = StudyFiles(folder, study, summary.read)
             images = str(identity["images"])
-            with engine.ray_session(cpus=config.cpus):
+            with session.ray_session(cpus=config.cpus):
                 with clock.stage("teachers"):
                     workload = make_workload(config, scenario, victim, scenario.validation, origin)
                     wanted = [(workload.draw, fraction) for fraction in config.fractions]

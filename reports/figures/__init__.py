@@ -10,13 +10,13 @@ from collections.abc import Callable
 from reports.figures.attainment import attainment_exhibit
 from reports.figures.confirmation import confirmation_exhibit
 from reports.figures.curves import curves_exhibit
-from reports.figures.exhibit import Exhibit
 from reports.figures.fractions import fractions_exhibit
 from reports.figures.frontier import frontier_exhibit
 from reports.figures.hypervolume import hypervolume_exhibit
 from reports.figures.importances import importances_exhibit
 from reports.figures.landscape import landscape_exhibit
 from reports.figures.parallel import parallel_exhibit
+from reports.figures.section import Exhibit
 from reports.figures.slices import slices_exhibit
 from reports.figures.timeline import timeline_exhibit
 from reports.study_folder import Study

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.frontier import ROUNDING, attainment
-from reports.objectives import Floats, costs
-from reports.palette import LIGHT
+from reports.analysis.frontier import ROUNDING, attainment
+from reports.analysis.objectives import Floats, costs
+from reports.figures.drawing import layout
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import percent
 from reports.study_folder import Study
-from reports.wording import percent
 
 NAME, TITLE = "attainment", "The front of each draw"
 

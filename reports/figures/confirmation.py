@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from reports.drawing import escape, hover, layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.objectives import OBJECTIVES, Objective
-from reports.palette import LIGHT
+from reports.analysis.objectives import OBJECTIVES, Objective
+from reports.figures.drawing import escape, hover, layout
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import control_label, seeds, setting, with_interval
 from reports.study_folder import FreshScores, Scores, Study
-from reports.wording import control_label, seeds, setting, with_interval
 
 NAME, TITLE = "confirmation", "The search against fresh seeds"
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import hover, stacked
-from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.frontier import front_order
-from reports.objectives import Floats
-from reports.palette import LIGHT, ramp_colours
+from reports.analysis.frontier import front_order
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import hover, stacked
+from reports.figures.palette import LIGHT, ramp_colours
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import percent
 from reports.study_folder import Study
 from reports.trial_table import read_curve, trial_costs
-from reports.wording import percent
 
 NAME, TITLE = "curves", "The front’s trials, epoch by epoch"
 MOST_CURVES = len(LIGHT.ramp)

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.frontier import front_order, hypervolume, step_line
+from reports.analysis.objectives import Floats, costs
+from reports.figures.drawing import layout
 from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
-from reports.frontier import front_order, hypervolume, step_line
-from reports.objectives import Floats, costs
-from reports.palette import LIGHT
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import percent
 from reports.study_folder import Study
-from reports.wording import percent
 
 NAME, TITLE = "fractions", "The frontier of each clean fraction"
 

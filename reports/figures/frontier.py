@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.drawing import escape, hover, layout
+from reports.analysis.frontier import front_order, knee, step_line
+from reports.analysis.intervals import Interval
+from reports.analysis.objectives import Floats
 from reports.figures.confirmation import Confirmed, confirmation_info
-from reports.figures.exhibit import Exhibit, Panel
+from reports.figures.drawing import escape, hover, layout
 from reports.figures.frontier_names import add_names
 from reports.figures.groups import Texts, clean_fraction_groups, point_hover, shares, trial_hovers
-from reports.frontier import front_order, knee, step_line
-from reports.intervals import Interval
-from reports.objectives import Floats
-from reports.palette import LIGHT
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel
+from reports.formatting import control_label, percent, readable_params, seeds, setting, with_interval
 from reports.study_folder import FreshScores, Point, Scores, Study, trial_scores
 from reports.trial_table import trial_costs
-from reports.wording import control_label, percent, readable_params, seeds, setting, with_interval
 
 NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import escape, shorten
-from reports.labels import LINE_HEIGHT, Box, along, place_labels, rims, width_of
-from reports.objectives import Floats
-from reports.palette import LIGHT
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import escape, shorten
+from reports.figures.labels import LINE_HEIGHT, Box, along, place_labels, rims, width_of
+from reports.figures.palette import LIGHT
+from reports.formatting import percent
 from reports.study_folder import Scores
-from reports.wording import percent
 
 if TYPE_CHECKING:
     from reports.figures.frontier import FrontierInfo, Mark

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.drawing import hover
-from reports.frontier import Mask
-from reports.palette import LIGHT, ramp_colours
+from reports.analysis.frontier import Mask
+from reports.figures.drawing import hover
+from reports.figures.palette import LIGHT, ramp_colours
+from reports.formatting import control_label, percent, readable_params, setting
 from reports.study_folder import Scores, Study, trial_scores
-from reports.wording import control_label, percent, readable_params, setting
 
 Texts = NDArray[np.object_]
 

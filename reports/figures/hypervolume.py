@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.convergence import FLAT
-from reports.drawing import layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.convergence import FLAT
+from reports.analysis.frontier import expected_hypervolume, front_order, hypervolume
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import layout
 from reports.figures.groups import shares
-from reports.frontier import expected_hypervolume, front_order, hypervolume
-from reports.objectives import Floats
-from reports.palette import LIGHT
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import quantity
 from reports.study_folder import Study
 from reports.trial_table import trial_costs
-from reports.wording import quantity
 
 NAME, TITLE = "hypervolume", "Was the search long enough?"
 

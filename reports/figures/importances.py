@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import escape, hover, layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.importance import LEAST_TRIALS, importances
+from reports.analysis.objectives import OBJECTIVES, Floats, Objective
+from reports.figures.drawing import escape, hover, layout
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import percent
 from reports.hyperparameters import hyperparameters
-from reports.importance import LEAST_TRIALS, importances
-from reports.objectives import OBJECTIVES, Floats, Objective
-from reports.palette import LIGHT
 from reports.study_folder import Study
-from reports.wording import percent
 
 NAME, TITLE = "importances", "Which settings the scores go with"
 HEADS = {"asr": "Attack success rate", "acc": "Clean accuracy"}
@@ -22,7 +22,7 @@ SEED = 0
 
 
 class ObjectiveImportances(NamedTuple):
-    """values: one for each name, at most 1, negative where less than chance on average; see `reports.importance`."""
+    """values: one for each name, at most 1, negative where less than chance on average; see `analysis.importance`."""
 
     objective: Objective
     names: tuple[str, ...]

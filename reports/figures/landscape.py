@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import escape, layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import escape, layout
 from reports.figures.groups import Texts, clean_fraction_groups, shares
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
 from reports.figures.slices import Slice, slices_info
-from reports.objectives import Floats
-from reports.palette import LIGHT
+from reports.formatting import percent
 from reports.study_folder import Study
-from reports.wording import percent
 
 NAME, TITLE = "landscape", "Beta and clean data together"
 SPREAD = 0.32

@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.drawing import escape, layout, shorten
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.frontier import Mask
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import escape, layout, shorten
 from reports.figures.groups import Texts, shares, trial_hovers
-from reports.frontier import Mask
+from reports.figures.palette import LIGHT, ramp_colours
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import percent
 from reports.hyperparameters import Axis, axis, hyperparameters
-from reports.objectives import Floats
-from reports.palette import LIGHT, ramp_colours
 from reports.study_folder import Study
-from reports.wording import percent
 
 NAME, TITLE = "parallel", "All settings and scores at once"
 LEAST_TRIALS = 3

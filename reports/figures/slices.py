@@ -9,12 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy import stats
 
-from reports.drawing import escape, stacked
-from reports.figures.exhibit import Exhibit, Panel, too_little
+from reports.analysis.frontier import Mask
+from reports.analysis.hyperparameter import Hyperparameter
+from reports.analysis.objectives import Floats
+from reports.figures.drawing import escape, stacked
 from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_hovers
-from reports.frontier import Mask
-from reports.hyperparameters import Axis, Hyperparameter, axis, betas
-from reports.objectives import Floats
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.hyperparameters import Axis, axis, betas
 from reports.study_folder import Study
 
 NAME, TITLE = "slices", "Scores against beta, layer by layer"

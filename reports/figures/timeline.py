@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from reports.drawing import escape, layout
-from reports.figures.exhibit import Exhibit, Panel, too_little
-from reports.palette import LIGHT
+from reports.figures.drawing import escape, layout
+from reports.figures.palette import LIGHT
+from reports.figures.section import Exhibit, Panel, too_little
+from reports.formatting import STATE_LABELS, duration, percent
 from reports.study_folder import Study
-from reports.wording import STATE_LABELS, duration, percent
 
 NAME, TITLE = "timeline", "Who ran what, when"
 SLACK = 1.5

@@ -18,8 +18,8 @@ from typing import Any, cast
 import optuna
 
 from nad.errors import ConfigError
-from study.driver import Driver
-from study.record.patience import PatientStorage
+from study.record.driver import Driver
+from study.record.retrying_storage import PatientStorage
 
 BEAT = 15.0
 """Seconds between two marks of a driver."""

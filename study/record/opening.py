@@ -8,14 +8,14 @@ from contextlib import contextmanager, nullcontext
 import optuna
 
 from nad.errors import ConfigError
-from reports.objectives import OBJECTIVES
-from study.config import StudyConfig
-from study.driver import Driver
-from study.folder import StudyFolder
+from reports.analysis.objectives import OBJECTIVES
+from study.options.config import StudyConfig
+from study.options.storage_url import masked
+from study.record.driver import Driver
 from study.record.file_systems import is_local
+from study.record.folder import StudyFolder
 from study.record.heartbeat import sole_driver
 from study.record.storage import close_study, open_study
-from study.record.storage_url import masked
 
 _HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
 

@@ -14,12 +14,12 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from nad.errors import ConfigError
+from study.options.storage_url import for_optuna, journal_path, located, masked, read_only_url, sqlite_file
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
-from study.record.patience import PatientStorage
-from study.record.storage_url import for_optuna, journal_path, located, masked, read_only_url, sqlite_file
+from study.record.retrying_storage import PatientStorage
 from study.record.tables import require_optuna
-from study.searching.samplers import make_sampler
+from study.search.samplers import make_sampler
 
 log = logging.getLogger(__name__)
 

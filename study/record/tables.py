@@ -8,7 +8,7 @@ import sqlalchemy
 from optuna.storages._rdb.models import BaseModel
 
 from nad.errors import ConfigError
-from study.record.storage_url import masked, sqlite_file
+from study.options.storage_url import masked, sqlite_file
 
 _MARKS = {"studies": "study_name", "trials": "trial_id", "version_info": "schema_version"}
 """Tables of every version of Optuna, and a column of each: other programs have studies and trials, too."""

@@ -29,10 +29,10 @@ from benchmarks.frontier import (
     replay,
 )
 from nad.models import distillation_layers
-from reports.frontier import hypervolume
+from reports.analysis.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain
-from study.searching.samplers import SAMPLERS, make_sampler
+from study.search.samplers import SAMPLERS, make_sampler
 
 SPACE = search_spaces.get("nad")
 DOMAIN = Domain(distillation_layers("wrn-16-1"), (0.05, 0.1))

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.pruning import OURS, RULES, Arguments, Erase, Rule, judge, main, order_of, read_table, replay
 from nad.errors import ConfigError
-from study.searching.halving import Halving, Seen
+from study.search.halving import Halving, Seen
 
 
 def erases(count: int = 40, controls: int = 3) -> list[Erase]:

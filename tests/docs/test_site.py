@@ -89,7 +89,7 @@ def test_search_finds_a_page_offline(site: Path, visit: Callable[..., Visit]) ->
     window = visit()
     window.page.goto((site / "index.html").as_uri())
     window.page.locator(".md-search__input").press_sequentially("hypervolume")
-    window.page.locator(".md-search-result__link[href*='reports.frontier.hypervolume']").first.wait_for(
+    window.page.locator(".md-search-result__link[href*='reports.analysis.frontier.hypervolume']").first.wait_for(
         state="attached"
     )
     assert window.complaints == []

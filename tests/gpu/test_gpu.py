@@ -10,8 +10,8 @@ from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, distil
 from nad.evaluation import accuracy
 from nad.training import TrainConfig, train
-from study.objective import granted_device
-from study.workers import engine, tasks
+from study.engine import session, tasks
+from study.engine.erase_task import granted_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 
@@ -69,7 +69,7 @@ def task_with_memory(size, _payload, _progress):
 
 
 def test_two_tasks_share_a_gpu_and_give_its_memory_back():
-    with engine.ray_session(cpus=2):
+    with session.ray_session(cpus=2):
         assert tasks.available_slots(1, 0.5) >= 2
         results = tasks.run_tasks(task_with_memory, [1_000_000] * 2, cpus=1, gpus=0.5)
     assert results == [("cuda:0", 0.0, 0)] * 2
@@ -86,5 +86,5 @@ def take_too_much(_argument, _payload, _progress):
 
 
 def test_task_is_held_to_its_share_of_the_memory():
-    with engine.ray_session(cpus=1):
+    with session.ray_session(cpus=1):
         assert tasks.run_tasks(take_too_much, [0], cpus=1, gpus=0.5) == ["refused"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from reports.answer import added_by_distillation, answer, caveats, unfinished
+from reports.formatting import percent
 from reports.study_folder import CleanModel, FreshRun, FreshScores, Point, Scores, Study, Twin, read_study
 from reports.summary_text import summary_text
-from reports.wording import percent
 
 Make = Callable[..., Path]
 SETTING = {"distil_group3": True, "beta_group3": 900.0, "epochs": 10, "clean_fraction": 0.1, "recipe": "code"}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reports.analysis.frontier import hypervolume
 from reports.answer import answer
 from reports.comparison import (
     caveats,
@@ -22,7 +23,6 @@ from reports.comparison import (
     volumes,
 )
 from reports.files import ReportError
-from reports.frontier import hypervolume
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
 

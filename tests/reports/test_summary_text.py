@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import HOSTILE, with_hostile_texts
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from test_page import HOSTILE, _hostile
 
+from reports.analysis.frontier import front_order
 from reports.answer import answer
-from reports.frontier import front_order
 from reports.study_folder import read_study
 from reports.summary_text import summary_text
 from reports.trial_table import trial_costs
@@ -77,7 +77,7 @@ def test_points_of_the_front_have_their_test_scores(make_study: Make) -> None:
 
 
 def test_hostile_names_are_text(make_study: Make) -> None:
-    text = summary_text(read_study(make_study(change=_hostile)))
+    text = summary_text(read_study(make_study(change=with_hostile_texts)))
     kinds = {token.type for token in parse(text)} | {c.type for t in parse(text) for c in t.children or []}
     assert not kinds & {"html_block", "html_inline", "link_open", "image", "code_inline", "blockquote_open"}
     shown = HOSTILE.replace("\u202e", "\ufffd")

@@ -16,9 +16,9 @@ from PIL import Image
 from toy_engine import IMPORTABLE, SLOTS
 from toys import DIRECTIONS
 
+from study.engine import session
 from study.record.storage import open_study
 from study.run import main
-from study.workers import engine
 
 CLASSES = 4
 SIZE = 16
@@ -104,6 +104,6 @@ def ray_started() -> Iterator[None]:
     start = time.perf_counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", IMPORTABLE)
-        with engine.ray_session(cpus=SLOTS):
+        with session.ray_session(cpus=SLOTS):
             print(f"\nRay started in {time.perf_counter() - start:.1f} s")
             yield

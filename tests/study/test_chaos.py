@@ -24,11 +24,11 @@ from studies import summary
 from toy_engine import IMPORTABLE
 
 from nad.evaluation import Scores
-from study.folder import StudyFolder
+from study.commands.overview import look
+from study.record.folder import StudyFolder
 from study.run import main
-from study.searching.asking import enqueue
-from study.watching.overview import look
-from study.workers.losses import MAX_RETRIES
+from study.search.lost_trial import MAX_RETRIES
+from study.search.queue import enqueue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -19,10 +19,9 @@ from toy_engine import SLOTS, open_toy, searcher_of, states, toy
 
 from nad.errors import ConfigError, NadError
 from study import run
-from study.searching import tuning
+from study.engine import session, tune
+from study.engine.lifeline import RayLost
 from study.signals import Interrupted, stopped_at_once
-from study.workers import engine
-from study.workers.lifeline import RayLost
 
 OUT_OF_REACH = NadError("the storage did not answer for 5 minutes")
 
@@ -40,15 +39,15 @@ class Searcher:
         pytest.fail("there is an error already")
 
 
-def lose_ray(bridge: tuning._Bridge) -> None:
+def lose_ray(bridge: tune._Bridge) -> None:
     bridge.error = RayLost("Ray's head node no longer answers")
 
 
-def interrupt(bridge: tuning._Bridge) -> None:
+def interrupt(bridge: tune._Bridge) -> None:
     bridge.interruption.signal = signal.SIGTERM
 
 
-def refuse(_bridge: tuning._Bridge) -> None:
+def refuse(_bridge: tune._Bridge) -> None:
     raise ConfigError("no node can hold a trial")
 
 
@@ -56,14 +55,14 @@ def refuse(_bridge: tuning._Bridge) -> None:
     ("happens", "error"), [(lose_ray, RayLost), (interrupt, Interrupted), (refuse, ConfigError), (id, NadError)]
 )
 def test_search_ends_by_what_went_wrong_first_and_not_by_the_record_that_cannot_be_closed(
-    monkeypatch: pytest.MonkeyPatch, happens: Callable[[tuning._Bridge], object], error: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, happens: Callable[[tune._Bridge], object], error: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(tuning, "available_slots", lambda *_size: 1)
-    monkeypatch.setattr(tuning, "_trainable", lambda *_arguments: None)
-    monkeypatch.setattr(tuning, "_Scheduler", lambda *_arguments: None)
-    monkeypatch.setattr(tuning, "_fit", lambda _trainable, bridge, *_others: happens(bridge))
+    monkeypatch.setattr(tune, "available_slots", lambda *_size: 1)
+    monkeypatch.setattr(tune, "_trainable", lambda *_arguments: None)
+    monkeypatch.setattr(tune, "_Scheduler", lambda *_arguments: None)
+    monkeypatch.setattr(tune, "_fit", lambda _trainable, bridge, *_others: happens(bridge))
     with pytest.raises(error) as caught:
-        tuning.run_trials(lambda *_arguments: None, Searcher(), slots=1)  # type: ignore[arg-type]
+        tune.run_trials(lambda *_arguments: None, Searcher(), slots=1)  # type: ignore[arg-type]
     assert caught.type is error
 
 
@@ -185,7 +184,7 @@ def test_error_of_ray_is_one_sentence(ray_started: None) -> None:
     actor: Any = ray.remote(num_cpus=0)(Actor).remote()
     ray.kill(actor)
     sentence = r"^Ray failed \(ActorDiedError: .*\); mend that, and run the same command"
-    with pytest.raises(NadError, match=sentence) as caught, engine.ray_session(cpus=1):
+    with pytest.raises(NadError, match=sentence) as caught, session.ray_session(cpus=1):
         ray.get(actor.read.remote())
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, RayError)
@@ -193,7 +192,7 @@ def test_error_of_ray_is_one_sentence(ray_started: None) -> None:
 
 def test_object_store_without_room_is_one_sentence(ray_started: None) -> None:
     sentence = r"^Ray failed \(ObjectStoreFullError: .*\); free some memory and disk space"
-    with pytest.raises(NadError, match=sentence), engine.ray_session(cpus=1):
+    with pytest.raises(NadError, match=sentence), session.ray_session(cpus=1):
         raise ObjectStoreFullError("Failed to put object 1 in object store because it is full.")
 
 
@@ -203,8 +202,8 @@ def test_error_of_tune_is_one_sentence_and_the_record_is_in_order(
     def fail(*_arguments: Any) -> None:
         raise OSError("its error file is not there")
 
-    monkeypatch.setattr(tuning._Scheduler, "on_trial_error", fail)
+    monkeypatch.setattr(tune._Scheduler, "on_trial_error", fail)
     study = open_toy(tmp_path)
     with pytest.raises(NadError, match=r"^Ray Tune failed \(OSError: its error file is not there\); mend that"):
-        tuning.run_trials(toy, searcher_of(study, wanted=2), payload={"plan": {0: "raise"}}, slots=SLOTS)
+        tune.run_trials(toy, searcher_of(study, wanted=2), payload={"plan": {0: "raise"}}, slots=SLOTS)
     assert "RUNNING" not in states(study)

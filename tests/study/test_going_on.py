@@ -9,12 +9,13 @@ import pytest
 from filelock import FileLock
 from studies import refused, scores, summary, table
 
-from reports import convergence
-from study import command, files
+from reports.analysis import convergence
+from study import __main__ as command
+from study.display.trial_logs import log_of
+from study.engine import tasks
+from study.record import files
 from study.run import main
-from study.searching.halving import RUNGS
-from study.watching.trial_logs import log_of
-from study.workers import tasks
+from study.search.halving import RUNGS
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from studies import has_no_trial, refused
 
-from study.watching.overview import studies
+from study.commands.overview import studies
 
 
 def test_warm_start_from_a_folder_without_a_study_is_refused_before_anything_is_made(options, tmp_path, capsys):

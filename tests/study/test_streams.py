@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from reports.streams import show_any_text
-from study.config import StudyConfig
-from study.folder import StudyFolder
+from study.options.config import StudyConfig
+from study.record.folder import StudyFolder
 from study.record.storage import close_study, open_study
-from study.writing import write_json
+from study.record.writing import write_json
 
 NAME = "größe"
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

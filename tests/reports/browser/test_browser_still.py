@@ -9,7 +9,7 @@ import pytest
 from opened_page import Make, Opened, serious_faults
 
 from reports.build import build
-from reports.palette import DARK, LIGHT
+from reports.figures.palette import DARK, LIGHT
 
 HOLD_PLOTLY = "Object.defineProperty(window, 'Plotly', { set() {}, get() { throw new Error('held back'); } });"
 WATCH_SHIFTS = """globalThis.shifts = [];

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reports.analysis.frontier import front_order, hypervolume
 from reports.figures import EXHIBITS, Exhibit, exhibits
 from reports.figures.attainment import AttainmentInfo, attainment_exhibit, attainment_figure, attainment_info
 from reports.figures.attainment import sentence as attainment_sentence
@@ -26,7 +27,6 @@ from reports.figures.parallel import parallel_figure, parallel_info
 from reports.figures.slices import slices_exhibit, slices_info
 from reports.figures.timeline import timeline_exhibit, timeline_info
 from reports.files import ReportError
-from reports.frontier import front_order, hypervolume
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reports.analysis.frontier import front_order
 from reports.figures.frontier import frontier_exhibit, frontier_figure, frontier_info
 from reports.figures.groups import clean_fraction_groups
-from reports.frontier import front_order
-from reports.palette import LIGHT
+from reports.figures.palette import LIGHT
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
 

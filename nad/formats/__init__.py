@@ -1,0 +1,171 @@
+"""Models that others made. A format is one small file with a reader, and one line in FORMATS.
+
+A file's format is found by what it holds, not by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nad import models
+from nad.checkpoints import State
+from nad.errors import CheckpointError, ConfigError
+from nad.formats import backdoorbench, nad_release, own, state_dict
+from nad.formats.base import Found, PoisonedTest, Reader
+from nad.formats.unpickling import open_contents
+from nad.models import DistillableModel
+from nad.models.normalisation import KEYS, Normalisation
+from nad.trained_on import TrainedOn
+
+__all__ = ["FORMATS", "ForeignModel", "PoisonedTest", "load_foreign"]
+
+FORMATS: dict[str, Reader] = {
+    "nad-study": own.read,
+    "backdoorbench": backdoorbench.read,
+    "nad-release": nad_release.read,
+    "state-dict": state_dict.read,
+}
+"""The first whose reader understands a file is its format."""
+
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What DataParallel and torch.compile put before every name."""
+
+_WRN_NAMES = (
+    (re.compile(r"^block(\d)\.layer\."), r"group\1."),
+    (re.compile(r"\.convShortcut\."), ".shortcut."),
+    (re.compile(r"^bn1\."), "bn."),
+)
+"""From the names of the wide residual network that the released code has, as most others, to ours."""
+
+
+class ForeignModel(NamedTuple):
+    """A model from a file, ready for every part of this tool: it takes pixels in [0, 1]."""
+
+    format: str
+    """A key of FORMATS."""
+    name: str
+    """A key of MODELS."""
+    classes: int
+    state: State
+    """Its weights under our names, with its normalisation."""
+    normalisation: Normalisation | None
+    """What of pixels the network was trained on, where the file's format says so or the user does."""
+    poisoned_test: PoisonedTest | None
+    remarks: tuple[str, ...]
+    """What the user should know, a sentence each."""
+    trained_on: TrainedOn = TrainedOn()
+
+    def network(self) -> DistillableModel:
+        """A fresh model with these weights."""
+        return models.with_weights(self.name, self.classes, self.state)
+
+
+def load_foreign(
+    path: Path, *, model: str | None = None, trust: bool = False, normalisation: Normalisation | None = None
+) -> ForeignModel:
+    """The model in a file of any of FORMATS.
+
+    model: a key of MODELS that it has to be; found by its weights where it is not given.
+    trust: unpickle the file in full where nothing else will do. That runs whatever code its maker put into it.
+    normalisation: what the network was trained on, instead of what the format says.
+    Raises: CheckpointError for a file that cannot be read, needs trust, or holds no model that is known; ConfigError
+    for an unknown model or a normalisation that is none.
+    """
+    contents = open_contents(path, trust=trust)._replace(normalisation=normalisation)
+    for name, read in FORMATS.items():
+        found = read(contents)
+        if found is not None:
+            return _understood(path, name, found, model, normalisation or found.normalisation)
+    raise CheckpointError(
+        f"the model file {path} holds {_kind(contents.value)} and no weights that a format knows; known:"
+        f" {', '.join(FORMATS)}; {models.ANY_NETWORK}"
+    )
+
+
+def _understood(
+    path: Path, form: str, found: Found, model: str | None, normalisation: Normalisation | None
+) -> ForeignModel:
+    try:
+        state = _plain(found.state)
+        name, classes = models.recognise(state, model)
+        normalisation = _agreed(normalisation, _kept(state))
+        _require_names(found.trained_on, classes)
+    except CheckpointError as error:
+        raise CheckpointError(f"the model file {path} ({form}) cannot be used: {error}") from error
+    if normalisation is not None:
+        state |= normalisation.weights()
+    given, remarks = found.poisoned_test, found.remarks
+    if given is not None and max(given.target, int(given.data.labels.max())) >= classes:
+        given, why = None, f"its poisoned test images have labels beyond its {classes} classes, and are not tried"
+        remarks = (*remarks, why)
+    return ForeignModel(form, name, classes, state, normalisation, given, remarks, found.trained_on)
+
+
+def _agreed(asked: Normalisation | None, kept: Normalisation | None) -> Normalisation | None:
+    """The normalisation among the weights, or the one asked for.  Raises: CheckpointError where they differ."""
+    if asked is not None and kept is not None and not asked.is_close(kept):
+        raise CheckpointError(
+            f"it brings its own normalisation, {kept}, and --victim-mean and --victim-std say {asked}; leave them out"
+        )
+    return kept or asked
+
+
+def _require_names(trained_on: TrainedOn, classes: int) -> None:
+    names = trained_on.class_names
+    if names is not None and len(names) != classes:
+        raise CheckpointError(f"its card names {len(names)} classes, and its weights tell {classes} apart")
+
+
+def _kept(state: State) -> Normalisation | None:
+    """The normalisation that a file of this tool holds among the weights."""
+    kept = [state[key] for key in KEYS if key in state]
+    if not kept:
+        return None
+    if [tuple(part.shape) for part in kept] != [(3, 1, 1)] * len(KEYS):
+        raise CheckpointError(f"its normalisation is damaged: {' and '.join(KEYS)} have three values each")
+    mean, std = (tuple(part.flatten().tolist()) for part in kept)
+    try:
+        return Normalisation(mean, std)
+    except ConfigError as error:
+        raise CheckpointError(f"its normalisation is damaged: {error}") from error
+
+
+def _plain(given: Mapping[str, Any]) -> State:
+    """Dense float32 weights under our names; batch norm's counters, which old files lack, start at 0.
+
+    Raises: CheckpointError for what is no tensor, or claims to be more than it is.
+    """
+    renamed = {_PREFIX.sub("", name): value for name, value in given.items()}
+    if any(name.startswith("block1.layer.") for name in renamed):
+        renamed = {_to_ours(name): value for name, value in renamed.items()}
+    state = {name: _dense(name, value) for name, value in renamed.items()}
+    for name in [name for name in state if name.endswith(".running_var")]:
+        state.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
+    return state
+
+
+def _to_ours(name: str) -> str:
+    for theirs, ours in _WRN_NAMES:
+        name = theirs.sub(ours, name)
+    return name
+
+
+def _dense(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise CheckpointError(f"its entry {name!r} is {_kind(value)} and no tensor")
+    # An expanded or sparse tensor may claim any size, and would fill the memory when it is copied
+    if value.layout != torch.strided or value.device.type == "meta":
+        raise CheckpointError(f"its weight {name!r} is not dense")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise CheckpointError(f"its weight {name!r} claims more values than the file holds")
+    return (value.float() if value.is_floating_point() else value).detach().contiguous()
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}" if not isinstance(value, Mapping) else f"a dict of {len(value)} entries"

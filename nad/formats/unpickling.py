@@ -1,0 +1,179 @@
+"""Opening a model file of any kind without running what may be in it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from nad import checkpoints
+from nad.errors import CheckpointError
+from nad.files import utf8_name
+from nad.formats.base import Contents
+from nad.formats.stand_in import load_in_full
+
+_SAFETENSORS = slice(8, 9)
+"""Where a safetensors file has its first brace, behind the length of its header."""
+
+_ZIP = b"PK"
+"""How a file of today's torch.save begins."""
+
+_PIECE = 1 << 20
+"""Bytes of a record that are read at a time."""
+
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+"""In torch's message: what would have to be imported."""
+_SCRIPT = "TorchScript archive"
+"""In torch's message: of what torch.jit.save wrote."""
+_UNUSUAL = "Unsupported operand"
+"""In torch's message: of a pickle protocol that it does not know, or of a file that is no pickle."""
+
+
+def open_contents(path: Path, *, trust: bool = False) -> Contents:
+    """Read a file by what it holds, whatever it is called.
+
+    trust: unpickle a file in full where nothing else will do. That runs whatever code its maker put into it.
+    Raises: CheckpointError for a file that is missing, damaged, of another kind, or not to be read without trust.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no model file {path}; name one that is there") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder and no model file; name the file in it") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read the model file {path}: {error.strerror}; give another one") from error
+    if not head:
+        raise CheckpointError(f"the model file {path} is empty; {_AGAIN}")
+    return Contents(
+        path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust, head.startswith(_ZIP))
+    )
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        with utf8_name(path) as name:
+            with safe_open(name, framework="pt") as file:
+                has_card = checkpoints.CARD_KEY in (file.metadata() or {})
+            return checkpoints.load(path) if has_card else load_file(name)
+    except (OSError, SafetensorError, CheckpointError, ValueError, RecursionError) as error:
+        raise (_cut_short if _INCOMPLETE in str(error) else _damaged)(path) from error
+
+
+def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
+    if zipped:
+        _require_sound(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
+        try:
+            # Of an open file: of a path, torch reads by its suffix what is called .safetensors
+            with torch.serialization.safe_globals(_plain_data()), path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            what = _what_needs_trust(error, zipped)
+            if not trust:
+                raise (_refusal(path, what) if what else _unreadable(path, error, zipped)) from error
+        try:
+            return load_in_full(path)
+        except Exception as error:
+            raise (_failure(path, error) if what else _unreadable(path, error, zipped)) from error
+
+
+def _require_sound(path: Path) -> None:
+    """Raise CheckpointError where a record of the archive is not what was written: torch takes its values all the same.
+
+    A checksum of 0 says that none was made, which torch.save can be told to. An archive whose list of contents cannot
+    be read is left to torch.
+    """
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            try:
+                with archive.open(record) as content:
+                    while record.CRC and content.read(_PIECE):
+                        pass
+            except Exception as error:  # zipfile raises anything over a damaged record
+                raise _damaged(path) from error
+
+
+def _what_needs_trust(error: Exception, zipped: bool) -> str:
+    """Why unpickling in full might do, where torch says that it might; else empty."""
+    if _SCRIPT in str(error):
+        return "is TorchScript"
+    if not isinstance(error, pickle.UnpicklingError):
+        return ""
+    if forbidden := _FORBIDDEN.search(str(error)):
+        return f"asks for {forbidden[1]}"
+    return "is pickled in an unusual way" if _UNUSUAL in str(error) and zipped else ""
+
+
+def _refusal(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"the model file {path} {what}, so only unpickling it in full could read it, and that runs whatever code is in"
+        " the file; if you trust whoever made it, add --trust-checkpoint"
+    )
+
+
+def _failure(path: Path, error: Exception) -> CheckpointError:
+    """Of a file that is trusted and whole, as far as can be told."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return CheckpointError(
+        f"the model file {path} cannot be unpickled here ({reason}); put the folder of the code that wrote it on"
+        " PYTHONPATH"
+    )
+
+
+def _plain_data() -> list[Any]:
+    """What is allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
+    makers: tuple[Any, ...] = (np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0])
+    names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in makers]
+    types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
+    return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types]
+
+
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_BUILTINS = ("builtins", "__builtin__")
+
+
+def _unreadable(path: Path, error: Exception, zipped: bool) -> CheckpointError:
+    """What is the matter with a file that torch cannot read; its own words are about its insides."""
+    if zipped:
+        return _unreadable_zip(path)
+    if isinstance(error, EOFError) or _ENDED.search(str(error)):
+        return _cut_short(path)
+    return CheckpointError(f"{path} is no model file, or a damaged one; {_GIVE}")
+
+
+def _unreadable_zip(path: Path) -> CheckpointError:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+                return CheckpointError(f"{path} is a zip archive and no model file; {_GIVE}")
+    except Exception:  # its list of contents, which comes last, is lost or damaged
+        return _cut_short(path) if not zipfile.is_zipfile(path) else _damaged(path)
+    return _damaged(path)
+
+
+def _cut_short(path: Path) -> CheckpointError:
+    return CheckpointError(f"the model file {path} is cut short; {_AGAIN}")
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"the model file {path} is damaged; {_AGAIN}")
+
+
+_AGAIN = "copy or download it again"
+_GIVE = "give safetensors, or what torch.save wrote"
+_INCOMPLETE = "file not fully covered"
+"""In the message of safetensors: of a header that speaks of more than follows."""
+_ENDED = re.compile(r"unexpected EOF|truncated|[Rr]an out of input")
+"""In the messages of torch and of pickle."""

@@ -1,0 +1,57 @@
+"""What one setting adds to another's scores, over the draws of clean images that both were run with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import NamedTuple, Protocol
+
+from reports.analysis.intervals import Interval, of_difference
+
+
+class Scored(Protocol):
+    """A run with a draw and its scores."""
+
+    @property
+    def draw(self) -> int: ...
+    @property
+    def asr(self) -> float: ...
+    @property
+    def acc(self) -> float: ...
+
+
+class Added(NamedTuple):
+    """The mean of the paired differences in a score, and its 95% interval: None where the pairs are too few, or all
+    alike."""
+
+    mean: float
+    bounds: Interval | None
+
+    @property
+    def direction(self) -> int:
+        """-1 or 1 where the interval excludes zero; 0 where what is seen may be chance."""
+        if self.bounds is None or self.bounds[0] <= 0 <= self.bounds[1]:
+            return 0
+        return 1 if self.mean > 0 else -1
+
+
+class Comparison(NamedTuple):
+    """asr, acc: what the first adds to the second.  pairs: over how many draws."""
+
+    asr: Added
+    acc: Added
+    pairs: int
+
+    @classmethod
+    def of(cls, differences: Sequence[tuple[float, float]]) -> Comparison:
+        """differences: one or more, in ASR and in ACC."""
+        asr, acc = (Added(fmean(values), of_difference(values)) for values in zip(*differences, strict=True))
+        return cls(asr, acc, len(differences))
+
+
+def compare(ours: Iterable[Scored], theirs: Iterable[Scored]) -> Comparison | None:
+    """What our runs add to theirs; None without a draw that both have."""
+    others = {run.draw: run for run in theirs}
+    pairs = [(mine, others[mine.draw]) for mine in ours if mine.draw in others]
+    differences = [(mine.asr - its.asr, mine.acc - its.acc) for mine, its in pairs]
+    return Comparison.of(differences) if differences else None

@@ -1,1 +1,0 @@
-"""A study on a running Ray cluster of several machines."""

@@ -1,0 +1,1 @@
+"""The commands of nad-study beside run, one file each."""

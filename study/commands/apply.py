@@ -1,0 +1,155 @@
+"""`nad-study apply`: a study's setting on another model. Needs no Ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import tyro
+from torch import nn
+
+from nad import models
+from nad.data.folder import Owned
+from nad.erasure import TEACHER, EraseConfig, distil, make_teacher
+from nad.errors import ConfigError
+from nad.evaluation import accuracy
+from nad.formats import ForeignModel
+from nad.seeds import generator
+from reports.formatting import readable_params
+from study.commands import own_model
+from study.commands.found_setting import FoundSetting, read_setting
+from study.commands.own_model import OwnModelConfig
+from study.display.progress import Display
+from study.engine.devices import driver_device
+from study.options.command_line import told_in_a_sentence
+from study.options.helptext import documented
+from study.options.paths import expanded
+from study.signals import read_to_the_end
+from study.stages import model_card
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class ApplyConfig(OwnModelConfig):
+    """Use a setting that a study has found on another model.
+
+    Makes a teacher from the model, erases the model with it, and writes the erased model and its card. Whether a
+    backdoor is gone is not measured: that takes triggered images.
+    """
+
+    default_name: ClassVar[str] = "erased"
+
+    summary: tyro.conf.Positional[Path]
+    """The study's summary.json, or its folder."""
+    trial: int | None = None
+    """A trial of the study's front. Default: the recommended one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def work(display: Display) -> None:
+        with told_in_a_sentence(ApplyConfig, given):
+            config = tyro.cli(ApplyConfig, args=given, prog="nad-study apply")
+        apply(config, display)
+
+    return own_model.run_command(work)
+
+
+def apply(config: ApplyConfig, display: Display) -> None:
+    """Erase a model with a setting of a study; write it and its card.
+
+    Raises: NadError or ReportError for what the user can mend, all but a full disk before anything slow.
+    """
+    own_model.require_free(config.target)
+    setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
+    config, model = own_model.read_model(config, display)
+    _require_layers(setting, model)
+    images = own_model.read_images(config, model, display)
+    display.say(
+        f"setting: trial {setting.number} of {setting.study}, found with {setting.clean_images:,} clean images; here"
+        f" are {len(images.train):,}"
+    )
+    device = driver_device()
+    student, teacher = model.network().to(device), model.network().to(device)
+    own_model.require_known(config, student, images, device)
+    before = own_model.accuracies(student, images, device)
+    _erase(config, setting.erase, student, teacher, images, device, display)
+    after = own_model.accuracies(student, images, device)
+    scores = [(name, before[name], after[name]) for name in before]
+    facts = _facts(config, setting, model, images)
+    own_model.write_model(
+        config,
+        student,
+        model.trained_on.class_names or images.class_names,
+        facts,
+        scores,
+        model_card.of_applied,
+        "erased model",
+        display,
+    )
+
+
+def _require_layers(setting: FoundSetting, model: ForeignModel) -> None:
+    known = models.distillation_layers(model.name)
+    missing = [layer for layer in setting.erase.weights if layer not in known]
+    if missing:
+        raise ConfigError(
+            f"trial {setting.number} of {setting.study} distils {', '.join(missing)}, which {model.name} does not have:"
+            f" it has {', '.join(known)}; choose another --trial"
+        )
+
+
+def _erase(
+    config: ApplyConfig,
+    setting: EraseConfig,
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Owned,
+    device: torch.device,
+    display: Display,
+) -> None:
+    with display.stage("teacher", "epochs") as step:
+        step(0, TEACHER.epochs)
+        batches = generator(config.seed, "teacher")
+        make_teacher(teacher, images.train, flip=config.used_flip, generator=batches, device=device, progress=step)
+    with display.stage("erase", "epochs") as step:
+        step(0, setting.epochs)
+
+        def watch(_epoch: int, model: nn.Module) -> float:
+            # There are no images to validate on: patience has only those that the erase trains on
+            return accuracy(model, images.train, device=device)
+
+        distil(
+            student,
+            teacher,
+            images.train,
+            setting,
+            flip=config.used_flip,
+            generator=generator(config.seed, "erase"),
+            device=device,
+            watch=watch if setting.patience else None,
+            progress=step,
+        )
+
+
+def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned) -> dict[str, str]:
+    chosen = ", ".join(f"{name} {value}" for name, value in readable_params(setting.params).items())
+    of_model, of_work = own_model.shared_facts(config, model)
+    return {
+        **of_model,
+        "setting": f"trial {setting.number} of the study {setting.study}: {chosen}",
+        "clean images": f"{len(images.train):,}; the setting was found with {setting.clean_images:,}",
+        **of_work,
+    }
+
+
+if __name__ == "__main__":
+    with read_to_the_end():
+        sys.exit(main())

@@ -1,0 +1,170 @@
+"""`nad-study defend`: another defence than NAD on a model. Needs no Ray."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import tyro
+
+from nad import defences
+from nad.data.folder import Owned
+from nad.defences import DEFENCES, Deeds, Defence
+from nad.errors import ConfigError, unknown_name
+from nad.formats import ForeignModel
+from nad.seeds import generator
+from nad.training import TrainConfig
+from study.commands import own_model
+from study.commands.own_model import OwnModelConfig
+from study.display.progress import Display
+from study.engine.devices import driver_device
+from study.options.command_line import told_in_a_sentence
+from study.options.helptext import documented
+from study.options.setting_texts import listed, read_settings
+from study.signals import read_to_the_end
+from study.stages import model_card
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class DefendConfig(OwnModelConfig):
+    """Defend a model by fine-tuning, fine-pruning, mode connectivity repair or adversarial neuron pruning.
+
+    Writes the defended model and its card. Whether a backdoor is gone is not measured: that takes triggered images.
+    """
+
+    default_name: ClassVar[str] = "defended"
+
+    defence: tyro.conf.Positional[str]
+    """fine-tuning, fine-pruning, mode-connectivity or anp. --help says more of the one that is given with it."""
+    defence_args: tuple[str, ...] = ()
+    """Settings of the defence as NAME=VALUE, such as max_acc_drop=0.05 tuning.epochs=5."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.made  # noqa: B018 - raises for a defence that there is not, and for settings that it does not take
+
+    @property
+    def made(self) -> Defence:
+        """The defence with its settings."""
+        return make(self.defence, self.defence_args)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def work(display: Display) -> None:
+        with told_in_a_sentence(DefendConfig, given):
+            config = tyro.cli(DefendConfig, args=given, prog="nad-study defend", description=description(given))
+        defend(config, display)
+
+    return own_model.run_command(work)
+
+
+def description(given: Sequence[str]) -> str:
+    """What --help says first: of the command, and of the defence that is named beside it."""
+    of_defence = [describe_settings(word) for word in given if word in DEFENCES][:1]
+    return "\n\n".join((inspect.cleandoc(DefendConfig.__doc__ or ""), *of_defence))
+
+
+def describe_settings(name: str) -> str:
+    """A paragraph for --help: what this defence is, and its settings with their defaults."""
+    first = inspect.cleandoc(DEFENCES[name].__doc__ or "").splitlines()[0]
+    said = {key: value for key, value in _defaults(defences.make(name)).items() if value is not None}
+    return f"The defence {name}: {first} Its settings for --defence-args, with their defaults: {listed(said)}"
+
+
+def make(name: str, texts: Sequence[str]) -> Defence:
+    """The defence of this name, with settings from texts such as t=0.1 or tuning.epochs=5.
+
+    Raises: ConfigError for a name, a setting or a value that is none.
+    """
+    defence = defences.make(name)
+    defaults = _defaults(defence)
+
+    def unknown(_text: str, setting: str) -> ConfigError:
+        return unknown_name(f"setting of the defence {name!r}", setting, defaults)
+
+    changed: dict[str, Any] = {}
+    for setting, value in read_settings("--defence-args", texts, defaults, unknown).items():
+        part, dot, inner = setting.partition(".")
+        changed[part] = replace(changed.get(part, getattr(defence, part)), **{inner: value}) if dot else value
+    return replace(defence, **changed)
+
+
+def _defaults(defence: Defence) -> dict[str, Any]:
+    """By name; those of a training as training.setting."""
+    found: dict[str, Any] = {}
+    for each in fields(defence):
+        value = getattr(defence, each.name)
+        if isinstance(value, TrainConfig):
+            found |= {f"{each.name}.{inner.name}": getattr(value, inner.name) for inner in fields(value)}
+        elif value is None or not is_dataclass(value):
+            found[each.name] = value
+    return found
+
+
+def defend(config: DefendConfig, display: Display) -> None:
+    """Defend a model; write it and its card.
+
+    Raises: NadError for what the user can mend, all but a full disk before anything slow.
+    """
+    own_model.require_free(config.target)
+    defence = config.made
+    config, model = own_model.read_model(config, display)
+    defence.require_fit(model.network())
+    images = own_model.read_images(config, model, display)
+    device = driver_device()
+    victim = model.network().to(device)
+    own_model.require_known(config, victim, images, device)
+    before = own_model.accuracies(victim, images, device)
+    with display.stage(f"defence {defence.name}", "steps") as step:
+        defended = defence.defend(
+            victim,
+            images.train,
+            flip=config.used_flip,
+            generator=generator(config.seed, "defence"),
+            device=device,
+            progress=step,
+        )
+    after = own_model.accuracies(defended.model, images, device)
+    if defended.deeds:
+        display.say(f"{defence.name}: {_said(defended.deeds)}")
+    own_model.write_model(
+        config,
+        defended.model,
+        model.trained_on.class_names or images.class_names,
+        _facts(config, defence, model, images, defended.deeds),
+        [(name, before[name], after[name]) for name in before],
+        partial(model_card.of_defended, defence.name),
+        "defended model",
+        display,
+    )
+
+
+def _facts(
+    config: DefendConfig, defence: Defence, model: ForeignModel, images: Owned, deeds: Deeds
+) -> Mapping[str, str]:
+    of_model, of_work = own_model.shared_facts(config, model)
+    settings = {name: value for name, value in _defaults(defence).items() if value is not None}
+    return {
+        **of_model,
+        "defence": f"{defence.name}: {listed(settings)}",
+        "what it did": _said(deeds) or "nothing that is counted",
+        "clean images": f"{len(images.train):,}",
+        **of_work,
+    }
+
+
+def _said(deeds: Deeds) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in deeds.items())
+
+
+if __name__ == "__main__":
+    with read_to_the_end():
+        sys.exit(main())

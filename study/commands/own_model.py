@@ -1,0 +1,221 @@
+"""What the commands share that work on a model of the user's own: read it and its images, score it, write a new one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, TypeVar
+
+import torch
+import tyro
+from rich.console import Console
+from torch import nn
+
+from nad import judging
+from nad.checkpoints import Checkpoint, State, copy_state, save, state_digest
+from nad.data.folder import Owned, load_owned
+from nad.errors import ConfigError, DataError, NadError, require_range
+from nad.evaluation import accuracy
+from nad.formats import ForeignModel, load_foreign
+from nad.models.normalisation import Normalisation
+from nad.threads import following_load, said
+from nad.trained_on import TrainedOn
+from reports.files import ReportError
+from reports.formatting import percent
+from reports.streams import show_any_text
+from study.display.progress import Display
+from study.options.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, image_settings
+from study.options.paths import expanded
+from study.record.folder import cache_folder
+from study.record.writing import write_text
+from study.stages.victim_file import describe, introduce
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnModelConfig:
+    """A model, the clean images for it, and where the new one goes."""
+
+    default_name: ClassVar[str]
+    """Of the file that is written, without its suffix."""
+
+    victim: Path
+    """The model: what this tool, the released NAD code or BackdoorBench wrote, a state dict, or safetensors."""
+    data: Path
+    """Clean images: a folder with train/, what to work with, and perhaps test/, what to score on; in each one folder
+    per class, in the order of the model's labels."""
+    victim_mean: tuple[float, float, float] | None = None
+    """Mean of each channel, in [0, 1], that the model was trained with. Default: what its format says."""
+    victim_std: tuple[float, float, float] | None = None
+    """Standard deviation of each channel, likewise."""
+    trust_checkpoint: bool = False
+    """Unpickle --victim in full where nothing else will do. That runs any code that its maker put into it."""
+    output: Path | None = None
+    """The file to write. Default: erased.safetensors beside the model, or defended.safetensors."""
+    image_size: int | None = None
+    """Images are resized to this many pixels a side. Default: what the model's file says it was trained on, or 32."""
+    flip: Annotated[bool | None, tyro.conf.DisallowNone] = None
+    """Train on mirrored images, too; --no-flip where a mirrored image is another class, as with traffic signs. Default:
+    what the model's file says it was trained on, or --flip."""
+    allow_guessing: bool = False
+    """Work on a model that only guesses on the images all the same."""
+    seed: int = 0
+    """Seeds all that is drawn at random."""
+    cache: Path | None = None
+    """Folder of decoded images. Default: this user's cache folder."""
+
+    def __post_init__(self) -> None:
+        if not self.victim.name:
+            raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
+        require_range("--image-size", self.used_image_size, 16, 512)
+        require_range("--seed", self.seed, 0, 2**31 - 1)
+        self.normalisation  # noqa: B018 - raises for numbers that are out of range
+
+    @property
+    def used_image_size(self) -> int:
+        """Pixels a side."""
+        return USUAL_IMAGE_SIZE if self.image_size is None else self.image_size
+
+    @property
+    def used_flip(self) -> bool:
+        """Whether mirrored images are trained on, too."""
+        return self.flip is not False
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What the user says that the model was trained with."""
+        return chosen_normalisation(self.victim_mean, self.victim_std)
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        return (
+            expanded(self.output, "--output")
+            if self.output
+            else expanded(self.victim, "--victim").with_name(f"{self.default_name}{SUFFIX}")
+        ).resolve()
+
+
+C = TypeVar("C", bound=OwnModelConfig)
+
+
+def run_command(work: Callable[[Display], None]) -> int:
+    """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    show_any_text()
+    os.umask(0o077)  # what is written is for its owner alone
+    try:
+        with following_load():
+            work(Display(Console()))
+    except (NadError, ReportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise  # nobody reads what this prints any more
+    except OSError as error:
+        print(
+            f"error: {error.strerror or error} ({error.filename or 'no file'}); mend that and try again",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def require_free(target: Path) -> None:
+    """Raise ConfigError where a model and its card cannot be written, or are there; nothing is made yet."""
+    if target.suffix != SUFFIX:
+        raise ConfigError(f"--output {target} must end in {SUFFIX}")
+    for path in (target, target.with_suffix(".md")):
+        if path.exists():
+            raise ConfigError(f"{path} is there already; remove it or choose another --output")
+    nearest = next(folder for folder in target.parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ConfigError(f"you may not write to {nearest}; choose another --output")
+
+
+def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
+    """The settings with the model's image size and mirroring, and the model in --victim, after a line about it.
+
+    Raises: CheckpointError for a file that cannot be used; ConfigError for settings that contradict it.
+    """
+    model = load_foreign(
+        expanded(config.victim, "--victim"), trust=config.trust_checkpoint, normalisation=config.normalisation
+    )
+    introduce(model, config.victim.name, display)
+    size, flip = image_settings(config.image_size, config.flip, model.trained_on)
+    return replace(config, image_size=size, flip=flip), model
+
+
+def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -> Owned:
+    """The images in --data.  Raises: DataError where their classes are not the model's."""
+    with display.stage("images", "read") as step:
+        images = load_owned(
+            expanded(config.data, "--data"),
+            cache_dir=cache_folder(config.cache),
+            image_size=config.used_image_size,
+            progress=lambda _stage, done, total: step(done, total),
+        )
+    for remark in images.remarks:
+        display.say(remark)
+    if len(images.class_names) != model.classes:
+        raise DataError(
+            f"{config.data / 'train'} has {len(images.class_names)} class folders, the model in {config.victim} tells"
+            f" {model.classes} classes apart; give one folder for each, in the order of its labels"
+        )
+    model.trained_on.require_class_names(images.class_names, str(config.data / "train"))
+    return images
+
+
+def require_known(config: OwnModelConfig, model: nn.Module, images: Owned, device: torch.device) -> None:
+    """Raise DataError for a model that only guesses on the images, unless the settings allow it."""
+    if not config.allow_guessing:
+        judging.require_known(model, images.train, allow="add --allow-guessing", device=device)
+
+
+def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:
+    """By name of the images. On the defender's own, the model's says whether classes and sizes are what it expects."""
+    parts = {"your own images (train/)": images.train, "test images (test/)": images.test}
+    return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
+
+
+Scores = Sequence[tuple[str, float, float]]
+"""Name of the images, accuracy on them before and after."""
+
+
+def write_model(
+    config: OwnModelConfig,
+    model: nn.Module,
+    class_names: Sequence[str],
+    facts: Mapping[str, str],
+    scores: Scores,
+    card: Callable[[Mapping[str, str], Scores], str],
+    what: str,
+    display: Display,
+) -> None:
+    """Write a model and its card, and say how accurate it is.  what: it is called where it is named."""
+    state: State = copy_state(model)
+    known = TrainedOn(image_size=config.used_image_size, flip=config.used_flip, class_names=tuple(class_names))
+    save(config.target, Checkpoint(state, {"facts": dict(facts), **known.card()}))
+    beside = config.target.with_suffix(".md")
+    write_text(beside, card({**facts, "this model": f"sha256 {state_digest(state)}"}, scores))
+    for name, first, last in scores:
+        display.say(f"accuracy on {name}: {percent(first)} before, {percent(last)} after")
+    display.say(f"{what}: {config.target}")
+    display.say(f"its card: {beside}")
+
+
+def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str, str], dict[str, str]]:
+    """What a card says of the model before, and of the work on it."""
+    with following_load() as threads:
+        steps = ", ".join(f"{count}: {taken:,}" for count, taken in said(threads.steps).items())
+    return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {
+        "threads": f"steps by number of threads: {steps}",
+        "image size, mirrored": f"{config.used_image_size}, {'yes' if config.used_flip else 'no'}",
+        "seed": str(config.seed),
+    }

@@ -1,0 +1,125 @@
+"""`nad-study resume NAME`: the command of a study again, from the settings that its folder keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import tyro
+
+from nad.errors import ConfigError
+from study.commands.overview import find
+from study.commands.record_reading import storage_of
+from study.options.command_line import told_in_a_sentence
+from study.options.config import StudyConfig
+from study.options.helptext import documented
+from study.options.storage_url import hides_password
+from study.record.folder import StudyFolder
+from study.search.fork import fork_of
+
+OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
+"""Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class ResumeConfig:
+    """Go on with a study as it was run last. Options of a study given here change its settings, such as --trials."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """The study, or the path of its folder."""
+    output: Path = Path("runs")
+    """Folder of all studies."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit code of the study.  Raises: NadError for what the user can mend."""
+    if "--help" in arguments or "-h" in arguments:
+        tyro.cli(ResumeConfig, args=["--help"], prog="nad-study resume")
+    if arguments and (first := arguments[0].partition("=")[0]).startswith("-") and first != "--output":
+        raise ConfigError(f"nad-study resume needs the study's NAME first, and {first} after it")
+    with told_in_a_sentence(ResumeConfig, arguments):
+        chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
+    folder = find(chosen.name, chosen.output)
+    recorded = recorded_settings(folder)
+    with told_in_a_sentence(StudyConfig, changes):
+        config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
+    from study.run import main as run  # not above: Ray takes seconds, and a mistake is to be told at once
+
+    return run(options_of(with_points_of_the_old(config, folder)))
+
+
+def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyConfig:
+    """The command that forked, where it ended before its search began: what a fork is to ask is only then recorded."""
+    old = fork_of(folder.path)
+    if old is None or folder.summary.exists() or config.fork is not None or config.directory != folder.path:
+        return config
+    return dataclasses.replace(config, name=old, fork=folder.name)
+
+
+def recorded_settings(folder: StudyFolder) -> StudyConfig:
+    """The settings that a study was run with last; relative paths count from where it was run then.
+
+    Raises: ConfigError where they cannot be read, or are of a version that has other options.
+    """
+    again = "give the study's command itself again, with the same --name and --output"
+    try:
+        config = json.loads(folder.config.read_text(encoding="utf-8"))
+        settings = dict(config["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read the settings of the study {folder.name!r} in {folder.config}; {again}"
+        ) from error
+    kinds = typing.get_type_hints(StudyConfig)
+    if unknown := sorted(settings.keys() - kinds.keys()):
+        raise ConfigError(
+            f"the study {folder.name!r} was run by another version of nad-study, with options that this one does not"
+            f" know: {', '.join(unknown)}; install that version, or {again}"
+        )
+    start = Path(config.get("directory") or ".")
+    values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
+    if storage := storage_of(config):
+        values["storage"] = storage
+    return StudyConfig(**values, output=folder.path.parent, name=folder.name)
+
+
+def options_of(config: StudyConfig) -> list[str]:
+    """The command line that gives this config: every setting that is not its default.
+
+    Raises: ConfigError for a storage whose password was not kept.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        option = field.name.replace("_", "-")
+        if isinstance(value, str) and hides_password(value):
+            raise ConfigError(f"the password in --{option} {value} is not kept; give --{option} again, in full")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, tuple):
+            words += [f"--{option}", *map(str, value)]
+        else:
+            words += [f"--{option}", str(value)]
+    return words
+
+
+def _value(kind: Any, value: Any, start: Path) -> Any:
+    """A JSON value as the field's type has it."""
+    if value is None:
+        return None
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+    for one in kinds:
+        if one is Path:
+            path = Path(value)
+            return path if str(path).startswith("~") else start / path
+        if typing.get_origin(one) is tuple:
+            return tuple(_value(typing.get_args(one)[0], entry, start) for entry in value)
+    return value

@@ -1,0 +1,1 @@
+"""Progress, events, logs and TensorBoard of a running study."""

@@ -1,0 +1,1 @@
+"""Ray: sessions, tasks, Ray Tune, and the nodes of a cluster."""

@@ -1,0 +1,285 @@
+"""What a worker does: make a teacher, or run one trial. Everything it needs comes as one block of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nad import models
+from nad.data.base import LabelledImages
+from nad.erasure import EraseConfig, Watch, distil, make_teacher
+from nad.errors import EraseDiverged
+from nad.evaluation import Exam, accuracy, evaluate
+from nad.map_memory import MapMemory
+from nad.precision import Precision
+from nad.progress import Progress
+from nad.seeds import generator
+from search_spaces import Point
+from study.engine.tasks import granted_device
+
+Array = NDArray[Any]
+Weights = dict[str, Array]
+Report = Callable[[Mapping[str, Any]], None]
+
+GLANCE = 100
+"""Images of either kind that are scored after each epoch; the objectives are measured on all of them at the end."""
+
+
+class Origin(NamedTuple):
+    """What teachers are fine-tuned from."""
+
+    model: str
+    """Name of the architecture."""
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every trial of a study shares, as numpy arrays: one copy per machine, read by all of its workers."""
+
+    model: str
+    classes: int
+    flip: bool
+    seed: int
+    train_size: int
+    """Images in the whole training set: what clean fractions count against."""
+    holdout_images: Array
+    """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
+    holdout_labels: Array
+    clean_images: Array
+    """The exam that erased models sit: validation images in the search, test images in the confirmation."""
+    clean_labels: Array
+    triggered_images: Array
+    triggered_labels: Array
+    watched_images: Array
+    """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
+    watched_labels: Array
+    target: int | Array
+    """The class that triggered images are to be given: one for all, or one for each."""
+    victim: Weights
+    teachers: Mapping[float, Weights]
+    """The teacher of each clean fraction; empty while they are being made."""
+    lost_teachers: Mapping[float, str] = field(default_factory=dict, kw_only=True)
+    """Why a clean fraction has none: its fine-tuning diverged."""
+    teachers_origin: Origin | None = field(default=None, kw_only=True)
+    """For teachers of another architecture than the victim's; None where they start as the victim."""
+    threads: int
+    precision: Precision
+    """Of the students' and teachers' passes in training."""
+    draw: int = 0
+    """Which defender: see nad.scenario.Scenario.holdout."""
+
+    def holdout(self, clean_fraction: float) -> LabelledImages:
+        """The defender's clean images."""
+        count = round(clean_fraction * self.train_size)
+        return _images(self.holdout_images[:count], self.holdout_labels[:count])
+
+    def exam(self) -> Exam:
+        """What erased models are scored on."""
+        return Exam(
+            _images(self.clean_images, self.clean_labels),
+            _images(self.triggered_images, self.triggered_labels),
+            self.target if isinstance(self.target, int) else torch.tensor(self.target),
+        )
+
+    @property
+    def origin(self) -> Origin:
+        """What the teachers are fine-tuned from."""
+        return self.teachers_origin or Origin(self.model, self.victim)
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The teacher's layer for each of the student's that has one."""
+        return models.layer_pairs(self.model, self.origin.model)
+
+    def teacher(self, clean_fraction: float) -> Weights:
+        """The teacher for so many clean images.  Raises: EraseDiverged where its fine-tuning failed."""
+        if clean_fraction in self.lost_teachers:
+            raise EraseDiverged(self.lost_teachers[clean_fraction])
+        return self.teachers[clean_fraction]
+
+    def watch(self, device: torch.device) -> Watch:
+        """The validation accuracy that a setting's patience looks at."""
+        watched = _images(self.watched_images, self.watched_labels)
+        return lambda _epoch, model: accuracy(model, watched, device=device)
+
+    def network(self, weights: Weights, device: torch.device) -> nn.Module:
+        """A fresh model of the victim's architecture with these weights."""
+        return _network(self.model, self.classes, weights, device)
+
+    def teacher_network(self, weights: Weights, device: torch.device) -> nn.Module:
+        """A fresh model of the teachers' architecture with these weights."""
+        return _network(self.origin.model, self.classes, weights, device)
+
+
+def describe_point(point: Point) -> dict[str, Any]:
+    """A point as plain values, for the way to a worker."""
+    return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
+
+
+def make_teacher_weights(
+    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> Weights:
+    """The teacher of one draw and clean fraction, which all erases by that defender share.
+
+    Raises: EraseDiverged where its fine-tuning fails.
+    """
+    draw, clean_fraction = which
+    workload = workloads[draw]
+    torch.set_num_threads(workload.threads)
+    device = torch.device(granted_device())
+    teacher = workload.teacher_network(workload.origin.weights, device)
+    other_defender = (draw,) if draw else ()
+    batches = generator(workload.seed, "teacher", f"{clean_fraction:g}", *other_defender)
+    make_teacher(
+        teacher,
+        workload.holdout(clean_fraction),
+        flip=workload.flip,
+        generator=batches,
+        device=device,
+        progress=progress,
+        precision=workload.precision,
+    )
+    return as_arrays(teacher.state_dict())
+
+
+def teacher_or_why(
+    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+) -> Weights | str:
+    """The same, with the reason in place of a teacher whose fine-tuning fails: that is a result, not a mistake."""
+    try:
+        return make_teacher_weights(which, workloads, progress)
+    except EraseDiverged as error:
+        return str(error)
+
+
+def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
+    """One trial, a complete erase: reports a glance at the scores after each epoch, and at the end all of `measure`.
+
+    config: what the searcher suggested; `params` is what `describe_point` made.
+    Raises: EraseDiverged where the loss is no longer finite.
+    """
+    glance = workload.exam().subset(GLANCE)
+
+    def watch(epoch: int, model: nn.Module) -> float:
+        scores = evaluate(model, glance, device=torch.device(granted_device()))
+        report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc, "balanced_acc": scores.balanced_acc})
+        return scores.acc
+
+    scores = measure(config["params"], config["seed"], workload, watch)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # this process stays for the next trial, and others may share the GPU
+    report({"final": True, **scores})
+
+
+def measure(
+    params: Mapping[str, Any],
+    seed: int,
+    workload: Workload,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Erase the victim once and score what is left of it on the workload's exam: see `erase_victim`."""
+    return erase_victim(params, seed, workload, watch, progress)[1]
+
+
+def erase_again(
+    argument: tuple[dict[str, Any], int], workload: Workload, progress: Progress | None = None
+) -> tuple[Weights, dict[str, float]]:
+    """The student of a trial that is on record, from its parameters and its seed, and its scores."""
+    params, seed = argument
+    student, scores = erase_victim(params, seed, workload, progress=progress)
+    return as_arrays(student.state_dict()), scores
+
+
+def erase_victim(
+    params: Mapping[str, Any],
+    seed: int,
+    workload: Workload,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, dict[str, float]]:
+    """Erase the victim once and score what is left of it on the workload's exam.
+
+    params: what `describe_point` made.  watch: without one, a setting's patience looks at the watched images.
+    Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
+    Raises: EraseDiverged where the loss is no longer finite.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(workload.threads)
+    device = torch.device(granted_device())
+    config = EraseConfig(**params["erase"])
+    student = workload.network(workload.victim, device)
+    weights, holdout = workload.teacher(params["clean_fraction"]), workload.holdout(params["clean_fraction"])
+    if watch is None and config.patience is not None:
+        watch = workload.watch(device)
+    result = distil(
+        student,
+        workload.teacher_network(weights, device),
+        holdout,
+        config,
+        flip=workload.flip,
+        generator=generator(seed, "erase"),
+        device=device,
+        watch=watch,
+        progress=progress,
+        pairs=workload.pairs,
+        memory=_memory(
+            tuple(workload.pairs.values()),
+            _digest(*weights.values(), holdout.images.numpy()),
+            (seed, workload.flip, config.batch_size, config.cutout, workload.precision, device),
+        ),
+        precision=workload.precision,
+    )
+    scores = evaluate(student, workload.exam(), device=device)
+    return student, {
+        **scores._asdict(),
+        "epochs_run": result.epochs,
+        "loss": result.losses[-1],
+        "compute_seconds": time.perf_counter() - started,
+    }
+
+
+@lru_cache(maxsize=4)
+def _memory(layers: tuple[str, ...], _teacher_and_holdout: str, _batches: Hashable) -> MapMemory:
+    """This process's memory of a teacher's attention; trials differ in betas and layers more often than in these.
+
+    The number of memories and their size bound what a worker holds to 400 MB.
+    """
+    return MapMemory(layers, most_bytes=100_000_000)
+
+
+def _digest(*arrays: Array) -> str:
+    """The same for the same bytes."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def as_arrays(state: Mapping[str, Tensor]) -> Weights:
+    """Weights as numpy arrays, which Ray shares between processes without a copy; a torch tensor would be copied."""
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in state.items()}
+
+
+def _network(model: str, classes: int, weights: Weights, device: torch.device) -> nn.Module:
+    state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+    return models.with_weights(model, classes, state).to(device)
+
+
+def _images(images: Array, labels: Array) -> LabelledImages:
+    with warnings.catch_warnings():
+        # Shared memory is read-only, and nothing here writes to it: batches are copied out.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return LabelledImages(torch.from_numpy(images), torch.from_numpy(labels))

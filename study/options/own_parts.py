@@ -1,0 +1,79 @@
+"""A trigger or a victim of the user's own: which options it needs, and which contradict it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nad.attacks.custom import Custom
+from nad.attacks.refool import Refool
+from nad.attacks.trojan import Trojan
+from nad.errors import ConfigError
+from nad.models.normalisation import Normalisation
+from nad.trained_on import TrainedOn
+
+if TYPE_CHECKING:
+    from study.options.config import StudyConfig
+
+USUAL_IMAGE_SIZE = 32
+"""Pixels a side where neither the command nor a model says."""
+
+
+def require_own_parts(config: StudyConfig) -> None:
+    """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
+    if config.trigger is not None and config.attack != Custom.name:
+        raise ConfigError(f"--trigger is for the attack custom, not for {config.attack}; add --attack custom")
+    if config.attack == Custom.name and config.trigger is None:
+        raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
+    if config.victim is None and (config.victim_mean is not None or config.trust_checkpoint):
+        raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
+    if config.victim is not None:
+        _refuse_what_takes_a_recipe(config)
+
+
+def _refuse_what_takes_a_recipe(config: StudyConfig) -> None:
+    """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
+    for asked, why, remedy in (
+        (config.reference, "--reference compares with a clean model", "leave it out"),
+        (config.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+        (
+            config.attack == Trojan.name,
+            "the attack trojan makes its trigger on a clean model",
+            "give the trigger itself with --attack custom --trigger FILE",
+        ),
+        (
+            config.attack == Refool.name and config.attack_settings.get("rounds", 0) > 0,
+            "the attack refool selects its reflections by training models",
+            "leave rounds at 0",
+        ),
+    ):
+        if asked:
+            raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+
+
+def image_settings(size: int | None, flip: bool | None, model: TrainedOn) -> tuple[int | None, bool | None]:
+    """The image size and mirroring to use: what the command says, else the model; None where neither does.
+
+    Raises: ConfigError where they contradict each other.
+    """
+    if size is not None and model.image_size not in (None, size):
+        raise ConfigError(
+            f"--image-size {size} contradicts the model in --victim, which was trained on images of"
+            f" {model.image_size}x{model.image_size} pixels; leave it out, or give --image-size {model.image_size}"
+        )
+    if flip is not None and model.flip not in (None, flip):
+        given, wanted = ("--flip", "without") if flip else ("--no-flip", "with")
+        raise ConfigError(
+            f"{given} contradicts the model in --victim, which was trained {wanted} mirrored images; leave it out"
+        )
+    return size or model.image_size, model.flip if flip is None else flip
+
+
+def chosen_normalisation(
+    mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
+) -> Normalisation | None:
+    """What --victim-mean and --victim-std say.  Raises: ConfigError for one without the other, or a bad number."""
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ConfigError("--victim-mean and --victim-std belong together; give both or none")
+    return Normalisation(mean, std)

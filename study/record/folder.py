@@ -1,0 +1,171 @@
+"""A study's folder: every file name in one place, one driver at a time, readable by its owner alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from nad.errors import ConfigError, NadError
+from study.options.paths import NO_HOME, expanded
+from study.record import driver
+from study.record.driver import Driver, driver_of
+from study.record.file_systems import is_local
+from study.record.writing import write_json
+
+MIN_FREE_BYTES = 50 * 2**20
+"""A report takes 5 MB: with less free space than this a study is refused before it begins."""
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Where victims, teachers and decoded images are kept: this user's own cache unless another is chosen.
+
+    Raises: ConfigError where there is no home folder for it.
+    """
+    if chosen is not None:
+        return expanded(chosen, "--cache").resolve()
+    own = platformdirs.user_cache_path("nad-study")
+    if own.is_relative_to(NO_HOME):
+        raise ConfigError("this user has no home folder, where the cache would be; name another with --cache")
+    return own.resolve()
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study keeps what it knows."""
+
+    path: Path
+    left_by: Driver | None = None
+    """The driver that had claimed it before and did not leave in order: it was killed, its host went down, or it runs
+    on another host that the lock does not reach."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def claim(self) -> None:
+        """Say who runs the study: this process, in place of whoever was named before."""
+        write_json(self.path / driver.FILE, Driver.current().facts())
+
+    @property
+    def database(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def database_log(self) -> Path:
+        """SQLite's log of writes that are not in the database yet: there while somebody writes, and after a kill."""
+        return self.path / "study.db-wal"
+
+    @property
+    def storage_url(self) -> str:
+        """The storage that `database` is."""
+        from study.options.storage_url import sqlite_url  # not above: SQLAlchemy takes longer than `nad-study list`
+
+        return sqlite_url(self.database)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def parquet(self) -> Path:
+        """The same table as `trials`."""
+        return self.path / "trials.parquet"
+
+    @property
+    def picture(self) -> Path:
+        """The attack's picture of itself."""
+        return self.path / "attack.png"
+
+    @property
+    def attention(self) -> Path:
+        """What victim, teacher and erased model look at."""
+        return self.path / "attention.png"
+
+    @property
+    def driver_log(self) -> Path:
+        """What was said while it ran, with times."""
+        return self.path / "driver.log"
+
+    @property
+    def logs(self) -> Path:
+        """One file per trial."""
+        return self.path / "logs"
+
+    @property
+    def tensorboard(self) -> Path:
+        """One run per trial, for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def model(self) -> Path:
+        """The recommended setting's erased model."""
+        return self.path / "models" / "recommended.safetensors"
+
+    @property
+    def model_card(self) -> Path:
+        return self.model.with_suffix(".md")
+
+
+@contextmanager
+def open_folder(path: Path) -> Iterator[StudyFolder]:
+    """The folder, made where it is not there yet, and held by this process alone.
+
+    The kernel frees the lock of a driver that died, so the next one takes over: `left_by` says from whom.
+    Raises: NadError where it cannot be written or is full; ConfigError where another process runs this study.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(path).free
+        lock = FileLock(path / "study.lock", timeout=0, mode=0o600)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"the study {path.name!r} is being run by {driver_of(path) or 'another process'}; wait for it, stop it, or"
+            " choose another --name"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NadError(f"cannot write to the output folder {path}: {reason}; choose another --output") from error
+    try:
+        if free < MIN_FREE_BYTES:
+            raise NadError(
+                f"the disk of {path} has {free / 2**20:.0f} MB left, a study needs {MIN_FREE_BYTES / 2**20:.0f} MB;"
+                " free some space or choose another --output"
+            )
+        with _claimed(path) as folder:
+            yield folder
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[StudyFolder]:
+    """The folder, which says beside the lock who holds it: from now on, or where another driver may be at work that the
+    lock does not reach, from `StudyFolder.claim` on."""
+    folder = StudyFolder(path, driver_of(path))
+    try:
+        if folder.left_by is None or folder.left_by.gone or is_local(path):
+            folder.claim()
+        yield folder
+    finally:
+        last = driver_of(path)
+        if last is not None and last.is_this_process:
+            (path / driver.FILE).unlink(missing_ok=True)

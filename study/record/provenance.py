@@ -1,0 +1,176 @@
+"""Where a study's numbers come from: versions, revision, machine; and whether a resumed study is still the same."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+import search_spaces
+from nad import SCIENCE_VERSION, models
+from nad.attacks import describe
+from nad.checkpoints import state_digest
+from nad.data import fingerprint
+from nad.errors import ConfigError, NadError
+from nad.formats import ForeignModel
+from nad.scenario import Scenario
+from nad.victim import VictimConfig
+from study.options.config import StudyConfig
+from study.record.folder import StudyFolder
+from study.record.writing import write_json
+
+Source = VictimConfig | ForeignModel
+"""Origin of a victim: the recipe to train it by, or the file that holds it."""
+
+PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
+
+_IDENTITY = "identity"  # system attribute of the study
+_UNSAID = {"science version": 1, "precision": "float32", "flip": True}  # of studies from before their identity said so
+
+
+def versions() -> dict[str, str]:
+    """Python's and each package's that shapes a number or a figure."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, marked where it was changed; None outside a checkout."""
+    root = Path(search_spaces.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
+    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
+    facts = {
+        "science version": SCIENCE_VERSION,
+        "dataset": config.dataset,
+        "image size": config.used_image_size,
+        "flip": config.used_flip,
+        "images": fingerprint(scenario.dataset),
+        "attack": describe(scenario.attack),
+        "model": models.identity(config.architecture),
+        # None for the victim's own, as in studies from before there was a choice
+        "teacher model": (
+            None if config.teacher_architecture == config.architecture else models.identity(config.teacher_architecture)
+        ),
+        "seed": config.seed,
+        "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
+        "space": config.space,
+        "space version": search_spaces.get(config.space).version,
+        "clean fractions": config.fractions,
+        "threads per trial": config.cpus_per_trial,
+        "precision": config.used_precision,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def claim(folder: StudyFolder, study: optuna.Study, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Write config.json; a study that has begun must be the same as the one asked for.
+
+    Raises: ConfigError that lists what differs; nothing is changed then.
+    """
+    recorded = _recorded_identity(study)
+    if recorded is None and study.get_trials(deepcopy=False):
+        recorded = _identity_in(folder)
+    if recorded is not None:
+        require_same(folder.name, recorded, identity)
+    write_json(folder.config, {**settings, "identity": identity})
+
+
+def _identity_in(folder: StudyFolder) -> Mapping[str, Any]:
+    """That of a study from before the record had it."""
+    try:
+        found: Mapping[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NadError(
+            f"cannot read {folder.config}, which says what this study is; restore it or choose another --name"
+        ) from error
+    return found
+
+
+def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise ConfigError, listing what differs, unless a study is resumed as what it was."""
+    before, now = _flat({**_UNSAID, **recorded}), _flat(asked)
+    differences = [
+        f"{key} {_brief(before.get(key))} (now {_brief(now.get(key))})"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise ConfigError(
+            f"the study {name!r} was made with {', '.join(differences)}; give the same settings to go on with it,"
+            " --fork NAME to start a new one from its points, or another --name to start afresh"
+        )
+
+
+def _recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
+    """What the record itself says that the study is; None where it does not say."""
+    found: Mapping[str, Any] | None = _system_attrs(study).get(_IDENTITY)
+    return found
+
+
+def record_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
+    """Fix what a study is, once its victim is accepted: until then its settings can still be mended."""
+    if _recorded_identity(study) is None:
+        study._storage.set_study_system_attr(study._study_id, _IDENTITY, dict(identity))
+
+
+def _system_attrs(study: optuna.Study) -> dict[str, Any]:
+    return study._storage.get_study_system_attrs(study._study_id)
+
+
+def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:
+    """Raise ConfigError where a resumed study's victim was lost from the cache, trained again and came out otherwise.
+
+    Weights depend on the processor and on the number of threads. digests: of the victims' weights, by attribute of the
+    record, where they are kept.
+    """
+    for attribute, digest in digests.items():
+        _require_same_victim(study, attribute, digest)
+
+
+def _require_same_victim(study: optuna.Study, attribute: str, digest: str) -> None:
+    recorded = study.user_attrs.get(attribute)
+    if recorded not in (None, digest):
+        raise ConfigError(
+            f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, which is no longer in the"
+            f" cache, and training it again gave {_brief(digest)}; choose another --name to start a new study"
+        )
+    if recorded is None:
+        study.set_user_attr(attribute, digest)
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """One level: {"victim": {"epochs": 3}} becomes {"victim epochs": 3}."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key} {inner}": content for inner, content in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= 24 else f"{text[:12]}..."

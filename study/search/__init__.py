@@ -1,0 +1,1 @@
+"""Optuna behind Ray Tune's searcher interface: proposals, queued settings, pruning."""

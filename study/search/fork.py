@@ -1,0 +1,44 @@
+"""`--fork NAME`: a new study with other settings, which asks again every point that the old one has completed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import search_spaces
+from nad.errors import ConfigError
+from study.options.config import StudyConfig
+from study.search.warm_start import WarmStart, best_first_of, fitting
+
+FORK_OF = "fork_of"
+"""In config.json: the name of the study that this one was forked from."""
+
+
+def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
+    """The new study's settings, and every complete trial's point of the old one that it can ask, best first.
+
+    Raises: ConfigError where there is no old study, or the new one's name belongs to a study that is no fork of it.
+    """
+    old, new = config.directory, replace(config, name=config.fork)
+    if new.directory == old:
+        raise ConfigError(f"--fork {new.study_name!r} is the study itself; choose another name for the new one")
+    if not (old / "config.json").is_file():
+        raise ConfigError(
+            f"--fork: there is no study {config.study_name!r} in {config.output}; name the old one with --name"
+        )
+    if (new.directory / "config.json").exists() and fork_of(new.directory) != old.name:
+        raise ConfigError(
+            f"--fork {new.study_name!r}: there is already a study of that name, which is no fork of {old.name!r};"
+            " choose another name"
+        )
+    return new, fitting(best_first_of(old, "--fork"), search_spaces.get(new.space), new.domain)
+
+
+def fork_of(folder: Path) -> str | None:
+    """The study that the one in this folder was forked from; None for any other, and where there is none."""
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get(FORK_OF) if isinstance(found, dict) else None

@@ -1,0 +1,361 @@
+"""Optuna behind a searcher's interface; Optuna's storage is the only record of a study.
+
+A trial is RUNNING from `suggest` until `on_trial_complete`, and ends in one of three states:
+
+COMPLETE  it reported `final` with a finite value for every metric
+PRUNED    the pruner objected to what it showed so far, or it reported `pruned` itself; what it measured until then is
+          its `curve`, and the attribute `error` says why
+FAIL      anything else: the attribute `error` says why
+
+What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
+finished trials. Reports before the last one are kept as the attribute `curve`, one entry each, numbers only.
+Nothing is left RUNNING: `close`, and the next start after a crash, ask the points of such trials again and tell them
+FAIL.
+
+Knows parameters, scores and states; not what a trial does, nor the engine that runs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from nad.errors import NadError
+from study.search import times
+from study.search.lost_trial import Loss
+from study.search.queue import ask_again, point_key, repair, was_asked_for
+
+Space = Callable[[optuna.Trial], dict[str, Any]]
+Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
+
+
+class Shown(NamedTuple):
+    """What a trial has shown so far."""
+
+    params: Mapping[str, Any]
+    """As Optuna records them."""
+    curve: Sequence[Mapping[str, float]]
+    """What it reported before its last report."""
+    complete: bool
+    """Whether it ended COMPLETE; else it runs, or was pruned."""
+
+
+Pruner = Callable[[Shown, Sequence[Shown]], str]
+"""(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
+
+LAST_CHOICE = {"pruned": 1.0}
+"""The constraint of a pruned trial: further out than any score can be, for scores are fractions.
+
+Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
+"""
+
+log = logging.getLogger(__name__)
+
+
+def trial_seed(study_seed: int, replicate: int) -> int:
+    """A trial's seed, in [0, 2**32): it depends on the study's seed and the replicate, not on the point.
+
+    So the same point scores the same in every study of this seed, and points are compared under common random
+    numbers; a repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
+    """
+    return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
+
+
+@dataclass(frozen=True)
+class TrialEvent:
+    """What just happened to a trial; scores: the reported ones, the metrics of a complete trial, or empty."""
+
+    kind: Literal["started", "progress", "complete", "pruned", "failed"]
+    number: int
+    params: Mapping[str, Any]
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """What the record has of the trial beside its parameters and scores, such as its seed; all of it at the end."""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or was pruned, in a line; empty for others."""
+        return str(self.error or self.attrs.get("error", "")).partition("\n")[0]
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    point: str
+    replicate: int
+    spared: bool
+    """Whether it runs to its end whatever it shows: it was asked for by name, or repeats a complete trial."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+    asked: float = field(default_factory=time.monotonic)
+
+
+class OptunaSearcher:
+    """Asks points of a study and records what came of them, for one run of the study.
+
+    study: its RUNNING trials are repaired first.
+    space: suggests one trial's parameters.
+    metrics: names of the objectives in what trials report, in the order of the study's directions.
+    constraints: of a complete trial's last report; each by name, met where it is zero or less. The sampler prefers such
+        trials; the record keeps all.
+    pruner: asked after every report of a trial that the sampler proposed; a point that was enqueued with attributes, or
+        that repeats a complete trial, runs to its end.
+    wanted: trials, COMPLETE or PRUNED, that the study shall hold in the end, earlier runs' included; failures are made
+        up for.
+    enough: whether the complete trials say that more would add little; asked as each one is recorded. No trial starts
+        while it holds; one that was running may end that.
+    deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
+    max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
+    on_event: called in the driver's thread; what it raises is logged and changes nothing.
+    """
+
+    def __init__(
+        self,
+        study: optuna.study.Study,
+        space: Space,
+        metrics: tuple[str, ...],
+        wanted: int,
+        *,
+        seed: int,
+        constraints: Constraints | None = None,
+        enough: Callable[[], bool] | None = None,
+        pruner: Pruner | None = None,
+        deadline: float | None = None,
+        max_failures: int = 10,
+        on_event: Callable[[TrialEvent], None] | None = None,
+    ) -> None:
+        repair(study)
+        self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
+        self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
+        self._constraints, self._pruner, self._on_event = constraints, pruner, on_event
+        self._enough = enough or (lambda: False)
+        self._running: dict[str, _Running] = {}
+        self._asked: set[int] = set()
+        self._replicates: dict[str, set[int]] = {}
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in complete:
+            self._replicates_of(point_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
+        self._complete = len(complete)
+        self._has_enough = self._enough()
+        self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+        self._failures = 0
+        self._last_error = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further trial will be asked; running ones may still report."""
+        if self._held >= self._wanted:
+            return True
+        if (self._has_enough or self._fails) and not self._running:
+            return True
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def _fails(self) -> bool:
+        """Whether no trial is worth starting; one that still runs may end that."""
+        return self._failures >= self._max_failures
+
+    @property
+    def _held(self) -> int:
+        """Trials that count towards the wanted number."""
+        return self._complete + self._pruned
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's config, or None while the running trials may be all that is still wanted.
+
+        Returns {"params": what the space made, "seed", "replicate", "number"}.
+        """
+        if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
+            return None
+        trial = self._study.ask()
+        self._asked.add(trial.number)
+        try:
+            params = self._space(trial)
+        except Exception as error:
+            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise
+        running = self._start(trial)
+        self._running[trial_id] = running
+        self._tell_of("started", running)
+        seed = trial_seed(self._seed, running.replicate)
+        return {"params": params, "seed": seed, "replicate": running.replicate, "number": trial.number}
+
+    def _start(self, trial: optuna.Trial) -> _Running:
+        point = point_key(trial.params)
+        taken = self._replicates_of(point)
+        replicate = next(number for number in range(len(taken) + 1) if number not in taken)
+        taken.add(replicate)
+        trial.set_user_attr("seed", trial_seed(self._seed, replicate))
+        trial.set_user_attr("replicate", replicate)
+        trial.set_user_attr(times.STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
+        return _Running(trial, point, replicate, spared=replicate > 0 or was_asked_for(self._study, trial))
+
+    def _replicates_of(self, point: str) -> set[int]:
+        return self._replicates.setdefault(point, set())
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Keep what a running trial reports, and return whether it is to be stopped, which ends it as PRUNED.
+
+        A final report is its last, whatever happens to it afterwards.
+        """
+        running = self._running[trial_id]
+        if running.last.get("final"):
+            return False
+        if _is_last(result):
+            running.last = dict(result)
+            return False
+        numbers = _numbers(result)
+        running.curve.append(numbers)
+        self._tell_of("progress", running, numbers)
+        if reason := self._objection(running):
+            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in numbers}}
+        return bool(reason)
+
+    def _objection(self, running: _Running) -> str:
+        """Why a trial is to be stopped.  The storage's curves are the only memory: a resumed study has the same."""
+        if self._pruner is None or running.spared:
+            return ""
+        shown = {
+            trial.number: Shown(trial.params, trial.user_attrs.get("curve", ()), trial.state is TrialState.COMPLETE)
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        }
+        for one in self._running.values():
+            shown[one.trial.number] = Shown(one.trial.params, one.curve, complete=False)
+        trial = shown.pop(running.trial.number)
+        return self._pruner(trial, [shown[number] for number in sorted(shown)])
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, loss: Loss | None = None
+    ) -> None:
+        """Record how a trial ended.
+
+        result: its last report, if it was not passed to `on_trial_result`.
+        loss: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
+            report of its own is asked again, as often as the loss allows.
+        """
+        running = self._running.pop(trial_id)
+        last = running.last or (dict(result) if result and _is_last(result) else {})
+        state, reason = verdict(last, self._metrics, loss.reason if loss else "")
+        attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
+        if not last and loss and loss.details:
+            attrs["traceback"] = loss.details
+        if reason:
+            attrs["error"] = reason
+        attrs |= {
+            "curve": running.curve,
+            times.ELAPSED: time.monotonic() - running.asked,
+            times.ENDED: datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        for name, value in attrs.items():
+            running.trial.set_user_attr(name, _storable(value))
+        if state is TrialState.COMPLETE:
+            self._record_complete(running, last)
+        else:
+            self._record_loss(running, state, reason, retries=loss.retries if loss and not last else 0)
+
+    def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
+        scores = {metric: float(last[metric]) for metric in self._metrics}
+        for name, value in (self._constraints(last) if self._constraints else {}).items():
+            running.trial.set_constraint(name, value)
+        self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
+        self._complete += 1
+        self._has_enough = self._enough()
+        self._failures = 0
+        self._tell_of("complete", running, scores)
+
+    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
+        if state is TrialState.PRUNED:
+            for name, value in LAST_CHOICE.items():
+                running.trial.set_constraint(name, value)
+        else:
+            ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
+        self._study.tell(running.trial, state=state)
+        self._replicates_of(running.point).discard(running.replicate)
+        if state is TrialState.PRUNED:
+            self._pruned += 1
+            self._failures = 0
+            self._tell_of("pruned", running)
+            return
+        self._failures += 1
+        self._last_error = f"trial {running.trial.number}: {reason.splitlines()[0]}"
+        self._tell_of("failed", running, error=reason)
+
+    def _tell_of(
+        self,
+        kind: Literal["started", "progress", "complete", "pruned", "failed"],
+        running: _Running,
+        scores: Mapping[str, Any] | None = None,
+        error: str = "",
+    ) -> None:
+        if self._on_event is None:
+            return
+        trial = running.trial
+        attrs = {} if kind == "progress" else trial.user_attrs  # a copy, and epochs come often
+        try:
+            self._on_event(TrialEvent(kind, trial.number, trial.params, scores or {}, error, attrs))
+        except Exception:
+            log.exception("an observer of the study failed; the study goes on")
+
+    def close(self) -> None:
+        """Leave none of its trials RUNNING: to be called at the end of a run, however it ended.
+
+        Others may be those of a driver that has taken the study over.
+        """
+        self._running.clear()
+        repair(self._study, self._asked)
+
+    def raise_if_failing(self) -> None:
+        """Raise NadError if the run ended because trial after trial failed."""
+        if self._fails and self._held < self._wanted:
+            raise NadError(
+                f"the study stopped because {self._failures} trials in a row failed, with {self._held} of "
+                f"{self._wanted} done; the last was {self._last_error}; "
+                "mend the cause and run the same command again: finished trials are kept"
+            )
+
+
+def _is_last(result: Mapping[str, Any]) -> bool:
+    return any(result.get(mark) for mark in ("final", "pruned", "error"))
+
+
+def verdict(last: Mapping[str, Any], metrics: Iterable[str], error: str = "") -> tuple[TrialState, str]:
+    """The state of a trial that ended, and why it failed or was pruned (else empty).
+
+    last: its final, pruned or error report; empty if it made none.  error: what the engine knows.
+    """
+    if last.get("error"):
+        return TrialState.FAIL, str(last["error"])
+    if last.get("pruned"):
+        return TrialState.PRUNED, last["pruned"] if isinstance(last["pruned"], str) else ""
+    if not last.get("final"):
+        return TrialState.FAIL, error or "the trial returned without a final report"
+    missing = [metric for metric in metrics if metric not in last]
+    if missing:
+        return TrialState.FAIL, f"the final report has no {', '.join(missing)}"
+    broken = [f"{metric} = {last[metric]}" for metric in metrics if not _is_finite(last[metric])]
+    if broken:
+        return TrialState.FAIL, f"the final report is not finite: {', '.join(broken)}"
+    return TrialState.COMPLETE, ""
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and math.isfinite(value)
+
+
+def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _storable(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
+
+
+def _storable(value: Any) -> Any:
+    return value.item() if isinstance(value, np.number) else value

@@ -1,0 +1,175 @@
+"""`--warm-start DIR...`: the best settings of earlier studies, to be asked again by this one; `--fork` takes all.
+
+Another attack, data set or model makes other scores, so only settings are taken, from the earlier study's files: its
+table and its summary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FixedTrial
+
+from nad.errors import ConfigError
+from reports.analysis.frontier import Indices, fronts
+from reports.analysis.objectives import Floats
+from reports.files import ReportError
+from reports.study_folder import read_study
+from reports.trial_table import trial_costs
+from search_spaces import Domain, Params, SearchSpace
+from study.options.paths import expanded
+
+MOST_POINTS = 10
+"""Settings that are asked, of all earlier studies together."""
+
+
+class EarlierPoint(NamedTuple):
+    """A setting, and the folder's name of the study that it comes from."""
+
+    study: str
+    params: Params
+
+
+class WarmStart(NamedTuple):
+    """points: what to ask, best first.  skipped: why others were left out, and how many for each reason."""
+
+    points: list[EarlierPoint]
+    skipped: Counter[str]
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return self.said("warm start: settings of earlier studies")
+
+    def said(self, whose: str) -> str:
+        """One sentence about these settings."""
+        said = f"{whose} that are asked once, after the controls: {len(self.points)}"
+        if not self.skipped:
+            return said
+        reasons = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.most_common())
+        return f"{said}; skipped because they do not fit this study: {self.skipped.total()} ({reasons})"
+
+
+def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domain: Domain) -> WarmStart:
+    """The best settings of these studies that this one can ask, taken from each study in turn.
+
+    own: this study's folder, which cannot be one of them.  What the controls ask is left out.
+    Raises: ConfigError for a folder that holds no study.
+    """
+    for directory in directories:
+        if expanded(directory, "--warm-start").resolve() == own:
+            raise ConfigError(f"--warm-start {str(directory)!r} is this study itself; name earlier ones")
+    ranked = [best_first_of(directory, "--warm-start") for directory in directories]
+    candidates = [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
+    return fitting(candidates, space, domain, most=MOST_POINTS)
+
+
+def fitting(
+    candidates: Sequence[EarlierPoint], space: SearchSpace, domain: Domain, most: int | None = None
+) -> WarmStart:
+    """Those that this space can ask, in their order, each once; what the controls ask is left out.
+
+    most: take no more than so many.
+    """
+    seen = {_key(control.params) for control in space.controls(domain)}
+    found = WarmStart([], Counter())
+    for point in candidates:
+        if len(found.points) == most:
+            break
+        params, reason = as_drawn(point.params, space, domain)
+        if _key(params) in seen:
+            continue
+        seen.add(_key(params))
+        if reason is None:
+            found.points.append(point._replace(params=params))
+        else:
+            found.skipped[reason] += 1
+    return found
+
+
+def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
+    """Every complete trial's point of a study.  Raises: ConfigError, which names the option, where there is none."""
+    path = expanded(directory, option).resolve()
+    try:
+        complete = read_study(path).complete
+    except ReportError as error:
+        raise ConfigError(f"{option}: {error}") from error
+    params = list(complete["params"])
+    return [EarlierPoint(path.name, params[index]) for index in best_first(trial_costs(complete))]
+
+
+def best_first(costs: Floats) -> list[int]:
+    """Indices of all points: the front, then the front of the rest, and so on.
+
+    Within a front the two ends come first, then always the point in the middle of the widest gap: where only some are
+    taken, they cover it.  costs: (n, 2).
+    """
+    return [int(index) for layer in _layers(costs) for index in layer[_spread(len(layer))]]
+
+
+def _layers(costs: Floats) -> Iterator[Indices]:
+    """Indices of each front by rising first cost."""
+    level = fronts(costs)
+    for rank in range(level.max(initial=-1) + 1):
+        layer = np.flatnonzero(level == rank)
+        yield layer[np.argsort(costs[layer, 0], kind="stable")]
+
+
+def _spread(count: int) -> list[int]:
+    """0 to count - 1, in an order of which every beginning is spread."""
+    order = list(dict.fromkeys([0, count - 1]))
+    while len(order) < count:
+        taken = sorted(order)
+        low, high = max(pairwise(taken), key=lambda gap: gap[1] - gap[0])
+        order.append((low + high) // 2)
+    return order
+
+
+def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
+    """These settings as the space draws them, and None; or as they are, and why it cannot have drawn them.
+
+    A whole number that a table has as 12.0 is drawn as 12.
+    """
+    trial = _Probe(dict(params))
+    try:
+        space.suggest(trial, domain)
+    except _Misfit as misfit:
+        return params, str(misfit)
+    except ConfigError as error:
+        return params, f"settings that an erase refuses ({error})"
+    unknown = [name for name in params if name not in trial.distributions]
+    return (params, f"{unknown[0]}, which it does not vary") if unknown else (trial.params, None)
+
+
+class _Misfit(Exception):
+    pass
+
+
+class _Probe(FixedTrial):
+    """A trial that says what it lacks: Optuna's own warns of a value out of range, and takes it all the same."""
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self._params:
+            raise _Misfit(f"no {name}")
+        value = self._params[name]
+        try:
+            internal = distribution.to_internal_repr(value)
+            fits = distribution._contains(internal)
+        except ValueError:
+            fits = False
+        if not fits and isinstance(distribution, CategoricalDistribution):
+            raise _Misfit(f"{name} {value}")
+        if not fits:
+            raise _Misfit(f"{name} out of range")
+        self._params[name] = distribution.to_external_repr(internal)
+        return super()._suggest(name, distribution)
+
+
+def _key(params: Params) -> str:
+    return json.dumps(params, sort_keys=True)

@@ -1,1 +1,0 @@
-"""The search: proposals of Optuna, trials by Ray Tune, points of earlier studies, pruning."""

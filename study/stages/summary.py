@@ -1,0 +1,92 @@
+"""What summary.json says: where the study stands, and what it is a study of."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import optuna
+
+from nad.attacks import describe
+from nad.checkpoints import state_digest
+from nad.evaluation import chance
+from nad.scenario import Scenario
+from nad.victim import Victim
+from reports.analysis.frontier import Bound
+from study.engine import code
+from study.options.config import StudyConfig
+from study.record import exports, provenance
+from study.record.clock import Clock
+from study.record.energy import EnergyMeter
+from study.stages import baselines, confirmation, confirmation_runs
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of one study; read whenever its files are written."""
+
+    config: StudyConfig
+    study: optuna.Study
+    scenario: Scenario
+    victim: Victim
+    command: str
+    clock: Clock
+    meter: EnergyMeter
+
+    def read(self) -> dict[str, Any]:
+        """All of it, now."""
+        config, recorded = self.config, self.study.user_attrs
+        counts = confirmation.Counts.of(self.scenario)
+        points = confirmation.Reader(recorded, config.point_of, counts)
+        others = baselines.standing(recorded, config.fractions, counts)
+        return {
+            **self._facts,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": self.clock.read(),
+            "energy_kwh": self.meter.read(),
+            **exports.results(self.study, self._facts["victim"], self._bound, points, others),
+            "baselines": baselines.progress(config, self.study),
+            "confirmation": confirmation_runs.progress(config, self.study, self._bound),
+            "stopped": exports.stopped(self.study, config.trials) if config.until_converged else None,
+        }
+
+    @cached_property
+    def _bound(self) -> Bound:
+        return exports.bound_of(self.victim, self.scenario, self.config.max_acc_drop)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What does not come from the trials."""
+        config, scenario, victim = self.config, self.scenario, self.victim
+        return {
+            "study": config.study_name,
+            "attack": config.attack,
+            "attack_settings": describe(scenario.attack),
+            "dataset": config.dataset,
+            "model": config.architecture,
+            "teacher_model": config.teacher_architecture,
+            "space": config.space,
+            "seed": config.seed,
+            "command": self.command,
+            "host": platform.node(),
+            "git": provenance.git_revision(),
+            "code_sha256": code.digest(),
+            "versions": provenance.versions(),
+            "wanted_trials": config.trials,
+            "max_acc_drop": config.max_acc_drop,
+            "victim": victim.scores._asdict(),
+            "guess": {"acc": chance(scenario.clean_validation.labels), "balanced_acc": self._bound.guess},
+            "victim_sha256": state_digest(victim.state),
+            "victim_file": victim.origin,
+            "victim_threads": victim.threads,
+            "counts": {
+                "train": len(scenario.dataset.train),
+                "victim_train": len(scenario.splits.victim_train),
+                "poisoned": len(scenario.poisoned.indices) if victim.origin is None else None,
+                "validation": len(scenario.splits.validation),
+                "test": len(scenario.dataset.test),
+            },
+        }

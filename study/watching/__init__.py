@@ -1,1 +1,0 @@
-"""What people and programs see of a study, while it runs and afterwards."""

@@ -1,1 +1,0 @@
-"""Ray: started, joined and left; work given to its processes; what becomes of it when they are lost."""

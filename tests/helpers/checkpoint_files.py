@@ -1,0 +1,34 @@
+"""A model to write in other people's formats, and what reading it back is compared by."""
+
+import pytest
+import torch
+
+from nad import models
+from nad.errors import CheckpointError
+from nad.formats import load_foreign
+from nad.seeds import generator
+
+PIXELS = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def trained(name="wrn-10-1", classes=4):
+    """A model whose batch norms have seen something, so that a lost statistic shows."""
+    model = models.make(name, classes, generator(1))
+    with torch.no_grad():
+        model.train()(PIXELS * 2 - 0.3)
+    return model.eval()
+
+
+def logits(model, pixels=PIXELS):
+    with torch.inference_mode():
+        return model.eval()(pixels)
+
+
+def refused(path, **options):
+    """The sentence with which a file is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        load_foreign(path, **options)
+    sentence = str(caught.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    return sentence

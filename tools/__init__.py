@@ -1,0 +1,1 @@
+"""Scripts for maintainers: embedded data and example sheets."""
