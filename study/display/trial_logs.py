@@ -17,7 +17,7 @@ from study.search.searcher import TrialEvent
 
 _HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
 """What is known of a trial when it begins."""
-_APART = (*_HEAD, "curve", "error", "traceback", "printed", "ended")
+_APART = (*_HEAD, "curve", "error", "traceback", "printed", "elapsed", "ended")
 """What has its own place in the log, and so is not among what was measured."""
 
 
