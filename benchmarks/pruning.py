@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.frontier import RECORDED
+from benchmarks.recorded import RECORDED
 from nad.errors import ConfigError, NadError
 from nad.training import SCHEDULES
 from reports.analysis.frontier import hypervolume
