@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def signals_are_heard() -> Iterator[None]:
-    """What nohup, or a shell's &, starts ignores these; so would what a test sends them to, for ever."""
+    """Default signal handlers: under nohup or a shell's &, tests' processes would ignore these signals."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -71,7 +71,7 @@ def table(path: Path) -> Table:
     return read_table(path)
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLERS.keys() - {"gp"}))  # which takes a second for each proposal
+@pytest.mark.parametrize("name", sorted(SAMPLERS.keys() - {"gp"}))  # a second for each proposal
 def test_replay_of_all_rows_ends_at_the_tables_hypervolume(table: Table, name: str) -> None:
     found = replay(table, make_sampler(name, 0), len(table.params))
     assert sorted(found.rows) == list(range(len(table.params)))
@@ -89,7 +89,7 @@ def test_controls_come_first_and_failed_trials_never(table: Table) -> None:
 
 
 class Stubborn(RandomSampler):
-    """Proposes one point for ever, and remembers whom it proposed it to."""
+    """Sampler of one point; it remembers its study."""
 
     def __init__(self, params: dict[str, Any]) -> None:
         super().__init__(seed=0)

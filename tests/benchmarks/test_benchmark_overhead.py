@@ -6,7 +6,7 @@ from benchmarks.overhead import overhead
 
 
 def test_only_the_first_two_trials_count_as_starts_of_workers() -> None:
-    """Whatever the order in the table: a later one that took long beside its work is a stall, not a start."""
+    """In any order of the table: a long overhead later on is a stall, not a start."""
     trials = pd.DataFrame(
         {
             "state": ["COMPLETE"] * 5 + ["FAIL"],

@@ -1,4 +1,4 @@
-"""The replay of `python -m benchmarks.pruning` against a plain loop, and on tables that it cannot take."""
+"""The replay of `python -m benchmarks.pruning` against a plain loop, and on unusable tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def erases(count: int = 40, controls: int = 3) -> list[Erase]:
 
 
 def one_after_another(order: list[Erase], rule: Rule) -> list[int]:
-    """Epochs that each trial runs, with one worker."""
+    """Epochs of each trial, with one worker."""
     halving = Halving(floor=-1.0, rungs=rule.rungs, eta=rule.eta)
     before: list[Seen] = []
     ran = []
@@ -51,7 +51,7 @@ def test_one_worker_is_a_plain_loop() -> None:
 
 
 def test_a_trial_is_compared_with_what_was_there_by_then() -> None:
-    """The second worker's trial passes the rung before the first one's does, which is then the worse of two."""
+    """The second worker's trial is first at the rung; the first worker's is then the worse of two."""
     bad, good = np.full((5, 2), 0.9), np.full((5, 2), 0.1)
     slow, quick = Erase(bad, bad[-1], 1, 50.0, False), Erase(good, good[-1], 1, 5.0, False)
     rule = Rule("", (4,), 2.0)

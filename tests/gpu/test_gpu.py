@@ -1,4 +1,4 @@
-"""What only a GPU can show. Skipped where there is none."""
+"""Tests on a GPU; skipped without one."""
 
 import warnings
 
@@ -20,7 +20,7 @@ MODEL = "wrn-10-1"
 
 @pytest.fixture
 def data() -> LabelledImages:
-    """Three classes that a few steps can tell apart: a colour each, under noise."""
+    """Three easy classes: a colour each, under noise."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(384) % 3
     images = torch.randint(0, 120, (384, 3, 32, 32), generator=draw, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Small images that a model learns within a few batches."""
+"""Small images, learnt within a few batches."""
 
 import torch
 
@@ -8,7 +8,7 @@ CLASSES = 4
 
 
 def make_images(count: int, seed: int, size: int = 16) -> LabelledImages:
-    """Noise with a bright band whose place is the class: learnt within a few batches."""
+    """Noise with a bright band, its place the class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % CLASSES
     images = torch.randint(0, 120, (count, 3, size, size), generator=generator, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""A model to write in other people's formats, and what reading it back is compared by."""
+"""A model to write in other people's formats, and checks for reading it back."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ PIXELS = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def trained(name="wrn-10-1", classes=4):
-    """A model whose batch norms have seen something, so that a lost statistic shows."""
+    """A model with batch norm statistics from real batches: a lost one shows."""
     model = models.make(name, classes, generator(1))
     with torch.no_grad():
         model.train()(PIXELS * 2 - 0.3)
@@ -25,7 +25,7 @@ def logits(model, pixels=PIXELS):
 
 
 def refused(path, **options):
-    """The sentence with which a file is refused."""
+    """The refusal of a file."""
     with pytest.raises(CheckpointError) as caught:
         load_foreign(path, **options)
     sentence = str(caught.value)

@@ -1,4 +1,4 @@
-"""A Ray cluster of real `ray start` processes on this machine, whose nodes can be killed."""
+"""A Ray cluster of real `ray start` processes on this machine; nodes can be killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LocalCluster:
 
     @property
     def joining(self) -> dict[str, str]:
-        """What a driver needs in its environment to be let in."""
+        """Environment variables for a driver to join."""
         return {} if self.token is None else {"RAY_AUTH_TOKEN": self.token}
 
     def start(self, host: str, *, cpus: int = 1, **resources: float) -> None:
@@ -73,7 +73,7 @@ class LocalCluster:
         return "Ray runtime started" in text
 
     def kill(self, host: str) -> None:
-        """As when a machine loses its power: SIGKILL to all that belongs to the node."""
+        """SIGKILL to all of a node's processes, as in a power cut."""
         process = self.nodes.pop(host)
         family = processes_below(process.pid)
         for pid in family:

@@ -1,4 +1,4 @@
-"""What the nodes of a test's cluster run: it travels to them, and imports nothing of the tests."""
+"""Tasks for the nodes of a test's cluster; sent to them, so without imports of the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def where_the_code_is() -> tuple[str, str]:
 
 
 class Dies:
-    """A training whose process ends; it marks each start in a folder."""
+    """A training in a dying process; it marks each start in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Whether a command that a page shows would be accepted: asked of the real command lines, without running anything."""
+"""Checks of a page's commands against the real command lines, without running them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def check(words: Words) -> None:
-    """Raise Refused for a command that a reader could not run as it stands."""
+    """Raise Refused for a command not runnable as printed."""
     if words[0] == "make":
         _make(words)
     elif words[:2] == ("nad-study", "apply"):
@@ -74,7 +74,7 @@ def _defend(options: Words) -> None:
 
 
 def _looks(config: type) -> Callable[[Words], None]:
-    """The options of a command about a study that is there; whether it is, a page cannot know."""
+    """Options of a command about an existing study; its existence is not checked."""
     return lambda options: _accepts(lambda given: tyro.cli(config, args=given) and 0, options)
 
 
@@ -127,7 +127,7 @@ def _ray(words: Words) -> None:
 
 
 _SHELL = {"export": r"[A-Z_]+=\S+", "chmod": r"[0-7]{3} \S+"}
-"""What a page may ask of the shell, and what has to follow it."""
+"""Shell commands allowed on a page, and their arguments."""
 
 
 def _shell(words: Words) -> None:

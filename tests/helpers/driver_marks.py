@@ -1,4 +1,4 @@
-"""The mark in a record of a driver that was killed."""
+"""A killed driver's mark in a record."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def mark_of(study: optuna.Study) -> Any:
 
 
 def earlier() -> str:
-    """The birth of a process of this boot that has ended."""
+    """Start time of an ended process of this boot."""
     return f"{Driver.current().born.partition(':')[0]}:0"
 
 
 def leave_mark(study: optuna.Study, **changes: Any) -> Driver:
-    """What a driver that was killed leaves."""
+    """Record of a killed driver."""
     driver = dataclasses.replace(Driver.current(), **changes)
     mark = {**driver.facts(), "token": "other", "term": 9, "count": 7}
     study._storage.set_study_system_attr(study._study_id, "driver", mark)

@@ -14,13 +14,13 @@ LAYERS = ("group1", "group2", "group3")
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    """A point of the space `nad` that no control asks."""
+    """A point of the space `nad`, none of the controls."""
     plain = {f"distil_{layer}": False for layer in LAYERS}
     return {**plain, "schedule": "code", "cutout": 3, "epochs": 7, "clean_fraction": 0.05, **changes}
 
 
 def study_folder(path: Path, points: list[dict[str, Any]], scores: list[tuple[float, float]]) -> Path:
-    """What a warm start reads of a study, and no more than the report needs."""
+    """A study's files for a warm start and a report."""
     path.mkdir()
     rows = [
         {**dict.fromkeys((*NUMBERS, *TEXTS), ""), "number": number, "state": "COMPLETE", "asr": asr, "acc": acc}
@@ -46,5 +46,5 @@ def study_folder(path: Path, points: list[dict[str, Any]], scores: list[tuple[fl
 
 
 def diagonal(count: int) -> list[tuple[float, float]]:
-    """Scores of which each is better than the next in both objectives."""
+    """Scores, each better than the next in both objectives."""
     return [(0.1 + 0.02 * rank, 0.9 - 0.02 * rank) for rank in range(count)]

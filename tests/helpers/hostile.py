@@ -1,4 +1,4 @@
-"""A study whose every text tries to break out of the page, and a parser of pages."""
+"""A study with texts of markup and scripts, and a parser of pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's pages as blocks of code: what a reader would copy, in the order of reading."""
+"""Code blocks of the project's pages, in reading order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     """Of its first line of text, from 1."""
     language: str
     title: str
-    """The file that the block is, or that it changes; empty for the others."""
+    """File written or changed by the block; empty for others."""
     text: str
     run: bool
 
@@ -40,7 +40,7 @@ class Command(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page that name a language."""
+    """Fenced blocks of a page, those with a language."""
     source = page.read_text(encoding="utf-8")
     found = []
     for match in _BLOCK.finditer(source):

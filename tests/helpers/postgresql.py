@@ -22,7 +22,7 @@ def binaries() -> Path | None:
 
 
 class Server:
-    """Started and stopped at will; what it holds stays."""
+    """A server to start and stop; its data stay."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self.folder = programs, folder

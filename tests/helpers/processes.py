@@ -1,4 +1,4 @@
-"""The kernel's view: which processes there are, and on which addresses they listen."""
+"""Processes and their listening addresses, from /proc."""
 
 from __future__ import annotations
 

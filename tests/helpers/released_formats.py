@@ -29,7 +29,7 @@ def nad_names(model: nn.Module) -> OrderedDict[str, Tensor]:
 
 
 def nad_release(model: nn.Module) -> dict[str, Any]:
-    """What its training saves as .pth.tar."""
+    """Contents of its training's .pth.tar."""
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return {
         "epoch": 60,
@@ -43,7 +43,7 @@ def nad_release(model: nn.Module) -> dict[str, Any]:
 def attack_result(
     model: nn.Module, classes: int, /, *, poisoned: dict[int, tuple[Tensor, int]] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """What BackdoorBench saves as attack_result.pt.
+    """Contents of BackdoorBench's attack_result.pt.
 
     poisoned: index to the triggered image, (3, height, width) uint8, and its true label; kept by path, as by default.
     """
@@ -80,7 +80,7 @@ def attack_result(
 
 
 def save_poisoned(folder: Path, poisoned: dict[int, tuple[Tensor, int]]) -> None:
-    """The images that attack_result.pt tells of, where its record folder has them."""
+    """Poisoned images of attack_result.pt, in its record folder."""
     for index, (image, label) in poisoned.items():
         place = folder / "bd_test_dataset" / str(label)
         place.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What tests ask of a study's folder and of its command."""
+"""Readers of a study's folder, and of a command's refusal."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def complete_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def has_no_trial(folder: Path) -> bool:
-    """Whether a study was refused before any trial; its record is there, and empty."""
+    """True for a study refused before any trial: an empty record."""
     return optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db").trials == []
 
 
 def scores(folder: Path) -> dict[str, tuple[float, ...]]:
-    """Scores of each point: parameters and seed to everything that was measured."""
+    """Scores of each point: parameters and seed to all scores."""
     rows = table(folder)
     named = [name for name in rows if name.startswith("params_")] + ["seed"]
     measured = list(Scores._fields)
@@ -42,7 +42,7 @@ def scores(folder: Path) -> dict[str, tuple[float, ...]]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, command: Callable[[list[str]], int] = main) -> str:
-    """The one sentence with which a command ends: exit code 2, no traceback."""
+    """A command's error: one sentence, exit code 2, no traceback."""
     capsys.readouterr()
     assert command(list(arguments)) == 2
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A driver process whose study `nad-study show` and `stop` can look at: toy trials on a real Ray, no training."""
+"""Driver process of a study for `nad-study show` and `stop`: toy trials on a real Ray, no training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from study.search.queue import enqueue
 
 WANTED = 8
 SCORING = 3
-"""Trials that score at once."""
+"""Trials without training."""
 
 
 def wait_for(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:

@@ -1,4 +1,4 @@
-"""What a driver and its workers run in the engine's tests: workers import this module."""
+"""Toy trials, tasks and drivers for the engine's tests; workers import this module."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers impor
 
 
 def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tune.Report) -> None:
-    """Scores at once, or fails in the way that the payload plans for this trial number."""
+    """Scores at once, or fails as planned in the payload for this trial number."""
     plan = payload["plan"].get(config["number"], "score")
     x = config["params"]["x"]
     scores = {"asr": x, "acc": 1 - x * x}
@@ -62,14 +62,14 @@ def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tune.Repo
 
 
 class Heavy:
-    """What a trial holds in memory; ALIVE tells how many of them a worker process has."""
+    """A trial's memory; ALIVE counts a worker's."""
 
 
 ALIVE: weakref.WeakSet[Heavy] = weakref.WeakSet()
 
 
 def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
-    """Ten epochs of the same scores; leaves its process's number in the folder when it is left, in whatever way."""
+    """Ten epochs of the same scores; leaves its process's number in the folder at any kind of end."""
     x, heavy = config["params"]["x"], Heavy()
     ALIVE.add(heavy)
     try:
@@ -81,7 +81,7 @@ def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> Non
 
 
 def above_half(trial: Shown, others: Sequence[Shown]) -> str:
-    """Objects after three epochs to all that have an x over a half."""
+    """Object after three epochs to x > 0.5."""
     return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
 
 
@@ -165,7 +165,7 @@ def drive(folder: Path, tell: Callable[[], object] = lambda: print("finishing", 
 
 
 def drive_in_terminal(folder: Path) -> None:
-    """The same, shown as a study is, in the terminal that it is started in."""
+    """The same with a study's display, in the terminal of its start."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     display = display_for([])
 
@@ -182,19 +182,19 @@ def drive_in_terminal(folder: Path) -> None:
 
 
 def nap(seconds: float, folder: Path, progress: Progress | None) -> None:
-    """A task that says that it runs."""
+    """A long task; it marks its start."""
     (folder / "napping").touch()
     time.sleep(seconds)
 
 
 def drive_tasks(folder: Path) -> None:
-    """A whole driver process whose tasks take longer than anybody waits, with a study's signals."""
+    """A whole driver process with endless tasks and a study's signal handlers."""
     with stopped_at_once(), session.ray_session(cpus=SLOTS):
         tasks.run_tasks(nap, [600.0] * (SLOTS + 1), payload=folder)
 
 
 def drive_training(folder: Path) -> None:
-    """A whole driver process whose victim trains on the cluster, for longer than anybody waits."""
+    """A whole driver process with an endless victim training on the cluster."""
     with session.ray_session(cpus=SLOTS):
         _run_watched(partial(nap_in_training, folder), Share(1, 0), lambda latest: None)
 

@@ -1,4 +1,4 @@
-"""A searcher without an engine: toy spaces, and one call that plays a trial from question to answer."""
+"""A searcher without an engine: toy spaces, and one call to play a trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small parts with which the science is tested: a data set that trains in a second, and an attack on it."""
+"""A data set to train on in a second, and an attack on it."""
 
 from __future__ import annotations
 

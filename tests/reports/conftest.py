@@ -175,7 +175,7 @@ Change = Callable[[list[dict[str, Any]], dict[str, Any]], None]
 
 @pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a study's folder and returns its path; change(rows, summary) edits it before that."""
+    """Function writing a study's folder and returning its path; change(rows, summary) edits it first."""
 
     def make(
         count: int = 24, failing: int = 2, seed: int = 5, change: Change | None = None, name: str = "study"
@@ -190,7 +190,7 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
 
 
 def _confirm(_rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """A change: every named point was confirmed with three seeds, and those that distil have twins."""
+    """A change: every named point confirmed with three seeds, distilling ones with twins."""
     for point in [*summary["controls"], summary["recommended"]]:
         asr, acc = point["validation"]["asr"], point["validation"]["acc"]
         near = {"asr_ci": [max(asr - 0.06, 0), min(asr + 0.11, 1)], "acc_ci": [acc - 0.013, acc + 0.004]}
@@ -213,11 +213,11 @@ def _prune(rows: list[dict[str, Any]], _summary: dict[str, Any]) -> None:
 
 @pytest.fixture
 def prune() -> Change:
-    """A change for make_study: a study that pruned two trials, numbers 5 and 6."""
+    """A change for make_study: trials 5 and 6 pruned."""
     return _prune
 
 
 @pytest.fixture
 def confirm() -> Change:
-    """A change for make_study: a study whose points were confirmed on the test images."""
+    """A change for make_study: points confirmed on the test images."""
     return _confirm

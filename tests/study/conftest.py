@@ -1,4 +1,4 @@
-"""A folder of small images on which a whole study takes seconds; databases that are ready at once."""
+"""Small images for studies of seconds; ready-made databases; a running Ray."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SIZE = 16
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # else the bits of victims that are trained in this process depend on the load
+    torch.set_num_threads(1)  # or the bits of victims trained in this process depend on the load
 
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ImageFolder tree: noise with a bright band whose place is the class; 200 training and 40 test images."""
+    """An ImageFolder tree: noise with a bright band, its place the class; 200 training and 40 test images."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for part, per_class in (("train", 50), ("test", 10)):
@@ -48,7 +48,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder for all processes that run the tests."""
+    """Folder shared by all test processes."""
     own = tmp_path_factory.getbasetemp()
     return own if worker_id == "master" else own.parent
 
@@ -61,7 +61,7 @@ def cache(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def options(image_folder: Path, cache: Path) -> list[str]:
-    """A study's command, all but what a test is about."""
+    """Options shared by the tests' studies."""
     return [
         *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
         *("--model", "wrn-10-1", "--poison-rate", "0.3", "--victim-epochs", "12", "--clean-fractions", "0.1", "0.2"),
@@ -72,7 +72,7 @@ def options(image_folder: Path, cache: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(options: list[str], shared: Path) -> Path:
-    """The folder of a study of six trials; a test that changes it takes a copy."""
+    """Folder of a study of six trials; copy it before changing it."""
     folder = shared / "finished"
     with FileLock(shared / "finished.lock"):
         if not (folder / "s" / "report.html").exists():
