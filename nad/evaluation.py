@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nad.attacks.base import Attack, attacked, count_classes, goals
+from nad.attacks.base import Attack
+from nad.attacks.poisoning import attacked, count_classes, target_labels
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.devices import device_of
@@ -68,9 +69,8 @@ def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator, 
     triggered = LabelledImages(attack.trigger(others.images, generator), others.labels)
     if attack.label_mode != "all-to-all":
         return Exam(data, triggered, attack.target)
-    return Exam(
-        data, triggered, goals(attack, others.labels, count_classes(data.labels) if classes is None else classes)
-    )
+    count = count_classes(data.labels) if classes is None else classes
+    return Exam(data, triggered, target_labels(attack, others.labels, count))
 
 
 def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:

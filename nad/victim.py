@@ -13,7 +13,6 @@ import torch
 
 from nad import models
 from nad.attacks import Attack, describe
-from nad.attacks.base import MadeBeforehand
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
@@ -189,7 +188,7 @@ def _trained(
         "attack": None if attack is None else describe(attack),
         "seed": scenario.seed,
     }
-    if isinstance(attack, MadeBeforehand) and attack.crafted is not None:
+    if attack is not None and attack.crafted is not None:
         facts["crafted"] = attack.crafted.sha256
 
     def make() -> Checkpoint:

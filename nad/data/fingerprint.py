@@ -1,17 +1,26 @@
-"""A data set's identity: what it holds, not what it is called."""
+"""Identity of data by content, not by name."""
 
 from __future__ import annotations
 
 import hashlib
 
+from torch import Tensor
+
 from nad.data.base import Dataset
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """sha256, as hex, over the shapes, pixels and labels of both parts; equal data give equal fingerprints."""
+    """Hexadecimal sha256 of both parts' shapes, pixels and labels."""
     digest = hashlib.sha256()
     for part in (dataset.train, dataset.test):
         digest.update(repr(tuple(part.images.shape)).encode())
         digest.update(part.images.contiguous().numpy().data)
         digest.update(part.labels.contiguous().numpy().astype("<i8").data)
+    return digest.hexdigest()
+
+
+def tensor_digest(values: Tensor) -> str:
+    """Hexadecimal sha256 of values and their shape."""
+    digest = hashlib.sha256(repr(tuple(values.shape)).encode())
+    digest.update(values.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from nad.attacks.base import attacked
+from nad.attacks.poisoning import attacked
 from nad.errors import EraseDiverged
 from nad.progress import Progress
 from nad.scenario import Scenario

@@ -10,14 +10,13 @@ from typing import TypeVar
 import torch
 
 from nad import data, models
-from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.errors import DataError
 from nad.evaluation import Exam
 from nad.formats import ForeignModel
 from nad.models.inspection import require_distillable
-from nad.preparation import needs_clean_model, prepare
+from nad.preparation import prepare
 from nad.reflection_selection import require_judges, select_reflections, selectable
 from nad.scenario import Scenario
 from nad.victim import (
@@ -80,7 +79,7 @@ def require_models(config: StudyConfig, scenario: Scenario) -> None:
     """Raise ConfigError for an architecture that cannot be studied on these images: here, before one is trained."""
     some = scenario.dataset.train[torch.arange(2)]
     for name in dict.fromkeys((config.architecture, config.teacher_architecture)):
-        require_distillable(name, scenario.dataset.classes, some, classifier=needs_clean_model(scenario))
+        require_distillable(name, scenario.dataset.classes, some, classifier=scenario.attack.needs_clean_model)
 
 
 def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:
@@ -90,9 +89,9 @@ def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cach
     Raises: ConfigError where the clean model has learnt nothing; DataError where there are too few images to select
     reflections by.
     """
-    if isinstance(source, ForeignModel) or is_ready(scenario.attack):
+    if isinstance(source, ForeignModel) or scenario.attack.is_ready:
         return scenario
-    if not needs_clean_model(scenario):
+    if not scenario.attack.needs_clean_model:
         with display.stage("reflections", "epochs") as step:
             return select_reflections(
                 scenario,

@@ -15,7 +15,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from nad import attention_picture
-from nad.attacks.base import goals
+from nad.attacks.poisoning import target_labels
 from nad.attention_picture import Scene, beside, look
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
@@ -136,7 +136,7 @@ def _draw(
 ) -> None:
     sample = scenario.sample(PICTURES)
     triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
-    wanted = goals(scenario.attack, sample.labels, scenario.dataset.classes)
+    wanted = target_labels(scenario.attack, sample.labels, scenario.dataset.classes)
     scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], wanted[:SHOWN])
     erase, device = point.erase, driver_device()
     layers = list(workload.pairs)

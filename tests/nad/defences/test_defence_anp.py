@@ -5,7 +5,7 @@ from torch import nn
 
 from nad import models
 from nad.attacks.badnets import BadNets
-from nad.attacks.base import poison
+from nad.attacks.poisoning import poison
 from nad.augment import to_input
 from nad.checkpoints import copy_state
 from nad.defences.anp import AdversarialNeuronPruning, MaskedNetwork
