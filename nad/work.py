@@ -1,4 +1,4 @@
-"""Slow work that a cache saves, in a form that can be done on another machine."""
+"""Slow, cached work, in a form for this machine or another."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nad.checkpoints import Checkpoint
 from nad.progress import Progress
 
 Work = Callable[[torch.device | None, Progress | None], Checkpoint]
-"""Holds everything that it needs, and can be pickled: called with a device and a progress, it makes a checkpoint."""
+"""Picklable work with all its inputs; called with a device and a progress, it makes a checkpoint."""
 
 Runner = Callable[[Work, torch.device | None, Progress | None], Checkpoint]
-"""Where work is done: gets it, and the device and the progress that it would have here."""
+"""Place of the work: called with the work, and its device and progress on this machine."""
 
 
 def run_here(work: Work, device: torch.device | None, progress: Progress | None) -> Checkpoint:
-    """In this process."""
+    """Do the work in this process."""
     return work(device, progress)

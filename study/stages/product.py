@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from nad import attention_picture
 from nad.attacks.poisoning import target_labels
-from nad.attention_picture import Scene, beside, look
+from nad.attention_picture import Scene, attend, beside
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
 from nad.evaluation import Scores
@@ -147,7 +147,7 @@ def _draw(
         "erased": (workload.network(erased, device), layers),
     }
     victims, teachers, eraseds = (
-        look(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
+        attend(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
         for name, (network, tapped) in networks.items()
     )
     looks = [victims, beside(teachers, victims, workload.pairs), eraseds]

@@ -276,9 +276,9 @@ def never_trained(*_arguments, **_options):
             "unknown layer 'deeep'; did you mean 'deep'[?] known: deep, drop, out, pool, shallow, unused",
         ),
         (one_layer("net.deep"), "unknown layer 'net.deep'; did you mean 'deep'"),
-        (one_layer("pool"), "'pool' gives 1x1 maps of images of 14x10 pixels, whose attention loss is always zero"),
+        (one_layer("pool"), "'pool' gives 1x1 maps of images of 14x10 pixels: their attention loss is always zero"),
         (one_layer("out"), r"'out' gives a tensor of shape \(2, 4\), not \(images, channels, height, width\)"),
-        (one_layer("unused"), "'unused' takes no part"),
+        (one_layer("unused"), "'unused' is not used"),
         (dataclasses.replace(QUICK, patience=1), "patience needs a watch"),
     ],
 )
