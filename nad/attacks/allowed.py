@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from nad.errors import ConfigError, require_range, unknown_name
@@ -94,6 +94,6 @@ def needs_of(attack: Any) -> Mapping[str, str]:
 
 
 def _metadata(attack: Any, key: str) -> Iterator[tuple[str, Any]]:
-    for each in fields(attack) if is_dataclass(attack) else ():
+    for each in fields(attack):
         if key in each.metadata:
             yield each.name, each.metadata[key]
