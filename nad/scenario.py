@@ -12,7 +12,7 @@ from nad.attacks.poisoning import Poisoned, attacked, choose, poison, poisonable
 from nad.data.base import Dataset, LabelledImages
 from nad.data.splits import Splits, holdout, holdout_order, split
 from nad.errors import ConfigError
-from nad.evaluation import Exam, make_exam
+from nad.evaluation import EvalSet, make_eval_set
 from nad.seeds import generator
 
 TRIED = 16
@@ -82,9 +82,9 @@ class Scenario:
         return self.dataset.train[holdout(order, clean_fraction, total, classes=self.dataset.classes)]
 
     @cached_property
-    def validation(self) -> Exam:
+    def validation(self) -> EvalSet:
         """Images for the objectives of a search."""
-        return self._exam(self.clean_validation, "validation")
+        return self._eval_set(self.clean_validation, "validation")
 
     @property
     def clean_validation(self) -> LabelledImages:
@@ -92,9 +92,9 @@ class Scenario:
         return self.dataset.train[self.splits.validation]
 
     @cached_property
-    def test(self) -> Exam:
+    def test(self) -> EvalSet:
         """Images for the confirmation; nothing is tuned on them."""
-        return self._exam(self.dataset.test, "test")
+        return self._eval_set(self.dataset.test, "test")
 
     def sample(self, count: int) -> LabelledImages:
         """A few attacked validation images, for pictures; a smaller sample begins a larger one."""
@@ -103,5 +103,5 @@ class Scenario:
         order = torch.randperm(len(chosen), generator=generator(self.seed, "sample"))
         return images[chosen[order[:count]]]
 
-    def _exam(self, images: LabelledImages, name: str) -> Exam:
-        return make_exam(images, self.attack, generator(self.seed, "trigger", name), classes=self.dataset.classes)
+    def _eval_set(self, images: LabelledImages, name: str) -> EvalSet:
+        return make_eval_set(images, self.attack, generator(self.seed, "trigger", name), classes=self.dataset.classes)

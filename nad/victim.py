@@ -17,7 +17,7 @@ from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
-from nad.evaluation import Exam, Scores, evaluate, tells_nothing_apart
+from nad.evaluation import EvalSet, Scores, evaluate, tells_nothing_apart
 from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -88,10 +88,12 @@ def train_victim(
     return Victim(made.state, scores, float(str(made.card["seconds"])))
 
 
-def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:
+def score_state(
+    state: State, model: str, scenario: Scenario, eval_set: EvalSet, device: torch.device | None = None
+) -> Scores:
     """The scores of a model with these weights."""
     network = models.with_weights(model, scenario.dataset.classes, state)
-    return evaluate(network.to(device), exam, device=device)
+    return evaluate(network.to(device), eval_set, device=device)
 
 
 def train_reference(

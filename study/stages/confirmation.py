@@ -145,7 +145,7 @@ def confirm(
 ) -> None:
     """Make these runs in parallel; each is recorded as it ends, and then on_done hears how many have.
 
-    workloads: of each draw, with its own holdout, its own teachers, and the test images as the exam.
+    workloads: of each draw, with its own holdout, its own teachers, and the test images as the evaluation set.
     """
     ended = 0
 

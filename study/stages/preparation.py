@@ -13,7 +13,7 @@ from nad import data, models
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.errors import DataError
-from nad.evaluation import Exam
+from nad.evaluation import EvalSet
 from nad.formats import ForeignModel
 from nad.models.inspection import require_distillable
 from nad.preparation import prepare
@@ -214,11 +214,11 @@ def _clean_reference(
 
 
 def make_workload(
-    config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, origin: Origin | None = None
+    config: StudyConfig, scenario: Scenario, victim: Victim, eval_set: EvalSet, origin: Origin | None = None
 ) -> Workload:
     """The block that every worker reads, with the study's own defender; its teachers are still to be made.
 
-    exam: what erased models are scored on.  origin: of teachers of another architecture.
+    eval_set: what erased models are scored on.  origin: of teachers of another architecture.
     """
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
@@ -230,13 +230,13 @@ def make_workload(
         train_size=len(scenario.dataset.train),
         holdout_images=largest.images.numpy(),
         holdout_labels=largest.labels.numpy(),
-        clean_images=exam.clean.images.numpy(),
-        clean_labels=exam.clean.labels.numpy(),
-        triggered_images=exam.triggered.images.numpy(),
-        triggered_labels=exam.triggered.labels.numpy(),
+        clean_images=eval_set.clean.images.numpy(),
+        clean_labels=eval_set.clean.labels.numpy(),
+        triggered_images=eval_set.triggered.images.numpy(),
+        triggered_labels=eval_set.triggered.labels.numpy(),
         watched_images=watched.images.numpy(),
         watched_labels=watched.labels.numpy(),
-        target=exam.target if isinstance(exam.target, int) else exam.target.numpy(),
+        target=eval_set.target if isinstance(eval_set.target, int) else eval_set.target.numpy(),
         victim=as_arrays(victim.state),
         teachers={},
         teachers_origin=origin,

@@ -107,7 +107,7 @@ def test_attack_made_on_a_clean_model_is_made_once_and_shown(attack, image_folde
     assert workload.target.tolist() == ((workload.triggered_labels + 1) % 4).tolist()
     assert len(np.unique(workload.target)) == 4
     network = workload.network(as_arrays(victim.state), torch.device("cpu"))
-    assert evaluate(network, workload.exam()) == victim.scores
+    assert evaluate(network, workload.eval_set()) == victim.scores
 
 
 def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cache, monkeypatch):
