@@ -75,7 +75,8 @@ class Attack(ABC):
     """Share of images poisoned: of the target class (clean label), else of all.
 
     The base is the images given to `poison`. A study gives the victim's training images, without the validation images;
-    a clean fraction is a share of the whole training set.
+    a clean fraction is a share of the whole training set. The default suits the attack's default label mode;
+    `nad.attacks.make` adapts it to another one, see USUAL_RATE.
     """
     label_mode: LabelMode = "dirty"
     crafted: Crafted | None = field(default=None, repr=False)

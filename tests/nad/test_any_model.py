@@ -316,7 +316,7 @@ def test_models_that_cannot_be_erased_end_in_one_sentence(images, labels, monkey
     [
         (
             lambda images, labels: (images, labels + 1),
-            "label 4 of the holdout is none of the model's classes, .* 0 to 3",
+            "label 4 of the holdout is none of the model's classes, 0 to 3",
         ),
         (lambda images, labels: (images, labels - 1), "label -1 of the holdout"),
         (lambda images, labels: (images, labels.float()), "labels must be integers.*torch.float32"),
