@@ -20,7 +20,7 @@ from nad import models
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
-from nad.evaluation import Exam, accuracy, evaluate
+from nad.evaluation import EvalSet, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.precision import Precision
 from nad.progress import Progress
@@ -58,12 +58,12 @@ class Workload:
     """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
     holdout_labels: Array
     clean_images: Array
-    """The exam that erased models sit: validation images in the search, test images in the confirmation."""
+    """Evaluation set of erased models: validation images in the search, test images in the confirmation."""
     clean_labels: Array
     triggered_images: Array
     triggered_labels: Array
     watched_images: Array
-    """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
+    """A few clean validation images, also with another evaluation set: what a setting's patience looks at."""
     watched_labels: Array
     target: int | Array
     """The class that triggered images are to be given: one for all, or one for each."""
@@ -85,9 +85,9 @@ class Workload:
         count = round(clean_fraction * self.train_size)
         return _images(self.holdout_images[:count], self.holdout_labels[:count])
 
-    def exam(self) -> Exam:
+    def eval_set(self) -> EvalSet:
         """What erased models are scored on."""
-        return Exam(
+        return EvalSet(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
             self.target if isinstance(self.target, int) else torch.tensor(self.target),
@@ -170,7 +170,7 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
     config: what the searcher suggested; `params` is what `describe_point` made.
     Raises: EraseDiverged where the loss is no longer finite.
     """
-    glance = workload.exam().subset(GLANCE)
+    glance = workload.eval_set().subset(GLANCE)
 
     def watch(epoch: int, model: nn.Module) -> float:
         scores = evaluate(model, glance, device=torch.device(granted_device()))
@@ -190,7 +190,7 @@ def measure(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Erase the victim once and score what is left of it on the workload's exam: see `erase_victim`."""
+    """Erase the victim once and score what is left of it on the workload's evaluation set: see `erase_victim`."""
     return erase_victim(params, seed, workload, watch, progress)[1]
 
 
@@ -210,7 +210,7 @@ def erase_victim(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Erase the victim once and score what is left of it on the workload's exam.
+    """Erase the victim once and score what is left of it on the workload's evaluation set.
 
     params: what `describe_point` made.  watch: without one, a setting's patience looks at the watched images.
     Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
@@ -242,7 +242,7 @@ def erase_victim(
         ),
         precision=workload.precision,
     )
-    scores = evaluate(student, workload.exam(), device=device)
+    scores = evaluate(student, workload.eval_set(), device=device)
     return student, {
         **scores._asdict(),
         "epochs_run": result.epochs,
