@@ -1,8 +1,8 @@
-"""`python -m benchmarks.results [STUDY ...]`: keeps finished studies as `results/`, and writes docs/results.md anew.
+"""`python -m benchmarks.results [STUDY ...]`: keep finished studies in `results/`; rewrite the pages of the results.
 
-A result is one small JSON, named as its study: the victim, the controls, the other defences and the recommended
-setting, each with its test scores over seeds, the command, and the versions. Of a study that asked for no confirmation
-there are validation scores alone, and a table of their own. Without a study, only the page is written.
+A result is one small JSON named after its study: victim, controls, baselines and recommended setting with test scores
+over seeds, the command, the versions. A study without confirmation has validation scores only, and a table of its own.
+The pages: the table in docs/results.md, and all of docs/results-appendix.md. Without a study, only these are written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
-from benchmarks.results_page import page
+from benchmarks.results_page import appendix, with_overview
 from benchmarks.results_tables import BEYOND, TUNED
 from reports.files import ReportError, read_json, write_text
 from reports.formatting import distilled
@@ -27,6 +27,7 @@ from reports.study_folder import NO_DEFENCE, read_study
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
+APPENDIX = ROOT / "docs" / "results-appendix.md"
 
 KEPT = (
     *("study", "attack", "attack_settings", "dataset", "model", "victim_sha256", "space", "seed"),
@@ -47,14 +48,14 @@ ACC_TOLERANCE = 0.04
 
 @dataclass(frozen=True)
 class Arguments:
-    """Keeps finished studies as results/, and writes docs/results.md anew."""
+    """Keep finished studies in results/; rewrite the pages of the results."""
 
     studies: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
     """Folders of finished studies, confirmed on test images to the end or not at all."""
 
 
 def main(arguments: Arguments) -> None:
-    """Keep these studies, and write the page."""
+    """Keep these studies and write the pages."""
     for folder in arguments.studies:
         study = read_study(folder)
         result = {**result_of(study.summary, study.config), BEYOND: beyond_fine_tuning(study.complete)}
@@ -62,7 +63,8 @@ def main(arguments: Arguments) -> None:
         path = RESULTS / f"{result['study']}.json"
         write_text(path, json.dumps(result, indent=1) + "\n")
         print(f"{path.name}: {len(result['rows'])} rows")
-    write_text(PAGE, page(all_results()))
+    write_text(APPENDIX, appendix(all_results()))
+    write_text(PAGE, with_overview(PAGE.read_text(encoding="utf-8"), all_results()))
 
 
 def all_results() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on studies of one share of clean data that were confirmed on test images."""
+"""Tables of confirmed studies at one clean fraction."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from benchmarks.results_tables import (
     TUNED_AS_PAPER,
     head,
     line,
+    means,
     settings,
     shares,
     test_scores,
+    title,
 )
 from reports.analysis.pairing import Added, Comparison, compare
 from reports.formatting import NONE, percent
@@ -46,6 +48,16 @@ over the studies of a data set, each of them counted once, and have no interval:
 images, draws of clean images and batches, so a spread over studies says little about other defenders.
 """
 DISTILLED = (PAPER, CODE, RECOMMENDED)
+
+
+OVERVIEW = {NO_DEFENCE: "victim", TUNED_AS_PAPER: "fine-tuning", PAPER: "NAD as published", RECOMMENDED: RECOMMENDED}
+
+
+def overview(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The short table: one row per study, ASR / ACC."""
+    yield head("attack, data", *OVERVIEW.values())
+    for result in results:
+        yield line(title(result), *(means((_find(result, name) or {}).get("test")) for name in OVERVIEW))
 
 
 def confirmed(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

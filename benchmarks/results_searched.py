@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on searches over several shares of clean data, and on those without confirmation."""
+"""Tables of searches over several clean fractions, and of searches without confirmation."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class CL:
     triggers the victim later is the pattern alone.
     Source: Turner et al. 2019 and its authors' code; constants are noted below.
     Differs: fewer and longer steps by default than the published ones, which steps=100, step=1.5 gives; how well those
-    take on CIFAR-10 has not been measured, the default's victim is in docs/measurements.md. The paper's model is
+    take on CIFAR-10 has not been measured, the default's victim is in docs/attacks.md. The paper's model is
     trained adversarially; here it is a clean model of the victim's recipe, which is moved more easily and less
     convincingly. The images that are poisoned are drawn at random, as in the authors' code without its list of
     confidences. The label modes 'dirty' and 'all-to-all' are offered too.

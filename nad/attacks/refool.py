@@ -19,7 +19,7 @@ from nad.errors import ConfigError, require_range
 KINDS = ("ghost", "out-of-focus", "in-focus")
 
 STRONGER = {"transmission": 0.25, "rounds": 4, "round_epochs": 3}
-"""With the clean label on CIFAR-10 and GTSRB, where the defaults do not take (docs/measurements.md)."""
+"""With the clean label on CIFAR-10 and GTSRB, where the defaults do not take (docs/attacks.md)."""
 
 PUBLISHED_SIDE = 560
 """Pixels of the longer side at which the authors' code draws shifts and blurs."""

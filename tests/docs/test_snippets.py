@@ -132,6 +132,8 @@ def execute(command: Command) -> None:
         "nad-study show",
         "nad-study stop refool-fashion-m --soon",
         "nad-study resume refool-fashion-m --trials 0",
+        "nad-study report",
+        "nad-study report runs/a runs/b --watch",
         "python -m reports.build",
         "python -m reports.build runs/a --no-such-option",
         "python -m reports.build runs/a runs/b --watch",
