@@ -23,8 +23,9 @@ from reports.files import ReportError, write_bytes
 FIGURE = ROOT / "docs" / "distillation.svg"
 LIMIT = 20.0
 """Points at which both axes end. Longer intervals are cut; a mean beyond is a triangle at the edge with its value."""
-STYLES = dict(zip((PAPER, CODE, RECOMMENDED), zip(("circle", "square", "diamond"), LIGHT_SERIES), strict=False))
-STEP = 0.22
+SYMBOLS = {PAPER: "circle", CODE: "square", RECOMMENDED: "diamond"}
+STYLES = {name: (symbol, LIGHT_SERIES[place]) for place, (name, symbol) in enumerate(SYMBOLS.items())}
+STEP = 0.26
 """Distance of two settings of a study, in rows."""
 
 
@@ -61,6 +62,9 @@ def effects_figure(found: Sequence[Effect]) -> go.Figure:
             chosen = [effect for effect in found if (effect.setting, effect.score) == (name, score)]
             heights = [rows[effect.study] + STEP * (place - 1) for effect in chosen]
             figure.add_trace(_marks(chosen, heights, name, legend=column == 1), 1, column)
+            for effect, height in zip(chosen, heights, strict=True):
+                if abs(effect.mean) > LIMIT:
+                    figure.add_annotation(_value(effect.mean, height), row=1, col=column)
         figure.add_vline(0, line={"color": LIGHT.ink, "width": 1}, row=1, col=column)
     figure.update_xaxes(range=[-LIMIT, LIMIT], zeroline=False, gridcolor=LIGHT.line, tickfont={"color": LIGHT.muted})
     figure.update_xaxes(title="ASR added, in points (lower is better)", row=1, col=1)
@@ -80,14 +84,12 @@ def _marks(chosen: Sequence[Effect], heights: Sequence[float], name: str, *, leg
         y=heights,
         name=LABELS.get(name, name),
         showlegend=legend,
-        mode="markers+text",
+        mode="markers",
         marker={
             "symbol": [side if far else symbol for side, far in zip(sides, beyond, strict=True)],
             "color": colour,
             "size": 8,
         },
-        text=[f"{effect.mean:+.1f}" if far else "" for effect, far in zip(chosen, beyond, strict=True)],
-        textposition=["top left" if mean > 0 else "top right" for mean in shown],
         error_x={
             "array": [_within(effect.high) - mean for effect, mean in zip(chosen, shown, strict=True)],
             "arrayminus": [mean - _within(effect.low) for effect, mean in zip(chosen, shown, strict=True)],
@@ -97,6 +99,13 @@ def _marks(chosen: Sequence[Effect], heights: Sequence[float], name: str, *, leg
         },
         cliponaxis=False,
     )
+
+
+def _value(mean: float, height: float) -> go.layout.Annotation:
+    """The number beside a mark at the edge, on paper so that its interval does not cross it out."""
+    inwards = {"xanchor": "right", "xshift": -8} if mean > 0 else {"xanchor": "left", "xshift": 8}
+    text = {"text": f"{mean:+.1f}", "font": {"size": 11}, "bgcolor": LIGHT.paper, "borderpad": 1, "showarrow": False}
+    return go.layout.Annotation(x=_within(mean), y=height, **text, **inwards)
 
 
 def _within(points: float) -> float:

@@ -30,9 +30,9 @@ their own. A slow test measures one victim and its controls again.
 | – | not measured |
 
 The first searches vary all of the default space but the clean fraction, fixed at the paper's 5%. Each further share
-multiplies the controls and the baselines. [Searches over all shares](#over-all-shares-of-clean-data) follow. The allowed
-loss of accuracy leaves something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (space `nad-steps`), and
-7 on CIFAR-10, about the loss of fine-tuning itself.
+multiplies the controls and the baselines. [Searches over all shares](#over-all-shares-of-clean-data) follow. The
+allowed loss of accuracy leaves something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (space
+`nad-steps`), and 7 on CIFAR-10, about the loss of fine-tuning itself.
 """
 
 OTHERS = """

@@ -27,8 +27,14 @@ BEYOND = "beyond_fine_tuning"
 """Key of a result: how many trials beat fine-tuning with as much clean data in both scores."""
 DIVERGED = "*diverged*"
 TITLES = {
-    **{"badnets": "BadNets", "blend": "Blend", "cl": "CL", "refool": "Refool", "sig": "SIG", "trojan": "Trojan"},
-    **{"cifar10": "CIFAR-10", "gtsrb": "GTSRB"},
+    "badnets": "BadNets",
+    "blend": "Blend",
+    "cl": "CL",
+    "refool": "Refool",
+    "sig": "SIG",
+    "trojan": "Trojan",
+    "cifar10": "CIFAR-10",
+    "gtsrb": "GTSRB",
 }
 
 

@@ -1,4 +1,4 @@
-"""`nad-study report DIR [DIR ...]`, also `python -m reports.build`: the report of one or more studies, without torch."""
+"""`nad-study report DIR...`, also `python -m reports.build`: the report of one or more studies, without torch."""
 
 from __future__ import annotations
 

@@ -365,8 +365,10 @@ def test_the_figure_has_each_effect_that_has_an_interval(summary: dict[str, Any]
     assert found == ("BadNets, CIFAR-10", "recommended", "asr", -1.0, -50.0, 3.0)
     marks = next(trace for trace in effects_figure([found]).data if len(trace.x))
     assert (marks.x, marks.error_x.array, marks.error_x.arrayminus) == ((-1.0,), (4.0,), (19.0,))  # cut at -20
-    (far,) = effects_figure([found._replace(mean=-90.0, low=-95.0, high=-70.0)]).data[2:3]
-    assert (far.x, far.text, far.marker.symbol) == ((-20.0,), ("-90.0",), ("triangle-left",))
+    figure = effects_figure([found._replace(mean=-90.0, low=-95.0, high=-70.0)])
+    (far,) = (trace for trace in figure.data if len(trace.x))
+    assert (far.x, far.marker.symbol) == ((-20.0,), ("triangle-left",))
+    assert [(note.x, note.text) for note in figure.layout.annotations] == [(-20.0, "-90.0")]
 
 
 def test_the_figure_in_the_documentation_names_every_study_and_all_that_lies_beyond_its_axes() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import yaml
 from pages import ROOT
@@ -26,3 +29,14 @@ def test_the_workflow_runs_what_developers_run() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 90
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    files = [file for folder in ("nad", "search_spaces", "study", "reports", "benchmarks") for file in code(folder)]
+    named = {(file.name, page) for file in files for page in re.findall(r"\bdocs/[\w-]+\.\w+", file.read_text())}
+    assert named
+    assert [(file, page) for file, page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
+def code(folder: str) -> Iterator[Path]:
+    return (ROOT / folder).rglob("*.py")

@@ -113,7 +113,12 @@ def execute(command: Command) -> None:
     program, *rest = command.words
     assert program in PROGRAMS, f"{command.place}: only {' and '.join(PROGRAMS)} are run"
     done = subprocess.run(
-        [sys.executable, *PROGRAMS[program], *rest], capture_output=True, text=True, timeout=LONGEST, check=False, env=os.environ
+        [sys.executable, *PROGRAMS[program], *rest],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+        env=os.environ,
     )
     assert done.returncode == 0, f"{command.place}\n{done.stdout}\n{done.stderr}"
 
