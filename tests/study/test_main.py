@@ -75,7 +75,7 @@ def test_report_is_made_by_its_own_command_without_torch_or_ray(finished, capsys
     assert done.stdout.splitlines() == [*made, "0", "[]"]
     capsys.readouterr()
     assert command.main(["report", str(finished / "nowhere")]) == 2
-    assert "is not the folder of a study" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_python_m_study_is_the_same_command(tmp_path):
