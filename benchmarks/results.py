@@ -37,13 +37,12 @@ LOCAL = {
     **dict.fromkeys(("--output", "--cache", "--workers", "--address", "--storage", "--wait-for-nodes")),
     "--data-dir": "DIR",
 }
-"""Options that say where the study ran, and what stands for their value in the command; None drops them."""
+"""Options about the machine of a study, with the placeholder for their value; None drops them."""
 
 VICTIM_TOLERANCE = {"asr": 0.05, "acc": 0.03}
-"""How far a victim that is trained again, elsewhere, may be from the recorded one: sums in another order make another
-one."""
+"""Allowed distance of a retrained victim from the recorded one: other processors sum in another order."""
 ACC_TOLERANCE = 0.04
-"""The same for the mean ACC of a control; its ASR agrees where the 95% intervals of both measurements overlap."""
+"""The same for the mean ACC of a control. Its ASR agrees if both 95% intervals overlap."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def beyond_fine_tuning(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def require_searched(summary: Mapping[str, Any]) -> None:
-    """Raise ReportError where trials are still to come."""
+    """Raise ReportError for an unfinished search."""
     ended, wanted = summary["trials"]["complete"] + summary["trials"]["pruned"], summary["wanted_trials"]
     if ended < wanted and summary["stopped"] is None:
         raise ReportError(f"the study {summary['study']!r} has {ended} of its {wanted} trials; run its command again")
@@ -137,9 +136,9 @@ def require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def command(text: str) -> str:
-    """A study's command without what is about the machine that it ran on.
+    """A study's command without the options about its machine.
 
-    Raises: ReportError where something in it is still a path there.
+    Raises: ReportError for a remaining path.
     """
     words, kept = shlex.split(text), list[str]()
     while words:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.results_figure`: what distillation adds in each study, as docs/distillation.svg.
+"""`python -m benchmarks.results_figure`: the effect of distillation in each study, as docs/distillation.svg.
 
 Needs a Chromium and the extra `images`.
 """
@@ -102,7 +102,7 @@ def _marks(chosen: Sequence[Effect], heights: Sequence[float], name: str, *, leg
 
 
 def _value(mean: float, height: float) -> go.layout.Annotation:
-    """The number beside a mark at the edge, on paper so that its interval does not cross it out."""
+    """The number beside a mark at the edge, on paper to stay readable over its interval."""
     inwards = {"xanchor": "right", "xshift": -8} if mean > 0 else {"xanchor": "left", "xshift": 8}
     text = {"text": f"{mean:+.1f}", "font": {"size": 11}, "bgcolor": LIGHT.paper, "borderpad": 1, "showarrow": False}
     return go.layout.Annotation(x=_within(mean), y=height, **text, **inwards)

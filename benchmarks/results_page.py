@@ -25,7 +25,7 @@ their own. A slow test measures one victim and its controls again.
 | code | the released code's recipe: 20 epochs, Cutout of 3 pixels |
 | paper | the paper's recipe: 10 epochs, Cutout of 9, learning rate divided by 10 after every second epoch |
 | fine-pruning, `MCR` | fine-tune by the paper's recipe; MCR is mode connectivity repair |
-| clean model | the victim's recipe on images without the trigger; an ASR near its own is that of a model without the backdoor |
+| clean model | the victim's recipe on images without the trigger; its ASR is that of no backdoor |
 | *diverged* | no scores: the loss was no longer finite |
 | – | not measured |
 

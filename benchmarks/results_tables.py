@@ -1,4 +1,4 @@
-"""Columns and cells that the tables of the results share."""
+"""Common columns and cells of the results' tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.study_folder import NO_DEFENCE
 
 PAPER, CODE, TUNED, PRUNED = "nad-paper", "nad-code", "fine-tuning", "fine-pruning"
 TUNED_AS_PAPER = "fine-tuning-paper"
-"""No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
+"""No row of its own: the twin of NAD at the paper's settings."""
 LABELS = {
     NO_DEFENCE: "victim",
     TUNED: "fine-tuning, code",
@@ -44,7 +44,7 @@ def title(result: Mapping[str, Any]) -> str:
 
 
 def shares(result: Mapping[str, Any]) -> list[float]:
-    """The clean fractions that a study's rows own, ascending; the victim owns none."""
+    """Clean fractions of a study's rows, ascending; the victim has none."""
     return sorted({row["params"]["clean_fraction"] for row in result["rows"] if "clean_fraction" in row["params"]})
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
 
 import yaml
-from pages import ROOT
+from pages import PAGES, ROOT, blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = ("nad", "search_spaces", "study", "reports", "benchmarks")
 
 
 def test_the_citation_names_the_paper_and_this_version() -> None:
@@ -31,12 +30,17 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 90
 
 
-def test_pages_that_the_code_names_exist() -> None:
-    files = [file for folder in ("nad", "search_spaces", "study", "reports", "benchmarks") for file in code(folder)]
+def test_pages_named_in_the_code_exist() -> None:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     named = {(file.name, page) for file in files for page in re.findall(r"\bdocs/[\w-]+\.\w+", file.read_text())}
     assert named
     assert [(file, page) for file, page in sorted(named) if not (ROOT / page).is_file()] == []
 
 
-def code(folder: str) -> Iterator[Path]:
-    return (ROOT / folder).rglob("*.py")
+def test_sources_named_in_the_pages_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    pattern = re.compile(rf"`((?:{'|'.join(PACKAGES)}|tests)/[\w/.-]*)`")
+    titled = {block.title for page in PAGES for block in blocks(page)}  # the reader writes these
+    named = {(page.name, path) for page in pages for path in pattern.findall(page.read_text())}
+    assert named
+    assert [(page, path) for page, path in sorted(named) if path not in titled and not (ROOT / path).exists()] == []
