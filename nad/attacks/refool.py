@@ -19,7 +19,7 @@ from nad.errors import ConfigError, require_range
 KINDS = ("ghost", "out-of-focus", "in-focus")
 
 STRONGER = {"transmission": 0.25, "rounds": 4, "round_epochs": 3}
-"""For the clean label on CIFAR-10 and GTSRB; the defaults do not take there (docs/measurements.md)."""
+"""For the clean label on CIFAR-10 and GTSRB; the defaults do not take there (docs/attacks.md)."""
 
 PUBLISHED_SIDE = 560
 """Longer side in pixels at which the authors' code draws shifts and blurs."""

@@ -174,10 +174,10 @@ def test_erased_model_can_be_erased_again(ask, tmp_path):
 
 
 def test_it_needs_no_ray(ask, tmp_path):
-    code = "import sys; from study.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
+    code = "import sys; from study.commands.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
     assert "--victim" in done.stdout
-    code = f"import sys; from study.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
+    code = f"import sys; from study.commands.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "trial 99" in done.stderr
     assert done.returncode == 0
