@@ -129,7 +129,9 @@ def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used
     assert "| image size, mirrored | 16, no |" in (tmp_path / "twice.md").read_text()
     contradicted = refused(capsys, ask(**{**again, "output": tmp_path / "c.safetensors"}, image_size=32))
     assert "--image-size 32 contradicts the model in --victim, which was trained on images of 16x16" in contradicted
-    assert "--flip contradicts the model" in refused(capsys, [*ask(**again | {"output": None}), "--flip"])
+    assert "--flip contradicts the model" in refused(
+        capsys, [*ask(**{**again, "output": tmp_path / "d.safetensors"}), "--flip"]
+    )
 
 
 def test_folders_that_are_not_the_model_s_classes_are_refused(ask, victim_state, image_folder, tmp_path, capsys):
