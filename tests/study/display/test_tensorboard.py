@@ -3,10 +3,9 @@
 import pytest
 from toys import FINAL, searcher_of
 
-from nad.errors import ConfigError
 from study.display import tensorboard
 from study.display.tensorboard import TensorBoard
-from study.options.config import StudyConfig
+from study.run import main
 from study.search.searcher import TrialEvent
 
 pytest.importorskip("tensorboardX")
@@ -58,8 +57,8 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
     board.close()
 
 
-def test_missing_package_is_told_before_anything_starts(monkeypatch):
+def test_missing_package_is_told_before_anything_starts(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(tensorboard, "_find", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'nad-study\[tensorboard\]'"):
-        StudyConfig(tensorboard=True)
-    StudyConfig()
+    assert main(["--tensorboard", "--output", str(tmp_path / "runs")]) == 2
+    assert "pip install 'nad-study[tensorboard]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

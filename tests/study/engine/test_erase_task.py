@@ -205,7 +205,7 @@ def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload):
     never_right = np.full_like(workload.watched_labels, -1)
     hopeless = dataclasses.replace(workload, watched_labels=never_right)
     assert measure(patient, 1, hopeless)["epochs_run"] == 2
-    eval_set_elsewhere = dataclasses.replace(workload, clean_labels=np.full_like(workload.clean_labels, -1))
+    eval_set_elsewhere = dataclasses.replace(workload, clean_labels=(workload.clean_labels + 1) % 4)
     *epochs, _final = run(workload, EraseConfig(**patient["erase"]))
     assert measure(patient, 1, eval_set_elsewhere)["epochs_run"] == len(epochs)
     network = workload.network(workload.victim, torch.device("cpu"))

@@ -23,7 +23,7 @@ from study.record.writing import write_json
 
 HOLDER = """
 import pathlib, sys
-from study.folder import open_folder
+from study.record.folder import open_folder
 with open_folder(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
