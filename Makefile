@@ -1,10 +1,10 @@
 # make study   the main job on the embedded data, ends with a report
 # make test    all tests but the slow ones
-# make check   what CI runs: lint, types, layers, docs, tests, whether the slow ones could run
-# make docs    the documentation as a site in site/; fails where a link inside it leads nowhere
+# make check   CI: lint, types, layers, docs, tests, collection of the slow tests
+# make docs    the documentation as a site in site/; fails on a broken internal link
 # make wheel   the built wheel in a fresh environment, with a toy study
 # make report  rebuild the report of STUDY from its folder
-# make slow    the tests that train for minutes
+# make slow    the tests of minutes, one at a time
 # make lock    resolve the packages anew
 
 PYTHON ?= python3
@@ -34,10 +34,10 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
-# Not with --quiet: --strict would then see no warning. The theme's notice of its end of life is known.
+# Without --quiet, or --strict would see no warning. The theme's end-of-life notice is known.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "links that lead out of it, which nothing fetched:"
+	@echo "external links, not fetched:"
 	@grep -ohE "https?://[^] )>\"\`]+" docs/*.md | sort -u
 
 # CI only checks that the slow tests collect and find their fixtures.
@@ -50,14 +50,15 @@ wheel: $(READY)
 report: $(READY)
 	$(BIN)/nad-study report $(STUDY)
 
+# Each has a whole machine's processes and ports: two at a time would share a busy machine, and miss their deadlines.
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 0 -m slow
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-header --no-emit-index-url --quiet --output-file requirements.lock
 
-# uv installs several packages at a time; pip, which needs no uv, knows the mirrors of this machine's pip settings.
+# uv installs several packages at a time; without it, pip follows this machine's pip settings (mirrors).
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)"

@@ -1,1 +1,1 @@
-"""What the documents claim about speed, for anyone to run again."""
+"""Scripts behind the figures in the docs, for anyone to run again."""

@@ -1,8 +1,7 @@
-"""`python -m benchmarks.attacks`: how long each attack takes to poison a training set.
+"""Seconds of each attack to poison a training set: `python -m benchmarks.attacks`.
 
-Every attack is planted in the whole set with its usual rates and labels, and its trigger on every image of the set; CL
-and Trojan are also made, on an untrained model, which takes as long as on a trained one. With one thread per core. The
-last line is the same as one JSON object.
+Every attack poisons the whole set at its usual rates and labels, then triggers every image of it. CL and Trojan are
+crafted first, on an untrained model: a trained one takes as long. One thread per core. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Arguments:
-    """How long each attack takes to poison a training set."""
+    """Seconds of each attack to poison a training set."""
 
     images: int = 50_000
     size: int = 32
     """Pixels a side."""
     classes: int = 10
     model: str = "wrn-16-1"
-    """That CL and Trojan are made on."""
+    """Model to craft CL and Trojan on."""
 
 
 def main(arguments: Arguments) -> None:
@@ -72,7 +71,7 @@ def measure(attack: Attack, clean: LabelledImages, network: DistillableModel) ->
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What the work gives, and its seconds."""
+    """Result of the work, and its seconds."""
     started = time.perf_counter()
     made = work()
     return made, time.perf_counter() - started

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.busy`: a victim's training in a number of threads that follows the load, against fixed ones.
+"""Victim training with threads adapted to the load, against fixed numbers: `python -m benchmarks.busy`.
 
-The same training with one thread, with one per core, and as a study runs it; on the machine as it is, and beside
-processes that keep busy and are started here. In turns; the ratio is that of the medians, against the better fixed
-number. The machine is quiet only if nothing else runs on it. The last line is the same as one JSON object.
+The same training runs in turns with one thread, with one per core, and as in a study; alone, and beside busy processes
+started here. The ratio compares medians, against the better fixed number. Run it on an otherwise idle machine. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from study.record.folder import cache_folder
 from study.stages.preparation import load_scenario
 
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
-"""They end with this process, however it ends."""
+"""Source of a busy process; it ends with its parent."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A victim's training in a number of threads that follows the load, against fixed ones."""
+    """Victim training with threads adapted to the load, against fixed numbers."""
 
     busy: tuple[int, ...] = (0, 2)
     """Busy processes beside the training."""
@@ -49,7 +49,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Measure, and print."""
     training = _training(arguments)
-    _seconds(training, cores())  # what is loaded and compiled in the first steps is not counted
+    _seconds(training, cores())  # warm-up: imports and compilation are not counted
     results = {}
     for busy in arguments.busy:
         spent, threads = defaultdict(list), []
@@ -78,7 +78,7 @@ def _training(arguments: Arguments) -> Training:
 
 
 def _seconds(training: Training, fixed: int | None) -> tuple[float, object]:
-    """Of one training, and its steps by number of threads.  fixed: threads; None for as many as the load leaves."""
+    """Seconds of one training, and its steps by number of threads.  fixed: threads; None adapts them to the load."""
     torch.set_num_threads(fixed or cores())
     started = time.perf_counter()
     made = training(None, None) if fixed else run_here(training, None, None)
@@ -87,7 +87,7 @@ def _seconds(training: Training, fixed: int | None) -> tuple[float, object]:
 
 @contextmanager
 def _busy(count: int) -> Iterator[None]:
-    """While this is entered, so many processes run without end."""
+    """Run this many busy processes beside the block."""
     processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
     try:
         yield

@@ -1,11 +1,10 @@
-"""`python -m benchmarks.distillation`: what distillation adds to fine-tuning, at fixed settings, over several victims.
+"""Gain of distillation over fine-tuning, for fixed settings and several victims: `python -m benchmarks.distillation`.
 
-A study asks for the best setting of one victim. This asks of a few settings whether they do better than their twins
-(beta = 0, the same clean images, the same batches) on victim after victim: Refool on the embedded data, a tenth of its
-images clean, the released code's training cut to 4 and to 10 epochs. Each victim is erased by several defenders, who
-draw their clean images anew, and scored on the test images. The last line is the same as one JSON object.
+A study finds the best setting of one victim. This compares a few settings with their twins (beta = 0, same clean
+images, same batches) on several victims: Refool on the embedded data, 10% clean images, the released code's training
+cut to 4 and to 10 epochs. Each victim is erased on several draws and scored on the test images. The last line is JSON.
 
-Runs that `--output` already holds are not made again.
+Runs already in `--output` are skipped.
 """
 
 from __future__ import annotations
@@ -48,29 +47,29 @@ BETAS: dict[str, dict[str, float]] = {
 }
 SHORT, LONG = 4, 10
 SETTINGS = [(SHORT, name) for name in BETAS] + [(LONG, name) for name in (TWIN, RELEASED, "group3 1500")]
-"""Epochs, and the name of the betas."""
+"""Pairs of epochs and a name in BETAS."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What distillation adds to fine-tuning, at fixed settings, over several victims."""
+    """Gain of distillation over fine-tuning, for fixed settings and several victims."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     """One victim each."""
     draws: int = 3
-    """Defenders of each victim."""
+    """Draws of each victim."""
     output: Path = Path("runs/distillation.csv")
-    """The table of all runs; those that it holds already are kept."""
+    """Table of all runs; its rows are kept."""
 
 
 def settings(epochs: int, name: str) -> EraseConfig:
-    """The released code's training for so many epochs, with these betas."""
+    """The released code's training with these epochs and betas."""
     betas = BETAS[name]
     return replace(PRESETS["code"], epochs=epochs, layers=tuple(betas), betas=tuple(betas.values()))
 
 
 def main(arguments: Arguments) -> None:
-    """Make the runs that are missing, and print what they say."""
+    """Do the missing runs, and print the table."""
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     done = pd.read_csv(arguments.output) if arguments.output.exists() else pd.DataFrame()
     display = Display(Console(stderr=True))
@@ -82,7 +81,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: Display) -> pd.DataFrame:
-    """The table with this victim's runs in it."""
+    """The table with this victim's runs added."""
     known = set() if done.empty else set(zip(done["seed"], done["draw"], done["epochs"], done["betas"], strict=True))
     todo = [
         (draw, epochs, name)
@@ -119,8 +118,10 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over victims and defenders, in points, and what each setting adds to its twin, with 95% intervals over
-    victims: the defenders of one share it."""
+    """Means over victims and draws, in points, and differences to the twins.
+
+    Their 95% intervals are over victims: draws of one victim are not independent.
+    """
     rows = {}
     keys = ["seed", "draw"]
     for epochs, name in SETTINGS:

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.erase`: erases per hour of a study, against a loop as it is usually written.
+"""Erases per hour of a study, against a usual PyTorch loop: `python -m benchmarks.erase`.
 
-The same victim, teacher, clean images, settings and test images on both sides: the released code's betas, ten epochs.
-The usual loop (`benchmarks.usual_loop`) runs alone with one thread per core; the study runs one erase per core, with a
-look at the scores after each epoch and an evaluation at the end. In a study all trials see the same batches, so that a
-worker knows the teacher's attention after its first erase: `ours` makes every erase with a seed of its own, `study`
-repeats one. The last line is the same as one JSON object.
+Both sides share victim, teacher, clean images, settings and test images: the released code's betas, ten epochs. The
+usual loop (`benchmarks.usual_loop`) runs alone with one thread per core. The study runs one erase per core, scores each
+epoch on a few images, and evaluates at the end. `study` repeats one seed, as a study's trials do: their batches are the
+same, so a worker reuses the teacher's attention maps after its first erase. `ours` changes the seed every time. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CORES = cores()
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Subject):
-    """Erases per hour of a study, against a loop as it is usually written."""
+    """Erases per hour of a study, against a usual PyTorch loop."""
 
     clean_fraction: float = 0.05
     seeds: int = 6
@@ -56,7 +56,7 @@ def main(arguments: Arguments) -> None:
                 step(len(usual), len(seeds))
         described = describe_point(point)
         ours = in_parallel([(seed, described) for seed in seeds], workload, "ours", display)
-        # The first erase of each worker makes the teacher's maps; those after it find them.
+        # The first erase of each worker computes the teacher's maps; later ones reuse them.
         known = in_parallel([(0, described)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
     sides = {"usual": Side(usual, 1), "ours": Side(ours, CORES), "study": Side(known, CORES)}
     for name, side in sides.items():
@@ -72,11 +72,11 @@ Erased = dict[str, float]
 
 @dataclass(frozen=True)
 class Side:
-    """What one side did."""
+    """Erases of one side."""
 
     erases: list[Erased]
     at_once: int
-    """Erases that run beside each other."""
+    """Erases at a time."""
 
     def mean(self, name: str) -> float:
         return float(np.mean([erase[name] for erase in self.erases]))
@@ -86,7 +86,7 @@ class Side:
         return float(np.std([erase[name] for erase in self.erases], ddof=1) / np.sqrt(len(self.erases)))
 
     def spread(self, name: str) -> str:
-        """The same as text; none of a study's erases, which share one seed and so all their scores."""
+        """Standard error as text; empty for equal scores, as in repeats of one seed."""
         return f" ± {self.error(name):.3f}" if len({erase[name] for erase in self.erases}) > 1 else ""
 
     @property
@@ -94,7 +94,7 @@ class Side:
         return 3600 * self.at_once / self.mean("seconds")
 
     def figures(self) -> dict[str, float]:
-        """For other programs."""
+        """Figures for the JSON line."""
         means = {name: self.mean(name) for name in ("asr", "acc")}
         errors = {f"{name}_standard_error": self.error(name) for name in ("asr", "acc")}
         return {name: round(value, 4) for name, value in {"per_hour": self.per_hour, **means, **errors}.items()}

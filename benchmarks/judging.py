@@ -1,4 +1,4 @@
-"""`python -m benchmarks.judging`: what it costs to ask whether a model knows the images that it is given.
+"""Seconds of the check for a model without skill on the given images: `python -m benchmarks.judging`.
 
 The images are noise and the model is untrained: neither changes the cost. The last line is JSON.
 """
@@ -25,7 +25,7 @@ CLASSES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """A model and how many images it is given."""
+    """Model and number of images to check it on."""
 
     model: str = "wrn-16-1"
     images: int = 10_000
@@ -35,7 +35,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Print the median over the repeats: seconds by the clock, and of the processor."""
+    """Print medians over the repeats: wall and CPU seconds."""
     torch.set_num_threads(arguments.threads)
     draws, side = generator(0, "noise"), arguments.image_size
     pixels = torch.randint(0, 256, (arguments.images, 3, side, side), dtype=torch.uint8, generator=draws)

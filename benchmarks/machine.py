@@ -1,7 +1,7 @@
-"""`python -m benchmarks.machine`: threads, open files and memory that Ray and its workers take on this machine.
+"""Threads, open files and memory of Ray and its workers on this machine: `python -m benchmarks.machine`.
 
-With each number of workers that is named: Ray is started, that many workers import what a trial needs and make one
-convolution, and all processes are counted while they wait. What `study.engine.machine` asks for comes from here.
+For each number of workers: start Ray, let the workers import a trial's modules and run one convolution, then count all
+processes. Source of the limits in `study.engine.machine`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from study.engine import session
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What Ray and its workers take, by the number of workers."""
+    """Threads, open files and memory of Ray and its workers."""
 
     workers: tuple[int, ...] = (1, 2, 4)
 
 
 class _Worker:
-    """The actor: a worker that has computed something."""
+    """Actor of one worker."""
 
     def compute(self) -> None:
         import torch
 
-        import study.engine.erase_task  # noqa: F401 - what a trial imports
+        import study.engine.erase_task  # noqa: F401 - a trial imports it
 
         torch.nn.functional.conv2d(torch.ones(8, 16, 32, 32), torch.ones(16, 16, 3, 3))
 
@@ -50,7 +50,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _taken() -> dict[str, int]:
-    """By this process and all below it; megabytes are those of its proportional set size."""
+    """Totals of this process and its descendants; megabytes: proportional set size."""
     folders = [Path(f"/proc/{pid}") for pid in _family(os.getpid())]
     return {
         "processes": len(folders),

@@ -1,10 +1,9 @@
-"""`python -m benchmarks.many_trials`: what a study of many trials costs beside them, from the first to the last.
+"""Overhead and memory of a study over many trials: `python -m benchmarks.many_trials`.
 
-The study is a real one but for its trials, which score at once: Ray Tune, Optuna's storage in SQLite, the sampler, and
-the files that a running study keeps up to date. Overhead of a trial: from being asked to being told, less what its
-worker computed; medians of a hundred trials. The last hundred are compared with the first hundred of the same study,
-and with those of another one that is run right afterwards: machines get slower and faster within minutes. Also what the
-driver's own memory grew by from the hundredth trial on. The last line is the same as one JSON object.
+A real study (Ray Tune, Optuna's SQLite storage, sampler, files of a running study) of trials without an erase. Overhead
+of a trial: seconds from asked to told, less its worker's computing; medians of a hundred trials. The last hundred are
+compared with the first hundred, and with the first hundred of a second study right afterwards: a machine's speed
+changes within minutes. Memory: growth of the driver's own from the hundredth trial on. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ WINDOW = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What a study of many trials costs beside them."""
+    """Overhead and memory of a study over many trials."""
 
     trials: int = 1000
     sampler: str = "tpe"
@@ -53,7 +52,7 @@ class Arguments:
 
 
 def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> None:
-    """A trial without an erase: the stronger its betas, the lower both scores, and much noise, as in real ones."""
+    """A trial without an erase: larger betas lower both scores; the noise is as large as in real trials."""
     started = time.perf_counter()
     strength = min(1.0, sum(config["params"]["erase"]["betas"]) / 30_000)
     luck, skill = np.random.default_rng(config["number"]).uniform(0.7, 1.0, 2)
@@ -66,7 +65,7 @@ def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> N
 
 
 def main(arguments: Arguments) -> None:
-    """Run the study, and print what it cost."""
+    """Run both studies, and print their overheads."""
     os.umask(0o077)
     with tempfile.TemporaryDirectory() as folder:
         config = StudyConfig(
@@ -89,7 +88,7 @@ def main(arguments: Arguments) -> None:
 
 
 def measure(config: StudyConfig) -> dict[str, Any]:
-    """Run the study that the settings describe, on trials that score at once."""
+    """Overheads and memory of one study of trials without an erase."""
     config.directory.mkdir()
     folder = StudyFolder(config.directory)
     directions = [goal.direction for goal in OBJECTIVES]

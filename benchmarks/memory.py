@@ -1,8 +1,7 @@
-"""`python -m benchmarks.memory`: memory of a worker over many erases.
+"""Memory of a worker over many erases: `python -m benchmarks.memory`.
 
-One worker process makes erase after erase with settings drawn from the space `nad`, but short ones, and says after each
-how much memory it holds. Counted is what belongs to it alone (Linux: RssAnon) and its whole resident set, in which the
-shared object store and the libraries' files are counted too. The last line is the same as one JSON object.
+One worker process runs short erases with random settings of the space `nad`, and reports its memory after each: its own
+(Linux: RssAnon), and its resident set with the shared object store and library files. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from study.options.config import StudyConfig
 
 EPOCHS = 2
 WARM_UP = 20
-"""Erases until a worker has met every clean fraction and Cutout; what it holds then is its size, not growth."""
+"""Erases until a worker has met every clean fraction and Cutout; more memory after these is growth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class Arguments(Subject):
 
 
 def main(arguments: Arguments) -> None:
-    """Run the erases, and print what the worker held."""
+    """Run the erases, and print the worker's memory."""
     config, display = arguments.settings(arguments.clean_fractions), Display(Console(stderr=True))
     held: list[dict[str, float]] = []
     with (
@@ -79,13 +78,13 @@ def short_points(config: StudyConfig, count: int) -> list[Point]:
 
 
 def erase_and_weigh(described: dict[str, Any], workload: Workload, _progress: Progress) -> dict[str, float]:
-    """One trial of a study.  Returns the memory of this process in MB, and the process."""
+    """Run one trial.  Returns this process's memory in MB, and its id."""
     run_trial({"params": described, "seed": 0}, workload, lambda _report: None)
     return {**held_megabytes(), "process": float(os.getpid())}
 
 
 def held_megabytes() -> dict[str, float]:
-    """What this process holds: `own`, and `resident` with shared pages."""
+    """Memory of this process: `own`, and `resident` with shared pages."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kilobytes = {
         name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value

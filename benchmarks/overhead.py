@@ -1,12 +1,10 @@
-"""`python -m benchmarks.overhead [DIR]`: what a study costs beside training and evaluating.
+"""Overhead of a study beside training and evaluation: `python -m benchmarks.overhead [DIR]`.
 
-Overhead of a trial: its wall time in Optuna's record, from being asked to being told, less what its worker spent in
-training and evaluation. The first trial of each worker includes its start.
+Overhead of a trial: its wall time in Optuna's record, from asked to told, less its worker's training and evaluation.
+The first trial of each worker includes the worker's start.
 
-With the folder of a finished study, its trials are looked at. Without one, a small study is run for it: first once, so
-that images, victim and teachers are in the cache, then once more under another name; of that one the start-up is given
-too, from the launch of the command to the first trial (in whole seconds, as the record has them). The last line is the
-same as one JSON object.
+DIR: a finished study's folder. Without it, a small study runs twice: the first fills the cache, the second is measured.
+Its start-up is printed too: whole seconds from the command's launch to the first trial. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -29,12 +27,12 @@ STUDY = "--attack badnets --victim-epochs 2 --allow-weak-backdoor --clean-fracti
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a study costs beside training and evaluating."""
+    """Overhead of a study beside training and evaluation."""
 
     directory: Annotated[Path | None, tyro.conf.Positional] = None
-    """The folder of a finished study; without one, a small study is run."""
+    """A finished study's folder; by default, run a small study."""
     trials: int = 40
-    """Of the study that is run."""
+    """Trials of the small study."""
 
 
 def main(arguments: Arguments) -> None:
@@ -56,7 +54,7 @@ def main(arguments: Arguments) -> None:
 
 
 def overhead(trials: pd.DataFrame) -> dict[str, float]:
-    """Seconds per complete trial that were neither training nor evaluating."""
+    """Seconds per complete trial beside training and evaluation."""
     complete = trials[trials["state"] == "COMPLETE"].sort_values("started")
     seconds = complete["seconds"] - complete["compute_seconds"]
     return {

@@ -1,11 +1,10 @@
-"""`python -m benchmarks.overshoot`: what distillation does to the size of a model's features, epoch by epoch.
+"""Effect of distillation on the size of a model's features, by epoch: `python -m benchmarks.overshoot`.
 
-Attention maps are normalised, so the gradient of their distance grows as features get smaller: the same beta and the
-same learning rate take a larger step on a victim whose features are small. Where that step is too large, features grow
-until the distance hardly moves them any more, and the classifier does not come back. This erases one victim as
-published, without the deepest layer, and without distillation, at the published learning rate and at a tenth of it. It
-shows the size of the features (the root mean square of a layer's outputs on clean validation images) and the scores.
-The last line is the same as one JSON object.
+Attention maps are normalised, so the gradient of their distance is larger for smaller features: the same beta and
+learning rate take a larger step. Too large a step makes features grow until the distance hardly moves them, and the
+classifier does not recover. This erases one victim as published, without the deepest layer, and without distillation,
+each at the published learning rate and at a tenth of it. It prints the size of the features (root mean square of a
+layer's outputs on clean validation images) and the scores. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CLEAN_FRACTION = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Subject):
-    """What distillation does to the size of a model's features, epoch by epoch."""
+    """Effect of distillation on the size of a model's features, by epoch."""
 
     preset: str = "paper"
 
@@ -57,7 +56,7 @@ def main(arguments: Arguments) -> None:
 
 
 def settings(preset: EraseConfig) -> dict[str, EraseConfig]:
-    """By name: all published layers, all but the deepest, none; as fast as published, and a tenth as fast."""
+    """By name: all published layers, all but the deepest, none; each at the published learning rate and a tenth."""
     ways = {
         "as published": preset,
         "without the deepest layer": replace(preset, layers=preset.layers[:-1], betas=preset.betas[:-1]),

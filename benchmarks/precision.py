@@ -1,8 +1,7 @@
-"""`python -m benchmarks.precision`: whether an erase in bfloat16 ends where one in single precision does, and how soon.
+"""Scores and speed of erases in bfloat16 against float32: `python -m benchmarks.precision`.
 
-Both erase the same victim with the same seeds, so the same batches; each has a teacher that was fine-tuned in its own
-precision, and is scored in single precision. Differences are of pairs of the same seed, with their standard error. The
-last line is the same as one JSON object.
+Both erase the same victim with the same seeds, so the same batches. Each has a teacher fine-tuned in its own precision;
+all scores are computed in float32. Differences are of pairs of one seed, with standard errors. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from study.engine.erase_task import describe_point
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(Subject):
-    """Erases in either precision: their scores and their time."""
+    """Scores and speed of erases in bfloat16 against float32."""
 
     clean_fraction: float = 0.05
     epochs: int = 10

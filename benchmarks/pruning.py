@@ -1,12 +1,11 @@
-"""`python -m benchmarks.pruning [TABLE.csv]`: what --prune saves, and what it costs, on a table of complete erases.
+"""Savings and cost of --prune, replayed on a table of complete erases: `python -m benchmarks.pruning [TABLE.csv]`.
 
-TABLE is the trials.csv of a study by `--sampler random` without --prune. Its trials are replayed in random orders, the
-controls first as in every study, with some workers in simulated time: a trial takes its own seconds, an equal part of
-them for each epoch, and shows its own curve. For each rule: the share of all epochs that is run, and the hypervolume of
-the trials that were let finish as a ratio to that of all; beside it the same for a study that does not prune and ends
-when it has run as many epochs. The last line is the same as one JSON object.
+TABLE: trials.csv of a study with `--sampler random` and without --prune. Its trials are replayed in random orders,
+controls first, on several workers in simulated time: a trial takes its recorded seconds, evenly over its epochs, and
+reports its recorded curve. For each rule: the share of epochs run, and the hypervolume of the finished trials relative
+to all trials; beside it the same for a study without pruning, stopped after as many epochs. The last line is JSON.
 
-A replay asks its points at random. What pruning does to a sampler that learns is not in it.
+Trials come in random order: the effect of pruning on a learning sampler is not measured.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.frontier import RECORDED
+from benchmarks.recorded import RECORDED
 from nad.errors import ConfigError, NadError
 from nad.training import SCHEDULES
 from reports.analysis.frontier import hypervolume
@@ -36,9 +35,9 @@ from study.engine.erase_task import GLANCE
 from study.search.halving import ETA, RUNGS, Halving, Seen, chance_floor, settled_from
 
 SAME = 0.99
-"""The least ratio of hypervolumes that is called the same: 1% is also where a study's growth counts as over."""
+"""Least ratio of hypervolumes to count as equal; a study's growth also counts as over below 1%."""
 MOST_COMPUTE = 0.7
-"""The largest share of the epochs at which pruning would be on by default."""
+"""Largest share of epochs for pruning to become the default."""
 
 
 class Rule(NamedTuple):
@@ -83,17 +82,17 @@ class Erase(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """epochs: how many each trial ran; complete: those that ran them all, in the order in which they ended."""
+    """epochs: number run by each trial; complete: trials not pruned, in order of their end."""
 
     epochs: dict[int, int]
     complete: list[int]
 
 
 def read_table(path: Path) -> list[Erase]:
-    """The complete trials of a study that pruned none.  Raises: ReportError or ConfigError for another table."""
+    """Complete trials of a study without pruning.  Raises: ReportError or ConfigError for another table."""
     trials = read_trials(path)
     if (trials["state"] == "PRUNED").any():
-        raise ConfigError(f"{path} has pruned trials, whose scores nobody knows; give a study without --prune")
+        raise ConfigError(f"{path} has pruned trials, without final scores; give a study without --prune")
     found = []
     for trial in trials[trials["state"] == "COMPLETE"].to_dict("records"):
         curve = costs(read_curve(trial["curve"]))
@@ -143,7 +142,7 @@ def replay(erases: Sequence[Erase], rule: Rule, *, workers: int, floor: float) -
 
 
 def shown(erase: Erase, done: int, rule: Rule, *, complete: bool) -> Seen:
-    """What a trial has shown after so many epochs, in the rule's own steps."""
+    """A trial's curve after `done` epochs, in the rule's steps."""
     if not rule.by_share:
         curve = erase.curve[:done]
         return Seen(curve, erase.epochs, erase.settled, complete, 1 - curve[-1, 1] if done else 0.0)
@@ -153,17 +152,17 @@ def shown(erase: Erase, done: int, rule: Rule, *, complete: bool) -> Seen:
 
 
 def is_look(erase: Erase, done: int, rule: Rule) -> bool:
-    """Whether the rule has a step that ends with this epoch."""
+    """True at the end of one of the rule's steps."""
     return not rule.by_share or done in quarters(erase.epochs)
 
 
 def quarters(epochs: int) -> list[int]:
-    """The epochs with which the four quarters of a trial end."""
+    """Last epoch of each quarter of a trial."""
     return [math.ceil(epochs * quarter / 4) for quarter in (1, 2, 3, 4)]
 
 
 def order_of(erases: Sequence[Erase], trials: int, seed: int) -> list[Erase]:
-    """The controls, and then others at random, so many in all."""
+    """The controls, then others at random; `trials` in all."""
     controls = [erase for erase in erases if erase.control]
     others = [erase for erase in erases if not erase.control]
     chosen = np.random.default_rng(seed).permutation(len(others))[: trials - len(controls)]
@@ -176,7 +175,7 @@ def volume(erases: Sequence[Erase]) -> float:
 
 
 def judge(erases: Sequence[Erase], rule: Rule, arguments: Arguments) -> dict[str, Any]:
-    """A rule's epochs, seconds and hypervolume over all orders, as ratios to no pruning."""
+    """A rule's epochs, seconds and hypervolume over all orders, relative to no pruning."""
     floor = chance_floor(torch.arange(GLANCE) % arguments.classes)
     rows = []
     for seed in range(arguments.seeds):
@@ -210,7 +209,7 @@ def judge(erases: Sequence[Erase], rule: Rule, arguments: Arguments) -> dict[str
 
 @dataclass(frozen=True)
 class Arguments:
-    """What --prune saves, and what it costs, on a table of complete erases."""
+    """Savings and cost of --prune, replayed on a table of complete erases."""
 
     table: Annotated[Path, tyro.conf.Positional] = RECORDED
     """trials.csv of a study by --sampler random, without --prune. Default: 320 random erases of one victim."""
@@ -221,11 +220,11 @@ class Arguments:
     workers: int = 2
     """Trials at a time."""
     classes: int = 10
-    """Of the data set."""
+    """Classes of the data set."""
 
 
 def main(arguments: Arguments) -> None:
-    """Print what each rule does."""
+    """Print each rule's savings and cost."""
     erases = read_table(arguments.table)
     if len(erases) < arguments.trials:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What others report, ASR and ACC in percent: only figures that were checked in their source."""
+"""Figures of others, ASR and ACC in percent, each checked in its source."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ PUBLISHED: Mapping[str, tuple[Published, ...]] = {
     "sig": (Published(_BENCH, (98.27, 84.48), (2.37, 90.80), (10.66, 90.02)),),
     "trojan": (Published(_BENCH, (100.0, 93.42), (5.99, 92.42), (3.73, 91.88)),),
 }
-"""By attack. The paper's own table is left out: its figures could not be checked."""
+"""By attack. Without the paper's own table: its figures could not be checked."""

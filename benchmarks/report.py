@@ -1,13 +1,12 @@
-"""`python -m benchmarks.report`: the report’s size, the time to build it, and until it shows its first figure.
+"""Size, build time and first paint of the report: `python -m benchmarks.report`.
 
-Writes the folders of made-up studies with 200 and 2,000 trials, builds each report in a process of its own, and opens
-it in a headless Chromium, where there is one. Two times count from the start of the navigation: until the frontier’s
-still picture is painted, and until the explorable figure is drawn in its place, which is when its points are in the
-page. A third is that of drawing all others, when the page is prepared for the printer. Medians of three. The last line
-is the same as one JSON object.
+Writes folders of made-up studies with 200 and 2,000 trials, builds each report in a fresh process, and opens it in a
+headless Chromium, if there is one. Two times start at the navigation and end at the paint of the frontier’s still
+picture, and at the first point of the interactive figure. A third is for all other figures, drawn for printing. Medians
+of three. The last line is JSON.
 
-Nobody inspects the browser of the first two: one that is driven from outside notes where each exception was thrown,
-and reads much of Plotly’s script again for that, which readers’ browsers do not do.
+The first two are measured without a debugger: a driven browser records the place of each exception, and rereads much of
+Plotly’s script for it. Readers’ browsers do not.
 """
 
 from __future__ import annotations
@@ -132,15 +131,15 @@ def write_study(directory: Path, trials: int) -> None:
 
 
 def build_seconds(directory: Path) -> float:
-    """Seconds that a fresh process takes, its imports included."""
+    """Seconds of a build in a fresh process, imports included."""
     command = [sys.executable, "-c", BUILD, str(directory)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def first_seconds(report: Path, chromium: str) -> tuple[float, float]:
-    """Seconds until the still picture is painted, and until the explorable figure is drawn.
+    """Seconds until the still picture is painted, and until the interactive figure is drawn.
 
-    The script that watches stands before the page's policy, which would forbid it, and tells its times on the console.
+    The watching script prints these on the console. It stands before the page's policy, or it would be forbidden.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "report.html")
@@ -161,7 +160,7 @@ def first_seconds(report: Path, chromium: str) -> tuple[float, float]:
 
 
 def others_seconds(report: Path, chromium: str) -> float:
-    """Seconds until all other figures are drawn, when the page is prepared for the printer."""
+    """Seconds until all other figures are drawn for printing."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as engine:
@@ -196,7 +195,7 @@ def measure(trials: int, chromium: str | None) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, and print once more for other programs."""
+    """Measure each size, and print the figures."""
     chromium = shutil.which("chromium")
     results = {}
     for trials in SIZES:

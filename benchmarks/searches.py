@@ -1,9 +1,8 @@
-"""`python -m benchmarks.searches`: real studies by each sampler, several seeds, and how soon each knew the frontier.
+"""Trials of each sampler to the frontier, in real studies of several seeds: `python -m benchmarks.searches`.
 
-Unlike `benchmarks.frontier`, which replays one record, every erase is made, and trials run side by side as in any
-study. A seed's studies share victim, teachers and controls, and differ in their sampler alone. The target is a share of
-the hypervolume that random search ends with on the same victim. Studies are kept in a folder: the same command goes on
-where it was interrupted. The last line is the same as one JSON object.
+Real erases, several at a time; `benchmarks.frontier` replays a record instead. Studies of one seed share victim,
+teachers and controls, and differ in their sampler alone. The target is a share of random search's final hypervolume on
+the same victim. Studies are kept in a folder: run the same command again to continue. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ AFTER = (10, 20)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Real studies by each sampler, and how soon each knew the frontier."""
+    """Trials of each sampler to the frontier, in real studies of several seeds."""
 
     samplers: tuple[str, ...] = tuple(SAMPLERS)
-    """Which ones; the baseline, random, always runs."""
+    """Samplers to compare; the baseline, random, always runs."""
     seeds: tuple[int, ...] = (0, 1, 2)
     trials: int = 24
     """Of each study, controls included."""
@@ -43,7 +42,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Run the studies that are missing, and print."""
+    """Run the missing studies, and print the figures."""
     names = list(dict.fromkeys([BASELINE, *arguments.samplers]))
     curves: dict[str, list[Floats]] = {name: [] for name in names}
     for seed in arguments.seeds:
@@ -57,7 +56,7 @@ def main(arguments: Arguments) -> None:
 
 
 def summarise(curves: list[Floats], targets: list[float], trials: int) -> dict[str, Any]:
-    """curves: of each seed.  Means over the seeds; trials to the target per seed, None where it was not reached."""
+    """Mean hypervolumes, and trials to each seed's target, None if not reached.  curves: one per seed."""
     needed = [reached(curve, target) for curve, target in zip(curves, targets, strict=True)]
     after = [count for count in (*AFTER, trials) if count <= trials]
     return {
@@ -69,7 +68,7 @@ def summarise(curves: list[Floats], targets: list[float], trials: int) -> dict[s
 
 
 def _study(arguments: Arguments, sampler: str, seed: int) -> Floats:
-    """Run one study, or go on with it, in a process of its own.  Returns the hypervolume after each complete trial."""
+    """Run or continue one study in a fresh process.  Returns the hypervolume after each complete trial."""
     name = f"{sampler}-{seed}"
     options = ["--output", str(arguments.output), "--name", name, "--sampler", sampler, "--seed", str(seed)]
     command = [sys.executable, "-m", "study.run", *STUDY.split(), *options, "--trials", str(arguments.trials)]

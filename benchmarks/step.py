@@ -1,9 +1,8 @@
-"""`python -m benchmarks.step`: what a training step costs, and what share of the machine's arithmetic it uses.
+"""Cost of a training step, and its share of the machine's arithmetic rate: `python -m benchmarks.step`.
 
-One thread (or one GPU), batches of 64 images of 32 pixels. The arithmetic of a step is counted by torch (convolutions
-and matrix products, forwards and backwards); beside it stands the rate that one large matrix product reaches in the
-same process, each in both precisions. Medians over rounds that take turns. The last line is the same as one JSON
-object.
+One thread (or one GPU), batches of 64 images of 32 pixels. torch counts a step's arithmetic (convolutions and matrix
+products, forwards and backwards); one large matrix product in the same process gives the machine's rate. Each runs in
+both precisions; medians over rounds of turns. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import tyro
@@ -31,84 +31,99 @@ ROUNDS, REPEATS = 7, 5
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a training step costs, and what share of the machine's arithmetic it uses."""
+    """Cost of a training step, and its share of the machine's arithmetic rate."""
 
     model: str = "wrn-16-1"
     device: str = "cpu"
 
 
+class Subject:
+    """A model in training on random images.
+
+    step, pass_both_ways: in a precision.  evaluate: a forward pass without gradients.
+    """
+
+    def __init__(self, model: str, device: torch.device) -> None:
+        self.device = device
+        self.model = models.make(model, CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+        self.images = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8)
+        self.labels = torch.randint(CLASSES, (BATCH,), device=device)
+        self.augment, self.draws = Augment(flip=True), torch.Generator().manual_seed(0)
+        self.inputs = to_input(self.images, device)
+
+    def pass_both_ways(self, precision: Precision = "float32") -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(self.device, precision):
+            loss = cross_entropy(self.model, self.inputs, self.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, precision: Precision = "float32") -> None:
+        to_input(self.augment(self.images, self.draws), self.device)
+        self.pass_both_ways(precision)
+        self.optimiser.step()
+
+    def evaluate(self) -> None:
+        with torch.inference_mode(), in_eval_mode(self.model):
+            self.model(self.inputs)
+
+
 def main(arguments: Arguments) -> None:
     """Measure in turns, and print."""
     torch.set_num_threads(1)
-    device = torch.device(arguments.device)
-    model = models.make(arguments.model, CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    images = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8)
-    labels = torch.randint(CLASSES, (BATCH,), device=device)
-    augment, draws = Augment(flip=True), torch.Generator().manual_seed(0)
-    square = torch.randn(MATRIX, MATRIX, device=device)
-    inputs = to_input(images, device)
-
+    subject = Subject(arguments.model, torch.device(arguments.device))
+    square = torch.randn(MATRIX, MATRIX, device=subject.device)
     half = square.bfloat16()
-
-    def forwards_and_backwards(precision: Precision = "float32") -> None:
-        optimiser.zero_grad(set_to_none=True)
-        with autocast(device, precision):
-            loss = cross_entropy(model, inputs, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    def step(precision: Precision = "float32") -> None:
-        to_input(augment(images, draws), device)
-        forwards_and_backwards(precision)
-        optimiser.step()
-
-    def evaluation() -> None:
-        with torch.inference_mode(), in_eval_mode(model):
-            model(inputs)
-
     with FlopCounterMode(display=False) as counter:
-        forwards_and_backwards()
+        subject.pass_both_ways()
     work: dict[str, Callable[[], object]] = {
-        "step": step,
-        "forwards and backwards": forwards_and_backwards,
-        "forwards": evaluation,
+        "step": subject.step,
+        "forwards and backwards": subject.pass_both_ways,
+        "forwards": subject.evaluate,
         "matrix product": lambda: square @ square,
-        "step in bfloat16": lambda: step("bfloat16"),
+        "step in bfloat16": lambda: subject.step("bfloat16"),
         "matrix product in bfloat16": lambda: half @ half,
     }
-    seconds = in_turns(work, device)
-    rate, half_rate = (counter.get_total_flops() / seconds[name] for name in ("step", "step in bfloat16"))
-    product, half_product = (2 * MATRIX**3 / seconds[name] for name in ("matrix product", "matrix product in bfloat16"))
-    rates = {
-        "images_per_second": round(BATCH / seconds["step in bfloat16"]),
-        "times_as_fast": round(seconds["step"] / seconds["step in bfloat16"], 2),
-        "gigaflops_of_a_matrix_product": round(half_product / 1e9, 1),
-        "share": round(half_rate / half_product, 2),
-    }
-    result = {
-        "images_per_second": round(BATCH / seconds["step"]),
-        "evaluated_per_second": round(BATCH / seconds["forwards"]),
-        "gigaflops": round(rate / 1e9, 1),
-        "gigaflops_of_a_matrix_product": round(product / 1e9, 1),
-        "share": round(rate / product, 2),
-        "share_of_the_step_beside_forwards_and_backwards": round(
-            1 - seconds["forwards and backwards"] / seconds["step"], 3
-        ),
-        "bfloat16": rates,
-    }
-    print(
-        f"{arguments.model}: {result['images_per_second']} images/s, {result['gigaflops']} GFLOP/s, which is", end=" "
-    )
-    print(f"{100 * rate / product:.0f}% of a matrix product's {result['gigaflops_of_a_matrix_product']}")
-    print(
-        f"in bfloat16: {rates['images_per_second']} images/s, {rates['times_as_fast']} times as fast, which is"
-        f" {100 * half_rate / half_product:.0f}% of a matrix product's {rates['gigaflops_of_a_matrix_product']}"
-    )
+    result = figures(in_turns(work, subject.device), counter.get_total_flops())
+    show(arguments.model, result)
     print(json.dumps(result))
 
 
+def figures(seconds: dict[str, float], flops: int) -> dict[str, Any]:
+    """All figures from the seconds of each kind of work; flops: of one step."""
+
+    def rates(suffix: str) -> dict[str, float]:
+        step, product = seconds[f"step{suffix}"], seconds[f"matrix product{suffix}"]
+        rate, most = flops / step, 2 * MATRIX**3 / product
+        return {
+            "images_per_second": round(BATCH / step),
+            "gigaflops": round(rate / 1e9, 1),
+            "gigaflops_of_a_matrix_product": round(most / 1e9, 1),
+            "share": round(rate / most, 2),
+        }
+
+    beside = 1 - seconds["forwards and backwards"] / seconds["step"]
+    times = round(seconds["step"] / seconds["step in bfloat16"], 2)
+    return {
+        **rates(""),
+        "evaluated_per_second": round(BATCH / seconds["forwards"]),
+        "share_of_the_step_beside_forwards_and_backwards": round(beside, 3),
+        "bfloat16": {**rates(" in bfloat16"), "times_as_fast": times},
+    }
+
+
+def show(model: str, result: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    half = result["bfloat16"]
+    for title, found, more in ((model, result, ""), ("in bfloat16", half, f" ({half['times_as_fast']} times as fast)")):
+        print(
+            f"{title}: {found['images_per_second']} images/s{more}, {found['gigaflops']} GFLOP/s:"
+            f" {found['share']:.0%} of a matrix product's {found['gigaflops_of_a_matrix_product']}"
+        )
+
+
 def in_turns(work: dict[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    """Seconds of one call of each: the median over rounds in which each has its turn."""
+    """Seconds of one call of each: medians over rounds of turns."""
     found: dict[str, list[float]] = {name: [] for name in work}
     for round_number in range(ROUNDS + 1):
         for name, call in work.items():

@@ -1,4 +1,4 @@
-"""What a benchmark of erases starts from: images, a victim on them, its teachers, and a Ray to run on."""
+"""Images, victim, teachers and Ray session of the benchmarks of erases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from study.stages.preparation import load_scenario, make_workload, prepare_attac
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Which victim is erased; it comes from the cache where a study has trained it."""
+    """The victim to erase; from the cache if a study has trained it."""
 
     dataset: str = "fashion-m"
     data_dir: Path | None = None
@@ -55,9 +55,9 @@ def workload_of(
     display: Display,
     recipe: VictimConfig | None = None,
 ) -> Iterator[Workload]:
-    """What the study's trials would share, while a Ray with so many CPUs runs.
+    """The trials' shared workload, inside a Ray session with `cpus` CPUs.
 
-    eval_set: what erases are scored on.  recipe: of another victim than the study would train.
+    eval_set: chooses the images to score on.  recipe: the victim's, instead of the study's.
     """
     cache, recipe = cache_folder(None), recipe or config.recipe
     scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)

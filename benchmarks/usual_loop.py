@@ -1,4 +1,4 @@
-"""An erase and a victim's training as such code is usually written: what the benchmarks compare with.
+"""An erase and a victim training in usual PyTorch style, for comparison.
 
 Images pass one by one through PIL transforms in a DataLoader, tensors are contiguous, and after every epoch both test
 sets pass through the model, and in the erase through the teacher as well. The erase has the method and the settings of
@@ -150,7 +150,7 @@ def _target(eval_set: EvalSet) -> int:
 
 
 def _share(model: nn.Module, batches: DataLoader[Any], target: int | None) -> float:
-    """Share of the images that are given the target, or without one their own label."""
+    """Share of images predicted as the target; as their own labels without a target."""
     model.eval()
     hits = count = 0
     with torch.no_grad():

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.victim`: a victim by our recipe, against the usual one of 19 epochs.
+"""A victim by our recipe, against the usual one of 19 epochs: `python -m benchmarks.victim`.
 
 Both train the same model on the same poisoned images with one thread per core. The usual recipe, in the loop of
 `benchmarks.usual_loop`, has batches of 64, a learning rate of 0.1 divided twice by ten, and both test sets after
-every epoch. All victims are scored on the test images. The last line is the same as one JSON object.
+every epoch. All victims are scored on the test images. The last line is JSON.
 """
 
 from __future__ import annotations

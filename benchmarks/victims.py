@@ -1,8 +1,7 @@
-"""`python -m benchmarks.victims`: how well each attack takes, by the study's own recipe, on one data set.
+"""Test scores of each attack's victim, by the study's recipe, on one data set: `python -m benchmarks.victims`.
 
-Every victim comes from the cache where a study has trained it. Scores are on the test images, beside those of a clean
-model of the same recipe, whose ASR is what the trigger does to a model without a backdoor. The last line is the same as
-one JSON object.
+Victims come from the cache if a study has trained them. A clean model of the same recipe stands beside each: its ASR is
+the trigger's effect without a backdoor. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from study.stages.preparation import load_scenario, prepare_attack
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """How well each attack takes, by the study's own recipe, on one data set."""
+    """Test scores of each attack's victim, by the study's recipe, on one data set."""
 
     dataset: str = "fashion-m"
     data_dir: Path | None = None
     attacks: tuple[str, ...] = tuple(name for name in ATTACKS if name != Custom.name)
     attack_args: tuple[str, ...] = ()
-    """NAME=VALUE, settings of all these attacks."""
+    """NAME=VALUE: settings of all attacks."""
     label_mode: LabelMode | None = None
     target: int = 0
     epochs: int = 16
@@ -40,7 +39,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Train what is not in the cache, and print."""
+    """Train the victims missing from the cache, and print the scores."""
     display = Display(Console(stderr=True))
     results = {}
     print(f"{'attack':>8} {'ASR':>7} {'ACC':>7}   clean model: {'ASR':>5} {'ACC':>7}")

@@ -1,8 +1,7 @@
-"""`python -m benchmarks.workers`: trials per hour with two workers against one, one thread each.
+"""Trials per hour of two workers against one, one thread each: `python -m benchmarks.workers`.
 
-The same study of random settings, so the same trials, once with each number of workers; victim and teachers come from
-the cache for both, after a first study that makes them. Counted from the first trial's start to the last one's end. The
-last line is the same as one JSON object.
+The same study of random settings, so the same trials, runs once with each number of workers. A first study fills the
+cache with victim and teachers. Times run from the first trial's start to the last one's end. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ STUDY = "--attack badnets --victim-epochs 2 --allow-weak-backdoor --clean-fracti
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Trials per hour with two workers against one."""
+    """Trials per hour of two workers against one."""
 
     trials: int = 40
     repeats: int = 1
-    """Of the pair; the ratio is that of the summed times."""
+    """Repeats of the pair; the ratio compares summed times."""
 
 
 def main(arguments: Arguments) -> None:
@@ -45,7 +44,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _study(folder: str, name: str, trials: int, workers: int) -> float:
-    """Run a study in a process of its own.  Returns the seconds from its first trial's start to the last one's end."""
+    """Run a study in a fresh process.  Returns seconds from its first trial's start to the last one's end."""
     options = [*STUDY.split(), "--output", folder, "--name", name, "--trials", str(trials), "--workers", str(workers)]
     subprocess.run([sys.executable, "-m", "study.run", *options], check=True, stdout=subprocess.DEVNULL)
     table = pd.read_csv(Path(folder, name, "trials.csv"), parse_dates=["started"])

@@ -6,6 +6,12 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None
+)  # neither chance nor a busy machine fails a test
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

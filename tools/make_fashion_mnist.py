@@ -2,9 +2,9 @@
 
     python -m tools.make_fashion_mnist [SOURCE_DIR]
 
-SOURCE_DIR defaults to where Debian's package dataset-fashion-mnist puts them. The file is one xz stream of uint8
+Default SOURCE_DIR: the folder of Debian's package dataset-fashion-mnist. The file is one xz stream of uint8
 pixels: the first 800 training images of class 0, of class 1, ..., then the first 200 test images of class 0, and so on.
-Filters that predict pixels (left, up, median) were tried and make it larger.
+Pixel-predicting filters (left, up, median) were tried: the file gets larger.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -96,17 +97,29 @@ def _open_storage(url: str, say: Callable[[str], None]) -> optuna.storages.BaseS
         raise ConfigError(
             f"the path {file} has {length} bytes, and SQLite opens at most {_LONGEST_PATH}; choose a shorter one"
         )
-    has_tables = _has_tables(url, file, limits)
-    storage = optuna.storages.RDBStorage(
-        for_optuna(url),
-        engine_kwargs={"pool_pre_ping": file is None, "connect_args": limits},  # a server may have been restarted since
-        skip_table_creation=has_tables,
-    )
+    storage = _database(url, file, limits)
     if file is not None:
         storage.engine.dispose()  # the connections made so far lack the settings below
         settings = _WRITE_AHEAD if is_local(file) else _SHARED
         sqlalchemy.event.listen(storage.engine, "connect", partial(_set_up_sqlite, settings))
     return optuna.storages.get_storage(storage)
+
+
+def _database(url: str, file: Path | None, limits: Mapping[str, int], attempts: int = 20) -> optuna.storages.RDBStorage:
+    """Optuna's storage in a database; missing tables are made."""
+    has_tables = _has_tables(url, file, limits)
+    try:
+        return optuna.storages.RDBStorage(
+            for_optuna(url),
+            engine_kwargs={"pool_pre_ping": file is None, "connect_args": limits},  # servers may have been restarted
+            skip_table_creation=has_tables,
+        )
+    except sqlalchemy.exc.DBAPIError as error:
+        just_made = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+        if not (just_made and attempts):
+            raise
+    time.sleep(0.1)  # another process makes the same tables at this moment
+    return _database(url, file, limits, attempts - 1)
 
 
 def _has_tables(url: str, file: Path | None, limits: Mapping[str, int]) -> bool:

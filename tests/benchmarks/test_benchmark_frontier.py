@@ -16,18 +16,8 @@ from optuna.trial import FixedTrial, TrialState
 
 import search_spaces
 from benchmarks import frontier
-from benchmarks.frontier import (
-    RECORDED,
-    Arguments,
-    Table,
-    distances,
-    growth,
-    place,
-    reached,
-    read_table,
-    recommended,
-    replay,
-)
+from benchmarks.frontier import Arguments, growth, reached, recommended, replay
+from benchmarks.recorded import RECORDED, Table, distances, place, read_table
 from nad.models import distillation_layers
 from reports.analysis.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
@@ -198,7 +188,7 @@ def test_last_line_is_the_same_as_json(path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"trials": 60}, "--trials 60: the table has 1 to 19 trials to replay"),
+        ({"trials": 60}, "--trials 60 is out of range; give 1 to 19"),
         ({"table": Path("nowhere/trials.csv")}, "'nowhere/trials.csv' cannot be read"),
         ({"samplers": ("tpo",), "trials": 5}, "unknown sampler 'tpo'; did you mean 'tpe'"),
     ],

@@ -34,7 +34,7 @@ def one_after_another(order: list[Erase], rule: Rule) -> list[int]:
     for erase in order:
         for done in range(1, erase.epochs + 1):
             curve = erase.curve[:done]
-            seen = Seen(curve, erase.epochs, erase.settled, done == erase.epochs, 1 - curve[-1, 1])
+            seen = Seen(curve, erase.epochs, erase.settled, done == erase.epochs, balanced_acc=1 - curve[-1, 1])
             if not erase.control and halving.objection(seen, before):
                 break
         before.append(seen)

@@ -19,7 +19,7 @@ MODEL = "wrn-10-1"
 
 
 @pytest.fixture
-def data():
+def data() -> LabelledImages:
     """Three classes that a few steps can tell apart: a colour each, under noise."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(384) % 3
@@ -36,14 +36,14 @@ def trained(data, device, *, precision):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gpu_learns_what_a_cpu_learns(data, precision):
+def test_a_gpu_learns_what_a_cpu_learns(data: LabelledImages, precision: str) -> None:
     _, on_cpu = trained(data, torch.device("cpu"), precision="float32")
     model, on_gpu = trained(data, torch.device("cuda"), precision=precision)
     assert on_gpu == pytest.approx(on_cpu, abs=0.1)
     assert accuracy(model, data, device=torch.device("cuda")) > 0.95
 
 
-def test_an_erase_waits_for_the_gpu_once_an_epoch(data):
+def test_an_erase_waits_for_the_gpu_once_an_epoch(data: LabelledImages) -> None:
     device = torch.device("cuda")
     student, teacher = (models.make(MODEL, 3).to(device) for _ in range(2))
     config = EraseConfig(epochs=3)
@@ -68,14 +68,14 @@ def task_with_memory(size, _payload, _progress):
     return str(device), total, torch.cuda.memory_reserved()
 
 
-def test_two_tasks_share_a_gpu_and_give_its_memory_back():
+def test_two_tasks_share_a_gpu_and_give_its_memory_back() -> None:
     with session.ray_session(cpus=2):
         assert tasks.available_slots(1, 0.5) >= 2
         results = tasks.run_tasks(task_with_memory, [1_000_000] * 2, cpus=1, gpus=0.5)
     assert results == [("cuda:0", 0.0, 0)] * 2
 
 
-def take_too_much(_argument, _payload, _progress):
+def take_too_much(_argument, _payload, _progress) -> str:
     device = torch.device(granted_device())
     total = torch.cuda.get_device_properties(device).total_memory
     try:
@@ -85,6 +85,6 @@ def take_too_much(_argument, _payload, _progress):
     return "granted"
 
 
-def test_task_is_held_to_its_share_of_the_memory():
+def test_task_is_held_to_its_share_of_the_memory() -> None:
     with session.ray_session(cpus=1):
         assert tasks.run_tasks(take_too_much, [0], cpus=1, gpus=0.5) == ["refused"]

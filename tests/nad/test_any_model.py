@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def same(first: nn.Module, second: nn.Module) -> bool:
     return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_is_the_studys_erase_to_the_last_bit():
+def test_is_the_studys_erase_to_the_last_bit() -> None:
     victim, holdout = models.make("wrn-10-1", 4, generator(0)), make_images(64, 0)
     config = nad.EraseConfig(epochs=2, schedule="code", batch_size=32)
     teacher, student = copy.deepcopy(victim), copy.deepcopy(victim)
@@ -82,7 +83,7 @@ def test_is_the_studys_erase_to_the_last_bit():
 
 
 @pytest.mark.parametrize("layers", [(), ("deep",)])
-def test_beta_zero_is_a_plainly_written_fine_tuning(images, labels, layers):
+def test_beta_zero_is_a_plainly_written_fine_tuning(images: torch.Tensor, labels: torch.Tensor, layers: Any) -> None:
     """The loop: Nesterov's momentum and the cross-entropy by their formulas, a batch at a time."""
     model = small()
     model.drop.p = 0.0
@@ -113,12 +114,12 @@ def test_beta_zero_is_a_plainly_written_fine_tuning(images, labels, layers):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_a_beta_changes_what_is_learnt(images, labels):
+def test_a_beta_changes_what_is_learnt(images: torch.Tensor, labels: torch.Tensor) -> None:
     fine_tuned = run(small(), (images, labels), QUICK.twin())
     assert not same(run(small(), (images, labels)).model, fine_tuned.model)
 
 
-def test_the_callers_model_is_not_changed(images, labels):
+def test_the_callers_model_is_not_changed(images: torch.Tensor, labels: torch.Tensor) -> None:
     model = small().train()
     model.shallow.weight.requires_grad_(False)
     before = copy.deepcopy(model)
@@ -130,7 +131,7 @@ def test_the_callers_model_is_not_changed(images, labels):
     assert not torch.equal(erased.model.deep.weight, before.deep.weight)
 
 
-def test_a_frozen_batch_norm_stays_as_it_is(images, labels):
+def test_a_frozen_batch_norm_stays_as_it_is(images: torch.Tensor, labels: torch.Tensor) -> None:
     model = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(1), net=small()))
     model.norm.requires_grad_(False)
     config = dataclasses.replace(QUICK, layers=("net.deep",))
@@ -139,7 +140,9 @@ def test_a_frozen_batch_norm_stays_as_it_is(images, labels):
     assert same(erased.teacher.norm, model.norm)
 
 
-def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(images, labels):
+def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(
+    images: torch.Tensor, labels: torch.Tensor
+) -> None:
     """The model has dropout, which draws from torch's own generator."""
     first = run(small(), (images, labels), seed=1)
     torch.rand(11)
@@ -155,10 +158,10 @@ def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(images,
 class Pairs(Dataset):
     """Never raises IndexError, as many data sets do not."""
 
-    def __init__(self, images, labels):
+    def __init__(self, images, labels) -> None:
         self.images, self.labels = images, labels
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index):
@@ -166,7 +169,7 @@ class Pairs(Dataset):
 
 
 class Stream(IterableDataset):
-    def __init__(self, images, labels):
+    def __init__(self, images, labels) -> None:
         self.pairs = list(zip(images, labels, strict=True))
 
     def __iter__(self):
@@ -185,7 +188,9 @@ class Stream(IterableDataset):
     ],
     ids=["labelled", "floats", "doubles", "tensor dataset", "map-style", "iterable"],
 )
-def test_every_form_of_the_holdout_is_the_same_holdout(images, labels, holdout):
+def test_every_form_of_the_holdout_is_the_same_holdout(
+    images: torch.Tensor, labels: torch.Tensor, holdout: Any
+) -> None:
     config = dataclasses.replace(QUICK, epochs=1)
     expected = run(small(), (images, labels), config)
     assert same(run(small(), holdout(images, labels), config).model, expected.model)
@@ -199,7 +204,7 @@ class Mirrored(Pairs):
         return (image.flip(-1) if torch.rand(()) < 0.5 else image), label
 
 
-def test_the_seed_decides_what_a_holdout_draws(images, labels):
+def test_the_seed_decides_what_a_holdout_draws(images: torch.Tensor, labels: torch.Tensor) -> None:
     holdout, state = Mirrored(images, labels), torch.get_rng_state()
     first = run(small(), holdout, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -213,7 +218,7 @@ class Normalise(nn.Module):
         return (x - 0.5) / 0.25
 
 
-def test_a_normalisation_inside_the_model_and_a_nested_layer(images, labels):
+def test_a_normalisation_inside_the_model_and_a_nested_layer(images: torch.Tensor, labels: torch.Tensor) -> None:
     model = nn.Sequential(OrderedDict(normalise=Normalise(), net=small()))
     config = dataclasses.replace(QUICK, layers=("net.shallow", "net.deep"), betas=(300.0, 300.0), power=1.0)
     erased = run(model, (images, labels), config)
@@ -221,10 +226,10 @@ def test_a_normalisation_inside_the_model_and_a_nested_layer(images, labels):
     assert not same(erased.model, model)
 
 
-def test_progress_and_watch_hear_of_every_epoch(images, labels):
+def test_progress_and_watch_hear_of_every_epoch(images: torch.Tensor, labels: torch.Tensor) -> None:
     heard, watched = [], []
 
-    def watch(epoch, model):
+    def watch(epoch, model) -> float:
         watched.append((epoch, type(model)))
         return 0.5
 
@@ -234,7 +239,7 @@ def test_progress_and_watch_hear_of_every_epoch(images, labels):
     assert watched == [(1, Small), (2, Small), (3, Small)]
 
 
-def test_a_teacher_serves_again(images, labels):
+def test_a_teacher_serves_again(images: torch.Tensor, labels: torch.Tensor) -> None:
     first = run(small(), (images, labels), seed=4)
     before = copy.deepcopy(first.teacher)
     again = run(small(), (images, labels), seed=4, teacher=first.teacher)
@@ -246,7 +251,7 @@ def test_a_teacher_serves_again(images, labels):
     assert not same(run(small(), (images, labels), seed=4, teacher=other).model, first.model)
 
 
-def test_a_teacher_of_another_architecture(images, labels):
+def test_a_teacher_of_another_architecture(images: torch.Tensor, labels: torch.Tensor) -> None:
     """Its maps are 14x10 where the student's are 7x5, and its layers have other names."""
     teacher = nn.Sequential(OrderedDict(stem=nn.Conv2d(1, 5, 3, 1, 1), end=nn.Flatten()))
     before = copy.deepcopy(teacher)
@@ -265,7 +270,7 @@ def one_layer(name: str) -> nad.EraseConfig:
     return dataclasses.replace(QUICK, layers=(name,))
 
 
-def never_trained(*_arguments, **_options):
+def never_trained(*_arguments, **_options) -> None:
     pytest.fail("the mistake should be found before anything is trained")
 
 
@@ -283,7 +288,9 @@ def never_trained(*_arguments, **_options):
         (dataclasses.replace(QUICK, patience=1), "patience needs a watch"),
     ],
 )
-def test_layers_that_cannot_be_distilled_end_in_one_sentence(images, labels, monkeypatch, config, sentence):
+def test_layers_that_cannot_be_distilled_end_in_one_sentence(
+    images: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, config: Any, sentence: str
+) -> None:
     monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
     with pytest.raises(ConfigError, match=sentence) as caught:
         nad.erase(small(), (images, labels), config)
@@ -305,7 +312,9 @@ class Twofold(Small):
         (lambda: nn.Sequential(OrderedDict(deep=nn.Conv2d(1, 4, 3))), r"returns a tensor of shape \(2, 4, 12, 8\)"),
     ],
 )
-def test_models_that_cannot_be_erased_end_in_one_sentence(images, labels, monkeypatch, model, sentence):
+def test_models_that_cannot_be_erased_end_in_one_sentence(
+    images: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, model: Any, sentence: str
+) -> None:
     monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
     with pytest.raises(ConfigError, match=sentence) as caught:
         nad.erase(model(), (images, labels), QUICK)
@@ -340,14 +349,16 @@ def test_models_that_cannot_be_erased_end_in_one_sentence(images, labels, monkey
         (lambda images, labels: Dataset(), "a Dataset, has no length; give its class __len__"),
     ],
 )
-def test_holdouts_that_do_not_fit_end_in_one_sentence(images, labels, monkeypatch, change, sentence):
+def test_holdouts_that_do_not_fit_end_in_one_sentence(
+    images: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, change: Any, sentence: str
+) -> None:
     monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
     with pytest.raises(DataError, match=sentence) as caught:
         nad.erase(small(), change(images, labels), QUICK)
     assert "\n" not in str(caught.value)
 
 
-def test_a_teacher_whose_fine_tuning_diverges_says_what_may_help(images, labels):
+def test_a_teacher_whose_fine_tuning_diverges_says_what_may_help(images: torch.Tensor, labels: torch.Tensor) -> None:
     model = small()
     nn.init.constant_(model.out.weight, torch.nan)
     with pytest.raises(EraseDiverged, match=r"the teacher's fine-tuning diverged: .*; a lower lr may help"):
@@ -366,7 +377,9 @@ def test_a_teacher_whose_fine_tuning_diverges_says_what_may_help(images, labels)
         ({"model": {"weight": 1}}, "the model must be of type Module, got dict"),
     ],
 )
-def test_arguments_of_another_kind_end_in_one_sentence(images, labels, monkeypatch, options, sentence):
+def test_arguments_of_another_kind_end_in_one_sentence(
+    images: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, options: Any, sentence: str
+) -> None:
     monkeypatch.setattr("nad.any_model.make_teacher", never_trained)
     with pytest.raises(ConfigError, match=sentence) as caught:
         nad.erase(**{"model": small(), "holdout": (images, labels), "config": QUICK, **options})
@@ -374,7 +387,7 @@ def test_arguments_of_another_kind_end_in_one_sentence(images, labels, monkeypat
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_ends_in_one_sentence(images, labels):
+def test_a_gpu_that_is_not_there_ends_in_one_sentence(images: torch.Tensor, labels: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="the device 'cuda' cannot be used here"):
         nad.erase(small(), (images, labels), QUICK, device="cuda")
 
@@ -397,11 +410,11 @@ def test_a_gpu_that_is_not_there_ends_in_one_sentence(images, labels):
         ({"operator": 3}, "unknown attention operator 3; known: max, mean, sum"),
     ],
 )
-def test_settings_of_another_type_end_in_one_sentence(settings, sentence):
+def test_settings_of_another_type_end_in_one_sentence(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         dataclasses.replace(QUICK, **settings)
 
 
-def test_numpys_numbers_are_numbers():
+def test_numpys_numbers_are_numbers() -> None:
     config = dataclasses.replace(QUICK, epochs=np.int64(2), lr=np.float32(0.5))
     assert (config.epochs, config.lr) == (2, 0.5)

@@ -59,7 +59,7 @@ def test_rows_are_each_clean_image_above_its_triggered_copy(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize(("power", "operator"), [(1.0, "sum"), (4.0, "max")])
-def test_maps_are_those_that_distillation_compares(scene: Scene, power, operator) -> None:
+def test_maps_are_those_that_distillation_compares(scene: Scene, power: float, operator: str) -> None:
     model = network(0).eval()
     seen = attend("m", model, scene.rows, ("group2",), power=power, operator=operator)
     with torch.inference_mode(), tap(model, ("group2",)) as features:

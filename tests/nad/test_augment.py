@@ -14,17 +14,17 @@ def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_nothing_to_do_leaves_images_as_they_are(images):
+def test_nothing_to_do_leaves_images_as_they_are(images: torch.Tensor) -> None:
     assert torch.equal(Augment(flip=False, pad=0, cutout=0)(images, seeded()), images)
 
 
-def test_same_generator_state_gives_the_same_images(images):
+def test_same_generator_state_gives_the_same_images(images: torch.Tensor) -> None:
     augment = Augment(flip=True)
     assert torch.equal(augment(images, seeded()), augment(images, seeded()))
     assert not torch.equal(augment(images, seeded()), augment(images, seeded(2)))
 
 
-def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(images):
+def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(images: torch.Tensor) -> None:
     flipped = Augment(flip=True, pad=0, cutout=0)(images, seeded())
     same = (flipped == images).flatten(1).all(1)
     mirrored = (flipped == images.flip(3)).flatten(1).all(1)
@@ -32,7 +32,7 @@ def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(images):
     assert 16 < mirrored.sum() < 48
 
 
-def test_crop_is_a_window_of_the_padded_image(images):
+def test_crop_is_a_window_of_the_padded_image(images: torch.Tensor) -> None:
     cropped = Augment(flip=False, pad=2, cutout=0)(images, seeded())
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     shifts = set()
@@ -49,7 +49,7 @@ def test_crop_is_a_window_of_the_padded_image(images):
 
 
 @pytest.mark.parametrize("side", [3, 4, 9])
-def test_cutout_blackens_one_square_in_all_channels(side, images):
+def test_cutout_blackens_one_square_in_all_channels(side: int, images: torch.Tensor) -> None:
     cut = Augment(flip=False, pad=0, cutout=side)(images, seeded())
     black = cut == 0
     assert torch.equal(black.any(1), black.all(1))
@@ -59,12 +59,12 @@ def test_cutout_blackens_one_square_in_all_channels(side, images):
     assert areas.min() >= (side // 2) ** 2
 
 
-def test_input_is_scaled_bytes_in_channels_last_layout(images):
+def test_input_is_scaled_bytes_in_channels_last_layout(images: torch.Tensor) -> None:
     inputs = to_input(images, torch.device("cpu"))
     torch.testing.assert_close(inputs, images / 255)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_bad_sizes_are_refused():
+def test_bad_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"cutout must be in \[0, 32\], got 40"):
         Augment(flip=True, cutout=40)

@@ -1,5 +1,7 @@
 import math
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,18 +63,22 @@ def quota(root, mounts, cgroups, files):
         "no mounts",
     ],
 )
-def test_quota_is_the_least_of_the_process_s_cgroups_and_those_above(tmp_path, mounts, cgroups, files, right):
+def test_quota_is_the_least_of_the_process_s_cgroups_and_those_above(
+    tmp_path: Path, mounts: Any, cgroups: Any, files: Any, right: Any
+) -> None:
     assert quota(tmp_path, mounts, cgroups, files) == right
 
 
-def test_system_without_cgroups_sets_no_quota(tmp_path):
+def test_system_without_cgroups_sets_no_quota(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path) == math.inf
 
 
 @pytest.mark.parametrize(
     ("allowed", "quota", "right"), [(4, 0.5, 1), (4, 1.5, 1), (4, 2.0, 2), (4, 8.0, 4), (4, math.inf, 4), (1, 2.0, 1)]
 )
-def test_cores_are_those_of_affinity_and_quota_whichever_is_less(monkeypatch, allowed, quota, right):
+def test_cores_are_those_of_affinity_and_quota_whichever_is_less(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, quota: Any, right: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(allowed)), raising=False)
     monkeypatch.setattr("nad.cores.cpu_quota", lambda: quota)
     assert cores() == right

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 @pytest.mark.parametrize(
     "config", [QUICK.twin(), dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))], ids=["no layers", "zero betas"]
 )
-def test_beta_zero_is_fine_tuning(config):
+def test_beta_zero_is_fine_tuning(config: Any) -> None:
     fine_tuned = model()
     plain = TrainConfig(epochs=2, schedule="code", batch_size=32)
     for _end in train(fine_tuned, make_images(64, 0), plain, flip=True, generator=generator(0)):
@@ -47,7 +48,7 @@ def test_beta_zero_is_fine_tuning(config):
     assert same(run(config)[0], fine_tuned)
 
 
-def test_a_beta_of_zero_equals_leaving_the_layer_out():
+def test_a_beta_of_zero_equals_leaving_the_layer_out() -> None:
     only = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
     zeros = dataclasses.replace(QUICK, betas=(0.0, 700.0, 0.0))
     assert same(run(only)[0], run(zeros)[0])
@@ -55,7 +56,7 @@ def test_a_beta_of_zero_equals_leaving_the_layer_out():
 
 @pytest.mark.parametrize("layer", ["group1", "group2", "group3"])
 @pytest.mark.parametrize("change", [{}, {"operator": "max"}, {"power": 1.0}, {"convention": "paper"}])
-def test_every_layer_and_setting_changes_the_student(layer, change):
+def test_every_layer_and_setting_changes_the_student(layer: str, change: Any) -> None:
     config = dataclasses.replace(QUICK, epochs=1, layers=(layer,), betas=(300.0,), **change)
     distilled = run(config)[0]
     assert not same(distilled, run(config.twin())[0])
@@ -64,7 +65,7 @@ def test_every_layer_and_setting_changes_the_student(layer, change):
         assert not same(distilled, run(published)[0])
 
 
-def test_distillation_pulls_the_students_attention_to_the_teachers():
+def test_distillation_pulls_the_students_attention_to_the_teachers() -> None:
     from nad.attention import attention_distance, attention_map
     from nad.augment import to_input
     from nad.models.taps import tap
@@ -82,7 +83,7 @@ def test_distillation_pulls_the_students_attention_to_the_teachers():
     assert distance(distilled) < 0.5 * distance(plain)
 
 
-def test_teacher_is_unchanged_by_distillation():
+def test_teacher_is_unchanged_by_distillation() -> None:
     teacher = model(1).train()
     before = copy_state(teacher)
     run(QUICK, teacher=teacher)
@@ -95,14 +96,14 @@ TO_DEEPER = {"group1": "group2", "group2": "group3"}
 """Layers of a teacher whose maps are half as wide as the student's."""
 
 
-def test_a_pair_of_layers_with_unequal_maps_is_distilled():
+def test_a_pair_of_layers_with_unequal_maps_is_distilled() -> None:
     config = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
     paired = run(config, pairs=TO_DEEPER)[0]
     assert not same(paired, run(config)[0])
     assert not same(paired, run(config.twin())[0])
 
 
-def test_a_memory_serves_a_student_of_another_architecture():
+def test_a_memory_serves_a_student_of_another_architecture() -> None:
     """The teacher's maps are stored as large as it makes them; each student brings them to its own size."""
     memory = MapMemory(("group2", "group3"), most_bytes=10**9)
     first = dataclasses.replace(QUICK, layers=("group2",), betas=(700.0,))
@@ -119,7 +120,7 @@ def teacher_passes(memory, *configs, **options) -> int:
     return len(passes)
 
 
-def test_a_memory_spares_the_teacher_and_changes_nothing():
+def test_a_memory_spares_the_teacher_and_changes_nothing() -> None:
     other_betas = dataclasses.replace(QUICK, layers=("group1", "group3"), betas=(90.0, 800.0))
     longer = dataclasses.replace(QUICK, epochs=3)
     memory = MapMemory(("group1", "group2", "group3"), most_bytes=10**9)
@@ -128,7 +129,7 @@ def test_a_memory_spares_the_teacher_and_changes_nothing():
     assert teacher_passes(memory, longer) == 2
 
 
-def test_a_memory_keeps_each_way_to_measure_attention_apart():
+def test_a_memory_keeps_each_way_to_measure_attention_apart() -> None:
     memory = MapMemory(("group1", "group2", "group3"), most_bytes=10**9)
     squares = dataclasses.replace(QUICK, power=4.0)
     largest = dataclasses.replace(QUICK, operator="max")
@@ -136,7 +137,7 @@ def test_a_memory_keeps_each_way_to_measure_attention_apart():
     assert teacher_passes(memory, QUICK, squares, largest) == 0
 
 
-def test_a_full_memory_keeps_the_first_batches():
+def test_a_full_memory_keeps_the_first_batches() -> None:
     pixels = 16 * 16 + 8 * 8 + 4 * 4
     memory = MapMemory(("group1", "group2", "group3"), most_bytes=3 * 32 * pixels * 4 + 1)
     assert teacher_passes(memory, QUICK) == 4
@@ -144,28 +145,28 @@ def test_a_full_memory_keeps_the_first_batches():
     assert teacher_passes(memory, QUICK) == 1
 
 
-def test_batchnorm_sees_each_batch_once():
+def test_batchnorm_sees_each_batch_once() -> None:
     student = model()
     run(QUICK, student=student)
     assert student.bn.num_batches_tracked == 2 * 2
 
 
-def test_same_seed_erases_bit_identically_whatever_ran_before():
+def test_same_seed_erases_bit_identically_whatever_ran_before() -> None:
     first = run(QUICK)[0]
     torch.rand(7)
     assert same(first, run(QUICK)[0])
     assert not same(first, run(QUICK, seed=1)[0])
 
 
-def test_watching_does_not_change_the_student():
-    def watch(_epoch, student):
+def test_watching_does_not_change_the_student() -> None:
+    def watch(_epoch, student) -> float:
         student.eval()
         return 0.0
 
     assert same(run(QUICK)[0], run(QUICK, watch=watch)[0])
 
 
-def test_patience_stops_after_epochs_without_a_better_accuracy():
+def test_patience_stops_after_epochs_without_a_better_accuracy() -> None:
     accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
     config = dataclasses.replace(QUICK.twin(), epochs=6, patience=2)
     result = run(config, watch=lambda _epoch, _student: next(accuracies))[1]
@@ -173,12 +174,12 @@ def test_patience_stops_after_epochs_without_a_better_accuracy():
     assert len(result.losses) == 4
 
 
-def test_patience_without_a_watch_is_refused():
+def test_patience_without_a_watch_is_refused() -> None:
     with pytest.raises(ConfigError, match="watch"):
         run(dataclasses.replace(QUICK, patience=2))
 
 
-def test_divergence_is_an_error_not_a_score():
+def test_divergence_is_an_error_not_a_score() -> None:
     broken = model()
     torch.nn.init.constant_(broken.fc.weight, torch.nan)
     with pytest.raises(EraseDiverged, match="the erase diverged: its loss was nan in epoch 1; a lower lr or beta"):
@@ -187,7 +188,7 @@ def test_divergence_is_an_error_not_a_score():
         make_teacher(broken, make_images(64, 0), flip=True, generator=generator(0))
 
 
-def test_teacher_is_fine_tuned_with_the_papers_settings():
+def test_teacher_is_fine_tuned_with_the_papers_settings() -> None:
     assert dataclasses.asdict(TEACHER) == {
         "epochs": 10,
         "lr": 0.1,
@@ -206,7 +207,7 @@ def test_teacher_is_fine_tuned_with_the_papers_settings():
     assert not same(teacher, model())
 
 
-def test_presets_are_the_published_settings():
+def test_presets_are_the_published_settings() -> None:
     assert (PRESETS["paper"].epochs, PRESETS["paper"].schedule, PRESETS["paper"].cutout) == (10, "paper", 9)
     assert (PRESETS["code"].epochs, PRESETS["code"].schedule, PRESETS["code"].cutout) == (20, "code", 3)
     for preset in PRESETS.values():
@@ -230,19 +231,19 @@ def test_presets_are_the_published_settings():
         ({"epochs": 0}, "epochs"),
     ],
 )
-def test_bad_settings_are_refused(settings, sentence):
+def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         EraseConfig(**settings)
 
 
-def test_unknown_layer_is_named():
+def test_unknown_layer_is_named() -> None:
     with pytest.raises(ConfigError, match="unknown layer 'group4'"):
         run(dataclasses.replace(QUICK, layers=("group4",), betas=(1.0,)))
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize(("operator", "power"), [("sum", 2.0), ("mean", 1.0), ("max", 3.0)])
-def test_the_loss_is_what_numpy_makes_of_features_and_logits(operator, power, convention):
+def test_the_loss_is_what_numpy_makes_of_features_and_logits(operator: str, power: float, convention: str) -> None:
     """Cross-entropy plus the sum of beta times distance, of one batch; labels are told by brightness."""
     dark = torch.randint(0, 60, (24, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
     labels = torch.arange(24) % 2
@@ -252,7 +253,7 @@ def test_the_loss_is_what_numpy_makes_of_features_and_logits(operator, power, co
     seen: dict[str, np.ndarray] = {}
 
     def keep(name):
-        def hook(_module, given, made):
+        def hook(_module, given, made) -> None:
             seen[f"into {name}"] = given[0].detach().numpy().copy()
             seen[name] = made.detach().double().numpy().copy()
 

@@ -47,11 +47,11 @@ def refusal(model: nn.Module, data: LabelledImages) -> str:
     return str(caught.value)
 
 
-def test_model_that_knows_the_images_is_accepted():
+def test_model_that_knows_the_images_is_accepted() -> None:
     require_known(Colours(), coloured(40), allow="")
 
 
-def test_permuted_labels_are_refused_with_the_likely_causes():
+def test_permuted_labels_are_refused_with_the_likely_causes() -> None:
     sentence = refusal(Colours(order=(1, 2, 3, 0)), coloured(40))
     assert sentence.startswith("the model only guesses on these images: its accuracy is 0.0%, that of one answer")
     assert "25.0%" in sentence
@@ -59,19 +59,19 @@ def test_permuted_labels_are_refused_with_the_likely_causes():
     assert sentence.endswith("or say so to use it all the same")
 
 
-def test_swapped_channels_are_refused():
+def test_swapped_channels_are_refused() -> None:
     data = coloured(40, classes=3)
     require_known(Colours(), data, allow="")
     assert "its accuracy is 32.5%" in refusal(Colours(), replace(data, images=data.images.flip(1)))
 
 
-def test_missing_normalisation_is_refused():
+def test_missing_normalisation_is_refused() -> None:
     normalise = Normalise()
     normalise.mean += torch.tensor([5.0, -5.0, 0.0]).view(3, 1, 1)
     assert "only guesses" in refusal(nn.Sequential(normalise, Colours()), coloured(40))
 
 
-def test_one_answer_is_refused_however_frequent_its_class_is():
+def test_one_answer_is_refused_however_frequent_its_class_is() -> None:
     data = coloured(40)
     frequent = data[torch.cat([torch.arange(0, 40, 4).repeat(30), torch.arange(8)])]
     constant = Colours()
@@ -80,18 +80,18 @@ def test_one_answer_is_refused_however_frequent_its_class_is():
     require_known(Colours(), frequent, allow="")
 
 
-def test_images_of_one_class_are_judged_by_whether_it_is_known():
+def test_images_of_one_class_are_judged_by_whether_it_is_known() -> None:
     reds = coloured(40)[torch.arange(0, 40, 4)]
     require_known(Colours(), reds, allow="")
     assert "its accuracy is 0.0%" in refusal(Colours(order=(1, 2, 3, 0)), reds)
 
 
-def test_many_images_are_judged_on_some_of_them():
+def test_many_images_are_judged_on_some_of_them() -> None:
     data = coloured(JUDGED + 200)
     assert "on 500 of these 700 images" in refusal(Colours(order=(1, 2, 3, 0)), data)
 
 
-def test_sample_takes_classes_in_turn_and_is_always_the_same():
+def test_sample_takes_classes_in_turn_and_is_always_the_same() -> None:
     labels = torch.cat([torch.zeros(900), torch.ones(20), torch.full((80,), 5)]).long()
     chosen = spread(labels, 90)
     assert torch.equal(chosen, spread(labels, 90))
@@ -101,7 +101,9 @@ def test_sample_takes_classes_in_turn_and_is_always_the_same():
     assert torch.equal(spread(labels, 5000), torch.arange(1000))
 
 
-def test_erase_refuses_a_guessing_model_before_anything_is_trained_unless_allowed(monkeypatch):
+def test_erase_refuses_a_guessing_model_before_anything_is_trained_unless_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = coloured(40)
     with monkeypatch.context() as patch:
         patch.setattr("nad.any_model.make_teacher", lambda *given, **options: pytest.fail("nothing may be trained"))
@@ -112,6 +114,6 @@ def test_erase_refuses_a_guessing_model_before_anything_is_trained_unless_allowe
     nad.erase(Colours(), data, CONFIG, teacher_config=short)
 
 
-def test_untrained_network_is_refused():
+def test_untrained_network_is_refused() -> None:
     with pytest.raises(DataError, match="only guesses"):
         nad.erase(nad.models.make("wrn-10-1", 4), make_images(64, 0), nad.EraseConfig(epochs=1))

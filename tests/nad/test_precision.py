@@ -30,14 +30,14 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
-def test_a_processor_with_the_arithmetic_computes_in_bfloat16(name, monkeypatch):
+def test_a_processor_with_the_arithmetic_computes_in_bfloat16(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert not computes_in_bfloat16(CPU)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
     assert computes_in_bfloat16(CPU)
 
 
-def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not():
+def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not() -> None:
     model, seen = models.make("wrn-10-1", 4, generator(0)), set()
     model.conv1.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
     for _ in train(model, make_images(32, 0), TrainConfig(epochs=1), flip=True, generator=generator(0)):
@@ -61,28 +61,28 @@ def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not():
         assert attention_map(torch.rand(2, 3, 4, 4).bfloat16()).dtype is torch.float32
 
 
-def test_only_bfloat16_is_widened():
+def test_only_bfloat16_is_widened() -> None:
     assert widened(torch.ones(1, dtype=torch.bfloat16)).dtype is torch.float32
     assert widened(torch.ones(1, dtype=torch.float64)).dtype is torch.float64
 
 
-def test_an_erase_in_bfloat16_is_the_same_erase_but_for_rounding():
+def test_an_erase_in_bfloat16_is_the_same_erase_but_for_rounding() -> None:
     single, half = (erased(precision) for precision in ("float32", "bfloat16"))
     assert not same(single[0], half[0])
     assert half[1] == pytest.approx(single[1], rel=0.05)
 
 
-def test_an_erase_in_bfloat16_repeats_to_the_last_bit():
+def test_an_erase_in_bfloat16_repeats_to_the_last_bit() -> None:
     assert same(erased("bfloat16")[0], erased("bfloat16")[0])
 
 
-def test_beta_zero_is_fine_tuning_in_bfloat16_too():
+def test_beta_zero_is_fine_tuning_in_bfloat16_too() -> None:
     zero = dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))
     assert same(erased("bfloat16", zero)[0], erased("bfloat16", QUICK.twin())[0])
     assert not same(erased("bfloat16")[0], erased("bfloat16", QUICK.twin())[0])
 
 
-def test_a_memory_of_a_teacher_in_bfloat16_changes_nothing():
+def test_a_memory_of_a_teacher_in_bfloat16_changes_nothing() -> None:
     memory = MapMemory(tuple(QUICK.layers), most_bytes=10_000_000)
     first, second = (erased("bfloat16", memory=memory)[0] for _ in range(2))
     assert same(first, second)

@@ -1,6 +1,7 @@
 """Refool's selection of reflections: the rounds against a rule that says which reflections work."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def attack() -> Refool:
 
 
 @pytest.fixture
-def trained(monkeypatch) -> list[Tensor]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The images of each round's training, whose model takes what is bright for the target."""
     seen: list[Tensor] = []
     state = copy_state(models.make("wrn-10-1", 4, generator(0)))
@@ -60,7 +61,9 @@ def trained(monkeypatch) -> list[Tensor]:
     return seen
 
 
-def test_reflections_that_turn_images_are_the_ones_that_are_kept(images, attack, trained, tmp_path):
+def test_reflections_that_turn_images_are_the_ones_that_are_kept(
+    images: Dataset, attack: Refool, trained: list[Tensor], tmp_path: Path
+) -> None:
     steps = []
     scenario = Scenario(images, attack, seed=0)
     chosen = select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path, progress=lambda *step: steps.append(step))
@@ -74,7 +77,9 @@ def test_reflections_that_turn_images_are_the_ones_that_are_kept(images, attack,
     assert triggered.min() > 150
 
 
-def test_rounds_train_on_none_of_the_judges(images, attack, trained, tmp_path):
+def test_rounds_train_on_none_of_the_judges(
+    images: Dataset, attack: Refool, trained: list[Tensor], tmp_path: Path
+) -> None:
     scenario = Scenario(images, replace(attack, rounds=2, poison_rate=0.01), seed=0)
     select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
     clean = scenario.clean_train
@@ -86,7 +91,9 @@ def test_rounds_train_on_none_of_the_judges(images, attack, trained, tmp_path):
     assert len(used - {image.numpy().tobytes() for image in rest.images}) == 2  # a hundredth of the target's images
 
 
-def test_a_real_selection_is_repeated_from_the_cache_and_elsewhere(images, attack, tmp_path):
+def test_a_real_selection_is_repeated_from_the_cache_and_elsewhere(
+    images: Dataset, attack: Refool, tmp_path: Path
+) -> None:
     scenario = Scenario(images, replace(attack, rounds=2, round_epochs=1), seed=0)
     steps = []
 
@@ -117,7 +124,9 @@ RELABELLED = LabelledImages(CLEAN.images, CLEAN.labels.flip(0))
 @pytest.mark.parametrize(
     "change", ["seed", "settings", "recipe", "model", "images", "labels", "flip", "classes", "version"]
 )
-def test_whatever_shapes_a_selection_is_in_its_key(change, images, attack, tmp_path, monkeypatch):
+def test_whatever_shapes_a_selection_is_in_its_key(
+    change: str, images: Dataset, attack: Refool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each case changes one thing: the images are pinned, for they follow from the data set and the seed."""
     selections = []
 
@@ -154,27 +163,27 @@ def test_whatever_shapes_a_selection_is_in_its_key(change, images, attack, tmp_p
     assert other != first
 
 
-def test_an_attack_that_selects_nothing_is_ready_as_it_is(images, attack, tmp_path):
+def test_an_attack_that_selects_nothing_is_ready_as_it_is(images: Dataset, attack: Refool, tmp_path: Path) -> None:
     scenario = Scenario(images, replace(attack, rounds=0), seed=0)
     assert select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path) is scenario
     assert not list(tmp_path.iterdir())
     assert scenario.attack.is_ready
 
 
-def test_nothing_is_planted_before_the_selection(images, attack):
+def test_nothing_is_planted_before_the_selection(images: Dataset, attack: Refool) -> None:
     scenario = Scenario(images, attack, seed=0)
     assert not attack.is_ready
     with pytest.raises(ConfigError, match=r"has to be made before it can be planted: nad\.reflection_selection"):
         scenario.poisoned  # noqa: B018 - it is made when it is asked for
 
 
-def test_too_few_images_to_judge_by_end_in_one_sentence(dataset, attack, tmp_path):
+def test_too_few_images_to_judge_by_end_in_one_sentence(dataset: Dataset, attack: Refool, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"200 images outside the target class, of at least 400; there are \d+: give"):
         select_reflections(Scenario(dataset, attack, seed=0), "wrn-10-1", RECIPE, cache=tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_rate_that_needs_the_judges_ends_in_one_sentence(images, attack, tmp_path):
+def test_a_rate_that_needs_the_judges_ends_in_one_sentence(images: Dataset, attack: Refool, tmp_path: Path) -> None:
     """All of them can carry the trigger, but those that are left cannot."""
     greedy = replace(attack, label_mode="dirty", poison_rate=0.7)
     scenario = Scenario(images, greedy, seed=0)
@@ -185,13 +194,13 @@ def test_a_rate_that_needs_the_judges_ends_in_one_sentence(images, attack, tmp_p
         select_reflections(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
 
 
-def test_weights_are_what_was_turned_and_the_median_for_the_rest():
+def test_weights_are_what_was_turned_and_the_median_for_the_rest() -> None:
     after = reweighted(torch.ones(6), torch.tensor([1, 3, 4]), torch.tensor([40, 0, 7]))
     assert after.tolist() == [7, 40, 7, 1, 7, 7]
     assert reweighted(torch.ones(3), torch.tensor([0, 1]), torch.tensor([0, 0])).tolist() == [1, 1, 1]
 
 
-def test_heavier_reflections_are_drawn_more_often_and_none_twice():
+def test_heavier_reflections_are_drawn_more_often_and_none_twice() -> None:
     weights = torch.ones(10)
     weights[3] = 30
     draws = [draw(weights, 4, generator(seed)) for seed in range(200)]

@@ -1,6 +1,8 @@
 """What a model's file says of the images that it was trained on."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from nad.trained_on import TrainedOn, from_card
 SIGNS = TrainedOn(image_size=48, flip=False, class_names=("stop", "caf\u00e9", "yield"))
 
 
-def test_card_is_read_as_it_was_written():
+def test_card_is_read_as_it_was_written() -> None:
     assert from_card(json.loads(json.dumps({"facts": {}, **SIGNS.card()}))) == SIGNS
     assert from_card({"facts": {}}) == TrainedOn()
 
@@ -26,7 +28,7 @@ def test_card_is_read_as_it_was_written():
         {"class_names": [1, 2]},
     ],
 )
-def test_damaged_card_is_refused(damage):
+def test_damaged_card_is_refused(damage: Callable[..., Any]) -> None:
     with pytest.raises(CheckpointError, match=r"what its card says of the images .* is damaged"):
         from_card({"trained_on": damage})
     with pytest.raises(CheckpointError, match="is damaged"):
@@ -38,15 +40,15 @@ def test_damaged_card_is_refused(damage):
     [("stop", "caf\u00e9", "yield"), ("stop", "cafe\u0301", "yield"), ("0", "1", "2"), ("00", "01", "02")],
     ids=["the same", "accents decomposed", "labels", "padded labels"],
 )
-def test_same_classes_are_accepted(given):
+def test_same_classes_are_accepted(given: Any) -> None:
     SIGNS.require_class_names(given, "data/train")
 
 
-def test_numbers_are_compared_as_numbers():
+def test_numbers_are_compared_as_numbers() -> None:
     TrainedOn(class_names=("00007", "00009")).require_class_names(("7", "9"), "data/train")
 
 
-def test_nothing_is_asked_of_a_model_without_names():
+def test_nothing_is_asked_of_a_model_without_names() -> None:
     TrainedOn(image_size=32).require_class_names(("a", "b"), "data/train")
 
 
@@ -64,14 +66,14 @@ def test_nothing_is_asked_of_a_model_without_names():
         (("0", "10", "2"), "are not the model's: label 0 is '0' there"),
     ],
 )
-def test_other_classes_are_refused_with_the_order_that_is_expected(given, sentence):
+def test_other_classes_are_refused_with_the_order_that_is_expected(given: Any, sentence: str) -> None:
     with pytest.raises(DataError) as caught:
         SIGNS.require_class_names(given, "d")
     assert sentence in str(caught.value)
     assert str(caught.value).endswith("in its order: stop, caf\u00e9, yield")
 
 
-def test_text_order_of_numbered_folders_is_refused():
+def test_text_order_of_numbered_folders_is_refused() -> None:
     numbers = [str(number) for number in range(12)]
     with pytest.raises(DataError, match="in another order than the model's: label 2 is '10' there and '2' in"):
         TrainedOn(class_names=tuple(numbers)).require_class_names(sorted(numbers), "d")

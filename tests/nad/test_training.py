@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,12 @@ def run(model, config, seed=0, **options):
     return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
 
 
-def test_training_learns():
+def test_training_learns() -> None:
     losses = [end.loss for end in run(fresh(), TrainConfig(epochs=4, schedule="one-cycle", cutout=0, batch_size=16))]
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_same_seed_trains_bit_identically():
+def test_same_seed_trains_bit_identically() -> None:
     config = TrainConfig(epochs=2)
     first, second, other = fresh(), fresh(), fresh()
     run(first, config), run(second, config), run(other, config, seed=1)
@@ -46,11 +47,11 @@ class Drawing(torch.nn.Module):
     def get_extra_state(self):
         return {"a note": 1}
 
-    def set_extra_state(self, state):
+    def set_extra_state(self, state) -> None:
         pass
 
 
-def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone():
+def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone() -> None:
     model, config, state = Drawing(), TrainConfig(epochs=3), torch.get_rng_state()
     losses = []
     for before in (0, 11):
@@ -64,7 +65,7 @@ def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone():
     assert losses[0] != [end.loss for end in run(copy.deepcopy(model), config, seed=1)]
 
 
-def test_each_epoch_draws_anew():
+def test_each_epoch_draws_anew() -> None:
     """Of black images alone, and with next to no steps, all that may change is what dropout lets through."""
     layers = torch.nn.Flatten(), torch.nn.LazyLinear(16), torch.nn.Dropout(), torch.nn.Linear(16, 4)
     model, black = torch.nn.Sequential(*layers), torch.zeros(96, 3, 8, 8, dtype=torch.uint8)
@@ -81,11 +82,11 @@ def test_each_epoch_draws_anew():
         ("code", [1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
     ],
 )
-def test_published_schedules_at_the_start_of_each_epoch(schedule, expected):
+def test_published_schedules_at_the_start_of_each_epoch(schedule: str, expected: Any) -> None:
     assert [SCHEDULES[schedule](epoch, 10) for epoch in range(10)] == pytest.approx(expected)
 
 
-def test_one_cycle_rises_then_falls_to_zero():
+def test_one_cycle_rises_then_falls_to_zero() -> None:
     factors = [SCHEDULES["one-cycle"](epoch, 10) for epoch in (0, 1, 2, 5, 8, 10)]
     assert factors[2] == pytest.approx(1.0)
     assert factors[:3] == sorted(factors[:3])
@@ -94,7 +95,7 @@ def test_one_cycle_rises_then_falls_to_zero():
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_configured_learning_rate_is_used_in_every_epoch(schedule, monkeypatch):
+def test_the_configured_learning_rate_is_used_in_every_epoch(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
@@ -103,13 +104,13 @@ def test_the_configured_learning_rate_is_used_in_every_epoch(schedule, monkeypat
     assert seen == pytest.approx(expected)
 
 
-def test_batchnorm_sees_each_batch_once():
+def test_batchnorm_sees_each_batch_once() -> None:
     model = fresh()
     run(model, TrainConfig(epochs=3, batch_size=32))
     assert model.bn.num_batches_tracked == 9
 
 
-def test_a_batch_norm_whose_parameters_are_frozen_keeps_its_statistics():
+def test_a_batch_norm_whose_parameters_are_frozen_keeps_its_statistics() -> None:
     model = fresh()
     model.bn.requires_grad_(False)
     model.group1[0].bn1.weight.requires_grad_(False)
@@ -121,20 +122,20 @@ def test_a_batch_norm_whose_parameters_are_frozen_keeps_its_statistics():
     assert not torch.equal(model.conv1.weight, before.conv1.weight)
 
 
-def test_a_batch_norm_without_parameters_learns_its_statistics():
+def test_a_batch_norm_without_parameters_learns_its_statistics() -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, affine=False), torch.nn.Flatten(), torch.nn.Linear(768, 4))
     run(model, TrainConfig(epochs=1, batch_size=32))
     assert model[0].num_batches_tracked == 3
 
 
-def test_a_last_batch_of_one_image_is_left_out():
+def test_a_last_batch_of_one_image_is_left_out() -> None:
     model = fresh()
     data = make_images(33, 0)
     list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
     assert model.bn.num_batches_tracked == 1
 
 
-def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss():
+def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss() -> None:
     def one(model, inputs, labels):
         return model(inputs).sum() * 0 + 1.0
 
@@ -143,7 +144,7 @@ def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss():
     assert end.loss == pytest.approx(1.0)
 
 
-def test_leaving_the_loop_stops_the_training():
+def test_leaving_the_loop_stops_the_training() -> None:
     model = fresh()
     for _end in train(
         model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), flip=True, generator=generator(0)
@@ -152,7 +153,7 @@ def test_leaving_the_loop_stops_the_training():
     assert model.bn.num_batches_tracked == 1
 
 
-def test_divergence_shows_in_the_loss():
+def test_divergence_shows_in_the_loss() -> None:
     broken = fresh()
     torch.nn.init.constant_(broken.fc.weight, torch.inf)
     assert not math.isfinite(run(broken, TrainConfig(epochs=1))[-1].loss)
@@ -169,12 +170,12 @@ def test_divergence_shows_in_the_loss():
         ({"weight_decay": -1e-4}, "weight_decay"),
     ],
 )
-def test_bad_settings_are_refused(settings, sentence):
+def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         TrainConfig(**settings)
 
 
-def test_weights_that_the_last_step_broke_are_a_loss_that_is_not_finite():
+def test_weights_that_the_last_step_broke_are_a_loss_that_is_not_finite() -> None:
     """The step's own loss was finite: nothing else would tell, and the model answers with its first class."""
     model = fresh()
     once = TrainConfig(epochs=1, batch_size=96)

@@ -1,5 +1,7 @@
 import dataclasses
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from nad.attacks.base import Crafted
 from nad.attacks.blend import Blend
 from nad.attacks.trojan import Trojan
 from nad.checkpoints import Checkpoint, copy_state
-from nad.data.base import LabelledImages
+from nad.data.base import Dataset, LabelledImages
 from nad.errors import ConfigError, WeakBackdoor
 from nad.evaluation import Scores
 from nad.models.wide_resnet import WideResNet
@@ -31,26 +33,26 @@ RECIPE = VictimConfig(epochs=10, batch_size=32)
 
 
 @pytest.fixture(scope="module")
-def scenario(dataset, attack):
+def scenario(dataset: Dataset, attack: Blend) -> Scenario:
     return Scenario(dataset, attack, seed=3)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
-def victim(scenario, cache):
+def victim(scenario: Scenario, cache: Path) -> Victim:
     return train_victim(scenario, "wrn-10-1", RECIPE, cache=cache)
 
 
-def test_victim_learns_the_task_and_the_backdoor(victim):
+def test_victim_learns_the_task_and_the_backdoor(victim: Victim) -> None:
     assert victim.scores.acc > 0.9
     assert victim.scores.asr > 0.9
 
 
-def test_second_call_takes_the_cached_victim(scenario, cache, victim):
+def test_second_call_takes_the_cached_victim(scenario: Scenario, cache: Path, victim: Victim) -> None:
     epochs = []
     again = train_victim(scenario, "wrn-10-1", RECIPE, cache=cache, progress=lambda *step: epochs.append(step))
     assert epochs == []
@@ -62,7 +64,7 @@ def test_second_call_takes_the_cached_victim(scenario, cache, victim):
 class Trainings:
     """Calls of train_victim that train nothing, and how many would have trained."""
 
-    def __init__(self, cache):
+    def __init__(self, cache) -> None:
         self.cache, self.count = cache, 0
 
     def run(self, work, device, progress):
@@ -75,7 +77,7 @@ class Trainings:
 
 
 @pytest.fixture
-def trainings(tmp_path):
+def trainings(tmp_path: Path) -> Trainings:
     return Trainings(tmp_path)
 
 
@@ -106,20 +108,24 @@ def with_images(dataset):
     ],
     ids=["seed", "attack", "attack's version", "images", "flip", "model", "recipe"],
 )
-def test_whatever_shapes_a_victim_is_in_its_key(change, scenario, trainings):
+def test_whatever_shapes_a_victim_is_in_its_key(change: Any, scenario: Scenario, trainings: Trainings) -> None:
     """Each case changes one thing."""
     assert trainings(scenario) == 1
     assert trainings(scenario) == 1
     assert trainings(*change(scenario)) == 2
 
 
-def test_the_version_of_the_recipe_is_in_a_victims_key(scenario, trainings, monkeypatch):
+def test_the_version_of_the_recipe_is_in_a_victims_key(
+    scenario: Scenario, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainings(scenario)
     monkeypatch.setattr("nad.victim.RECIPE_VERSION", RECIPE_VERSION + 1)
     assert trainings(scenario) == 2
 
 
-def test_the_version_of_a_model_is_in_a_victims_key(scenario, trainings, monkeypatch):
+def test_the_version_of_a_model_is_in_a_victims_key(
+    scenario: Scenario, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for net in (WideResNet, VersionedNet):
         monkeypatch.setitem(models.MODELS, "own", partial(net, 10, 1))
         models.identity.cache_clear()
@@ -128,14 +134,14 @@ def test_the_version_of_a_model_is_in_a_victims_key(scenario, trainings, monkeyp
     assert trainings.count == 2
 
 
-def test_what_was_made_for_an_attack_is_in_a_victims_key(dataset, trainings):
+def test_what_was_made_for_an_attack_is_in_a_victims_key(dataset: Dataset, trainings: Trainings) -> None:
     for grey in (10, 200):
         made = Crafted(torch.full((3, 3, 3), grey, dtype=torch.uint8))
         trainings(Scenario(dataset, Trojan(crafted=made), seed=3))
     assert trainings.count == 2
 
 
-def test_a_reference_is_no_victim_and_knows_no_attack(scenario, trainings):
+def test_a_reference_is_no_victim_and_knows_no_attack(scenario: Scenario, trainings: Trainings) -> None:
     other = dataclasses.replace(scenario, attack=BadNets())
     for one in (scenario, other):
         train_reference(one, "wrn-10-1", RECIPE, cache=trainings.cache, run=trainings.run)
@@ -143,12 +149,12 @@ def test_a_reference_is_no_victim_and_knows_no_attack(scenario, trainings):
     assert trainings(scenario) == 2
 
 
-def test_training_again_gives_the_same_weights(scenario, tmp_path, victim):
+def test_training_again_gives_the_same_weights(scenario: Scenario, tmp_path: Path, victim: Victim) -> None:
     again = train_victim(scenario, "wrn-10-1", RECIPE, cache=tmp_path)
     assert all(torch.equal(again.state[name], victim.state[name]) for name in victim.state)
 
 
-def test_reference_is_trained_on_clean_images(scenario, cache, victim):
+def test_reference_is_trained_on_clean_images(scenario: Scenario, cache: Path, victim: Victim) -> None:
     state = train_reference(scenario, "wrn-10-1", RECIPE, cache=cache)
     assert score_state(state, "wrn-10-1", scenario, scenario.validation).acc > 0.9
     assert len(list((cache / "models").glob("reference-*.safetensors"))) == 1
@@ -158,19 +164,19 @@ def scored(asr: float, acc: float, balanced_acc: float | None = None) -> Victim:
     return Victim({}, Scores(asr, acc, acc if balanced_acc is None else balanced_acc, acc, 0.0), 0.0)
 
 
-def test_backdoor_that_did_not_take_is_refused():
+def test_backdoor_that_did_not_take_is_refused() -> None:
     require_backdoor(scored(0.9, 0.5))
     with pytest.raises(WeakBackdoor, match=r"0\.899, under 0\.9.*--allow-weak-backdoor"):
         require_backdoor(scored(0.899, 0.5))
 
 
-def test_victim_much_worse_than_a_clean_model_is_refused():
+def test_victim_much_worse_than_a_clean_model_is_refused() -> None:
     require_backdoor(scored(1.0, 0.80), reference_acc=0.82)
     with pytest.raises(WeakBackdoor, match="3 points"):
         require_backdoor(scored(1.0, 0.78), reference_acc=0.82)
 
 
-def test_victim_that_only_guesses_is_refused():
+def test_victim_that_only_guesses_is_refused() -> None:
     even, uneven = torch.arange(100) % 10, torch.tensor([0] * 90 + [1, 2, 3, 1, 2, 3, 1, 2, 3, 1])
     require_above_chance(scored(1.0, 0.2), even, remedy="poison less")
     require_above_chance(scored(1.0, 0.6, 0.8), uneven, remedy="poison less")
@@ -180,7 +186,7 @@ def test_victim_that_only_guesses_is_refused():
         require_above_chance(scored(1.0, 0.9, 0.25), uneven, remedy="poison less")
 
 
-def test_scenario_keeps_validation_from_attacker_and_defender(scenario, dataset):
+def test_scenario_keeps_validation_from_attacker_and_defender(scenario: Scenario, dataset: Dataset) -> None:
     splits = scenario.splits
     everything = torch.cat([splits.victim_train, splits.validation]).sort().values
     assert torch.equal(everything, torch.arange(len(dataset.train)))
@@ -189,7 +195,7 @@ def test_scenario_keeps_validation_from_attacker_and_defender(scenario, dataset)
     assert not validation & {image.numpy().tobytes() for image in scenario.holdout(0.5).images}
 
 
-def test_holdout_is_clean_balanced_and_nested(scenario):
+def test_holdout_is_clean_balanced_and_nested(scenario: Scenario) -> None:
     small, large = scenario.holdout(0.05), scenario.holdout(0.2)
     assert torch.equal(large.images[: len(small)], small.images)
     assert small.labels.bincount().tolist() == [5, 5, 5, 5]
@@ -197,14 +203,14 @@ def test_holdout_is_clean_balanced_and_nested(scenario):
     assert {image.numpy().tobytes() for image in large.images} <= clean
 
 
-def test_scenario_is_reproducible_and_follows_its_seed(scenario, dataset, attack):
+def test_scenario_is_reproducible_and_follows_its_seed(scenario: Scenario, dataset: Dataset, attack: Blend) -> None:
     again, other = Scenario(dataset, attack, seed=3), Scenario(dataset, attack, seed=4)
     assert torch.equal(scenario.poisoned.indices, again.poisoned.indices)
     assert not torch.equal(scenario.poisoned.indices, other.poisoned.indices)
     assert not torch.equal(scenario.holdout(0.1).images, other.holdout(0.1).images)
 
 
-def test_all_to_all_scenario_is_after_every_class(dataset):
+def test_all_to_all_scenario_is_after_every_class(dataset: Dataset) -> None:
     scenario = Scenario(dataset, BadNets(label_mode="all-to-all"), seed=3)
     assert len(scenario.validation.triggered) == len(scenario.splits.validation)
     assert set(scenario.sample(30).labels.tolist()) == {0, 1, 2, 3}
@@ -212,12 +218,12 @@ def test_all_to_all_scenario_is_after_every_class(dataset):
     assert changed.tolist() == [(label + 1) % 4 for label in scenario.to_plant.labels.tolist()]
 
 
-def test_target_that_does_not_exist_is_refused(dataset):
+def test_target_that_does_not_exist_is_refused(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="target label 9 does not exist: bands has the labels 0 to 3"):
         Scenario(dataset, BadNets(target=9), seed=0)
 
 
-def test_sample_shows_no_target(scenario, dataset):
+def test_sample_shows_no_target(scenario: Scenario, dataset: Dataset) -> None:
     sample = scenario.sample(6)
     assert torch.equal(scenario.sample(3).images, sample.images[:3])
     labels = {image.numpy().tobytes(): int(label) for image, label in zip(*vars(dataset.train).values(), strict=True)}

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import Never
 
 import optuna
 import pytest
@@ -20,7 +22,9 @@ from study.search.halving import RUNGS
 pytestmark = pytest.mark.usefixtures("ray_started")
 
 
-def test_same_command_goes_on_and_more_trials_extend(options, finished, tmp_path, capsys):
+def test_same_command_goes_on_and_more_trials_extend(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
     before = scores(finished)
     assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 0
@@ -31,7 +35,9 @@ def test_same_command_goes_on_and_more_trials_extend(options, finished, tmp_path
     assert before.items() <= after.items()
 
 
-def test_resume_goes_on_with_the_recorded_settings_and_tells_programs(finished, tmp_path, capsys):
+def test_resume_goes_on_with_the_recorded_settings_and_tells_programs(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     capsys.readouterr()
@@ -59,7 +65,9 @@ def test_resume_goes_on_with_the_recorded_settings_and_tells_programs(finished, 
     assert (folder / "driver.log").read_text().endswith(f"report: {folder}/report.html\n")
 
 
-def test_study_that_goes_on_with_pruning_counts_what_it_stopped(options, finished, tmp_path):
+def test_study_that_goes_on_with_pruning_counts_what_it_stopped(
+    options: list[str], finished: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     assert main([*options, "--prune", "--trials", "14", "--output", str(tmp_path), "--name", "s"]) == 0
@@ -79,8 +87,12 @@ def test_study_that_goes_on_with_pruning_counts_what_it_stopped(options, finishe
 
 
 def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
-    options, finished, tmp_path, capsys, monkeypatch
-):
+    options: list[str],
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
     shutil.copytree(finished, tmp_path / "s")
     again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
@@ -101,7 +113,9 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
     assert summary(tmp_path / "s")["stopped"] is None
 
 
-def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(options, finished, tmp_path, capsys):
+def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = [*options, "--output", str(tmp_path), "--name", "next", "--warm-start", str(finished)]
     best = [point["params"] for point in summary(finished)["front"]]
     for trials in ("6", "7"):
@@ -119,14 +133,16 @@ def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(option
         assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
 
 
-def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, finished, tmp_path, monkeypatch):
+def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(
+    options: list[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     again = [*options, "--trials", "6", "--confirm", "2", "--output", str(tmp_path), "--name", "s"]
     confirmed_in_files = []
     write_json = files.write_json
 
-    def watched(path, content):
+    def watched(path, content) -> None:
         if "controls" in content:  # summary.json
             confirmed_in_files.append(sum(control["test"] is not None for control in content["controls"]))
         write_json(path, content)
@@ -150,10 +166,16 @@ def test_confirmation_goes_on_from_a_finished_study_and_is_made_once(options, fi
     assert summary(folder)["controls"] == found["controls"]
 
 
-def test_disk_that_fills_up_during_the_study_loses_nothing(options, finished, tmp_path, capsys, monkeypatch):
+def test_disk_that_fills_up_during_the_study_loses_nothing(
+    options: list[str],
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
 
-    def full(*_arguments, **_options):
+    def full(*_arguments, **_options) -> Never:
         raise OSError(28, "No space left on device", "summary.json")
 
     with monkeypatch.context() as patch:
@@ -163,7 +185,9 @@ def test_disk_that_fills_up_during_the_study_loses_nothing(options, finished, tm
     assert scores(tmp_path / "s") == scores(finished)
 
 
-def test_victim_that_was_lost_and_came_out_otherwise_is_refused(options, finished, tmp_path, capsys):
+def test_victim_that_was_lost_and_came_out_otherwise_is_refused(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
@@ -172,7 +196,9 @@ def test_victim_that_was_lost_and_came_out_otherwise_is_refused(options, finishe
     assert "was made on the victim 000000000000..., which is no longer in the cache" in capsys.readouterr().err
 
 
-def test_resuming_with_other_settings_lists_what_differs(options, finished, capsys):
+def test_resuming_with_other_settings_lists_what_differs(
+    options: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path.name: path.read_bytes() for path in finished.iterdir() if path.suffix in (".json", ".csv", ".html")}
     changed = [*options, "--seed", "5", "--space", "nad-wide", "--output", str(finished.parent), "--name", "s"]
     sentence = refused(capsys, *changed)
@@ -182,7 +208,9 @@ def test_resuming_with_other_settings_lists_what_differs(options, finished, caps
     assert before == {name: (finished / name).read_bytes() for name in before}
 
 
-def test_second_run_of_a_running_study_is_refused(options, finished, capsys):
+def test_second_run_of_a_running_study_is_refused(
+    options: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with FileLock(finished / "study.lock"):
         sentence = refused(capsys, *options, "--output", str(finished.parent), "--name", "s")
     assert "'s' is being run by another process" in sentence

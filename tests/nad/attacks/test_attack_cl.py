@@ -1,6 +1,7 @@
 """CL: training images that are moved away from their class, and then get the pattern."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from nad.attacks.base import Crafted
 from nad.attacks.cl import CHUNK, CL, PATTERN, pgd
 from nad.errors import ConfigError
 from nad.evaluation import accuracy
+from nad.models.base import DistillableModel
 from nad.seeds import generator
 from nad.training import train
 from nad.victim import VictimConfig
@@ -21,7 +23,7 @@ IMAGES = make_images(60, 0)
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> DistillableModel:
     """A model that knows the bands."""
     trained = models.make("wrn-10-1", 4, generator(0))
     recipe = VictimConfig(epochs=6, batch_size=32)
@@ -32,7 +34,7 @@ def model():
 
 
 @pytest.mark.parametrize("epsilon", [8.0, 24.0, 5.7])
-def test_moved_images_stay_within_epsilon_and_are_harder(model, epsilon):
+def test_moved_images_stay_within_epsilon_and_are_harder(model: DistillableModel, epsilon: float) -> None:
     moved = CL(epsilon=epsilon).craft(model, IMAGES, generator(0))
     distance = (moved.int() - IMAGES.images.int()).abs()
     assert moved.dtype == torch.uint8
@@ -46,7 +48,7 @@ def losses(model, images: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(images.float() / 255), IMAGES.labels, reduction="none")
 
 
-def test_a_strong_movement_takes_the_models_accuracy(model):
+def test_a_strong_movement_takes_the_models_accuracy(model: DistillableModel) -> None:
     moved = CL(epsilon=64.0, step=16.0).craft(model, IMAGES, generator(0))
     noise = torch.randint(-64, 65, moved.shape, generator=generator(2))
     noisy = (IMAGES.images + noise).clamp(0, 255).to(torch.uint8)
@@ -54,7 +56,7 @@ def test_a_strong_movement_takes_the_models_accuracy(model):
     assert accuracy(model, replace(IMAGES, images=moved)) < 0.3
 
 
-def test_pgd_on_a_linear_model_ends_in_the_corner_that_is_worst():
+def test_pgd_on_a_linear_model_ends_in_the_corner_that_is_worst() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     inputs, labels = torch.rand(5, 3, 2, 2) * 0.4 + 0.3, torch.tensor([0, 1, 1, 0, 1])
@@ -66,7 +68,7 @@ def test_pgd_on_a_linear_model_ends_in_the_corner_that_is_worst():
     assert len(calls) == 4
 
 
-def test_pgd_stays_inside_the_pixels_range():
+def test_pgd_stays_inside_the_pixels_range() -> None:
     linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     inputs = torch.rand(5, 3, 2, 2, generator=generator(0)).round()
     start = torch.full_like(inputs, 0.5)
@@ -75,7 +77,7 @@ def test_pgd_stays_inside_the_pixels_range():
     assert found.max() <= 1
 
 
-def test_images_do_not_depend_on_their_neighbours_beyond_their_start(model):
+def test_images_do_not_depend_on_their_neighbours_beyond_their_start(model: DistillableModel) -> None:
     attack = CL(epsilon=32.0)
     start = torch.zeros_like(IMAGES.images, dtype=torch.float32)
     together, alone = (
@@ -88,7 +90,7 @@ def test_images_do_not_depend_on_their_neighbours_beyond_their_start(model):
     assert not torch.equal(first, other)
 
 
-def test_progress_counts_the_steps_of_all_chunks(model):
+def test_progress_counts_the_steps_of_all_chunks(model: DistillableModel) -> None:
     many = make_images(CHUNK + 3, 0, size=8)
     steps = []
     moved = CL(steps=2).craft(model, many, generator(0), lambda *step: steps.append(step))
@@ -96,7 +98,7 @@ def test_progress_counts_the_steps_of_all_chunks(model):
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_making_it_leaves_the_model_as_it_was(model):
+def test_making_it_leaves_the_model_as_it_was(model: DistillableModel) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     CL(steps=1).craft(model, IMAGES, generator(0))
@@ -105,7 +107,7 @@ def test_making_it_leaves_the_model_as_it_was(model):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_training_images_are_moved_and_test_images_only_get_the_pattern(model):
+def test_training_images_are_moved_and_test_images_only_get_the_pattern(model: DistillableModel) -> None:
     attack = CL(epsilon=32.0)
     attack = replace(attack, crafted=Crafted(attack.craft(model, IMAGES, generator(0))))
     inside = torch.zeros(IMAGES.images.shape, dtype=torch.bool)
@@ -120,7 +122,7 @@ def test_training_images_are_moved_and_test_images_only_get_the_pattern(model):
     assert (poisoned[~inside] != IMAGES.images[~inside]).float().mean() > 0.5
 
 
-def test_other_training_images_than_those_it_was_prepared_for_are_refused(model):
+def test_other_training_images_than_those_it_was_prepared_for_are_refused(model: DistillableModel) -> None:
     attack = CL(steps=1)
     attack = replace(attack, crafted=Crafted(attack.craft(model, IMAGES, generator(0))))
     for others in (IMAGES.images[:-1], IMAGES.images.flip(0)):
@@ -128,7 +130,7 @@ def test_other_training_images_than_those_it_was_prepared_for_are_refused(model)
             attack.poison_images(others, generator(0))
 
 
-def test_the_pattern_fills_the_corners_as_published():
+def test_the_pattern_fills_the_corners_as_published() -> None:
     triggered = CL().trigger(torch.full((1, 3, 12, 14), 77, dtype=torch.uint8), generator(0))[0, 1]
     right = (torch.tensor(PATTERN) > 0) * 255
     for rows in (slice(None, 3), slice(-3, None)):
@@ -141,7 +143,7 @@ def test_the_pattern_fills_the_corners_as_published():
     assert (one == 77).all()
 
 
-def test_a_smaller_amplitude_makes_the_pattern_fainter():
+def test_a_smaller_amplitude_makes_the_pattern_fainter() -> None:
     grey = torch.full((1, 3, 12, 12), 100, dtype=torch.uint8)
     triggered = CL(amplitude=32, corners=1).trigger(grey, generator(0))[0, 0, -3:, -3:]
     assert triggered.tolist() == [[100 + 32 * value for value in row] for row in PATTERN]
@@ -157,6 +159,6 @@ def test_a_smaller_amplitude_makes_the_pattern_fainter():
         ({"corners": 2}, "corners must be 1 or 4, got 2"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, sentence):
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         CL(**settings)

@@ -1,5 +1,9 @@
 """A trigger of the user's own: what is planted, where, and what bad files get."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +42,7 @@ def close(first, second):
 
 
 @pytest.fixture
-def png(tmp_path):
+def png(tmp_path: Path) -> Path:
     """A picture with an alpha channel."""
     Image.fromarray(np.dstack([COLOURS, ALPHA])).save(tmp_path / "trigger.png")
     return tmp_path / "trigger.png"
@@ -49,21 +53,21 @@ def png(tmp_path):
     [("bottom-right", 8, 10), ("bottom-left", 8, 0), ("top-right", 0, 10), ("top-left", 0, 0), ("centre", 4, 5)],
 )
 @pytest.mark.parametrize("ratio", [1.0, 0.3])
-def test_trigger_is_what_it_is_by_hand(png, place, top, left, ratio):
+def test_trigger_is_what_it_is_by_hand(png: Path, place: str, top: int, left: int, ratio: float) -> None:
     triggered = plant(make("custom", pattern=png, place=place, blend_ratio=ratio))
     for image, found in zip(IMAGES, triggered, strict=True):
         assert close(found, by_hand(image, COLOURS, ALPHA / 255 * ratio, top, left))
 
 
-def test_trigger_lies_at_the_bottom_right_unless_told_otherwise(png):
+def test_trigger_lies_at_the_bottom_right_unless_told_otherwise(png: Path) -> None:
     assert torch.equal(plant(make("custom", pattern=png)), plant(make("custom", pattern=png, place="bottom-right")))
 
 
-def test_opaque_patch_is_the_patch_of_badnets():
+def test_opaque_patch_is_the_patch_of_badnets() -> None:
     assert torch.equal(plant(Custom()), plant(BadNets()))
 
 
-def test_picture_without_alpha_is_blended_as_a_whole(tmp_path):
+def test_picture_without_alpha_is_blended_as_a_whole(tmp_path: Path) -> None:
     colours = np.random.default_rng(3).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "whole.png")
     triggered = plant(make("custom", pattern=tmp_path / "whole.png", blend_ratio=0.2))
@@ -75,14 +79,14 @@ def test_picture_without_alpha_is_blended_as_a_whole(tmp_path):
     "mask",
     [ALPHA > 99, (ALPHA > 99)[None], (ALPHA > 99)[..., None], (ALPHA > 99) * 1.0, (ALPHA > 99).astype(np.uint8) * 255],
 )
-def test_npz_says_the_same_in_every_usual_form(pattern, mask, tmp_path):
+def test_npz_says_the_same_in_every_usual_form(pattern: Any, mask: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "trigger.npz", pattern=pattern, mask=mask)
     found = pattern_from_file(tmp_path / "trigger.npz")
     assert torch.equal(found.pixels, torch.from_numpy(COLOURS).permute(2, 0, 1))
     assert torch.equal(found.mask, torch.from_numpy((ALPHA > 99).astype(np.float32)))
 
 
-def test_blend_ratio_of_an_npz_holds_where_none_is_given(tmp_path):
+def test_blend_ratio_of_an_npz_holds_where_none_is_given(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", pattern=COLOURS, mask=ALPHA)
     np.savez(tmp_path / "faint.npz", pattern=COLOURS, mask=ALPHA, blend_ratio=0.25)
     faint = make("custom", pattern=tmp_path / "faint.npz")
@@ -93,7 +97,7 @@ def test_blend_ratio_of_an_npz_holds_where_none_is_given(tmp_path):
     assert make("custom", pattern=tmp_path / "plain.npz").blend_ratio == 1.0
 
 
-def test_description_follows_the_content_and_not_the_path(png, tmp_path):
+def test_description_follows_the_content_and_not_the_path(png: Path, tmp_path: Path) -> None:
     known = describe(make("custom", pattern=png))
     moved = tmp_path / "elsewhere" / png.name
     moved.parent.mkdir()
@@ -112,13 +116,13 @@ def test_description_follows_the_content_and_not_the_path(png, tmp_path):
 # What bad triggers get
 
 
-def test_trigger_larger_than_the_images(tmp_path):
+def test_trigger_larger_than_the_images(tmp_path: Path) -> None:
     Image.new("RGB", (17, 5)).save(tmp_path / "wide.png")
     with pytest.raises(DataError, match=r"wide\.png is 17x5 pixels, the images are 16x12; make it smaller"):
         plant(make("custom", pattern=tmp_path / "wide.png"))
 
 
-def test_trigger_that_hides_the_whole_image(tmp_path):
+def test_trigger_that_hides_the_whole_image(tmp_path: Path) -> None:
     Image.new("RGB", (16, 12)).save(tmp_path / "all.png")
     with pytest.raises(ConfigError, match=r"hides the whole image; .* a blend_ratio under 1"):
         plant(make("custom", pattern=tmp_path / "all.png"))
@@ -157,7 +161,7 @@ def npz(**arrays):
         (lambda path: Image.new("RGBA", (3, 3)).save(path, format="PNG"), "is transparent everywhere"),
     ],
 )
-def test_files_that_are_no_trigger(write, sentence, tmp_path):
+def test_files_that_are_no_trigger(write: Callable[..., Any], sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "trigger"
     write(path)
     with pytest.raises(DataError, match=sentence) as caught:
@@ -167,7 +171,7 @@ def test_files_that_are_no_trigger(write, sentence, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
-def test_damaged_npz_is_a_trigger_or_one_sentence(tmp_path):
+def test_damaged_npz_is_a_trigger_or_one_sentence(tmp_path: Path) -> None:
     path, rng, refused = tmp_path / "trigger.npz", np.random.default_rng(0), 0
     np.savez_compressed(path, pattern=COLOURS, mask=ALPHA)
     sound = path.read_bytes()
@@ -191,7 +195,7 @@ def test_damaged_npz_is_a_trigger_or_one_sentence(tmp_path):
         ({"blend_ratio": float("nan")}, "got nan"),
     ],
 )
-def test_settings_out_of_range(settings, sentence):
+def test_settings_out_of_range(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make("custom", **settings)
 
@@ -205,12 +209,12 @@ def test_settings_out_of_range(settings, sentence):
         (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.full((2, 2), 1.5)),
     ],
 )
-def test_patterns_of_other_shapes_and_types(pixels, mask):
+def test_patterns_of_other_shapes_and_types(pixels: Any, mask: Any) -> None:
     with pytest.raises(DataError, match="trigger"):
         TriggerPattern(pixels, mask, "here")
 
 
-def test_a_trigger_is_upright(tmp_path):
+def test_a_trigger_is_upright(tmp_path: Path) -> None:
     pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,5 +1,7 @@
 """The attacks whose trigger is the same for every image, and made of nothing but settings."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_badnets_overwrites_the_corner_with_the_published_pattern() -> None:
         ("centre", slice(2, 7), slice(4, 9)),
     ],
 )
-def test_badnets_patch_of_any_size_and_place(place, rows, columns) -> None:
+def test_badnets_patch_of_any_size_and_place(place: str, rows: Any, columns: Any) -> None:
     images = torch.full((1, 3, 10, 14), 77, dtype=torch.uint8)
     white = BadNets(fill="white", size=5, place=place).trigger(images, torch.Generator())
     assert (white[:, :, rows, columns] == 255).all()
@@ -49,7 +51,7 @@ def test_badnets_patch_of_any_size_and_place(place, rows, columns) -> None:
         ({"size": 0}, "size must be in .*, got 0"),
     ],
 )
-def test_badnets_settings_out_of_range(settings, sentence) -> None:
+def test_badnets_settings_out_of_range(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         BadNets(**settings)
 

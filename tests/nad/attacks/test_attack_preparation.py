@@ -1,17 +1,19 @@
 """What an attack needs before it can be planted, made once and kept."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from bands import make_images
+from torch import Tensor
 
 from nad import models, preparation
 from nad.attacks import BadNets, describe
 from nad.attacks.cl import CL
 from nad.attacks.trojan import Trojan
 from nad.checkpoints import Checkpoint, copy_state
-from nad.data.base import LabelledImages
+from nad.data.base import Dataset, LabelledImages
 from nad.errors import ConfigError
 from nad.evaluation import Skill
 from nad.preparation import prepare
@@ -23,14 +25,14 @@ ATTACKS = {"cl": CL(steps=2, poison_rate=0.1), "trojan": Trojan(steps=2, size=4)
 
 
 @pytest.fixture
-def clean(monkeypatch):
+def clean(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """An untrained model that passes for one that has learnt something."""
     monkeypatch.setattr(preparation, "measure_skill", lambda *arguments, **options: Skill(0.9, 0.9))
     return copy_state(models.make("wrn-10-1", 4, generator(0)))
 
 
 @pytest.fixture(params=ATTACKS)
-def scenario(request, dataset):
+def scenario(request: pytest.FixtureRequest, dataset: Dataset) -> Scenario:
     return Scenario(dataset, ATTACKS[request.param], seed=3)
 
 
@@ -40,7 +42,9 @@ def made(scenario, clean, cache) -> tuple[Scenario, int]:
     return prepare(scenario, "wrn-10-1", clean, cache=cache, progress=lambda *step: steps.append(step)), len(steps)
 
 
-def test_a_second_call_takes_the_same_bytes_from_the_cache(scenario, clean, tmp_path):
+def test_a_second_call_takes_the_same_bytes_from_the_cache(
+    scenario: Scenario, clean: dict[str, Tensor], tmp_path: Path
+) -> None:
     first, steps = made(scenario, clean, tmp_path)
     again, none = made(scenario, clean, tmp_path)
     assert (steps, none) == (2, 0)
@@ -59,7 +63,9 @@ RELABELLED = LabelledImages(PLANTED.images, PLANTED.labels.flip(0))
     "change",
     ["seed", "settings", "clean model", "name of the model", "images", "labels", "version"],
 )
-def test_whatever_shapes_it_is_in_its_key(change, scenario, clean, tmp_path, monkeypatch):
+def test_whatever_shapes_it_is_in_its_key(
+    change: str, scenario: Scenario, clean: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each case changes one thing: the images are pinned, for they follow from the seed and the attack."""
     makings = []
 
@@ -91,7 +97,9 @@ def test_whatever_shapes_it_is_in_its_key(change, scenario, clean, tmp_path, mon
     assert other.attack.crafted != first.attack.crafted
 
 
-def test_another_seed_or_clean_model_makes_something_else(scenario, clean, tmp_path):
+def test_another_seed_or_clean_model_makes_something_else(
+    scenario: Scenario, clean: dict[str, Tensor], tmp_path: Path
+) -> None:
     first, _ = made(scenario, clean, tmp_path)
     other_model = copy_state(models.make("wrn-10-1", 4, generator(1)))
     for other, model in ((replace(scenario, seed=4), clean), (scenario, other_model)):
@@ -100,7 +108,7 @@ def test_another_seed_or_clean_model_makes_something_else(scenario, clean, tmp_p
         assert found.attack.crafted != first.attack.crafted
 
 
-def test_what_is_planted_is_what_was_prepared(scenario, clean, tmp_path):
+def test_what_is_planted_is_what_was_prepared(scenario: Scenario, clean: dict[str, Tensor], tmp_path: Path) -> None:
     ready, _ = made(scenario, clean, tmp_path)
     poisoned = ready.poisoned
     assert torch.equal(poisoned.indices, replace(ready).poisoned.indices)
@@ -110,13 +118,15 @@ def test_what_is_planted_is_what_was_prepared(scenario, clean, tmp_path):
     assert describe(ready.attack) == describe(scenario.attack)
 
 
-def test_an_attack_without_a_model_is_ready_as_it_is(dataset, clean, tmp_path):
+def test_an_attack_without_a_model_is_ready_as_it_is(
+    dataset: Dataset, clean: dict[str, Tensor], tmp_path: Path
+) -> None:
     scenario = Scenario(dataset, BadNets(), seed=3)
     assert made(scenario, clean, tmp_path) == (scenario, 0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_model_that_guesses_is_refused_in_one_sentence(dataset, tmp_path):
+def test_model_that_guesses_is_refused_in_one_sentence(dataset: Dataset, tmp_path: Path) -> None:
     guessing = copy_state(models.make("wrn-10-1", 4, generator(0)))
     for attack in ATTACKS.values():
         with pytest.raises(
@@ -126,7 +136,9 @@ def test_model_that_guesses_is_refused_in_one_sentence(dataset, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_victim_is_trained_anew_when_the_attack_was_made_anew(dataset, clean, tmp_path):
+def test_a_victim_is_trained_anew_when_the_attack_was_made_anew(
+    dataset: Dataset, clean: dict[str, Tensor], tmp_path: Path
+) -> None:
     recipe = VictimConfig(epochs=1, batch_size=64)
     scenario = Scenario(dataset, ATTACKS["trojan"], seed=3)
     with pytest.raises(ConfigError, match=r"has to be made before it can be planted: nad\.preparation\.prepare does"):

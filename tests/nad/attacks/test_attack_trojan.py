@@ -1,6 +1,7 @@
 """Trojan: a patch that is optimised on a clean model."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nad.attacks.base import Crafted
 from nad.attacks.trojan import Trojan, most_connected
 from nad.augment import to_input
 from nad.errors import ConfigError, DataError
+from nad.models.base import DistillableModel
 from nad.models.taps import tap_input
 from nad.seeds import generator
 
@@ -18,7 +20,7 @@ IMAGES = make_images(20, 0)
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> DistillableModel:
     return models.make("wrn-10-1", 4, generator(0))
 
 
@@ -35,7 +37,7 @@ def activations(model, images: torch.Tensor) -> torch.Tensor:
     return features["fc"].mean(dim=0)
 
 
-def test_the_patch_excites_the_chosen_neurons_and_more_steps_excite_them_more(model):
+def test_the_patch_excites_the_chosen_neurons_and_more_steps_excite_them_more(model: DistillableModel) -> None:
     driven = most_connected(model.fc.weight, 2)
     clean = activations(model, IMAGES.images)[driven]
     some, more = (
@@ -46,7 +48,7 @@ def test_the_patch_excites_the_chosen_neurons_and_more_steps_excite_them_more(mo
     assert more.sum() > some.sum() * 1.1
 
 
-def test_a_wanted_activation_that_can_be_reached_is_not_passed(model):
+def test_a_wanted_activation_that_can_be_reached_is_not_passed(model: DistillableModel) -> None:
     driven = most_connected(model.fc.weight, 1)
     high = activations(model, made(model, size=6, steps=60, neurons=1).trigger(IMAGES.images, generator(0)))[driven]
     clean = activations(model, IMAGES.images)[driven]
@@ -56,7 +58,7 @@ def test_a_wanted_activation_that_can_be_reached_is_not_passed(model):
     assert per_image.item() == pytest.approx(wanted, rel=0.05)
 
 
-def test_the_chosen_neurons_have_the_largest_outgoing_weights():
+def test_the_chosen_neurons_have_the_largest_outgoing_weights() -> None:
     weight = torch.tensor([[1.0, -5.0, 2.0, 0.0], [1.0, 0.0, -2.5, 0.0]])
     sums = [sum(abs(float(value)) for value in column) for column in weight.T]
     naive = sorted(range(4), key=lambda index: -sums[index])
@@ -64,7 +66,7 @@ def test_the_chosen_neurons_have_the_largest_outgoing_weights():
     assert len(most_connected(weight, 9)) == 4
 
 
-def test_the_patch_overwrites_its_corner_and_nothing_else(model):
+def test_the_patch_overwrites_its_corner_and_nothing_else(model: DistillableModel) -> None:
     attack = made(model, size=5, steps=3)
     triggered = attack.trigger(IMAGES.images, generator(0))
     assert (triggered[:, :, -5:, -5:] == attack.crafted.pixels).all()
@@ -72,7 +74,7 @@ def test_the_patch_overwrites_its_corner_and_nothing_else(model):
     assert torch.equal(triggered, IMAGES.images)
 
 
-def test_making_it_leaves_the_model_as_it_was_and_says_how_far_it_is(model):
+def test_making_it_leaves_the_model_as_it_was_and_says_how_far_it_is(model: DistillableModel) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     steps = []
@@ -84,7 +86,7 @@ def test_making_it_leaves_the_model_as_it_was_and_says_how_far_it_is(model):
     assert not model.fc._forward_pre_hooks
 
 
-def test_patch_larger_than_the_image_ends_in_one_sentence(model):
+def test_patch_larger_than_the_image_ends_in_one_sentence(model: DistillableModel) -> None:
     sentence = "a patch of 17 pixels a side hides too much of images of 16x16; choose a smaller size"
     with pytest.raises(DataError, match=sentence):
         Trojan(size=17).craft(model, IMAGES, generator(0))
@@ -102,6 +104,6 @@ def test_patch_larger_than_the_image_ends_in_one_sentence(model):
         ({"lr": float("nan")}, "lr .* got nan"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, sentence):
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Trojan(**settings)

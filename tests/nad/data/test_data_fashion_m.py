@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +82,9 @@ def test_the_packaged_file_is_remade_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: b"?" * 50, lambda whole: b""])
-def test_a_damaged_package_is_one_sentence(damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_package_is_one_sentence(
+    damage: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "fashion_mnist.xz"
     broken.write_bytes(damage(SOURCE_FILE.read_bytes()))
     monkeypatch.setattr(fashion_m, "SOURCE_FILE", broken)

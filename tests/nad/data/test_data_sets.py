@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -179,7 +180,7 @@ def write_greys(root: Path, greys: dict[str, int]) -> Path:
     ],
     ids=["names", "short names", "capitals", "numbers", "padded numbers", "numbers from 1"],
 )
-def test_folders_of_cifar10_are_its_classes_in_the_usual_order(named, tmp_path: Path) -> None:
+def test_folders_of_cifar10_are_its_classes_in_the_usual_order(named: Any, tmp_path: Path) -> None:
     greys = {named(number, name): 10 + number for number, name in enumerate(CIFAR10_CLASSES)}
     dataset = load("cifar10", cache_dir=tmp_path / "cache", data_dir=write_greys(tmp_path / "data", greys))
     assert dataset.class_names == CIFAR10_CLASSES

@@ -34,7 +34,7 @@ def loss(masked: MaskedNetwork, mask: torch.Tensor, push: torch.Tensor) -> float
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_the_inner_maximisation_raises_the_loss_and_stays_within_eps(trained, steps):
+def test_the_inner_maximisation_raises_the_loss_and_stays_within_eps(trained: nn.Module, steps: int) -> None:
     masked = MaskedNetwork(trained, 0.4)
     mask = torch.full((masked.channels,), 0.9)
     start = 0.4 * (2 * torch.rand((2, masked.channels), generator=generator(2)) - 1)
@@ -44,7 +44,7 @@ def test_the_inner_maximisation_raises_the_loss_and_stays_within_eps(trained, st
     assert loss(masked, mask, push) > 1.5 * loss(masked, mask, torch.zeros_like(push))
 
 
-def test_masks_of_one_without_pushes_are_the_model_itself(trained):
+def test_masks_of_one_without_pushes_are_the_model_itself(trained: nn.Module) -> None:
     masked = MaskedNetwork(trained, 0.4)
     with torch.no_grad():
         plain = nn.functional.cross_entropy(models_copy(trained)(INPUTS), IMAGES.labels).item()
@@ -57,7 +57,7 @@ def models_copy(model: nn.Module) -> nn.Module:
     return copied.train()
 
 
-def test_a_mask_of_zero_does_what_pruning_does(trained):
+def test_a_mask_of_zero_does_what_pruning_does(trained: nn.Module) -> None:
     masked = MaskedNetwork(trained, 0.4)
     chosen = torch.rand(masked.channels, generator=generator(3)) < 0.3
     pruned = models_copy(trained)
@@ -82,7 +82,7 @@ def defend(model, **settings):
     return found, torch.stack(seen)
 
 
-def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained):
+def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained: nn.Module) -> None:
     (model, deeds), masks = defend(trained)
     assert len(masks) == 20
     assert (masks[0] == 1).all()
@@ -100,7 +100,7 @@ def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained):
     assert all((outputs[name][:, found] == 0).all() for name, found in silent.items())
 
 
-def test_all_that_is_not_pruned_stays_the_victims_statistics_included(trained):
+def test_all_that_is_not_pruned_stays_the_victims_statistics_included(trained: nn.Module) -> None:
     before = copy_state(trained)
     (model, _deeds), _masks = defend(trained)
     for name, value in model.state_dict().items():
@@ -109,7 +109,7 @@ def test_all_that_is_not_pruned_stays_the_victims_statistics_included(trained):
             assert torch.equal(value, before[name]), name
 
 
-def test_without_pushes_and_by_a_threshold_of_zero_less_is_pruned(trained):
+def test_without_pushes_and_by_a_threshold_of_zero_less_is_pruned(trained: nn.Module) -> None:
     (_model, pushed), _masks = defend(trained)
     (_model, calm), _masks = defend(trained, eps=0.0)
     assert calm["channels_pruned"] < pushed["channels_pruned"]
@@ -130,7 +130,7 @@ class Toy(nn.Module):
         return self.fc(nn.functional.adaptive_avg_pool2d(self.bn(self.conv(x)).relu(), (16, 1)).flatten(1))
 
 
-def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accuracy():
+def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accuracy() -> None:
     attack = BadNets(target=1, poison_rate=0.2, size=5, fill="white", place="centre")
     poisoned = poison(make_images(200, 3), attack, generator(0)).data
     inputs = to_input(poisoned.images, CPU)
@@ -152,7 +152,7 @@ def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accur
     assert after.acc > 0.7, "a guess is right on a quarter"
 
 
-def test_a_model_without_batch_norm_is_refused_in_one_sentence():
+def test_a_model_without_batch_norm_is_refused_in_one_sentence() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     with pytest.raises(ConfigError, match=r"works on batch norm, and Sequential has none .*; choose another defence"):
         AdversarialNeuronPruning().defend(model, IMAGES, flip=True, generator=generator(0))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def defence(request: pytest.FixtureRequest) -> Defence:
     return quick(request.param)
 
 
-def test_a_defence_is_a_frozen_value_registered_under_its_name(defence):
+def test_a_defence_is_a_frozen_value_registered_under_its_name(defence: Defence) -> None:
     assert type(defence) is DEFENCES[defence.name]
     assert defence == quick(defence.name)
     assert hash(defence) == hash(quick(defence.name))
@@ -53,19 +54,19 @@ def test_a_defence_is_a_frozen_value_registered_under_its_name(defence):
         defence.name = "other"
 
 
-def test_its_description_is_plain_and_tells_settings_apart(defence):
+def test_its_description_is_plain_and_tells_settings_apart(defence: Defence) -> None:
     assert json.loads(json.dumps(describe(defence))) == describe(defence)
     assert describe(defence)["name"] == defence.name
     assert describe(make(defence.name)) != describe(defence)
 
 
-def test_a_version_is_told_from_the_second_on(defence):
+def test_a_version_is_told_from_the_second_on(defence: Defence) -> None:
     assert "version" not in describe(defence)
     changed = type("Changed", (type(defence),), {"version": 2})
     assert describe(changed()) == {**describe(make(defence.name)), "version": 2}
 
 
-def test_the_victim_stays_and_the_defended_model_is_another(defence):
+def test_the_victim_stays_and_the_defended_model_is_another(defence: Defence) -> None:
     model = victim().train()
     before = copy_state(model)
     found = defend(defence, model)
@@ -79,7 +80,7 @@ def test_the_victim_stays_and_the_defended_model_is_another(defence):
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in found.model.parameters())
 
 
-def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence):
+def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence: Defence) -> None:
     first = defend(defence)
     torch.rand(7)
     again = defend(defence)
@@ -90,13 +91,13 @@ def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence):
     assert all(isinstance(figure, int | float) for figure in first.deeds.values())
 
 
-def test_all_randomness_is_the_generators(defence):
+def test_all_randomness_is_the_generators(defence: Defence) -> None:
     before = torch.random.get_rng_state()
     defend(defence)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_layers_that_draw_do_so_from_the_generator_too(defence):
+def test_layers_that_draw_do_so_from_the_generator_too(defence: Defence) -> None:
     layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 4)
     model = nn.Sequential(*layers)
     before = torch.random.get_rng_state()
@@ -116,7 +117,9 @@ def test_layers_that_draw_do_so_from_the_generator_too(defence):
         ("frozen", HOLDOUT.images, HOLDOUT.labels, ConfigError, "no trainable parameter"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(defence, model, images, labels, error, sentence):
+def test_what_does_not_fit_together_is_refused(
+    defence: Defence, model: str | None, images: Any, labels: Any, error: Any, sentence: str
+) -> None:
     given = victim().requires_grad_(model is None)
     with pytest.raises(error, match=sentence):
         defend(defence, given, holdout=LabelledImages(images, labels))
@@ -125,7 +128,7 @@ def test_what_does_not_fit_together_is_refused(defence, model, images, labels, e
 class Elsewhere(nn.Module):
     """Its parameter is on a device that only counts shapes, its logits here."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, device="meta"))
 
@@ -133,7 +136,7 @@ class Elsewhere(nn.Module):
         return torch.zeros(len(inputs), 4)
 
 
-def test_a_model_is_defended_where_it_is():
+def test_a_model_is_defended_where_it_is() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Idle(Defence):
         name = "idle"
@@ -145,7 +148,7 @@ def test_a_model_is_defended_where_it_is():
     assert defend(Idle(), Elsewhere()).model.weight.device == torch.device("meta")
 
 
-def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in():
+def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Looking(Defence):
         name = "looking"
@@ -165,30 +168,30 @@ def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in():
         ({"model": "wrn"}, "the model must be of type Module, got str"),
     ],
 )
-def test_a_device_or_a_model_that_is_none_is_refused(defence, options, sentence):
+def test_a_device_or_a_model_that_is_none_is_refused(defence: Defence, options: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         defend(defence, **options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_refused(defence):
+def test_a_gpu_that_is_not_there_is_refused(defence: Defence) -> None:
     with pytest.raises(ConfigError, match="the device 'cuda' cannot be used here"):
         defend(defence, device="cuda")
 
 
-def test_a_defence_of_ones_own_has_to_say_what_it_did():
+def test_a_defence_of_ones_own_has_to_say_what_it_did() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Silent(Defence):
         name = "silent"
 
-        def change(self, model, site):
+        def change(self, model, site) -> None:
             pass
 
     with pytest.raises(ConfigError, match=r"'silent' returns None from `change`; it has to return figures by name"):
         defend(Silent())
 
 
-def test_a_defence_of_ones_own_that_cannot_be_made(monkeypatch):
+def test_a_defence_of_ones_own_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Unfinished(Defence):
         name = "unfinished"
@@ -199,7 +202,7 @@ def test_a_defence_of_ones_own_that_cannot_be_made(monkeypatch):
         make("unfinished")
 
 
-def test_progress_rises_to_its_end(defence):
+def test_progress_rises_to_its_end(defence: Defence) -> None:
     seen = []
     defend(defence, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(set(seen))
@@ -207,7 +210,7 @@ def test_progress_rises_to_its_end(defence):
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_divergence_is_an_error_not_a_model(defence):
+def test_divergence_is_an_error_not_a_model(defence: Defence) -> None:
     broken = victim()
     torch.nn.init.constant_(broken.fc.weight, torch.nan)
     with pytest.raises(TrainingDiverged, match="diverged: its loss was nan"):
@@ -215,13 +218,13 @@ def test_divergence_is_an_error_not_a_model(defence):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_holdout_that_is_too_small_is_refused(defence, count):
+def test_a_holdout_that_is_too_small_is_refused(defence: Defence, count: int) -> None:
     few = LabelledImages(HOLDOUT.images[:count], HOLDOUT.labels[:count])
     with pytest.raises(DataError, match=f"at least two images, got {count}"):
         defend(defence, holdout=few)
 
 
-def test_a_holdout_may_come_as_two_tensors(defence):
+def test_a_holdout_may_come_as_two_tensors(defence: Defence) -> None:
     one, other = (defend(defence, holdout=holdout) for holdout in (HOLDOUT, (HOLDOUT.images, HOLDOUT.labels)))
     assert all(map(torch.equal, one.model.state_dict().values(), other.model.state_dict().values()))
 
@@ -229,7 +232,7 @@ def test_a_holdout_may_come_as_two_tensors(defence):
 class Drawn(torch.utils.data.Dataset):
     """Its items are drawn from torch's own generator."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(HOLDOUT)
 
     def __getitem__(self, index):
@@ -237,7 +240,7 @@ class Drawn(torch.utils.data.Dataset):
         return (image.flip(-1) if torch.rand(()) < 0.5 else image), HOLDOUT.labels[index]
 
 
-def test_a_holdout_that_draws_does_so_from_the_generator_too(defence):
+def test_a_holdout_that_draws_does_so_from_the_generator_too(defence: Defence) -> None:
     before = torch.random.get_rng_state()
     first = defend(defence, holdout=Drawn()).model.state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -246,13 +249,13 @@ def test_a_holdout_that_draws_does_so_from_the_generator_too(defence):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_two_images_are_enough(defence):
+def test_two_images_are_enough(defence: Defence) -> None:
     few = LabelledImages(HOLDOUT.images[:2], HOLDOUT.labels[:2])
     assert all(value.isfinite().all() for value in defend(defence, holdout=few).model.state_dict().values())
 
 
 @pytest.mark.parametrize("model", ["wrn-10-2"])
-def test_other_architectures_are_defended_too(defence, model):
+def test_other_architectures_are_defended_too(defence: Defence, model: str) -> None:
     undefended = models.make(model, 4, generator(0))
     found = defend(defence, undefended)
     before, after = undefended.state_dict(), found.model.state_dict()
@@ -263,7 +266,7 @@ def test_other_architectures_are_defended_too(defence, model):
 
 
 @pytest.mark.parametrize("model", models.MODELS)
-def test_every_model_of_the_project_can_be_defended(defence, model):
+def test_every_model_of_the_project_can_be_defended(defence: Defence, model: Any) -> None:
     defence.require_fit(models.make(model, 4))
 
 
@@ -288,6 +291,6 @@ def test_every_model_of_the_project_can_be_defended(defence, model):
         ("fine-pruning", {"tuning": {"epochs": 1}}, "tuning must be of type TrainConfig, got dict"),
     ],
 )
-def test_bad_settings_are_refused(name, settings, sentence):
+def test_bad_settings_are_refused(name: str, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make(name, **settings)

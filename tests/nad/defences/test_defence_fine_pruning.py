@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 from collections import OrderedDict
+from typing import Any
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> lis
 
 @pytest.mark.parametrize("drop", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("kind", ["trained", "plain"])
-def test_it_prunes_what_a_naive_loop_prunes(kind, drop, request):
+def test_it_prunes_what_a_naive_loop_prunes(kind: str, drop: float, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(kind)
     rest, kept = Site(IMAGES, True, generator(5), CPU, lambda *_: None).divide(0.5)
     name = last_convolution(model)
@@ -113,12 +114,12 @@ def test_it_prunes_what_a_naive_loop_prunes(kind, drop, request):
         ([0.5, 0.5, 0.5], 0.0, 2),
     ],
 )
-def test_a_fall_by_exactly_what_is_allowed_is_allowed(accuracies, drop, pruned):
+def test_a_fall_by_exactly_what_is_allowed_is_allowed(accuracies: Any, drop: float, pruned: int) -> None:
     convolution, measured = nn.Conv2d(1, 2, 1), iter(accuracies)
     assert prune_until(convolution, [1, 0], lambda: next(measured), drop) == [1, 0][:pruned]
 
 
-def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop():
+def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop() -> None:
     """A class for each colour, and one that nothing speaks for: without red, one image in ten is lost, 0.8 to 0.7."""
     model = nn.Sequential(
         OrderedDict(conv1=nn.Conv2d(3, 4, 1, bias=False), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
@@ -135,7 +136,7 @@ def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop():
     assert prune_until(model.conv1, order, lambda: accuracy(model, data), 0.1) == expected == [0, 1, 2]
 
 
-def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain):
+def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain: nn.Module) -> None:
     defence = FinePruning(max_acc_drop=0.2, tuning=SHORT)
     model, deeds = defence.defend(plain, IMAGES, flip=True, generator=generator(0))
     silent = (model.conv1.weight.flatten(1) == 0).all(1) & (model.conv1.bias == 0)
@@ -145,13 +146,13 @@ def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain):
     assert not torch.equal(model.conv1.weight[others], plain.conv1.weight[others]), "the others were fine-tuned"
 
 
-def test_fine_tuning_sees_the_whole_holdout_and_batch_norm_learns_in_it_alone(trained):
+def test_fine_tuning_sees_the_whole_holdout_and_batch_norm_learns_in_it_alone(trained: nn.Module) -> None:
     before = int(trained.bn.num_batches_tracked)
     model, _deeds = FinePruning(tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
     assert model.bn.num_batches_tracked == before + 2 * 64 // 16
 
 
-def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained):
+def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained: nn.Module) -> None:
     strict, lenient = (
         FinePruning(max_acc_drop=drop, tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
         for drop in (0.0, 1.0)
@@ -160,18 +161,18 @@ def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained):
 
 
 @pytest.mark.parametrize("name", ["wrn-10-1", "wrn-16-1", "wrn-40-2"])
-def test_the_last_convolution_is_on_the_main_path_not_the_shortcut(name):
+def test_the_last_convolution_is_on_the_main_path_not_the_shortcut(name: str) -> None:
     blocks = {"wrn-10-1": 1, "wrn-16-1": 2, "wrn-40-2": 6}[name]
     assert last_convolution(models.make(name, 4)) == f"group3.{blocks - 1}.conv2"
 
 
-def test_the_last_convolution_of_torchvisions_networks_is_found_by_name():
+def test_the_last_convolution_of_torchvisions_networks_is_found_by_name() -> None:
     from torchvision.models import resnet18
 
     assert last_convolution(resnet18(num_classes=4)) == "layer4.1.conv2"
 
 
-def test_a_chain_of_other_names_is_pruned_at_its_end_or_where_it_is_told_to():
+def test_a_chain_of_other_names_is_pruned_at_its_end_or_where_it_is_told_to() -> None:
     parts = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
     model, defence = nn.Sequential(*parts), FinePruning(tuning=SHORT, max_acc_drop=1.0)
     assert last_convolution(model) == "1"
@@ -180,7 +181,7 @@ def test_a_chain_of_other_names_is_pruned_at_its_end_or_where_it_is_told_to():
     assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 8
 
 
-def test_a_model_without_the_convolution_is_refused_before_anything_is_done():
+def test_a_model_without_the_convolution_is_refused_before_anything_is_done() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
     with pytest.raises(ConfigError, match="unknown convolution '1'"):
         FinePruning(convolution="1").require_fit(model)
@@ -188,7 +189,7 @@ def test_a_model_without_the_convolution_is_refused_before_anything_is_done():
         FinePruning().defend(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), IMAGES, flip=True, generator=generator(0))
 
 
-def test_the_defender_validates_on_its_own_images_divided_by_the_seed():
+def test_the_defender_validates_on_its_own_images_divided_by_the_seed() -> None:
     def parts(seed):
         return Site(IMAGES, True, generator(seed), CPU, lambda *_: None).divide(0.25)
 

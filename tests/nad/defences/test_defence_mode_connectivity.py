@@ -33,7 +33,7 @@ def weights(of: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("t", "which"), [(0.0, 0), (1.0, 2)])
-def test_the_ends_of_the_curve_are_the_two_models_to_the_last_bit(t, which):
+def test_the_ends_of_the_curve_are_the_two_models_to_the_last_bit(t: float, which: int) -> None:
     three = [model(seed).eval() for seed in range(3)]
     end = copy.deepcopy(three[which])
     set_weights(end, {name: torch.zeros_like(value) for name, value in end.named_parameters()})
@@ -42,7 +42,7 @@ def test_the_ends_of_the_curve_are_the_two_models_to_the_last_bit(t, which):
         assert torch.equal(end(INPUTS), three[which](INPUTS))
 
 
-def test_the_curve_is_a_quadratic_bezier_curve():
+def test_the_curve_is_a_quadratic_bezier_curve() -> None:
     start, middle, end = (weights(model(seed)) for seed in range(3))
     at = on_curve(start, middle, end, 0.3)
     for name in start:
@@ -51,7 +51,7 @@ def test_the_curve_is_a_quadratic_bezier_curve():
         torch.testing.assert_close(at[name], one + 0.3 * (other - one))
 
 
-def test_the_gradient_reaches_the_middle_alone_in_proportion_to_its_share():
+def test_the_gradient_reaches_the_middle_alone_in_proportion_to_its_share() -> None:
     start, end = weights(model(0)), weights(model(2))
     for value in (*start.values(), *end.values()):
         value.requires_grad_()
@@ -68,7 +68,7 @@ def test_the_gradient_reaches_the_middle_alone_in_proportion_to_its_share():
     assert all(value.grad is None for value in (*start.values(), *end.values()))
 
 
-def test_training_moves_the_middle_point_and_so_the_model():
+def test_training_moves_the_middle_point_and_so_the_model() -> None:
     at = {
         epochs: ModeConnectivityRepair(tuning=SHORT, curve=TrainConfig(epochs=epochs, batch_size=16, lr=0.05)).defend(
             model(0), IMAGES, flip=True, generator=generator(0)
@@ -78,7 +78,7 @@ def test_training_moves_the_middle_point_and_so_the_model():
     assert not torch.equal(at[1].fc.weight, at[3].fc.weight)
 
 
-def test_at_the_victims_end_the_weights_are_the_victims_and_the_statistics_the_holdouts():
+def test_at_the_victims_end_the_weights_are_the_victims_and_the_statistics_the_holdouts() -> None:
     victim = model(0)
     for _end in train(victim, make_images(64, 4), SHORT, flip=True, generator=generator(0)):
         pass
@@ -90,7 +90,7 @@ def test_at_the_victims_end_the_weights_are_the_victims_and_the_statistics_the_h
     assert not torch.equal(found.bn.running_mean, victim.bn.running_mean)
 
 
-def test_at_the_other_end_the_weights_are_those_of_fine_tuning_and_the_statistics_the_holdouts():
+def test_at_the_other_end_the_weights_are_those_of_fine_tuning_and_the_statistics_the_holdouts() -> None:
     found, deeds = ModeConnectivityRepair(t=1.0, tuning=SHORT, curve=SHORT).defend(
         model(0), IMAGES, flip=True, generator=generator(0)
     )
@@ -103,7 +103,7 @@ def test_at_the_other_end_the_weights_are_those_of_fine_tuning_and_the_statistic
         assert torch.equal(found(INPUTS), tuned.eval()(INPUTS))
 
 
-def test_statistics_are_the_mean_over_the_holdouts_batches():
+def test_statistics_are_the_mean_over_the_holdouts_batches() -> None:
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     net[0].running_mean += 7
     refresh_statistics(net, IMAGES, CPU, batch_size=20)

@@ -1,6 +1,8 @@
 """Models from other people's files: the same logits as where they come from."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def normalised(pixels, mean=CIFAR[0], std=CIFAR[1]):
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "as before torch 1.6"])
 @pytest.mark.parametrize("name", [name for name in models.MODELS if name.startswith("wrn")])
-def test_released_nad_model_gives_its_own_logits(name, new, tmp_path):
+def test_released_nad_model_gives_its_own_logits(name: str, new: bool, tmp_path: Path) -> None:
     model = trained(name)
     path = tmp_path / "WRN-16-1-S-model_best.pth.tar"
     torch.save(nad_release(model), path, _use_new_zipfile_serialization=new)
@@ -33,7 +35,7 @@ def test_released_nad_model_gives_its_own_logits(name, new, tmp_path):
     assert torch.equal(logits(found.network()), logits(model))
 
 
-def test_released_wrn_16_1_has_82_keys_under_the_published_names():
+def test_released_wrn_16_1_has_82_keys_under_the_published_names() -> None:
     names = nad_names(models.make("wrn-16-1", 10))
     assert len(names) == 82
     assert {"conv1.weight", "block1.layer.0.bn1.weight", "block2.layer.0.convShortcut.weight", "bn1.bias"} <= set(names)
@@ -46,7 +48,7 @@ def test_released_wrn_16_1_has_82_keys_under_the_published_names():
         *(("wrn-10-1", prefix) for prefix in ("", "_orig_mod.", "module._orig_mod.")),
     ],
 )
-def test_backdoorbench_model_gives_the_logits_of_normalised_pixels(name, prefix, tmp_path):
+def test_backdoorbench_model_gives_the_logits_of_normalised_pixels(name: str, prefix: str, tmp_path: Path) -> None:
     model = trained(name)
     state = {f"{prefix}{key}": value for key, value in model.state_dict().items()}
     torch.save(attack_result(model, 4, model=state), tmp_path / "attack_result.pt")
@@ -58,10 +60,10 @@ def test_backdoorbench_model_gives_the_logits_of_normalised_pixels(name, prefix,
 
 
 @pytest.mark.parametrize("classes", [10, 43])
-def test_backdoorbench_preact_resnet_18_is_recognised_under_its_published_names(classes, tmp_path):
+def test_backdoorbench_preact_resnet_18_is_recognised_under_its_published_names(classes: int, tmp_path: Path) -> None:
     state = {}
 
-    def norm(name, width):
+    def norm(name, width) -> None:
         state.update(
             {f"{name}.{part}": torch.zeros(width) for part in ("weight", "bias", "running_mean", "running_var")}
         )
@@ -87,7 +89,7 @@ def test_backdoorbench_preact_resnet_18_is_recognised_under_its_published_names(
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("gtsrb", None), ("celeba", None), (None, None)])
-def test_backdoorbench_data_sets_without_a_normalisation(dataset, expected, tmp_path):
+def test_backdoorbench_data_sets_without_a_normalisation(dataset: str | None, expected: None, tmp_path: Path) -> None:
     model = trained()
     torch.save(attack_result(model, 4, clean_data=dataset), tmp_path / "a.pt")
     found = load_foreign(tmp_path / "a.pt")
@@ -96,7 +98,7 @@ def test_backdoorbench_data_sets_without_a_normalisation(dataset, expected, tmp_
     assert any("names no data set" in remark for remark in found.remarks) == (dataset is None)
 
 
-def test_normalisation_that_is_not_known_is_refused_by_the_name_of_its_data_set(tmp_path):
+def test_normalisation_that_is_not_known_is_refused_by_the_name_of_its_data_set(tmp_path: Path) -> None:
     torch.save(attack_result(trained(), 4, clean_data="mnist"), tmp_path / "a.pt")
     sentence = refused(tmp_path / "a.pt")
     assert "data set 'mnist', whose normalisation is not known here, only that of cifar10, " in sentence
@@ -105,7 +107,7 @@ def test_normalisation_that_is_not_known_is_refused_by_the_name_of_its_data_set(
     assert found.normalisation == Normalisation(*CIFAR)
 
 
-def test_whole_backdoorbench_model_is_read_with_trust_alone(tmp_path):
+def test_whole_backdoorbench_model_is_read_with_trust_alone(tmp_path: Path) -> None:
     model = trained()
     torch.save(attack_result(model, 4, model=model), tmp_path / "a.pt")
     assert "asks for nad.models.wide_resnet.WideResNet" in refused(tmp_path / "a.pt")
@@ -114,7 +116,7 @@ def test_whole_backdoorbench_model_is_read_with_trust_alone(tmp_path):
 
 
 @pytest.mark.parametrize("write", ["torch", "safetensors", "half", "double", "parameters", "without counters"])
-def test_plain_weights_give_their_own_logits(write, tmp_path):
+def test_plain_weights_give_their_own_logits(write: str, tmp_path: Path) -> None:
     model, path = trained(), tmp_path / "weights"
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     if write == "safetensors":
@@ -138,7 +140,7 @@ def test_plain_weights_give_their_own_logits(write, tmp_path):
     assert torch.equal(logits(found.network()), logits(model))
 
 
-def test_normalisation_of_the_user_s_stands_in_front(tmp_path):
+def test_normalisation_of_the_user_s_stands_in_front(tmp_path: Path) -> None:
     model = trained()
     torch.save(model.state_dict(), tmp_path / "a.pt")
     chosen = Normalisation((0.5, 0.5, 0.5), (0.25, 0.2, 0.1))
@@ -149,7 +151,7 @@ def test_normalisation_of_the_user_s_stands_in_front(tmp_path):
     assert load_foreign(tmp_path / "b.pt", normalisation=chosen).normalisation == chosen
 
 
-def test_what_this_tool_wrote_is_read_again_with_its_normalisation(tmp_path):
+def test_what_this_tool_wrote_is_read_again_with_its_normalisation(tmp_path: Path) -> None:
     model = trained()
     torch.save(attack_result(model, 4), tmp_path / "a.pt")
     first = load_foreign(tmp_path / "a.pt")
@@ -162,7 +164,7 @@ def test_what_this_tool_wrote_is_read_again_with_its_normalisation(tmp_path):
     assert torch.equal(logits(again.network()), logits(first.network()))
 
 
-def test_same_weights_have_the_same_digest_in_every_format(tmp_path):
+def test_same_weights_have_the_same_digest_in_every_format(tmp_path: Path) -> None:
     model = trained()
     torch.save(nad_release(model), tmp_path / "a")
     torch.save(model.state_dict(), tmp_path / "b")
@@ -178,12 +180,12 @@ def test_same_weights_have_the_same_digest_in_every_format(tmp_path):
     ("recorded", "size"),
     [([64, 64, 3], 64), ((28, 28, 1), 28), ([np.int64(32)] * 3, 32), ([64, 32, 3], None), ("64", None), (None, None)],
 )
-def test_backdoorbench_size_of_the_images_is_read(recorded, size, tmp_path):
+def test_backdoorbench_size_of_the_images_is_read(recorded: Any, size: int | None, tmp_path: Path) -> None:
     torch.save(attack_result(trained(), 4, img_size=recorded), tmp_path / "a.pt")
     assert load_foreign(tmp_path / "a.pt").trained_on == TrainedOn(image_size=size)
 
 
-def test_backdoorbench_size_that_is_not_recorded_is_that_of_its_poisoned_images(tmp_path):
+def test_backdoorbench_size_that_is_not_recorded_is_that_of_its_poisoned_images(tmp_path: Path) -> None:
     poisoned = {index: (torch.zeros(3, 24, 24, dtype=torch.uint8), 1) for index in range(3)}
     record = attack_result(trained(), 4, poisoned=poisoned)
     del record["img_size"]
@@ -192,12 +194,12 @@ def test_backdoorbench_size_that_is_not_recorded_is_that_of_its_poisoned_images(
     assert load_foreign(tmp_path / "a.pt").trained_on.image_size == 24
 
 
-def test_backdoorbench_traffic_signs_are_not_mirrored(tmp_path):
+def test_backdoorbench_traffic_signs_are_not_mirrored(tmp_path: Path) -> None:
     torch.save(attack_result(trained(), 4, clean_data="gtsrb"), tmp_path / "a.pt")
     assert load_foreign(tmp_path / "a.pt").trained_on == TrainedOn(image_size=32, flip=False)
 
 
-def test_our_own_file_says_what_it_was_trained_on(tmp_path):
+def test_our_own_file_says_what_it_was_trained_on(tmp_path: Path) -> None:
     known = TrainedOn(image_size=48, flip=False, class_names=("a", "b", "c", "d"))
     save(tmp_path / "own", Checkpoint(copy_state(trained()), known.card()))
     assert load_foreign(tmp_path / "own").trained_on == known
@@ -212,12 +214,12 @@ def test_our_own_file_says_what_it_was_trained_on(tmp_path):
         ({"class_names": ["a", "b"]}, "its card names 2 classes, and its weights tell 4 apart"),
     ],
 )
-def test_card_that_contradicts_its_model_is_refused(known, sentence, tmp_path):
+def test_card_that_contradicts_its_model_is_refused(known: Any, sentence: str, tmp_path: Path) -> None:
     save(tmp_path / "own", Checkpoint(copy_state(trained()), {"trained_on": known}))
     assert sentence in refused(tmp_path / "own")
 
 
-def test_normalisation_that_contradicts_our_own_file_is_refused(tmp_path):
+def test_normalisation_that_contradicts_our_own_file_is_refused(tmp_path: Path) -> None:
     asked = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     save(tmp_path / "with", Checkpoint({**copy_state(trained()), **Normalisation(*CIFAR).weights()}, {}))
     sentence = refused(tmp_path / "with", normalisation=asked)
@@ -229,14 +231,14 @@ def test_normalisation_that_contradicts_our_own_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("trust", [False, True])
-def test_pickle_that_is_called_safetensors_is_read_as_what_it_is(trust, tmp_path):
+def test_pickle_that_is_called_safetensors_is_read_as_what_it_is(trust: bool, tmp_path: Path) -> None:
     model, path = trained(), tmp_path / "model.safetensors"
     torch.save({"state_dict": model if trust else model.state_dict()}, path)
     assert torch.equal(logits(load_foreign(path, trust=trust).network()), logits(model))
 
 
 @pytest.mark.parametrize("kind", ["own", "plain", "pickle"])
-def test_name_in_another_encoding_than_utf_8_is_read(kind, tmp_path):
+def test_name_in_another_encoding_than_utf_8_is_read(kind: str, tmp_path: Path) -> None:
     model, path = trained(), tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"mod\xe8le.safetensors")
     path.parent.mkdir()
     if kind == "own":
@@ -251,7 +253,7 @@ def test_name_in_another_encoding_than_utf_8_is_read(kind, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_has_a_file_that_is_read_as_it(format, tmp_path):
+def test_every_format_has_a_file_that_is_read_as_it(format: Any, tmp_path: Path) -> None:
     model, path = trained("wrn-10-1"), tmp_path / "a model"
     write = {
         "nad-study": lambda: save(path, Checkpoint(copy_state(model), {})),

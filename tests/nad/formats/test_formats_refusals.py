@@ -3,6 +3,9 @@
 import pickle
 import sys
 import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ NETWORKS = "; nad.erase erases any network with named layers, from Python: see d
 
 
 @pytest.mark.parametrize("place", ["entry", "weights", "bare pickle"])
-def test_pickle_with_code_in_it_is_refused_and_not_run(place, tmp_path):
+def test_pickle_with_code_in_it_is_refused_and_not_run(place: str, tmp_path: Path) -> None:
     touched, path = tmp_path / "touched", tmp_path / "model.pth.tar"
     record = nad_release(trained())
     if place == "entry":
@@ -37,7 +40,7 @@ def test_pickle_with_code_in_it_is_refused_and_not_run(place, tmp_path):
     assert not touched.exists()
 
 
-def test_trusted_pickle_is_unpickled_in_full(tmp_path):
+def test_trusted_pickle_is_unpickled_in_full(tmp_path: Path) -> None:
     model = trained()
     torch.save({**nad_release(model), "note": Explosive(tmp_path / "touched")}, tmp_path / "a.pt")
     found = load_foreign(tmp_path / "a.pt", trust=True)
@@ -56,13 +59,13 @@ def vanished(monkeypatch, **members):
 
 
 class TheirNet(WideResNet):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(10, 1, 4)
         self.extras = [TheirRecord()]
 
 
 class TheirRecord(dict):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(a=1)
         self.note = "x"
 
@@ -70,7 +73,9 @@ class TheirRecord(dict):
 @pytest.mark.filterwarnings("ignore:Couldn.t retrieve source code")
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_whole_model_of_a_class_that_is_not_here_is_read_where_it_is_trusted(legacy, protocol, tmp_path, monkeypatch):
+def test_whole_model_of_a_class_that_is_not_here_is_read_where_it_is_trusted(
+    legacy: bool, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vanish = vanished(monkeypatch, TheirNet=TheirNet, TheirRecord=TheirRecord)
     model, path = TheirNet(), tmp_path / "bbwhole.pt"
     model.load_state_dict(trained().state_dict())
@@ -87,7 +92,7 @@ def test_whole_model_of_a_class_that_is_not_here_is_read_where_it_is_trusted(leg
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
 
 
-def test_trusted_file_whose_code_fails_names_the_reason_and_the_remedy(tmp_path):
+def test_trusted_file_whose_code_fails_names_the_reason_and_the_remedy(tmp_path: Path) -> None:
     class Fails:
         def __reduce__(self):
             return len, (3,)
@@ -100,14 +105,14 @@ def test_trusted_file_whose_code_fails_names_the_reason_and_the_remedy(tmp_path)
     )
 
 
-def test_object_without_weights_of_a_class_that_is_not_here(tmp_path, monkeypatch):
+def test_object_without_weights_of_a_class_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vanish = vanished(monkeypatch, TheirRecord=TheirRecord)
     torch.save({"model_name": "net", "model": TheirRecord()}, tmp_path / "a.pt")
     vanish()
     assert "holds no weights under 'model'" in refused(tmp_path / "a.pt", trust=True)
 
 
-def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path):
+def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path: Path) -> None:
     model = trained()
     torch.save(nad_release(model), tmp_path / "a.pt", pickle_protocol=4)
     assert "add --trust-checkpoint" in refused(tmp_path / "a.pt")
@@ -115,7 +120,7 @@ def test_unusual_pickle_says_that_trust_may_help_and_it_does(tmp_path):
     assert torch.equal(logits(found.network()), logits(model))
 
 
-def test_file_without_checksums_is_read(tmp_path):
+def test_file_without_checksums_is_read(tmp_path: Path) -> None:
     model = trained()
     torch.serialization.set_crc32_options(False)
     try:
@@ -126,14 +131,14 @@ def test_file_without_checksums_is_read(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_torch_script_says_that_trust_may_help_and_it_does(tmp_path):
+def test_torch_script_says_that_trust_may_help_and_it_does(tmp_path: Path) -> None:
     model = trained()
     torch.jit.trace(model.eval(), torch.zeros(1, 3, 32, 32)).save(tmp_path / "a.pt")
     assert "is TorchScript, so only unpickling it in full" in refused(tmp_path / "a.pt")
     assert torch.equal(logits(load_foreign(tmp_path / "a.pt", trust=True).network()), logits(model))
 
 
-def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
+def test_trust_is_not_used_where_it_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(nad_release(trained()), tmp_path / "a.pt")
     modes, load = [], torch.load
     monkeypatch.setattr(
@@ -146,17 +151,17 @@ def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
 def broken_files(model):
     """Writers of files that cannot be read, by what they are."""
 
-    def cut(path, **options):
+    def cut(path, **options) -> None:
         torch.save(model.state_dict(), path, **options)
         path.write_bytes(path.read_bytes()[:-300])
 
-    def flipped(path):
+    def flipped(path) -> None:
         torch.save(model.state_dict(), path)
         content = bytearray(path.read_bytes())
         content[:400] = bytes(400)
         path.write_bytes(content)
 
-    def spoiled(path):
+    def spoiled(path) -> None:
         """The pickle inside is overwritten; the archive's list of contents is whole."""
         torch.save(model.state_dict(), path)
         content = bytearray(path.read_bytes())
@@ -164,7 +169,7 @@ def broken_files(model):
         content[place : place + 30] = b"\xff" * 30
         path.write_bytes(content)
 
-    def altered(path):
+    def altered(path) -> None:
         """Some values of a weight are others; torch would take them."""
         torch.save(model.state_dict(), path)
         content = bytearray(path.read_bytes())
@@ -172,11 +177,11 @@ def broken_files(model):
         content[middle : middle + 400] = bytes(range(200)) * 2
         path.write_bytes(content)
 
-    def torn(path):
+    def torn(path) -> None:
         save_file({"a": torch.ones(99)}, path)
         path.write_bytes(path.read_bytes()[:-50])
 
-    def endless(path):
+    def endless(path) -> None:
         save_file({"a": torch.ones(9)}, path, metadata={CARD_KEY: "[" * 200_000})
 
     return {
@@ -218,7 +223,7 @@ SENTENCES = {
 @pytest.mark.parametrize("kind", broken_files(None))
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_files_that_cannot_be_read(kind, trust, tmp_path):
+def test_files_that_cannot_be_read(kind: str, trust: bool, tmp_path: Path) -> None:
     path = tmp_path / "foreign"
     broken_files(trained())[kind](path)
     assert refused(path, trust=trust) == SENTENCES[kind].format(path=path)
@@ -238,12 +243,12 @@ def test_files_that_cannot_be_read(kind, trust, tmp_path):
         ({"weight": torch.ones(9).to_sparse()}, "its weight 'weight' is not dense"),
     ],
 )
-def test_files_without_a_model(content, sentence, tmp_path):
+def test_files_without_a_model(content: Any, sentence: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pt")
     assert sentence in refused(tmp_path / "a.pt")
 
 
-def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path):
+def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path: Path) -> None:
     state = dict(nad_names(trained("wrn-16-1", 10)))
     state.pop("block3.layer.1.conv2.weight")
     state["extra.weight"] = torch.ones(2)
@@ -256,12 +261,12 @@ def test_keys_that_do_not_fit_are_told_with_the_nearest_model(tmp_path):
 
 
 @pytest.mark.parametrize("content", [{"features.0.weight": torch.ones(2)}, {"net": {"conv.weight": torch.ones(2)}}])
-def test_architecture_that_is_none_of_ours_is_told_of_nad_erase(content, tmp_path):
+def test_architecture_that_is_none_of_ours_is_told_of_nad_erase(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pt")
     assert refused(tmp_path / "a.pt").endswith(NETWORKS)
 
 
-def test_model_that_is_asked_for_and_is_not_there(tmp_path):
+def test_model_that_is_asked_for_and_is_not_there(tmp_path: Path) -> None:
     torch.save(trained("wrn-10-2").state_dict(), tmp_path / "a.pt")
     sentence = refused(tmp_path / "a.pt", model="wrn-10-1")
     assert "weights are not wrn-10-1's: " in sentence
@@ -269,7 +274,7 @@ def test_model_that_is_asked_for_and_is_not_there(tmp_path):
     assert sentence.endswith("; they are those of wrn-10-2: give --model wrn-10-2, or leave it out")
 
 
-def test_model_that_is_asked_for_is_not_the_nearest(tmp_path):
+def test_model_that_is_asked_for_is_not_the_nearest(tmp_path: Path) -> None:
     state = copy_state(trained("wrn-16-1", 10))
     state.pop("group3.1.conv2.weight")
     torch.save(state, tmp_path / "a.pt")
@@ -287,7 +292,7 @@ def test_model_that_is_asked_for_is_not_the_nearest(tmp_path):
         lambda state: state.update({"normalise.mean": torch.zeros(1)}),
     ],
 )
-def test_damaged_normalisation_of_our_own_file(spoil, tmp_path):
+def test_damaged_normalisation_of_our_own_file(spoil: Callable[..., Any], tmp_path: Path) -> None:
     state = {**copy_state(trained()), **Normalisation(*CIFAR).weights()}
     spoil(state)
     save(tmp_path / "own", Checkpoint(state, {}))

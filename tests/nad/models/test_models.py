@@ -1,4 +1,5 @@
 from copy import deepcopy
+from typing import Any, Never
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from nad.seeds import generator
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_every_model_maps_images_to_logits_and_has_usable_layers(name):
+def test_every_model_maps_images_to_logits_and_has_usable_layers(name: str) -> None:
     model = models.make(name, classes=7, generator=generator(0)).eval()
     with tap(model, model.distillation_layers) as maps, torch.inference_mode():
         logits = model(torch.rand(2, 3, 32, 32))
@@ -27,7 +28,7 @@ def test_every_model_maps_images_to_logits_and_has_usable_layers(name):
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_every_model_names_its_classifier(name):
+def test_every_model_names_its_classifier(name: str) -> None:
     model = models.make(name, classes=7, generator=generator(0)).eval()
     classifier = model.get_submodule(model.classifier)
     with tap_input(model, model.classifier) as features, torch.no_grad():
@@ -37,7 +38,7 @@ def test_every_model_names_its_classifier(name):
     assert not classifier._forward_pre_hooks
 
 
-def test_wrn_16_1_has_the_size_of_the_papers_model():
+def test_wrn_16_1_has_the_size_of_the_papers_model() -> None:
     # 82 tensors, as the authors' checkpoints have; the parameters are those of Zagoruyko & Komodakis' table.
     model = models.make("wrn-16-1", classes=10)
     assert len(model.state_dict()) == 82
@@ -57,14 +58,14 @@ def convolutions(blocks, widths=(64, 128, 256, 512)) -> int:
     ("name", "blocks", "published"),
     [("resnet-18", (2, 2, 2, 2), 11_173_962), ("resnet-34", (3, 4, 6, 3), 21_282_122)],
 )
-def test_resnets_have_their_published_size(name, blocks, published):
+def test_resnets_have_their_published_size(name: str, blocks: Any, published: int) -> None:
     """Batch norm: the stem's, two a block, one a 1x1 shortcut; two numbers a channel. The classifier: 5,130."""
     norms = 64 + sum(2 * count * width for count, width in zip(blocks, (64, 128, 256, 512), strict=True)) + 896
     assert convolutions(blocks) + 2 * norms + 5130 == published
     assert sum(parameter.numel() for parameter in models.make(name, 10).parameters()) == published
 
 
-def test_preact_resnet_18_has_its_published_size():
+def test_preact_resnet_18_has_its_published_size() -> None:
     """Batch norm: one for the input of each convolution in a block; none in the stem, the shortcuts or at the end."""
     norms = (64 + 64) * 2 + sum(before + 3 * after for before, after in ((64, 128), (128, 256), (256, 512)))
     assert convolutions((2, 2, 2, 2)) + 2 * norms + 5130 == 11_171_146
@@ -72,7 +73,7 @@ def test_preact_resnet_18_has_its_published_size():
 
 
 @pytest.mark.parametrize("depth", [18, 34])
-def test_resnet_computes_what_torchvisions_does_with_the_same_weights(depth):
+def test_resnet_computes_what_torchvisions_does_with_the_same_weights(depth: int) -> None:
     ours = models.make(f"resnet-{depth}", 10, generator(0)).eval()
     theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=10).eval()
     theirs.conv1, theirs.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()
@@ -87,7 +88,7 @@ def test_resnet_computes_what_torchvisions_does_with_the_same_weights(depth):
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
 
 
-def test_preact_resnet_computes_its_definition():
+def test_preact_resnet_computes_its_definition() -> None:
     """From the weights by name alone, as a checkpoint from elsewhere would bring them."""
     model = models.make("preact-resnet-18", 10, generator(0)).eval()
     weights = model.state_dict()
@@ -112,7 +113,7 @@ def test_preact_resnet_computes_its_definition():
         torch.testing.assert_close(model(images), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_follow_the_generator_and_leave_the_global_one_alone():
+def test_weights_follow_the_generator_and_leave_the_global_one_alone() -> None:
     before = torch.random.get_rng_state()
     first, second, other = (models.make("wrn-10-1", 4, generator(seed)).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -132,7 +133,7 @@ class Own(models.DistillableModel):
         self.fc = torch.nn.Linear(4, classes, bias=False)
 
 
-def test_weights_that_the_project_does_not_initialise_follow_the_generator_too(monkeypatch):
+def test_weights_that_the_project_does_not_initialise_follow_the_generator_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(models.MODELS, "own", Own)
     made = []
     for seed in (0, 0, 1):
@@ -142,7 +143,7 @@ def test_weights_that_the_project_does_not_initialise_follow_the_generator_too(m
     assert not any(torch.equal(made[0][name], made[2][name]) for name in made[0])
 
 
-def test_tap_reads_signed_outputs_and_leaves_no_hook():
+def test_tap_reads_signed_outputs_and_leaves_no_hook() -> None:
     model = models.make("wrn-10-1", 4, generator(0)).eval()
     with tap(model, ("group2",)) as maps:
         model(torch.rand(2, 3, 16, 16))
@@ -153,14 +154,14 @@ def test_tap_reads_signed_outputs_and_leaves_no_hook():
     assert maps == {}
 
 
-def test_hooks_go_when_the_block_raises():
+def test_hooks_go_when_the_block_raises() -> Never:
     model = models.make("wrn-10-1", 4, generator(0))
     with pytest.raises(RuntimeError), tap(model, ("group1",)):
         raise RuntimeError
     assert not model.group1._forward_hooks
 
 
-def test_unknown_layer_and_model_are_named_with_a_suggestion():
+def test_unknown_layer_and_model_are_named_with_a_suggestion() -> None:
     model = models.make("wrn-10-1", 4)
     with pytest.raises(ConfigError, match="unknown layer 'grup3'; did you mean 'group3'"), tap(model, ("grup3",)):
         pass
@@ -168,7 +169,7 @@ def test_unknown_layer_and_model_are_named_with_a_suggestion():
         models.make("wrn-16-3", 4)
 
 
-def test_unknown_layer_is_looked_for_everywhere_and_listed_where_it_should_be():
+def test_unknown_layer_is_looked_for_everywhere_and_listed_where_it_should_be() -> None:
     model = models.make("wrn-10-1", 4)
     with pytest.raises(
         ConfigError, match=r"unknown layer 'group2.0.conv3'; did you mean 'group2.0.conv[12]'[?] known: "
@@ -202,25 +203,25 @@ def test_unknown_layer_is_looked_for_everywhere_and_listed_where_it_should_be():
         (("a", "b"), (), {}),
     ],
 )
-def test_layers_are_paired_by_name_or_else_from_the_deepest(student, teacher, pairs):
+def test_layers_are_paired_by_name_or_else_from_the_deepest(student: Any, teacher: Any, pairs: Any) -> None:
     found = pair_layers(student, teacher)
     assert found == pairs
     assert list(found) == [layer for layer in student if layer in found], "shallow to deep"
 
 
-def test_impossible_depth_is_refused():
+def test_impossible_depth_is_refused() -> None:
     with pytest.raises(ConfigError, match="6n \\+ 4"):
         WideResNet(18, 1, 10)
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("classes", [2, 10, 64])
-def test_weights_are_recognised_by_their_forms(name, classes):
+def test_weights_are_recognised_by_their_forms(name: str, classes: int) -> None:
     assert models.recognise(models.make(name, classes).state_dict()) == (name, classes)
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_weights_are_recognised_as_the_model_that_is_asked_for(name):
+def test_weights_are_recognised_as_the_model_that_is_asked_for(name: str) -> None:
     state = models.make(name, 5).state_dict()
     assert models.recognise(state, name) == (name, 5)
     other = next(known for known in models.MODELS if known != name)
@@ -230,7 +231,7 @@ def test_weights_are_recognised_as_the_model_that_is_asked_for(name):
         models.recognise(state, "wrn")
 
 
-def test_other_weights_are_not_recognised_and_compared_with_the_nearest():
+def test_other_weights_are_not_recognised_and_compared_with_the_nearest() -> None:
     state = models.make("wrn-10-1", 10).state_dict()
     nearest = "the nearest is wrn-10-1: "
     for other, sentence in (
@@ -247,7 +248,7 @@ def test_other_weights_are_not_recognised_and_compared_with_the_nearest():
             models.recognise(other)
 
 
-def test_nearest_model_is_the_one_that_shares_most():
+def test_nearest_model_is_the_one_that_shares_most() -> None:
     for name in models.MODELS:
         state = models.make(name, 10).state_dict()
         state.pop(next(iter(state)))
@@ -255,7 +256,7 @@ def test_nearest_model_is_the_one_that_shares_most():
             models.recognise(state)
 
 
-def test_recognising_makes_no_weights_and_leaves_the_global_generator_alone():
+def test_recognising_makes_no_weights_and_leaves_the_global_generator_alone() -> None:
     state = models.make("wrn-10-1", 10).state_dict()
     before = torch.random.get_rng_state()
     claims = {**state, "fc.bias": torch.zeros(1).expand(10**10), "fc.weight": torch.zeros(1).expand(10**10, 64)}
@@ -263,7 +264,7 @@ def test_recognising_makes_no_weights_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_normalised_model_is_the_model_of_normalised_pixels():
+def test_normalised_model_is_the_model_of_normalised_pixels() -> None:
     plain = models.make("wrn-10-1", 4, generator(0)).eval()
     pixels = torch.rand(5, 3, 16, 16)
     normalisation = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -288,6 +289,6 @@ def test_normalised_model_is_the_model_of_normalised_pixels():
         ((125.0, 125.0, 125.0), (0.2, 0.2, 0.2), r"a channel's mean must be in \[0, 1\], got 125"),
     ],
 )
-def test_impossible_normalisation_is_refused(mean, std, sentence):
+def test_impossible_normalisation_is_refused(mean: Any, std: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Normalisation(mean, std)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import studies
 import torch
+from torch import Tensor
 
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, load, save
@@ -58,7 +59,7 @@ def summary_of(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def victim_state(image_folder, cache):
+def victim_state(image_folder: Path, cache: Path) -> dict[str, Tensor]:
     """A model that knows the images of the folder, more or less."""
     torch.set_num_threads(1)
     images = load_owned(image_folder, cache_dir=cache, image_size=16)
@@ -70,7 +71,7 @@ def victim_state(image_folder, cache):
 
 
 @pytest.fixture
-def ask(image_folder, cache, victim_state, tmp_path) -> Callable[..., list[str]]:
+def ask(image_folder: Path, cache: Path, victim_state: dict[str, Tensor], tmp_path: Path) -> Callable[..., list[str]]:
     """A function that writes a summary and a victim and returns the arguments of a command that applies the one to the
     other; keywords replace an option, None leaves it out."""
     (tmp_path / "summary.json").write_text(json.dumps(summary_of()))
@@ -94,7 +95,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_erased_model_is_the_one_that_the_setting_makes(ask, victim_state, image_folder, cache, tmp_path, capsys):
+def test_erased_model_is_the_one_that_the_setting_makes(
+    ask: Callable[..., list[str]],
+    victim_state: dict[str, Tensor],
+    image_folder: Path,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert command.main(["apply", *ask(seed=3)]) == 0
     images = load_owned(image_folder, cache_dir=cache, image_size=16)
     student, teacher = models.make("wrn-10-1", 4), models.make("wrn-10-1", 4)
@@ -118,7 +126,9 @@ def test_erased_model_is_the_one_that_the_setting_makes(ask, victim_state, image
     assert (tmp_path / "erased.safetensors").stat().st_mode & 0o077 == 0
 
 
-def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used_with_them(ask, tmp_path, capsys):
+def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used_with_them(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = [*ask(trial=7), "--no-flip"]
     assert apply.main(plain) == 0
     known = {"image_size": 16, "flip": False, "class_names": ["class0", "class1", "class2", "class3"]}
@@ -134,14 +144,22 @@ def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used
     )
 
 
-def test_folders_that_are_not_the_model_s_classes_are_refused(ask, victim_state, image_folder, tmp_path, capsys):
+def test_folders_that_are_not_the_model_s_classes_are_refused(
+    ask: Callable[..., list[str]],
+    victim_state: dict[str, Tensor],
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     known = TrainedOn(image_size=16, class_names=("class1", "class0", "class2", "class3"))
     save(tmp_path / "other.safetensors", Checkpoint(victim_state, known.card()))
     sentence = refused(capsys, ask(victim=tmp_path / "other.safetensors"))
     assert f"the classes of {image_folder / 'train'} are in another order than the model's" in sentence
 
 
-def test_model_with_permuted_labels_is_refused_unless_allowed(ask, victim_state, tmp_path, capsys):
+def test_model_with_permuted_labels_is_refused_unless_allowed(
+    ask: Callable[..., list[str]], victim_state: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rolled = {name: value.roll(1, 0) if name.startswith("fc.") else value for name, value in victim_state.items()}
     save(tmp_path / "rolled.safetensors", Checkpoint(rolled, {}))
     sentence = refused(capsys, ask(victim=tmp_path / "rolled.safetensors"))
@@ -152,7 +170,9 @@ def test_model_with_permuted_labels_is_refused_unless_allowed(ask, victim_state,
     assert apply.main([*ask(trial=7, victim=tmp_path / "rolled.safetensors"), "--allow-guessing"]) == 0
 
 
-def test_trial_of_the_front_is_taken_instead_and_a_folder_will_do(ask, tmp_path, capsys):
+def test_trial_of_the_front_is_taken_instead_and_a_folder_will_do(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     shutil.move(tmp_path / "summary.json", folder)
@@ -161,7 +181,9 @@ def test_trial_of_the_front_is_taken_instead_and_a_folder_will_do(ask, tmp_path,
     assert "no layer (β = 0)" in (tmp_path / "new" / "model.md").read_text()
 
 
-def test_images_to_score_on_may_be_missing(ask, image_folder, tmp_path, capsys):
+def test_images_to_score_on_may_be_missing(
+    ask: Callable[..., list[str]], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(image_folder / "train", tmp_path / "images" / "train")
     assert apply.main(ask(trial=7, data=tmp_path / "images")) == 0
     text = printed(capsys)
@@ -169,13 +191,13 @@ def test_images_to_score_on_may_be_missing(ask, image_folder, tmp_path, capsys):
     assert "test images" not in text
 
 
-def test_erased_model_can_be_erased_again(ask, tmp_path):
+def test_erased_model_can_be_erased_again(ask: Callable[..., list[str]], tmp_path: Path) -> None:
     assert apply.main(ask(trial=7)) == 0
     second = ask(trial=7, victim=tmp_path / "erased.safetensors", output=tmp_path / "twice.safetensors")
     assert apply.main(second) == 0
 
 
-def test_it_needs_no_ray(ask, tmp_path):
+def test_it_needs_no_ray(ask: Callable[..., list[str]], tmp_path: Path) -> None:
     code = "import sys; from study.commands.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
     assert "--victim" in done.stdout
@@ -185,7 +207,7 @@ def test_it_needs_no_ray(ask, tmp_path):
     assert done.returncode == 0
 
 
-def test_both_commands_of_nad_study_say_how_they_are_used(capsys):
+def test_both_commands_of_nad_study_say_how_they_are_used(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, option in ((["apply", "--help"], "--victim"), (["--help"], "--attack")):
         with pytest.raises(SystemExit) as caught:
             command.main(arguments)
@@ -218,19 +240,30 @@ def test_both_commands_of_nad_study_say_how_they_are_used(capsys):
         ({"recommended": {"number": 1, "params": {**PARAMS, "distil_group9": True}}}, {}, "knows no distil_group9"),
     ],
 )
-def test_summaries_without_a_usable_setting(ask, tmp_path, capsys, changes, options, sentence):
+def test_summaries_without_a_usable_setting(
+    ask: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: Any,
+    options: Any,
+    sentence: str,
+) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(summary_of(**changes)))
     assert sentence in refused(capsys, ask(**options))
     assert not (tmp_path / "erased.safetensors").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b'{"study":', b"[]", b"\xff\xfe"])
-def test_damaged_summaries(ask, tmp_path, capsys, content):
+def test_damaged_summaries(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any
+) -> None:
     (tmp_path / "summary.json").write_bytes(content)
     assert "summary.json" in refused(capsys, ask())
 
 
-def test_summary_that_is_not_there(ask, tmp_path, capsys):
+def test_summary_that_is_not_there(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     nothing = tmp_path / "nothing"
     sentence = f"error: there is no study '{nothing}'; give the folder of one, or its summary.json\n"
     assert refused(capsys, ask(nothing)) == sentence
@@ -255,7 +288,9 @@ def foreign_files(state: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], 
     }
 
 
-def test_model_of_others_is_erased_with_its_normalisation(ask, victim_state, tmp_path, capsys):
+def test_model_of_others_is_erased_with_its_normalisation(
+    ask: Callable[..., list[str]], victim_state: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"module." + name: value for name, value in victim_state.items()}, tmp_path / "model.pth")
     normalised = [*("--victim-mean", "0.5", "0.4", "0.3"), *("--victim-std", "0.2", "0.2", "0.2")]
     assert apply.main([*ask(trial=7, victim=tmp_path / "model.pth"), *normalised, "--allow-guessing"]) == 0
@@ -268,7 +303,9 @@ def test_model_of_others_is_erased_with_its_normalisation(ask, victim_state, tmp
     assert apply.main([*again, "--allow-guessing"]) == 0
 
 
-def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(ask, victim_state, tmp_path, capsys):
+def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(
+    ask: Callable[..., list[str]], victim_state: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"model_name": "net", "model": victim_state}, tmp_path / "bb.pt")
     assert apply.main(ask(trial=7, victim=tmp_path / "bb.pt")) == 0
     remark = "it names no data set, so nothing is normalised"
@@ -276,7 +313,9 @@ def test_what_there_is_to_know_of_a_model_is_said_and_stands_on_the_card(ask, vi
     assert f"pixels in [0, 1]; {remark}" in (tmp_path / "erased.md").read_text()
 
 
-def test_model_that_only_unpickling_could_read_is_refused(ask, tmp_path, capsys):
+def test_model_that_only_unpickling_could_read_is_refused(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(models.make("wrn-10-1", 4), tmp_path / "whole.pt")
     assert "add --trust-checkpoint" in refused(capsys, ask(victim=tmp_path / "whole.pt"))
     trusted = [*ask(trial=7, victim=tmp_path / "whole.pt"), "--trust-checkpoint", "--allow-guessing"]
@@ -284,14 +323,22 @@ def test_model_that_only_unpickling_could_read_is_refused(ask, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("kind", foreign_files({}))
-def test_files_that_are_not_a_model(ask, victim_state, tmp_path, capsys, kind):
+def test_files_that_are_not_a_model(
+    ask: Callable[..., list[str]],
+    victim_state: dict[str, Tensor],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
     path = tmp_path / "foreign.safetensors"
     foreign_files(victim_state)[kind](path)
     assert str(path) in refused(capsys, ask(victim=path))
     assert not (tmp_path / "erased.safetensors").exists()
 
 
-def test_model_without_the_setting_s_layers(ask, tmp_path, capsys, monkeypatch):
+def test_model_without_the_setting_s_layers(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Shallow(wide_resnet.WideResNet):
         distillation_layers = ("group1", "group2")
 
@@ -301,7 +348,9 @@ def test_model_without_the_setting_s_layers(ask, tmp_path, capsys, monkeypatch):
     assert "trial 4 of s distils group3, which shallow does not have: it has group1, group2" in sentence
 
 
-def test_wrong_number_of_classes(ask, image_folder, tmp_path, capsys):
+def test_wrong_number_of_classes(
+    ask: Callable[..., list[str]], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "images"
     shutil.copytree(image_folder, root)
     for part in ("train", "test"):
@@ -320,14 +369,23 @@ def test_wrong_number_of_classes(ask, image_folder, tmp_path, capsys):
     ],
     ids=["no folder", "no train part", "no images", "other classes", "unreadable image"],
 )
-def test_bad_image_folders(ask, image_folder, tmp_path, capsys, spoil, sentence):
+def test_bad_image_folders(
+    ask: Callable[..., list[str]],
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[..., Any],
+    sentence: str,
+) -> None:
     root = tmp_path / "images"
     shutil.copytree(image_folder, root)
     spoil(root)
     assert sentence in refused(capsys, ask(data=root))
 
 
-def test_nothing_is_overwritten(ask, tmp_path, capsys):
+def test_nothing_is_overwritten(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     victim = tmp_path / "victim.safetensors"
     before = victim.read_bytes()
     assert "is there already" in refused(capsys, ask(output=victim))
@@ -337,18 +395,24 @@ def test_nothing_is_overwritten(ask, tmp_path, capsys):
     assert (victim.read_bytes(), (tmp_path / "erased.md").read_text()) == (before, "mine")
 
 
-def test_folders_of_the_output_are_made_only_when_it_is_written(ask, tmp_path, capsys):
+def test_folders_of_the_output_are_made_only_when_it_is_written(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "new" / "folder" / "m.safetensors"
     assert "there is no model file" in refused(capsys, ask(victim=tmp_path / "none.pt", output=output))
     assert not (tmp_path / "new").exists()
 
 
-def test_output_that_cannot_be_written(ask, tmp_path, capsys):
+def test_output_that_cannot_be_written(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(capsys, ask(output=tmp_path / "file" / "x.safetensors"))
 
 
-def test_model_whose_erase_diverges(ask, victim_state, tmp_path, capsys):
+def test_model_whose_erase_diverges(
+    ask: Callable[..., list[str]], victim_state: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = {**victim_state, "fc.weight": torch.full_like(victim_state["fc.weight"], torch.nan)}
     save(tmp_path / "broken.safetensors", Checkpoint(broken, {}))
     asked = [*ask(victim=tmp_path / "broken.safetensors"), "--allow-guessing"]
@@ -357,5 +421,7 @@ def test_model_whose_erase_diverges(ask, victim_state, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("option", "value"), [("image_size", 4), ("seed", -1)])
-def test_bad_settings(ask, capsys, option, value):
+def test_bad_settings(
+    ask: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], option: str, value: int
+) -> None:
     assert f"--{option.replace('_', '-')} must be in" in refused(capsys, ask(**{option: value}))

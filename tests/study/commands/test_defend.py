@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import studies
@@ -28,7 +29,7 @@ QUICK = {
 
 
 @pytest.fixture
-def ask(image_folder, cache, tmp_path) -> Callable[..., list[str]]:
+def ask(image_folder: Path, cache: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """A function that returns the arguments of a command; keywords replace an option."""
     torch.set_num_threads(1)
     save(tmp_path / "victim.safetensors", Checkpoint(copy_state(models.make("wrn-10-1", 4, generator(0))), {}))
@@ -48,7 +49,9 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     return studies.refused(capsys, *arguments, command=defend.main).removeprefix("error: ").removesuffix("\n")
 
 
-def test_defended_model_is_the_one_that_the_defence_makes(ask, image_folder, cache, tmp_path, capsys):
+def test_defended_model_is_the_one_that_the_defence_makes(
+    ask: Callable[..., list[str]], image_folder: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "new" / "folder" / "model.safetensors"
     assert command.main(["defend", *ask("fine-pruning", seed=3, output=output)]) == 0
     images = load_owned(image_folder, cache_dir=cache, image_size=16)
@@ -71,13 +74,13 @@ def test_defended_model_is_the_one_that_the_defence_makes(ask, image_folder, cac
 
 
 @pytest.mark.parametrize("name", DEFENCES)
-def test_every_defence_runs_by_itself(ask, name, tmp_path):
+def test_every_defence_runs_by_itself(ask: Callable[..., list[str]], name: str, tmp_path: Path) -> None:
     assert defend.main(ask(name)) == 0
     assert load(tmp_path / "defended.safetensors").state.keys() >= {"fc.weight"}
 
 
 @pytest.mark.parametrize("name", DEFENCES)
-def test_help_tells_of_the_defence_that_is_given(name, capsys):
+def test_help_tells_of_the_defence_that_is_given(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         defend.main([name, "--help"])
     assert f"The defence {name}: " in capsys.readouterr().out
@@ -105,13 +108,22 @@ def test_help_tells_of_the_defence_that_is_given(name, capsys):
         ("fine-pruning", ["convolution=conv9"], "unknown convolution 'conv9'"),
     ],
 )
-def test_bad_settings_end_in_one_sentence(ask, tmp_path, capsys, name, settings, sentence):
+def test_bad_settings_end_in_one_sentence(
+    ask: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    settings: dict[str, Any],
+    sentence: str,
+) -> None:
     before = sorted(tmp_path.iterdir())
     assert refused(capsys, ask(name, settings)).startswith(sentence)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_files_that_are_not_there_or_there_already(ask, tmp_path, capsys):
+def test_files_that_are_not_there_or_there_already(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     missing = tmp_path / "none.pt"
     sentence = f"there is no model file {missing}; name one that is there"
     assert refused(capsys, ask("anp", victim=missing, output=tmp_path / "new" / "m.safetensors")) == sentence
@@ -120,13 +132,17 @@ def test_files_that_are_not_there_or_there_already(ask, tmp_path, capsys):
     assert "is there already" in refused(capsys, ask("anp", output=tmp_path / "victim.safetensors"))
 
 
-def test_model_that_only_guesses_is_refused_unless_allowed(ask, tmp_path, capsys):
+def test_model_that_only_guesses_is_refused_unless_allowed(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = [word for word in ask("fine-tuning") if word != "--allow-guessing"]
     assert "the model only guesses on these images" in refused(capsys, asked)
     assert not (tmp_path / "defended.safetensors").exists()
 
 
-def test_defended_model_carries_what_the_model_was_trained_on(ask, tmp_path, capsys):
+def test_defended_model_carries_what_the_model_was_trained_on(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert defend.main(ask("fine-tuning")) == 0
     known = {"image_size": 16, "flip": True, "class_names": ["class0", "class1", "class2", "class3"]}
     assert load(tmp_path / "defended.safetensors").card["trained_on"] == known
@@ -134,7 +150,9 @@ def test_defended_model_carries_what_the_model_was_trained_on(ask, tmp_path, cap
     assert refused(capsys, again).startswith("--image-size 64 contradicts the model in --victim, which was trained on")
 
 
-def test_defence_that_diverges_writes_nothing(ask, tmp_path, capsys):
+def test_defence_that_diverges_writes_nothing(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = copy_state(models.make("wrn-10-1", 4, generator(0)))
     broken = Checkpoint({**state, "fc.weight": torch.full_like(state["fc.weight"], torch.nan)}, {})
     save(Path(tmp_path / "broken.safetensors"), broken)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -32,16 +33,16 @@ def snapshot(folder):
 
 
 @pytest.fixture
-def copy(finished, tmp_path):
+def copy(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "s")
     return tmp_path / "s"
 
 
-def change(file, **changes):
+def change(file, **changes) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-def test_finished_study_is_a_line_of_what_it_found(finished, capsys):
+def test_finished_study_is_a_line_of_what_it_found(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads((finished / "summary.json").read_text())
     line = line_of(capsys, finished.parent, "s")
     assert line.split()[1:4] == ["badnets", "folder", "6/6"]
@@ -51,7 +52,7 @@ def test_finished_study_is_a_line_of_what_it_found(finished, capsys):
     assert f"{best['acc']:.1%}" in line
 
 
-def test_list_as_json_has_numbers(finished, capsys):
+def test_list_as_json_has_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (study,) = json.loads(listed(capsys, finished.parent, "--json"))
     summary = json.loads((finished / "summary.json").read_text())
     assert study["study"] == "s"
@@ -63,14 +64,14 @@ def test_list_as_json_has_numbers(finished, capsys):
     assert study["troubles"] == []
 
 
-def test_looking_changes_nothing(finished, capsys):
+def test_looking_changes_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(finished)
     listed(capsys, finished.parent)
     assert command.main(["show", "s", "--output", str(finished.parent)]) == 0
     assert snapshot(finished) == before
 
 
-def test_study_with_trials_left_says_how_many(copy, capsys):
+def test_study_with_trials_left_says_how_many(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((copy / "config.json").read_text())
     change(copy / "config.json", settings={**config["settings"], "trials": 9})
     assert "6/9" in line_of(capsys, copy.parent, "s")
@@ -79,7 +80,9 @@ def test_study_with_trials_left_says_how_many(copy, capsys):
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
-def test_study_with_fresh_runs_left_says_how_many_whatever_else_was_written_since(copy, capsys):
+def test_study_with_fresh_runs_left_says_how_many_whatever_else_was_written_since(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(copy / "summary.json", confirmation={"draws": 3, "runs": 20, "done": 12})
     os.utime(copy / "report.html")
     assert "unfinished: 8 runs of the confirmation left" in line_of(capsys, copy.parent, "s")
@@ -87,14 +90,18 @@ def test_study_with_fresh_runs_left_says_how_many_whatever_else_was_written_sinc
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
-def test_study_with_a_baseline_left_says_so_before_its_confirmation(copy, capsys):
+def test_study_with_a_baseline_left_says_so_before_its_confirmation(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(copy / "summary.json", baselines={"runs": 4, "done": 3}, confirmation={"draws": 3, "runs": 20, "done": 12})
     assert "unfinished: 1 run of the baselines left" in line_of(capsys, copy.parent, "s")
     change(copy / "summary.json", baselines={"runs": 4, "done": 4}, confirmation=None)
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
-def test_study_that_was_asked_for_more_since_its_summary_is_unfinished(copy, capsys):
+def test_study_that_was_asked_for_more_since_its_summary_is_unfinished(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = json.loads((copy / "config.json").read_text())["settings"]
     change(copy / "config.json", settings={**settings, "confirm": settings["confirm"] + 1})
     assert "unfinished: the confirmation left" in line_of(capsys, copy.parent, "s")
@@ -109,7 +116,9 @@ def test_study_that_was_asked_for_more_since_its_summary_is_unfinished(copy, cap
     assert "finished" in line_of(capsys, copy.parent, "s").split()
 
 
-def test_folder_that_may_not_be_read_hides_no_other_and_is_named_when_asked_for(copy, capsys, monkeypatch):
+def test_folder_that_may_not_be_read_hides_no_other_and_is_named_when_asked_for(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not by its mode, which the superuser is not bound by."""
     theirs, exists = copy.parent / "theirs", Path.exists
     theirs.mkdir()
@@ -125,12 +134,14 @@ def test_folder_that_may_not_be_read_hides_no_other_and_is_named_when_asked_for(
     assert f"cannot read the study 'theirs' in {theirs}: Permission denied" in capsys.readouterr().err
 
 
-def test_study_without_its_report_is_unfinished(copy, capsys):
+def test_study_without_its_report_is_unfinished(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "report.html").unlink()
     assert "unfinished: the report left" in line_of(capsys, copy.parent, "s")
 
 
-def test_study_without_a_recommended_trial_shows_the_front_in_brackets(copy, capsys):
+def test_study_without_a_recommended_trial_shows_the_front_in_brackets(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(copy / "summary.json", recommended=None)
     front = json.loads((copy / "summary.json").read_text())["front"]
     assert f"({front[0]['validation']['asr']:.1%})" in line_of(capsys, copy.parent, "s")
@@ -145,12 +156,12 @@ def test_study_without_a_recommended_trial_shows_the_front_in_brackets(copy, cap
     ],
     ids=["here", "elsewhere", "dead"],
 )
-def test_list_says_who_runs_a_study(driver, expected, copy, capsys):
+def test_list_says_who_runs_a_study(driver: Any, expected: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "driver.json").write_text(json.dumps(driver))
     assert expected in line_of(capsys, copy.parent, "s")
 
 
-def test_killed_study_is_counted_from_its_record(url, tmp_path, capsys):
+def test_killed_study_is_counted_from_its_record(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before its first trial ended there is no summary.json; a database that was not closed has a log beside it."""
     folder = tmp_path / "s"
     folder.mkdir()
@@ -177,7 +188,9 @@ def test_killed_study_is_counted_from_its_record(url, tmp_path, capsys):
         ("summary.json", "\x00", "summary.json is damaged"),
     ],
 )
-def test_broken_study_is_a_line_that_says_so(file, content, trouble, copy, capsys):
+def test_broken_study_is_a_line_that_says_so(
+    file: str, content: str | None, trouble: str | None, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if content is None:
         (copy / file).unlink()
     else:
@@ -188,7 +201,7 @@ def test_broken_study_is_a_line_that_says_so(file, content, trouble, copy, capsy
     assert command.main(["show", "s", "--output", str(copy.parent)]) == 0
 
 
-def test_record_that_cannot_be_read_leaves_what_the_files_say(copy, capsys):
+def test_record_that_cannot_be_read_leaves_what_the_files_say(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in copy.glob("study.db*"):
         file.unlink()
     (copy / "study.db").write_text("no database")
@@ -198,7 +211,7 @@ def test_record_that_cannot_be_read_leaves_what_the_files_say(copy, capsys):
     assert "file is not a database): what follows is from summary.json" in shown
 
 
-def test_what_is_left_of_a_study_says_why_it_cannot_be_read(tmp_path, capsys):
+def test_what_is_left_of_a_study_says_why_it_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "config.json").write_text("")
     (tmp_path / "s" / "study.db").write_text("no database")

@@ -6,6 +6,8 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -30,16 +32,16 @@ from study.record.storage import close_study, open_study
         ("postgresql+psycopg://me@host/db", "postgresql+psycopg://me@host/db"),
     ],
 )
-def test_relative_files_count_from_where_the_study_was_run(storage, located):
+def test_relative_files_count_from_where_the_study_was_run(storage: str | None, located: str | None) -> None:
     assert storage_of({"directory": "/work", "settings": {"storage": storage}}) == located
 
 
-def test_study_without_settings_has_its_record_in_its_folder():
+def test_study_without_settings_has_its_record_in_its_folder() -> None:
     assert storage_of({}) is None
     assert storage_of({"settings": {}}) is None
 
 
-def test_names_that_mean_something_in_urls_are_only_names(tmp_path, url):
+def test_names_that_mean_something_in_urls_are_only_names(tmp_path: Path, url: str) -> None:
     """And a database that nobody writes gets no log of writes beside it, although it is of the kind that has one."""
     study = open_study(url, "a b?c#d%20e", "random", 0, ["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
@@ -54,7 +56,7 @@ def test_names_that_mean_something_in_urls_are_only_names(tmp_path, url):
 
 
 @pytest.fixture
-def shared(url, tmp_path, monkeypatch):
+def shared(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[StudyFolder, dict[str, Any]]:
     """A study whose record is on a file system of several machines: no log of writes is ever beside it."""
     monkeypatch.setattr(storage, "is_local", lambda _path: False)
     study = open_study(url, "s", "random", 0, ["minimize", "maximize"])
@@ -76,7 +78,9 @@ def write_in_part(database):
     return connection
 
 
-def test_what_is_being_written_on_a_shared_file_system_is_waited_for(shared, tmp_path):
+def test_what_is_being_written_on_a_shared_file_system_is_waited_for(
+    shared: tuple[StudyFolder, dict[str, Any]], tmp_path: Path
+) -> None:
     with closing(write_in_part(tmp_path / "study.db")) as driver:
         ends = threading.Timer(0.5, driver.rollback)
         ends.start()
@@ -85,7 +89,9 @@ def test_what_is_being_written_on_a_shared_file_system_is_waited_for(shared, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 
-def test_what_a_killed_driver_wrote_in_part_is_not_read(shared, tmp_path):
+def test_what_a_killed_driver_wrote_in_part_is_not_read(
+    shared: tuple[StudyFolder, dict[str, Any]], tmp_path: Path
+) -> None:
     """Only who may write can take it back: the next driver does."""
     driver = multiprocessing.get_context("spawn").Process(target=_write_in_part_and_die, args=(tmp_path / "study.db",))
     driver.start()
@@ -98,13 +104,13 @@ def test_what_a_killed_driver_wrote_in_part_is_not_read(shared, tmp_path):
     assert [trial.values for trial in read_trials(*shared)] == [[0.1, 0.9]]
 
 
-def _write_in_part_and_die(database):
+def _write_in_part_and_die(database) -> None:
     write_in_part(database)
     os._exit(1)
 
 
 @pytest.mark.parametrize("location", ["journal:j.log", "sqlite:///other.db"])
-def test_record_elsewhere_is_read_and_one_that_is_not_there_is_not_made(location, tmp_path):
+def test_record_elsewhere_is_read_and_one_that_is_not_there_is_not_made(location: str, tmp_path: Path) -> None:
     config = {"directory": str(tmp_path), "settings": {"storage": location}}
     folder = StudyFolder(tmp_path / "s")
     assert read_trials(folder, config) == []
@@ -119,7 +125,7 @@ def test_record_elsewhere_is_read_and_one_that_is_not_there_is_not_made(location
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-def test_password_that_is_not_kept_is_one_sentence(tmp_path):
+def test_password_that_is_not_kept_is_one_sentence(tmp_path: Path) -> None:
     config = {"settings": {"storage": "postgresql+psycopg://me:***@host/db"}}
     with pytest.raises(NadError, match=r"me:\*\*\*@host/db, and the password is not kept: what follows"):
         read_trials(StudyFolder(tmp_path), config)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
@@ -43,17 +44,17 @@ def recorded(folder: Path, config: StudyConfig, **others) -> StudyFolder:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["default", "many", "victim"])
-def test_options_give_the_config_back(config):
+def test_options_give_the_config_back(config: Any) -> None:
     assert tyro.cli(StudyConfig, args=options_of(config)) == config
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["default", "many", "victim"])
-def test_recorded_settings_are_those_of_the_study_in_its_folder(config, tmp_path):
+def test_recorded_settings_are_those_of_the_study_in_its_folder(config: Any, tmp_path: Path) -> None:
     again = asdict(recorded_settings(recorded(tmp_path / "s", config)))
     assert again == {**asdict(config), "output": tmp_path, "name": "s"}
 
 
-def test_relative_paths_count_from_where_the_study_was_run(tmp_path):
+def test_relative_paths_count_from_where_the_study_was_run(tmp_path: Path) -> None:
     config = StudyConfig(dataset="folder", data_dir=Path("images"), cache=Path("~/cache"), json=True)
     again = recorded_settings(recorded(tmp_path / "s", config))
     assert again.data_dir == tmp_path / "work" / "images"
@@ -61,7 +62,7 @@ def test_relative_paths_count_from_where_the_study_was_run(tmp_path):
     assert not again.json
 
 
-def test_settings_of_an_older_version_take_the_new_options_defaults(tmp_path):
+def test_settings_of_an_older_version_take_the_new_options_defaults(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "s", StudyConfig(trials=7))
     config = json.loads(folder.config.read_text())
     write_json(folder.config, {"settings": {"attack": "sig", "trials": config["settings"]["trials"]}})
@@ -77,28 +78,28 @@ def refused(capsys, tmp_path, *options):
     return error
 
 
-def test_settings_of_a_newer_version_are_refused_by_name(tmp_path, capsys):
+def test_settings_of_a_newer_version_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "s", StudyConfig(), settings={"telepathy": True})
     assert "with options that this one does not know: telepathy" in refused(capsys, tmp_path)
 
 
-def test_settings_that_are_out_of_range_are_refused(tmp_path, capsys):
+def test_settings_that_are_out_of_range_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "s", StudyConfig(), settings={"trials": 0})
     assert "--trials must be in [1, 1e+06], got 0" in refused(capsys, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"settings": 3}'])
-def test_damaged_settings_are_refused(text, tmp_path, capsys):
+def test_damaged_settings_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "s", StudyConfig()).config.write_text(text)
     assert "cannot read the settings of the study 's'" in refused(capsys, tmp_path)
 
 
-def test_options_that_are_given_change_the_recorded_ones(tmp_path, capsys):
+def test_options_that_are_given_change_the_recorded_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "s", StudyConfig(trials=7))
     assert "--workers must be in [1, 4096], got 0" in refused(capsys, tmp_path, "--trials", "9", "--workers", "0")
 
 
-def test_password_that_was_not_kept_is_asked_for():
+def test_password_that_was_not_kept_is_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"--name .*is not kept; give --name again"):
         options_of(object_with_masked_text())
 

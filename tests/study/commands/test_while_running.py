@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from processes import alive, processes_below, wait_until
@@ -33,7 +35,7 @@ def running(output):
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     output = tmp_path_factory.mktemp("running")
     with running(output) as process:
         yield process, output
@@ -64,7 +66,7 @@ def counts(output):
     return found.get("complete"), found.get("running")
 
 
-def test_show_follows_a_study_while_it_runs(driver):
+def test_show_follows_a_study_while_it_runs(driver: tuple[subprocess.Popen[bytes], Path]) -> None:
     process, output = driver
     found = json.loads(asked("show", output, "--json").stdout)
     assert found["state"] == "running"
@@ -79,7 +81,7 @@ def test_show_follows_a_study_while_it_runs(driver):
 
 
 @pytest.mark.skipif(find_spec("study.signals") is None, reason="a driver ends at the first SIGTERM")
-def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver):
+def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver: tuple[subprocess.Popen[bytes], Path]) -> None:
     process, output = driver
     below = processes_below(process.pid)
     stopping = start("stop", output)
@@ -99,7 +101,7 @@ def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver):
 
 
 @pytest.mark.slow
-def test_stop_now_does_not_wait_for_them(tmp_path):
+def test_stop_now_does_not_wait_for_them(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         below = processes_below(process.pid)
         done = asked("stop", tmp_path, "--now")
@@ -111,7 +113,7 @@ def test_stop_now_does_not_wait_for_them(tmp_path):
     assert "unfinished: 5 trials left" in asked("list", tmp_path).stdout
 
 
-def test_study_on_another_host_is_not_stopped_from_here(tmp_path, capsys):
+def test_study_on_another_host_is_not_stopped_from_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "config.json").write_text("{}")
     (tmp_path / "s" / "driver.json").write_text('{"host": "far", "pid": 7, "started": "2026-01-01T00:00:00+00:00"}')

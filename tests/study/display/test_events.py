@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any, Never
 
 import numpy as np
 import pytest
@@ -27,23 +28,23 @@ ROOT = Path(__file__).parents[3]
 
 
 def lines(text):
-    def refuse(constant):
+    def refuse(constant) -> Never:
         raise AssertionError(f"{constant} is not JSON")
 
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
 @pytest.fixture
-def file():
+def file() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def events(file):
+def events(file: io.StringIO) -> EventLines:
     return EventLines(file)
 
 
-def test_every_event_has_its_kind_and_its_time(events, file, tmp_path):
+def test_every_event_has_its_kind_and_its_time(events: EventLines, file: io.StringIO, tmp_path: Path) -> None:
     events.begin("s", tmp_path, 4)
     events.say("a sentence\nof two lines")
     with events.stage("victim", "epochs") as step:
@@ -65,7 +66,7 @@ def test_every_event_has_its_kind_and_its_time(events, file, tmp_path):
     ]
 
 
-def test_trials_keep_their_numbers_as_numbers(events, file):
+def test_trials_keep_their_numbers_as_numbers(events: EventLines, file: io.StringIO) -> None:
     events.trial(TrialEvent("started", 3, {"beta": np.float64(0.5), "on": True, "layers": (1, 2)}, attrs={"seed": 7}))
     events.trial(TrialEvent("progress", 3, {}, {"epoch": 1, "asr": float("nan"), "acc": np.float32(0.5)}))
     events.trial(TrialEvent("failed", 3, {}, error="the loss is no longer finite\nand more"))
@@ -77,7 +78,7 @@ def test_trials_keep_their_numbers_as_numbers(events, file):
     assert failed["error"] == "the loss is no longer finite"
 
 
-def test_error_is_the_last_line_and_the_sentence_goes_to_people_too(capsys):
+def test_error_is_the_last_line_and_the_sentence_goes_to_people_too(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = refused_as_json(capsys, "--json", "--trials", "0")
     assert sentence.startswith("--trials must be in")
 
@@ -95,8 +96,10 @@ def refused_as_json(capsys, *words):
 @pytest.mark.parametrize(
     ("raised", "code"), [(NadError("no"), 2), (OSError(28, "full"), 2), (KeyboardInterrupt(), 130)]
 )
-def test_every_ending_is_an_event(raised, code, capsys, monkeypatch):
-    def end(*_arguments, **_options):
+def test_every_ending_is_an_event(
+    raised: Any, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_arguments, **_options) -> Never:
         raise raised
 
     monkeypatch.setattr(run, "run", end)
@@ -105,11 +108,11 @@ def test_every_ending_is_an_event(raised, code, capsys, monkeypatch):
     assert (event["event"], event["exit_code"]) == ("error", code)
 
 
-def test_without_the_option_people_get_plain_text(capsys):
+def test_without_the_option_people_get_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "{" not in refused(capsys, "--trials", "0")
 
 
-def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines():
+def test_interrupt_in_the_middle_of_a_line_leaves_whole_lines() -> None:
     """The pipe is full when the interrupt comes, so that a write is under way."""
     script = (
         "import sys; from study.display.events import EventLines; shown = EventLines(sys.stdout)\n"
@@ -141,7 +144,7 @@ def in_pipe(pipe):
 
 
 @pytest.mark.parametrize("options", [["--json"], []], ids=["events", "lines"])
-def test_reader_that_goes_away_does_not_end_the_study(tmp_path, options):
+def test_reader_that_goes_away_does_not_end_the_study(tmp_path: Path, options: Any) -> None:
     script = (
         "import sys, time; from study.display.events import display_for; shown = display_for(sys.argv[2:])\n"
         "for number in range(3): shown.say('x'); time.sleep(0.2)\n"
@@ -162,7 +165,7 @@ def test_reader_that_goes_away_does_not_end_the_study(tmp_path, options):
 
 
 @pytest.mark.parametrize("options", [["--json"], []], ids=["events", "a live line"])
-def test_closed_terminal_does_not_end_the_study(tmp_path, options):
+def test_closed_terminal_does_not_end_the_study(tmp_path: Path, options: Any) -> None:
     script = (
         "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from study.display.events import display_for; shown = display_for(sys.argv[2:])\n"

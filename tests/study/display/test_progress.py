@@ -2,6 +2,7 @@ import io
 import re
 
 import optuna
+import pytest
 from rich.console import Console
 
 from study.display.progress import Display, Eta, TrialBoard
@@ -12,7 +13,7 @@ def event(kind, number, **scores):
     return TrialEvent(kind, number, {}, scores)
 
 
-def test_board_follows_the_events():
+def test_board_follows_the_events() -> None:
     board = TrialBoard()
     for happened in (
         event("started", 0),
@@ -31,7 +32,7 @@ def test_board_follows_the_events():
     assert str(board) == "1 running, 1 failed, front 2, best ASR 10.0%, best ACC 70.0%"
 
 
-def test_pruned_trials_count_as_done_and_are_named():
+def test_pruned_trials_count_as_done_and_are_named() -> None:
     board = TrialBoard()
     for happened in (
         event("started", 0),
@@ -44,7 +45,7 @@ def test_pruned_trials_count_as_done_and_are_named():
     assert str(board) == "0 running, 0 failed, 1 pruned, front 1, best ASR 20.0%, best ACC 70.0%"
 
 
-def test_board_of_a_resumed_study_knows_its_earlier_trials():
+def test_board_of_a_resumed_study_knows_its_earlier_trials() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.add_trial(optuna.create_trial(values=[0.4, 0.8]))
     study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
@@ -60,21 +61,21 @@ def shown(terminal: bool, steps: int) -> str:
     return console.file.getvalue()
 
 
-def test_plain_lines_have_no_control_characters_and_end_with_the_last_step():
+def test_plain_lines_have_no_control_characters_and_end_with_the_last_step() -> None:
     text = shown(terminal=False, steps=500)
     assert "\x1b" not in text
     assert text.splitlines()[-1] == "victim: 500/500 epochs, all well"
     assert len(text.splitlines()) < 10
 
 
-def test_live_line_shows_the_state_in_a_terminal():
+def test_live_line_shows_the_state_in_a_terminal() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown(terminal=True, steps=3))
     assert "victim" in text
     assert "3/3" in text
     assert "all well" in text
 
 
-def test_what_is_under_way_is_shown_and_counts_for_the_eta(monkeypatch):
+def test_what_is_under_way_is_shown_and_counts_for_the_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     console = Console(file=io.StringIO(), width=120)
@@ -91,14 +92,14 @@ def test_what_is_under_way_is_shown_and_counts_for_the_eta(monkeypatch):
     ]
 
 
-def test_live_line_counts_what_is_done_and_says_what_is_under_way():
+def test_live_line_counts_what_is_done_and_says_what_is_under_way() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with Display(console).stage("baselines", "runs", lambda: "all well") as step:
         step(1, 3, [0.9, 0.5])
     assert "1/3 runs  all well, 2 under way (70% done)" in console.file.getvalue()
 
 
-def test_eta_follows_the_pace(monkeypatch):
+def test_eta_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     eta = Eta()

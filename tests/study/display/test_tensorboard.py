@@ -1,5 +1,9 @@
 """Trials for TensorBoard, read back with TensorBoard's own reader where it is installed."""
 
+from pathlib import Path
+from typing import Never
+
+import optuna
 import pytest
 from toys import FINAL, searcher_of
 
@@ -12,7 +16,7 @@ pytest.importorskip("tensorboardX")
 
 
 @pytest.fixture
-def written(tmp_path, study):
+def written(tmp_path: Path, study: optuna.study.Study) -> Path:
     """Two trials: one complete after three epochs, one failed."""
     board = TensorBoard(tmp_path / "tensorboard")
     searcher = searcher_of(study, on_event=board)
@@ -26,12 +30,14 @@ def written(tmp_path, study):
     return tmp_path / "tensorboard"
 
 
-def test_every_trial_is_a_run_of_its_own(written):
+def test_every_trial_is_a_run_of_its_own(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == ["trial-00000", "trial-00001"]
     assert all(b"brain.Event:2" in next(run.iterdir()).read_bytes() for run in written.iterdir())
 
 
-def test_scores_and_hyperparameters_come_back_from_the_library_s_own_reader(written, study):
+def test_scores_and_hyperparameters_come_back_from_the_library_s_own_reader(
+    written: Path, study: optuna.study.Study
+) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
     run = accumulator.EventAccumulator(str(written / "trial-00000"))
@@ -44,8 +50,8 @@ def test_scores_and_hyperparameters_come_back_from_the_library_s_own_reader(writ
     assert settings["x"].number_value == pytest.approx(study.trials[0].params["x"])
 
 
-def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
-    def full(*_arguments):
+def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments) -> Never:
         raise OSError(28, "No space left on device")
 
     board = TensorBoard(tmp_path)
@@ -57,7 +63,9 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
     board.close()
 
 
-def test_missing_package_is_told_before_anything_starts(monkeypatch, tmp_path, capsys):
+def test_missing_package_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tensorboard, "_find", lambda _name: None)
     assert main(["--tensorboard", "--output", str(tmp_path / "runs")]) == 2
     assert "pip install 'nad-study[tensorboard]'" in capsys.readouterr().err

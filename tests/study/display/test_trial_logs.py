@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from rich.console import Console
 from toys import FINAL, searcher_of
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def logs(tmp_path):
+def logs(tmp_path: Path) -> TrialLogs:
     return TrialLogs(tmp_path / "logs")
 
 
@@ -27,7 +28,9 @@ def log(tmp_path, number=0):
     return log_of(tmp_path / "logs", number).read_text()
 
 
-def test_log_tells_a_trial_from_its_seed_to_its_scores(logs, tmp_path, study):
+def test_log_tells_a_trial_from_its_seed_to_its_scores(
+    logs: TrialLogs, tmp_path: Path, study: optuna.study.Study
+) -> None:
     searcher = searcher_of(study, on_event=logs)
     config = searcher.suggest("t")
     for epoch in (1, 2):
@@ -45,7 +48,9 @@ def test_log_tells_a_trial_from_its_seed_to_its_scores(logs, tmp_path, study):
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
 
 
-def test_log_says_that_a_trial_was_asked_again_and_measures_nothing_of_it(logs, tmp_path, study):
+def test_log_says_that_a_trial_was_asked_again_and_measures_nothing_of_it(
+    logs: TrialLogs, tmp_path: Path, study: optuna.study.Study
+) -> None:
     study.ask()
     repair(study)
     searcher = searcher_of(study, on_event=logs)
@@ -56,7 +61,9 @@ def test_log_says_that_a_trial_was_asked_again_and_measures_nothing_of_it(logs, 
     assert (end, scores) == ("complete", "  asr 0.1, acc 0.9")
 
 
-def test_failed_trial_has_its_reason_and_its_traceback(logs, tmp_path, study):
+def test_failed_trial_has_its_reason_and_its_traceback(
+    logs: TrialLogs, tmp_path: Path, study: optuna.study.Study
+) -> None:
     searcher = searcher_of(study, on_event=logs)
     searcher.suggest("t")
     searcher.on_trial_complete("t", {"error": "ValueError: no", "traceback": "Traceback:\n  File x\nValueError: no"})
@@ -64,14 +71,14 @@ def test_failed_trial_has_its_reason_and_its_traceback(logs, tmp_path, study):
     assert "traceback:\n  Traceback:\n    File x\n  ValueError: no\n" in log(tmp_path)
 
 
-def test_pruned_trial_says_why(logs, tmp_path, study):
+def test_pruned_trial_says_why(logs: TrialLogs, tmp_path: Path, study: optuna.study.Study) -> None:
     searcher = searcher_of(study, on_event=logs)
     searcher.suggest("t")
     searcher.on_trial_complete("t", {"pruned": "after 4 of 10 epochs it was behind"})
     assert "pruned: after 4 of 10 epochs it was behind\n" in log(tmp_path)
 
 
-def test_trial_that_ran_when_the_study_ended_says_so(logs, tmp_path):
+def test_trial_that_ran_when_the_study_ended_says_so(logs: TrialLogs, tmp_path: Path) -> None:
     logs(TrialEvent("started", 1, {}))
     logs(TrialEvent("started", 2, {}))
     logs(TrialEvent("complete", 2, {}, {"asr": 0.1}))
@@ -80,7 +87,7 @@ def test_trial_that_ran_when_the_study_ended_says_so(logs, tmp_path):
     assert "stopped" not in log(tmp_path, 2)
 
 
-def test_log_that_cannot_be_written_stops_nothing(tmp_path, study):
+def test_log_that_cannot_be_written_stops_nothing(tmp_path: Path, study: optuna.study.Study) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
     logs = TrialLogs(tmp_path / "logs")
     searcher = searcher_of(study, on_event=logs)
@@ -90,7 +97,7 @@ def test_log_that_cannot_be_written_stops_nothing(tmp_path, study):
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
 
 
-def test_driver_log_has_what_was_said_with_times(tmp_path, capsys):
+def test_driver_log_has_what_was_said_with_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     display = Display(Console())
     display.log = DriverLog(tmp_path / "driver.log")
     display.say("two\nlines")
@@ -112,7 +119,7 @@ def test_driver_log_has_what_was_said_with_times(tmp_path, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_what_a_trial_prints_and_warns_of_is_caught():
+def test_what_a_trial_prints_and_warns_of_is_caught() -> None:
     """In a process of its own, for pytest catches warnings itself."""
     script = (
         "import logging, sys, threading, warnings; from study.engine.printed import Printed\n"
@@ -126,7 +133,7 @@ def test_what_a_trial_prints_and_warns_of_is_caught():
     assert done.stdout == "['out', 'err', 'logged', '<string>:4: UserWarning: careful'] {}\n"
 
 
-def test_only_the_end_of_much_printing_is_kept():
+def test_only_the_end_of_much_printing_is_kept() -> None:
     with Printed() as printed:
         print("a" * MOST)
         print("the end")

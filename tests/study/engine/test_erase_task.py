@@ -1,6 +1,8 @@
 """What a worker does, without the engine: the same functions that run in a worker process."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from search_spaces import Point
 from study.engine import erase_task
 from study.engine.erase_task import (
     Origin,
+    Workload,
     as_arrays,
     describe_point,
     erase_again,
@@ -38,7 +41,7 @@ QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
 
 
 @pytest.fixture(scope="module")
-def workload(image_folder, cache):
+def workload(image_folder: Path, cache: Path) -> Workload:
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
@@ -53,7 +56,7 @@ def run(workload, erase=QUICK, *, fraction=0.1, seed=1) -> list[dict]:
     return reports
 
 
-def test_trial_reports_each_epoch_and_then_the_final_scores(workload):
+def test_trial_reports_each_epoch_and_then_the_final_scores(workload: Workload) -> None:
     *epochs, final = run(workload)
     assert [report["epoch"] for report in epochs] == [1, 2]
     assert final["final"] is True
@@ -65,7 +68,7 @@ def without_times(reports):
     return [{name: value for name, value in report.items() if "seconds" not in name} for report in reports]
 
 
-def test_trial_depends_on_its_parameters_and_seed_alone(workload):
+def test_trial_depends_on_its_parameters_and_seed_alone(workload: Workload) -> None:
     first = without_times(run(workload))
     run(workload, seed=2)
     torch.manual_seed(123)
@@ -74,7 +77,7 @@ def test_trial_depends_on_its_parameters_and_seed_alone(workload):
     assert without_times(run(workload, fraction=0.2)) != first
 
 
-def test_trial_leaves_the_shared_block_as_it_is(workload):
+def test_trial_leaves_the_shared_block_as_it_is(workload: Workload) -> None:
     before = {name: values.copy() for name, values in workload.victim.items()}
     teacher = {name: values.copy() for name, values in workload.teachers[0.1].items()}
     run(workload)
@@ -82,7 +85,7 @@ def test_trial_leaves_the_shared_block_as_it_is(workload):
     assert all(np.array_equal(teacher[name], workload.teachers[0.1][name]) for name in teacher)
 
 
-def test_block_may_be_read_only_as_ray_makes_it(workload):
+def test_block_may_be_read_only_as_ray_makes_it(workload: Workload) -> None:
     frozen = {
         field.name: value.copy()
         for field in dataclasses.fields(workload)
@@ -93,13 +96,13 @@ def test_block_may_be_read_only_as_ray_makes_it(workload):
     assert without_times(run(dataclasses.replace(workload, **frozen))) == without_times(run(workload))
 
 
-def test_teachers_of_different_fractions_differ(workload):
+def test_teachers_of_different_fractions_differ(workload: Workload) -> None:
     small, large = workload.teachers[0.1], workload.teachers[0.2]
     assert not np.array_equal(small["conv1.weight"], large["conv1.weight"])
     assert not np.array_equal(small["conv1.weight"], workload.victim["conv1.weight"])
 
 
-def test_trial_that_diverges_raises_and_reports_no_final_scores(workload):
+def test_trial_that_diverges_raises_and_reports_no_final_scores(workload: Workload) -> None:
     broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
     reports: list[dict] = []
     config = {"params": describe_point(Point(0.1, QUICK)), "seed": 1}
@@ -108,7 +111,7 @@ def test_trial_that_diverges_raises_and_reports_no_final_scores(workload):
     assert not any(report.get("final") for report in reports)
 
 
-def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload):
+def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload: Workload) -> None:
     """What a point and its twin differ by is distillation and nothing else: not images, batches or teacher."""
     zero = dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))
     scores = [measure(describe_point(Point(0.1, erase)), 3, workload) for erase in (zero, QUICK.twin())]
@@ -116,7 +119,7 @@ def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload):
     assert scores[0]["loss"] != measure(describe_point(Point(0.1, QUICK)), 3, workload)["loss"]
 
 
-def test_trial_and_teacher_compute_in_the_studys_precision(workload):
+def test_trial_and_teacher_compute_in_the_studys_precision(workload: Workload) -> None:
     half = dataclasses.replace(workload, precision="bfloat16")
     point = describe_point(Point(0.1, QUICK))
     scores = [measure(point, 3, block) for block in (workload, half, half)]
@@ -126,7 +129,7 @@ def test_trial_and_teacher_compute_in_the_studys_precision(workload):
     assert not np.array_equal(teacher["conv1.weight"], workload.teachers[0.1]["conv1.weight"])
 
 
-def test_another_draw_is_another_defender(workload, image_folder, cache):
+def test_another_draw_is_another_defender(workload: Workload, image_folder: Path, cache: Path) -> None:
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
     other = scenario.holdout(0.2, draw=1)
@@ -155,7 +158,9 @@ def test_another_draw_is_another_defender(workload, image_folder, cache):
     ],
     ids=str,
 )
-def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache, change):
+def test_what_a_worker_remembers_changes_no_score(
+    workload: Workload, image_folder: Path, cache: Path, change: Any
+) -> None:
     """A worker's memory of the teacher's attention is for the very same batches: whatever alters them is asked anew."""
     fraction, seed = change.get("fraction", 0.1), change.get("seed", 1)
     erase = dataclasses.replace(QUICK, **{name: change[name] for name in ("cutout", "batch_size") if name in change})
@@ -175,7 +180,7 @@ def test_what_a_worker_remembers_changes_no_score(workload, image_folder, cache,
     assert erase_task._memory.cache_info().currsize == (2 if change else 1)
 
 
-def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has_them(workload):
+def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has_them(workload: Workload) -> None:
     *_, final = run(workload, seed=4)
     weights, scores = erase_again((describe_point(Point(0.1, QUICK)), 4), workload)
     assert without_times([{**scores, "final": True}]) == without_times([final])
@@ -183,7 +188,7 @@ def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has
     assert evaluate(network, workload.eval_set())._asdict().items() <= scores.items()
 
 
-def test_each_task_tells_how_far_it_is(workload):
+def test_each_task_tells_how_far_it_is(workload: Workload) -> None:
     point, blocks = describe_point(Point(0.1, QUICK)), {0: workload}
     told = {"teacher": [], "fresh run": [], "again": [], "baseline": []}
 
@@ -198,7 +203,7 @@ def test_each_task_tells_how_far_it_is(workload):
     assert told == {"teacher": long, "fresh run": [(1, 2), (2, 2)], "again": [(1, 2), (2, 2)], "baseline": long}
 
 
-def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload):
+def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload: Workload) -> None:
     """A confirmation sits the test: stopping by it would tune on it."""
     patient = describe_point(Point(0.1, dataclasses.replace(QUICK, epochs=4, patience=1)))
     assert np.array_equal(workload.watched_images, workload.clean_images[: len(workload.watched_images)])
@@ -214,7 +219,7 @@ def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload):
 
 
 @pytest.fixture(scope="module")
-def taught_by_another(workload, image_folder, cache):
+def taught_by_another(workload: Workload, image_folder: Path, cache: Path) -> Workload:
     """The same block with teachers of a wider network, backdoored by the same attack."""
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
@@ -223,7 +228,9 @@ def taught_by_another(workload, image_folder, cache):
     return dataclasses.replace(block, teachers={0.1: make_teacher_weights((0, 0.1), {0: block})})
 
 
-def test_teacher_of_another_architecture_is_made_from_its_own_victim(workload, taught_by_another):
+def test_teacher_of_another_architecture_is_made_from_its_own_victim(
+    workload: Workload, taught_by_another: Workload
+) -> None:
     start, teacher = taught_by_another.origin.weights, taught_by_another.teachers[0.1]
     assert {name: values.shape for name, values in teacher.items()} == {n: values.shape for n, values in start.items()}
     assert not np.array_equal(teacher["conv1.weight"], start["conv1.weight"])
@@ -231,7 +238,9 @@ def test_teacher_of_another_architecture_is_made_from_its_own_victim(workload, t
     assert workload.origin == Origin("wrn-10-1", workload.victim)
 
 
-def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_victim(workload, taught_by_another):
+def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_victim(
+    workload: Workload, taught_by_another: Workload
+) -> None:
     point = describe_point(Point(0.1, QUICK))
     erase_task._memory.cache_clear()
     weights, scores = erase_again((point, 1), taught_by_another)
@@ -244,7 +253,9 @@ def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_vict
     assert erase_task._memory.cache_info().hits == 1
 
 
-def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(workload, monkeypatch):
+def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`layer2` to `layer4` of the teacher have half the width of the maps of `group1` to `group3`."""
     monkeypatch.setitem(models.MODELS, "tiny-resnet", TinyResNet)
     teacher = as_arrays(models.make("tiny-resnet", 4, generator(0)).state_dict())
@@ -266,7 +277,7 @@ class TinyResNet(DistillableModel):
 
     distillation_layers = ("layer1", "layer2", "layer3", "layer4")
 
-    def __init__(self, classes):
+    def __init__(self, classes) -> None:
         super().__init__()
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             torch.nn.Conv2d(3, 3, 3, stride, 1) for stride in (1, 2, 2, 2)
@@ -277,7 +288,7 @@ class TinyResNet(DistillableModel):
         return self.linear(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
 
 
-def test_teacher_that_diverges_is_an_error_of_the_runs_that_need_it(workload):
+def test_teacher_that_diverges_is_an_error_of_the_runs_that_need_it(workload: Workload) -> None:
     broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
     why = teacher_or_why((0, 0.1), {0: dataclasses.replace(workload, victim=broken)})
     assert why.startswith("the teacher's fine-tuning diverged")

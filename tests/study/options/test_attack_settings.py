@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import tyro
@@ -11,7 +12,7 @@ from study.options.config import StudyConfig
 from study.run import main
 
 
-def test_settings_are_read_by_the_type_of_their_default():
+def test_settings_are_read_by_the_type_of_their_default() -> None:
     assert parse("cl", ["steps=100", "epsilon=8", "step=1.5"]) == {"steps": 100, "epsilon": 8.0, "step": 1.5}
     assert parse("refool", ["kinds=ghost,out-of-focus"]) == {"kinds": ("ghost", "out-of-focus")}
     assert parse("blend", ["key-seed=3"]) == {"key_seed": 3}
@@ -34,31 +35,31 @@ def test_settings_are_read_by_the_type_of_their_default():
         ("refool", "round-epochs=3", "round_epochs=3 has no effect without rounds"),
     ],
 )
-def test_what_is_no_setting_ends_in_one_sentence(attack, text, sentence):
+def test_what_is_no_setting_ends_in_one_sentence(attack: str, text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")) as caught:
         StudyConfig(attack=attack, attack_args=(text,))
     assert "\n" not in str(caught.value)
 
 
-def test_settings_of_the_selection_are_taken_with_rounds():
+def test_settings_of_the_selection_are_taken_with_rounds() -> None:
     assert parse("refool", ["selected=20", "rounds=2"]) == {"selected": 20, "rounds": 2}
     with pytest.raises(ConfigError, match="selected=20 has no effect without rounds"):
         parse("refool", ["selected=20", "rounds=0"])
 
 
-def test_setting_given_twice_is_refused():
+def test_setting_given_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="gives steps twice"):
         parse("cl", ["steps=1", "steps=2"])
 
 
-def test_command_line_hands_them_to_the_attack():
+def test_command_line_hands_them_to_the_attack() -> None:
     args = ["--attack", "cl", "--label-mode", "all-to-all", "--attack-args", "steps=3", "corners=1"]
     config = tyro.cli(StudyConfig, args=args)
     attack = make(config.attack, **config.attack_settings)
     assert (attack.steps, attack.corners, attack.label_mode, attack.poison_rate) == (3, 1, "all-to-all", 0.1)
 
 
-def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch):
+def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Own(Attack):
         """An attack."""
@@ -77,7 +78,7 @@ def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_every_attack_says_what_it_is_and_what_it_can_be_given(attack):
+def test_every_attack_says_what_it_is_and_what_it_can_be_given(attack: Any) -> None:
     text = describe_settings(attack)
     assert text.startswith(f"The attack {attack}: ")
     listed = text.partition("defaults: ")[2].partition("\n")[0].split()
@@ -96,7 +97,7 @@ def test_every_attack_says_what_it_is_and_what_it_can_be_given(attack):
         ("refool", "kinds one or more of ghost,out-of-focus,in-focus; transmission 0 to 1;"),
     ],
 )
-def test_help_says_what_settings_may_be(attack, shown):
+def test_help_says_what_settings_may_be(attack: str, shown: str) -> None:
     assert shown in describe_settings(attack)
 
 
@@ -104,7 +105,7 @@ def test_help_says_what_settings_may_be(attack, shown):
     ("attack", "name", "allowed"),
     [(attack, name, allowed) for attack in ATTACKS for name, allowed in allowed_of(ATTACKS[attack]).items()],
 )
-def test_what_help_says_is_what_is_checked(attack, name, allowed):
+def test_what_help_says_is_what_is_checked(attack: Any, name: str, allowed: Any) -> None:
     others = {"selected": {"rounds": 2}, "transmission_spread": {"transmission": 0.5}}.get(name, {})
     if isinstance(allowed, Within):
         beyond = (allowed.low if allowed.low_open else allowed.low - 1, allowed.high + 1)
@@ -120,7 +121,7 @@ def test_what_help_says_is_what_is_checked(attack, name, allowed):
             make(attack, **{name: value}, **others)
 
 
-def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_are_settings():
+def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_are_settings() -> None:
     usual = "poison more than 8 of the 10 images that can carry its trigger, train longer"
     stronger = "transmission=0.25 rounds=4 round_epochs=3"
     for weak in ({}, {"rounds": 2}, {"transmission": 0.2}):
@@ -130,16 +131,16 @@ def test_remedy_for_a_backdoor_that_did_not_take_names_stronger_settings_that_ar
     assert remedy(make("badnets"), 8, 10, selectable=True) == usual
 
 
-def test_remedy_on_images_too_few_to_select_by_asks_for_no_rounds():
+def test_remedy_on_images_too_few_to_select_by_asks_for_no_rounds() -> None:
     assert remedy(make("refool"), 8, 10, selectable=False).endswith("(--attack-args transmission=0.25)")
 
 
-def test_remedy_for_a_class_all_of_whose_images_are_poisoned():
+def test_remedy_for_a_class_all_of_whose_images_are_poisoned() -> None:
     said = "all 3 images that can carry its trigger do: give more of them, train longer"
     assert remedy(make("badnets"), 3, 3, selectable=True) == said
 
 
-def test_help_tells_of_the_attack_that_is_given(capsys):
+def test_help_tells_of_the_attack_that_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     sig = "delta=40 frequency=6"
     for arguments, shown in ((["--attack", "sig"], sig), (["--attack=sig"], sig), ([], "transmission=0.4")):
         with pytest.raises(SystemExit):

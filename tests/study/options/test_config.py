@@ -1,5 +1,6 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,12 @@ from study.options.durations import duration
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28800), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800)]
 )
-def test_durations_are_read(text, seconds):
+def test_durations_are_read(text: str, seconds: int) -> None:
     assert duration(text, "--time-budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["30", "m", "-5m", "5 m", "1w", "", "0s", "nans"])
-def test_what_is_no_duration_is_refused_by_its_text(text):
+def test_what_is_no_duration_is_refused_by_its_text(text: str) -> None:
     with pytest.raises(ConfigError, match="--time-budget"):
         duration(text, "--time-budget")
 
@@ -84,19 +85,19 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"time_budget": "soon"}, "--time-budget 'soon' is not a duration"),
     ],
 )
-def test_bad_settings_end_in_one_sentence(settings, sentence):
+def test_bad_settings_end_in_one_sentence(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
         StudyConfig(**settings)
     assert "\n" not in str(caught.value)
 
 
-def test_only_layers_with_a_partner_in_the_teacher_are_searched():
+def test_only_layers_with_a_partner_in_the_teacher_are_searched() -> None:
     assert StudyConfig(model="resnet-18").domain.layers == ("layer1", "layer2", "layer3", "layer4")
     assert StudyConfig(model="resnet-18", teacher_model="wrn-16-1").domain.layers == ("layer2", "layer3", "layer4")
     assert StudyConfig(model="wrn-16-1", teacher_model="wrn-40-2").domain.layers == ("group1", "group2", "group3")
 
 
-def test_command_line_sets_what_it_names():
+def test_command_line_sets_what_it_names() -> None:
     config = tyro.cli(
         StudyConfig, args=["--attack", "blend", "--clean-fractions", "0.1", "0.05", "--label-mode", "clean", "--prune"]
     )
@@ -104,23 +105,23 @@ def test_command_line_sets_what_it_names():
     assert config.fractions == (0.05, 0.1)
 
 
-def test_model_is_wrn_16_1_unless_told_otherwise():
+def test_model_is_wrn_16_1_unless_told_otherwise() -> None:
     assert StudyConfig().architecture == "wrn-16-1"
     assert StudyConfig(model="wrn-10-2").architecture == "wrn-10-2"
 
 
-def test_study_is_named_after_attack_and_data():
+def test_study_is_named_after_attack_and_data() -> None:
     config = StudyConfig(attack="badnets", output=Path("some"))
     assert config.directory == Path("some/badnets-fashion-m").resolve()
 
 
-def test_one_slot_per_core_unless_told_otherwise():
+def test_one_slot_per_core_unless_told_otherwise() -> None:
     assert StudyConfig().slots == StudyConfig().cpus == cores()
     assert (StudyConfig(workers=5, cpus_per_trial=2).slots, StudyConfig(workers=5, cpus_per_trial=2).cpus) == (5, 10)
     assert StudyConfig(cpus_per_trial=10 * cores()).cpus == cores()
 
 
-def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch):
+def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     many = cores() + 1
     for settings, sentence in (
@@ -147,20 +148,22 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch)
         ({"address": "auto", "gpus_per_trial": 1.0}, False, "bfloat16"),
     ],
 )
-def test_auto_is_what_the_hardware_of_all_trials_computes_in(settings, able, used, monkeypatch):
+def test_auto_is_what_the_hardware_of_all_trials_computes_in(
+    settings: dict[str, Any], able: bool, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
     config = StudyConfig(**settings)
     assert config.used_precision == config.recipe.precision == used
 
 
 @pytest.mark.parametrize(("able", "used"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_asks_a_gpu_that_the_driver_sees(able, used, monkeypatch):
+def test_auto_asks_a_gpu_that_the_driver_sees(able: bool, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: able)
     assert StudyConfig(gpus_per_trial=1.0).used_precision == used
 
 
-def test_help_says_what_every_option_is_for(capsys):
+def test_help_says_what_every_option_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         tyro.cli(StudyConfig, args=["--help"])
     assert caught.value.code == 0
@@ -174,7 +177,9 @@ def test_help_says_what_every_option_is_for(capsys):
     assert "--workers INT" in running
 
 
-def test_help_is_running_text_whatever_lines_the_source_has(capsys, monkeypatch):
+def test_help_is_running_text_whatever_lines_the_source_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a wide screen an option's text is one line, below the option where that is a long one."""
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):

@@ -60,7 +60,7 @@ def test_what_keeps_nothing_is_refused_before_anything_starts(url: str, sentence
         require_storage(url)
 
 
-def test_journal_is_named_by_an_absolute_path(tmp_path, monkeypatch) -> None:
+def test_journal_is_named_by_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert journal_path("journal:a/b.log") == tmp_path / "a" / "b.log"
     assert journal_path("sqlite:///journal:a") is None

@@ -1,3 +1,5 @@
+from typing import Never
+
 import optuna
 import pytest
 
@@ -5,13 +7,13 @@ from study.record.clock import Clock
 
 
 @pytest.fixture
-def now(monkeypatch):
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: time[0])
     return time
 
 
-def test_stages_add_up_over_runs(now):
+def test_stages_add_up_over_runs(now: list[float]) -> None:
     study = optuna.create_study()
     for seconds in (5.0, 7.0):
         clock = Clock(study, started=now[0])
@@ -25,7 +27,7 @@ def test_stages_add_up_over_runs(now):
     assert study.user_attrs["seconds"] == expected
 
 
-def test_reading_in_the_middle_of_a_stage_counts_nothing_twice(now):
+def test_reading_in_the_middle_of_a_stage_counts_nothing_twice(now: list[float]) -> None:
     clock = Clock(optuna.create_study(), started=now[0])
     with clock.stage("trials"):
         now[0] += 2.0
@@ -35,8 +37,8 @@ def test_reading_in_the_middle_of_a_stage_counts_nothing_twice(now):
     assert clock.read()["trials"] == 5.0
 
 
-def test_a_stage_that_fails_still_counts(now):
-    def failing(clock):
+def test_a_stage_that_fails_still_counts(now: list[float]) -> None:
+    def failing(clock) -> Never:
         with clock.stage("teachers"):
             now[0] += 4.0
             raise ValueError("x")

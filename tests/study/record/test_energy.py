@@ -1,4 +1,6 @@
 import shutil
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -7,7 +9,7 @@ from study.record.energy import EnergyMeter
 
 
 @pytest.fixture
-def counters(tmp_path):
+def counters(tmp_path: Path) -> Path:
     """Two packages as the kernel shows them, and a part of one, which is counted in its package already."""
     for name, joules in (("intel-rapl:0", 100), ("intel-rapl:1", 250), ("intel-rapl:0:0", 40)):
         (tmp_path / name).mkdir()
@@ -16,11 +18,11 @@ def counters(tmp_path):
     return tmp_path
 
 
-def set_joules(counters, name, joules):
+def set_joules(counters, name, joules) -> None:
     (counters / name / "energy_uj").write_text(f"{joules * 1_000_000}\n")
 
 
-def test_packages_add_up_over_runs_also_past_the_end_of_a_counter(counters):
+def test_packages_add_up_over_runs_also_past_the_end_of_a_counter(counters: Path) -> None:
     study = optuna.create_study()
     meter = EnergyMeter(study, counters)
     set_joules(counters, "intel-rapl:0", 130)
@@ -38,7 +40,7 @@ def test_packages_add_up_over_runs_also_past_the_end_of_a_counter(counters):
     ("names", "joules"),
     [(("package-0", "psys"), 30), (("psys", "package-1"), 70), (("package-0", "package-1"), 100), (("psys",), 30)],
 )
-def test_machine_s_own_counter_is_not_added_to_those_of_its_packages(counters, names, joules):
+def test_machine_s_own_counter_is_not_added_to_those_of_its_packages(counters: Path, names: Any, joules: int) -> None:
     for number in (0, 1):
         if number < len(names):
             (counters / f"intel-rapl:{number}" / "name").write_text(f"{names[number]}\n")
@@ -53,7 +55,7 @@ def test_machine_s_own_counter_is_not_added_to_those_of_its_packages(counters, n
 
 
 @pytest.mark.parametrize("hidden", ["missing", "secret"])
-def test_without_counters_the_energy_is_not_known_nor_later(counters, tmp_path, hidden):
+def test_without_counters_the_energy_is_not_known_nor_later(counters: Path, tmp_path: Path, hidden: str) -> None:
     study = optuna.create_study()
     if hidden == "missing":
         meter = EnergyMeter(study, tmp_path / "nowhere")

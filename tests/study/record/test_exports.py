@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -40,7 +41,7 @@ def table() -> pd.DataFrame:
     return trials_table(study)
 
 
-def test_parquet_says_what_the_csv_says(table, tmp_path):
+def test_parquet_says_what_the_csv_says(table: pd.DataFrame, tmp_path: Path) -> None:
     write_table(tmp_path / "trials.csv", table)
     write_parquet(tmp_path / "trials.parquet", table)
     read, csv = pd.read_parquet(tmp_path / "trials.parquet"), tmp_path / "trials.csv"
@@ -50,7 +51,7 @@ def test_parquet_says_what_the_csv_says(table, tmp_path):
     assert len(read) == 3
 
 
-def test_parquet_columns_have_types_also_where_they_are_empty(table, tmp_path):
+def test_parquet_columns_have_types_also_where_they_are_empty(table: pd.DataFrame, tmp_path: Path) -> None:
     write_parquet(tmp_path / "t.parquet", table.iloc[:0])
     write_parquet(tmp_path / "full.parquet", table)
     empty, full = pq.read_schema(tmp_path / "t.parquet"), pq.read_schema(tmp_path / "full.parquet")
@@ -63,7 +64,7 @@ def test_parquet_columns_have_types_also_where_they_are_empty(table, tmp_path):
     assert pd.read_parquet(tmp_path / "full.parquet")["seed"].tolist() == [2**63 - 25] * 3
 
 
-def test_whole_numbers_stay_whole_beside_a_trial_that_was_lost_before_it_had_any(tmp_path):
+def test_whole_numbers_stay_whole_beside_a_trial_that_was_lost_before_it_had_any(tmp_path: Path) -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.add_trial(trial(TrialState.COMPLETE, {"distil": True, "cutout": 3}))
     study.add_trial(create_trial(state=TrialState.FAIL))
@@ -78,18 +79,18 @@ def test_whole_numbers_stay_whole_beside_a_trial_that_was_lost_before_it_had_any
     assert (parquet["params_cutout"], parquet["seed"]) == ([3, None], [2**63 - 25, None])
 
 
-def test_values_of_several_kinds_become_text(table, tmp_path):
+def test_values_of_several_kinds_become_text(table: pd.DataFrame, tmp_path: Path) -> None:
     write_parquet(tmp_path / "t.parquet", table)
     assert pd.read_parquet(tmp_path / "t.parquet")["params_mixed"].tolist()[:2] == ["3", "three"]
 
 
-def test_a_table_is_its_owners_alone(table, tmp_path):
+def test_a_table_is_its_owners_alone(table: pd.DataFrame, tmp_path: Path) -> None:
     write_parquet(tmp_path / "t.parquet", table)
     assert stat.S_IMODE((tmp_path / "t.parquet").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
-def test_a_table_that_cannot_be_written_is_one_sentence(table, tmp_path):
+def test_a_table_that_cannot_be_written_is_one_sentence(table: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(NadError, match=r"cannot write .*; free some space or choose another --output"):
         write_parquet(tmp_path / "nowhere" / "t.parquet", table)
 
@@ -106,13 +107,13 @@ def study_of(finished_after: list[int], best: int) -> optuna.Study:
     return study
 
 
-def test_search_is_judged_by_the_order_in_which_its_trials_finished():
+def test_search_is_judged_by_the_order_in_which_its_trials_finished() -> None:
     backwards = list(range(34, 0, -1))
     assert converged(study_of(backwards, best=2)).trials == 34
     assert converged(study_of(backwards, best=33)) is None
 
 
-def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself():
+def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself() -> None:
     study = study_of(list(range(34)), best=2)
     assert "after 34 complete trials" in stopped(study, wanted=60)
     assert stopped(study, wanted=34) is None

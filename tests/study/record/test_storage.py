@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from optuna.storages._rdb.models import BaseModel
+from sqlalchemy import Engine
 
 from nad.errors import ConfigError
 from study.record.storage import open_study
@@ -34,3 +36,21 @@ def test_study_with_other_objectives_is_refused(url: str) -> None:
     open_study(url, "s", "random", 0, DIRECTIONS)
     with pytest.raises(ConfigError, match="'s' was made to minimize and maximize, not to minimize"):
         open_study(url, "s", "random", 0, ("minimize",))
+
+
+def test_tables_made_by_another_study_at_the_same_moment_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_all = BaseModel.metadata.create_all
+    calls = []
+
+    def overtaken(engine: Engine) -> None:
+        calls.append(engine)
+        create_all(engine)
+        if len(calls) == 1:  # both looked for tables, and found none
+            create_all(engine, checkfirst=False)
+
+    monkeypatch.setattr(BaseModel.metadata, "create_all", overtaken)
+    study = open_study(f"sqlite:///{tmp_path}/study.db", "s", "random", 0, DIRECTIONS)
+    assert (study.study_name, study.trials) == ("s", [])
+    assert len(calls) == 2

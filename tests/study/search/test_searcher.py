@@ -19,7 +19,7 @@ from toys import (
 )
 
 from study.record.storage import open_study
-from study.search.samplers import SAMPLERS
+from study.search.samplers import SAMPLERS, make_sampler
 from study.search.searcher import trial_seed
 
 # what is asked
@@ -109,11 +109,11 @@ def test_complete_trials_carry_their_constraints_and_failed_ones_none(study: opt
     assert [dict(trial.constraints) for trial in study.trials] == [{}, {"acc_drop": 0.25}]
 
 
-def test_sampler_prefers_points_that_meet_the_constraint(tmp_path: Path) -> None:
+def test_sampler_prefers_points_that_meet_the_constraint() -> None:
     """Both scores are best at x = 0, where the constraint is broken."""
     feasible = {}
     for name, constraints in (("free", None), ("bound", lambda scores: {"acc": scores["acc"] - 0.5})):
-        study = open_study(f"sqlite:///{tmp_path}/{name}.db", name, "tpe", 0, DIRECTIONS)
+        study = optuna.create_study(directions=list(DIRECTIONS), sampler=make_sampler("tpe", 0))
         searcher = searcher_of(study, wanted=30, constraints=constraints)
         while not searcher.finished:
             config = searcher.suggest("t")

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
+from typing import Never
 
 import numpy as np
 import optuna
@@ -21,6 +23,7 @@ from nad.scenario import Scenario
 from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
 from study.display.progress import Display
+from study.engine.erase_task import Workload
 from study.options.config import BASELINES, StudyConfig
 from study.run import main
 from study.stages import baselines
@@ -33,17 +36,17 @@ SCORES = {"asr": 0.1, "acc": 0.8, "balanced_acc": 0.75, "acc_non_target": 0.79, 
 RESULT = {**SCORES, "deeds": {"channels_pruned": 3}, "compute_seconds": 1.5}
 
 
-def test_fine_tuning_is_no_baseline_for_it_is_a_control_among_the_trials():
+def test_fine_tuning_is_no_baseline_for_it_is_a_control_among_the_trials() -> None:
     assert set(BASELINES) == set(defences.DEFENCES) - {"fine-tuning"}
 
 
-def test_each_is_run_once_at_every_clean_fraction_and_draw_largest_first():
+def test_each_is_run_once_at_every_clean_fraction_and_draw_largest_first() -> None:
     runs = plan(["anp", "fine-pruning", "anp"], (0.01, 0.2), (1, 2))
     assert runs == [Run(name, f, draw) for draw in (1, 2) for f in (0.2, 0.01) for name in ("anp", "fine-pruning")]
     assert len({run.key for run in runs}) == len(runs)
 
 
-def test_a_run_whose_settings_have_changed_is_another_run(monkeypatch):
+def test_a_run_whose_settings_have_changed_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Run("fine-pruning", 0.1, 0).key
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ def test_a_run_whose_settings_have_changed_is_another_run(monkeypatch):
     assert Run("fine-pruning", 0.1, 0).key != before
 
 
-def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished():
+def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     done, lost, left = plan(["anp"], (0.1, 0.2, 0.05), (0,))
     study.set_user_attr(done.key, RESULT)
@@ -67,7 +70,7 @@ def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished(
     assert progress(StudyConfig(), study) is None
 
 
-def test_standing_has_controls_with_test_scores_and_those_that_were_lost():
+def test_standing_has_controls_with_test_scores_and_those_that_were_lost() -> None:
     recorded = {
         "seconds": {},
         Run("anp", 0.1, 0).key: RESULT,
@@ -95,13 +98,13 @@ def test_standing_has_controls_with_test_scores_and_those_that_were_lost():
 
 
 @pytest.fixture(scope="module")
-def scenario(image_folder, cache):
+def scenario(image_folder: Path, cache: Path) -> Scenario:
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     return Scenario(images, BadNets(poison_rate=0.3), seed=0)
 
 
 @pytest.fixture(scope="module")
-def workload(scenario, cache):
+def workload(scenario: Scenario, cache: Path) -> Workload:
     config = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
     return make_workload(config, scenario, victim, scenario.validation)
@@ -114,7 +117,7 @@ class Quick(FineTuning):
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defences, "DEFENCES", {"quick": Quick})
 
 
@@ -122,7 +125,9 @@ def without_time(result):
     return {name: value for name, value in result.items() if name != "compute_seconds"}
 
 
-def test_a_run_depends_on_its_defender_alone_and_needs_no_teacher(quick, workload, scenario):
+def test_a_run_depends_on_its_defender_alone_and_needs_no_teacher(
+    quick: None, workload: Workload, scenario: Scenario
+) -> None:
     assert workload.teachers == {}
     blocks = {0: workload, 1: for_draw(workload, scenario, 0.2, 1)}
     before = {name: values.copy() for name, values in workload.victim.items()}
@@ -133,15 +138,17 @@ def test_a_run_depends_on_its_defender_alone_and_needs_no_teacher(quick, workloa
     json.dumps(first)
 
 
-def test_a_defence_that_diverges_is_a_result(quick, workload):
+def test_a_defence_that_diverges_is_a_result(quick: None, workload: Workload) -> None:
     broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
     found = run_once(("quick", 0.1, 0), {0: dataclasses.replace(workload, victim=broken)})
     assert found.keys() == {"error"}
     assert "diverged" in found["error"]
 
 
-def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(quick, workload, monkeypatch):
-    def change(self, model, site):
+def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(
+    quick: None, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(self, model, site) -> Never:
         raise KeyError("a mistake of its author's")
 
     monkeypatch.setattr(Quick, "change", change)
@@ -150,7 +157,7 @@ def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(qu
     assert failed == {"failed": 'KeyError: "a mistake of its author\'s"'}
     runs = plan(["quick"], (0.2, 0.1), (0,))
 
-    def run_tasks(function, arguments, *, on_done, **options):
+    def run_tasks(function, arguments, *, on_done, **options) -> None:
         for index, result in enumerate((failed, RESULT)):
             on_done(index, result)
 
@@ -164,15 +171,15 @@ def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(qu
     assert len(ended) == 1
 
 
-def test_unknown_baseline_is_refused(options, tmp_path, capsys):
+def test_unknown_baseline_is_refused(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sentence = refused(capsys, *options, "--baselines", "fine-prunning", "--output", str(tmp_path))
     assert "unknown baseline 'fine-prunning'; did you mean 'fine-pruning'? known: anp" in sentence
     assert list(tmp_path.iterdir()) == []
 
 
 def test_baseline_that_cannot_defend_the_model_is_refused_before_anything_is_trained(
-    options, tmp_path, capsys, monkeypatch
-):
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Chain(DistillableModel):
         distillation_layers = ("body",)
 
@@ -192,7 +199,9 @@ def test_baseline_that_cannot_defend_the_model_is_refused_before_anything_is_tra
 
 
 @pytest.mark.usefixtures("ray_started")
-def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, options, tmp_path, capsys):
+def test_a_finished_study_takes_baselines_in_once_and_confirms_them(
+    finished: Path, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The whole way: a study without them, run again with them and with a confirmation, and then once more."""
     shutil.copytree(finished, tmp_path / "s")
     command = [*options, "--trials", "6", "--output", str(tmp_path), "--name", "s", "--baselines", "fine-pruning"]
@@ -218,6 +227,6 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(finished, op
     assert [control for control in again["controls"] if control["name"] == "fine-pruning"] == ours
 
 
-def test_every_baseline_can_be_asked_for():
+def test_every_baseline_can_be_asked_for() -> None:
     assert StudyConfig(baselines=BASELINES).baselines == BASELINES
     assert baselines.plan(StudyConfig().baselines, (0.1,), (0,)) == []

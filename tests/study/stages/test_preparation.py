@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ from study.stages.preparation import (
 RECIPE = VictimConfig(epochs=10)
 
 
-def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_folder, cache):
+def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_folder: Path, cache: Path) -> None:
     config = StudyConfig(
         attack="badnets", dataset="folder", data_dir=image_folder, image_size=16, clean_fractions=(0.2,)
     )
@@ -58,7 +59,9 @@ def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_fol
         require_same("s", *identities)
 
 
-def test_home_is_found_in_the_folders_of_images_and_of_reflections(image_folder, cache, tmp_path, monkeypatch):
+def test_home_is_found_in_the_folders_of_images_and_of_reflections(
+    image_folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A shell leaves the tilde of --data-dir=~/images as it is."""
     (tmp_path / "images").symlink_to(image_folder)
     (tmp_path / "panes").mkdir()
@@ -97,7 +100,7 @@ ODD = (
 )
 
 
-def test_a_study_says_what_is_skipped_and_what_is_there_twice(odd_folder, cache):
+def test_a_study_says_what_is_skipped_and_what_is_there_twice(odd_folder: Path, cache: Path) -> None:
     config = StudyConfig(
         attack="badnets", dataset="folder", data_dir=odd_folder, image_size=16, clean_fractions=(0.4,), poison_rate=0.5
     )
@@ -107,7 +110,7 @@ def test_a_study_says_what_is_skipped_and_what_is_there_twice(odd_folder, cache)
     assert all(line in told.getvalue() for line in (*ODD, straddling))
 
 
-def test_apply_and_defend_say_it_too(odd_folder, cache):
+def test_apply_and_defend_say_it_too(odd_folder: Path, cache: Path) -> None:
     config = DefendConfig(
         defence="fine-tuning", victim=Path("model.safetensors"), data=odd_folder, image_size=16, cache=cache
     )
@@ -118,7 +121,9 @@ def test_apply_and_defend_say_it_too(odd_folder, cache):
 
 
 @pytest.mark.parametrize("attack", ["cl", "trojan"])
-def test_attack_made_on_a_clean_model_is_made_once_and_shown(attack, image_folder, cache, monkeypatch):
+def test_attack_made_on_a_clean_model_is_made_once_and_shown(
+    attack: str, image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = StudyConfig(
         attack=attack,
         attack_args=("steps=2",),
@@ -153,7 +158,9 @@ def test_attack_made_on_a_clean_model_is_made_once_and_shown(attack, image_folde
     assert evaluate(network, workload.eval_set()) == victim.scores
 
 
-def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cache, monkeypatch):
+def test_clean_model_that_learnt_nothing_ends_in_one_sentence(
+    image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = StudyConfig(
         attack="trojan",
         dataset="folder",
@@ -179,8 +186,14 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(image_folder, cach
     ],
 )
 def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_trained(
-    attack, settings, error, sentence, image_folder, cache, monkeypatch
-):
+    attack: str,
+    settings: dict[str, Any],
+    error: Any,
+    sentence: str,
+    image_folder: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = StudyConfig(
         attack=attack,
         attack_args=settings,
@@ -210,8 +223,8 @@ def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_tra
     ],
 )
 def test_trigger_that_shows_nothing_or_hides_everything_is_refused_at_once(
-    attack, settings, sentence, image_folder, cache
-):
+    attack: str, settings: dict[str, Any], sentence: str, image_folder: Path, cache: Path
+) -> None:
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
     config = StudyConfig(attack=attack, attack_args=settings, model="wrn-10-1", **images)
     with pytest.raises(ConfigError, match=sentence):
@@ -223,7 +236,7 @@ class Own(DistillableModel):
 
     distillation_layers = ("body",)
 
-    def __init__(self, classes):
+    def __init__(self, classes) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -266,8 +279,8 @@ class Misspelt(Own):
     ],
 )
 def test_model_of_ones_own_is_looked_at_before_anything_is_trained(
-    model, attack, sentence, image_folder, cache, monkeypatch
-):
+    model: Any, attack: str, sentence: str, image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(models.MODELS, "own", model)
     models.distillation_layers.cache_clear()
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
@@ -283,11 +296,13 @@ def test_model_of_ones_own_is_looked_at_before_anything_is_trained(
     models.distillation_layers.cache_clear()
 
 
-def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_path, monkeypatch):
+def test_teachers_are_kept_under_all_that_shapes_them(
+    image_folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is fine-tuned: the cache alone is looked at."""
     made = []
 
-    def run_tasks(task, wanted, *, on_done, **options):
+    def run_tasks(task, wanted, *, on_done, **options) -> None:
         made.extend(wanted)
         for index, _which in enumerate(wanted):
             on_done(index, {"weight": np.zeros(3, np.float32)})
@@ -326,7 +341,9 @@ def test_teachers_are_kept_under_all_that_shapes_them(image_folder, cache, tmp_p
     assert teachers() == 1
 
 
-def test_reflections_are_selected_once_and_shown(image_folder, cache, monkeypatch):
+def test_reflections_are_selected_once_and_shown(
+    image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = StudyConfig(
         attack="refool",
         attack_args=("rounds=2", "round_epochs=1", "selected=5"),

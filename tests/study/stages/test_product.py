@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Never
 
 import numpy as np
 import optuna
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ray_started")
 
 
 @pytest.fixture(scope="module")
-def options(image_folder, cache, ray_started):
+def options(image_folder: Path, cache: Path, ray_started: None) -> list[str]:
     """A victim that may lose all of its accuracy: then there is always a recommended setting."""
     return [
         *("--attack", "badnets", "--dataset", "folder", "--data-dir", str(image_folder), "--image-size", "16"),
@@ -34,7 +36,7 @@ def options(image_folder, cache, ray_started):
 
 
 @pytest.fixture(scope="module")
-def finished(options, tmp_path_factory):
+def finished(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that was not confirmed."""
     output = tmp_path_factory.mktemp("runs")
     assert main([*options, "--confirm", "0", "--output", str(output)]) == 0
@@ -42,7 +44,7 @@ def finished(options, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def confirmed(options, finished, tmp_path_factory):
+def confirmed(options: list[str], finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, confirmed by two defenders."""
     output = tmp_path_factory.mktemp("confirmed")
     shutil.copytree(finished, output / "s")
@@ -54,7 +56,7 @@ def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_recommended_model_has_the_scores_on_record(finished, image_folder, cache):
+def test_recommended_model_has_the_scores_on_record(finished: Path, image_folder: Path, cache: Path) -> None:
     made = load(finished / "models" / "recommended.safetensors")
     assert recognise(made.state) == ("wrn-10-1", 4)
     network = models.make("wrn-10-1", 4)
@@ -65,17 +67,17 @@ def test_recommended_model_has_the_scores_on_record(finished, image_folder, cach
     assert summary(finished)["recommended"]["validation"] == wanted
 
 
-def test_recommended_model_says_what_it_was_trained_on(finished):
+def test_recommended_model_says_what_it_was_trained_on(finished: Path) -> None:
     known = {"image_size": 16, "flip": True, "class_names": ["class0", "class1", "class2", "class3"]}
     assert load(finished / "models" / "recommended.safetensors").card["trained_on"] == known
 
 
-def test_models_folder_and_its_files_are_private(finished):
+def test_models_folder_and_its_files_are_private(finished: Path) -> None:
     for name in ("models", "models/recommended.safetensors", "models/recommended.md", "attention.png"):
         assert (finished / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_card_says_what_was_done_how_good_it_is_and_what_not_to_conclude(finished):
+def test_card_says_what_was_done_how_good_it_is_and_what_not_to_conclude(finished: Path) -> None:
     card, known = (finished / "models" / "recommended.md").read_text(), summary(finished)
     point = known["recommended"]
     made = load(finished / "models" / "recommended.safetensors")
@@ -89,7 +91,7 @@ def test_card_says_what_was_done_how_good_it_is_and_what_not_to_conclude(finishe
     assert "## Licence" in card
 
 
-def test_picture_shows_the_study_s_own_images(finished):
+def test_picture_shows_the_study_s_own_images(finished: Path) -> None:
     with Image.open(finished / "attention.png") as attention, Image.open(finished / "attack.png") as attack:
         shown, own = np.asarray(attention), np.asarray(attack)
     first = own[: 16 * 4 : 4, : 16 * 4 : 4].repeat(6, axis=0).repeat(6, axis=1)
@@ -97,7 +99,9 @@ def test_picture_shows_the_study_s_own_images(finished):
     assert any(np.array_equal(shown[y : y + 96, x : x + 96], first) for y, x in corners)
 
 
-def test_what_is_there_is_not_made_again_and_what_is_lost_is(options, finished, tmp_path, monkeypatch):
+def test_what_is_there_is_not_made_again_and_what_is_lost_is(
+    options: list[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
     model, picture = tmp_path / "s" / "models" / "recommended.safetensors", tmp_path / "s" / "attention.png"
     same = [*options, "--confirm", "0", "--output", str(tmp_path)]
@@ -112,8 +116,12 @@ def test_what_is_there_is_not_made_again_and_what_is_lost_is(options, finished, 
 
 
 def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_nothing(
-    options, finished, tmp_path, monkeypatch, capsys
-):
+    options: list[str],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
     # Another recommendation: as after a trial that beat it
@@ -144,8 +152,8 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
 
 
 def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_another_trial(
-    options, finished, tmp_path, monkeypatch
-):
+    options: list[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
     from study.record import exports
@@ -157,7 +165,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
         found = best(*arguments)
         return found._replace(pick=next(n for n in range(len(found.complete)) if n != found.pick))
 
-    def interrupted(*arguments):
+    def interrupted(*arguments) -> Never:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -176,7 +184,9 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
     assert f"trial {made.card['facts']['trial']}" in (folder / "models" / "recommended.md").read_text()
 
 
-def test_trial_that_comes_out_otherwise_is_said_and_kept(options, finished, tmp_path, capsys):
+def test_trial_that_comes_out_otherwise_is_said_and_kept(
+    options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As on a machine that takes its sums in another order: here the record is changed instead."""
     import sqlite3
 
@@ -190,7 +200,7 @@ def test_trial_that_comes_out_otherwise_is_said_and_kept(options, finished, tmp_
     assert "another kind of machine" in (tmp_path / "s" / "models" / "recommended.md").read_text()
 
 
-def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed):
+def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed: Path) -> None:
     point = summary(confirmed)["recommended"]
     clean = point["clean_model"]
     assert (clean["before"]["seeds"], clean["after"]["seeds"], point["test"]["seeds"]) == (1, 2, 2)
@@ -202,14 +212,16 @@ def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed)
     assert "| the same setting |" in card
 
 
-def test_front_s_ends_and_knee_have_test_scores(confirmed):
+def test_front_s_ends_and_knee_have_test_scores(confirmed: Path) -> None:
     front = summary(confirmed)["front"]
     tested = [point["number"] for point in front if point["test"]]
     assert {front[0]["number"], front[-1]["number"], summary(confirmed)["recommended"]["number"]} <= set(tested)
     assert all("twin" in point for point in front)
 
 
-def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(options, confirmed, tmp_path, monkeypatch):
+def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(
+    options: list[str], confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(confirmed, tmp_path / "s")
     monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
     monkeypatch.setattr("study.stages.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("on record"))
@@ -217,7 +229,9 @@ def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(options, 
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
 
 
-def test_clean_model_that_comes_out_as_it_once_did_has_its_runs_already(options, confirmed, tmp_path, monkeypatch):
+def test_clean_model_that_comes_out_as_it_once_did_has_its_runs_already(
+    options: list[str], confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after a run in between on another machine, whose clean model was another one."""
     shutil.copytree(confirmed, tmp_path / "s")
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/s/study.db")
@@ -227,7 +241,7 @@ def test_clean_model_that_comes_out_as_it_once_did_has_its_runs_already(options,
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
 
 
-def test_teachers_of_a_clean_model_are_made_from_it(confirmed, cache):
+def test_teachers_of_a_clean_model_are_made_from_it(confirmed: Path, cache: Path) -> None:
     cards = [load(path).card for path in (cache / "models").glob("teacher-*.safetensors")]
     victims = {card["victim"] for card in cards if card["draw"] == 1}
     references = {state_digest(load(path).state) for path in (cache / "models").glob("reference-*.safetensors")}
@@ -235,7 +249,13 @@ def test_teachers_of_a_clean_model_are_made_from_it(confirmed, cache):
     assert summary(confirmed)["victim_sha256"] in victims
 
 
-def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(options, finished, tmp_path, monkeypatch, capsys):
+def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
+    options: list[str],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     shutil.copytree(finished, tmp_path / "s")
     real = preparation.teacher_or_why
     lost = preparation.__dict__["load_entry"]

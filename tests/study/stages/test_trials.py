@@ -34,7 +34,7 @@ def test_trials_under_another_bound_are_counted(bounds: tuple[float | None, ...]
     assert found is None if said is None else said in (found or "")
 
 
-def test_the_sampler_is_told_of_either_accuracy_and_of_a_guess():
+def test_the_sampler_is_told_of_either_accuracy_and_of_a_guess() -> None:
     bound = Bound(0.1, 0.94, 0.9, 0.325)
     told = constraints(bound, {"asr": 0.0, "acc": 0.94, "balanced_acc": 0.7})
     assert told == pytest.approx({"acc_drop": -0.1, "balanced_acc_drop": 0.1})
@@ -50,7 +50,7 @@ def study_of(*trials: tuple[float, float, float | None]) -> optuna.Study:
     return study
 
 
-def test_a_model_of_one_answer_is_never_recommended():
+def test_a_model_of_one_answer_is_never_recommended() -> None:
     """Classes of 900, 20, 20 and 20 images: it loses no accuracy, and has no ASR."""
     for drop in (0.03, 1.0):
         bound = Bound(drop, 0.9375, 0.8, 0.325)
@@ -58,5 +58,5 @@ def test_a_model_of_one_answer_is_never_recommended():
         assert standing(study_of((0.0, 0.9375, 0.25)), bound).pick is None
 
 
-def test_trials_before_balanced_accuracy_was_measured_go_by_accuracy():
+def test_trials_before_balanced_accuracy_was_measured_go_by_accuracy() -> None:
     assert standing(study_of((0.0, 0.7, None), (0.1, 0.79, None)), Bound(0.03, 0.8, 0.8, 0.19)).pick == 1

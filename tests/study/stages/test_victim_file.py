@@ -27,7 +27,7 @@ from nad.formats import ForeignModel, PoisonedTest
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.trained_on import TrainedOn, of_dataset
-from nad.victim import VictimConfig, score_state, train_victim
+from nad.victim import Victim, VictimConfig, score_state, train_victim
 from study.display.progress import Display
 from study.options.config import StudyConfig
 from study.run import main
@@ -39,13 +39,13 @@ ATTACK = BadNets(poison_rate=0.3)
 
 
 @pytest.fixture(scope="module")
-def scenario(image_folder, cache):
+def scenario(image_folder: Path, cache: Path) -> Scenario:
     torch.set_num_threads(1)
     return Scenario(data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16), ATTACK, seed=0)
 
 
 @pytest.fixture(scope="module")
-def victim(scenario, cache):
+def victim(scenario: Scenario, cache: Path) -> Victim:
     return train_victim(scenario, "wrn-10-1", VictimConfig(epochs=12), cache=cache)
 
 
@@ -61,7 +61,7 @@ def released(state: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ask(image_folder, cache, tmp_path) -> Callable[..., list[str]]:
+def ask(image_folder: Path, cache: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """A function that gives the arguments of a small study of a victim from a file; others follow."""
 
     def arguments(victim: Path, *others: str, attack: str = "badnets") -> list[str]:
@@ -87,8 +87,13 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
 
 @pytest.mark.usefixtures("ray_started")
 def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_others(
-    ask, victim, scenario, tmp_path, capsys, monkeypatch
-):
+    ask: Callable[..., list[str]],
+    victim: Victim,
+    scenario: Scenario,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(
         confirmation_runs, "train_reference", lambda *given, **options: pytest.fail("no recipe is known")
     )
@@ -144,7 +149,9 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[object, str]]:
 
 
 @pytest.mark.parametrize("kind", bad_files(Path()))
-def test_files_that_are_no_victim(kind, ask, tmp_path, capsys):
+def test_files_that_are_no_victim(
+    kind: str, ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content, sentence = bad_files(tmp_path)[kind]
     torch.save(content, tmp_path / "foreign.pt")
     assert sentence in refused(capsys, ask(tmp_path / "foreign.pt"))
@@ -152,7 +159,9 @@ def test_files_that_are_no_victim(kind, ask, tmp_path, capsys):
     assert not (tmp_path / "touched").exists()
 
 
-def test_truncated_and_missing_files(ask, tmp_path, capsys):
+def test_truncated_and_missing_files(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(models.make("wrn-10-1", 4).state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:-300])
     cut = f"error: the model file {tmp_path / 'a.pt'} is cut short; copy or download it again\n"
@@ -162,7 +171,9 @@ def test_truncated_and_missing_files(ask, tmp_path, capsys):
     assert untouched(tmp_path / "runs" / "s")
 
 
-def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys, victim):
+def test_victim_that_does_not_obey_the_trigger(
+    ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], victim: Victim
+) -> None:
     torch.save(victim.state, tmp_path / "a.pt")
     sentence = refused(capsys, ask(tmp_path / "a.pt", "--target", "3"))
     assert "the backdoor did not take" in sentence
@@ -171,7 +182,9 @@ def test_victim_that_does_not_obey_the_trigger(ask, tmp_path, capsys, victim):
 
 
 @pytest.mark.parametrize("target", ["0", "3"])
-def test_victim_of_one_answer_is_told_so_whether_or_not_that_is_the_target(target, ask, tmp_path, capsys):
+def test_victim_of_one_answer_is_told_so_whether_or_not_that_is_the_target(
+    target: str, ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = models.make("wrn-10-1", 4, generator(0)).state_dict()
     state["fc.bias"][0] = 1e6
     torch.save(state, tmp_path / "a.pt")
@@ -184,7 +197,9 @@ def test_victim_of_one_answer_is_told_so_whether_or_not_that_is_the_target(targe
 @pytest.mark.parametrize(
     ("size", "sentence"), [((17, 3), "is 17x3 pixels, the images are 16x16"), ((16, 16), "hides the whole image")]
 )
-def test_trigger_that_does_not_fit_is_refused_before_anything_is_written(size, sentence, ask, tmp_path, capsys):
+def test_trigger_that_does_not_fit_is_refused_before_anything_is_written(
+    size: Any, sentence: str, ask: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(models.make("wrn-10-1", 4).state_dict(), tmp_path / "a.pt")
     Image.new("RGB", size).save(tmp_path / "t.png")
     asked = ask(tmp_path / "a.pt", "--trigger", str(tmp_path / "t.png"), attack="custom")
@@ -205,7 +220,7 @@ def victim_settings(path: Path, known: dict[str, Any], **options: Any) -> StudyC
     return read_victim(StudyConfig(victim=path, **options), quiet())[0]
 
 
-def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path):
+def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path: Path) -> None:
     found = victim_settings(tmp_path / "a", {"image_size": 48, "flip": False}, dataset="folder")
     assert (found.used_image_size, found.used_flip) == (48, False)
     found = victim_settings(tmp_path / "b", {}, dataset="folder")
@@ -215,7 +230,7 @@ def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path):
     assert (found.used_image_size, found.used_flip) == (48, False)
 
 
-def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path):
+def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path: Path) -> None:
     found = victim_settings(tmp_path / "a", {"flip": False}, dataset="gtsrb", flip=True)
     assert found.used_flip
 
@@ -245,20 +260,22 @@ def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path):
         ),
     ],
 )
-def test_settings_that_contradict_the_victim_are_refused(known, options, sentence, tmp_path):
+def test_settings_that_contradict_the_victim_are_refused(
+    known: Any, options: Any, sentence: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
         victim_settings(tmp_path / "a", known, **options)
     assert sentence in str(caught.value)
 
 
-def test_victim_of_other_classes_is_refused(scenario, victim):
+def test_victim_of_other_classes_is_refused(scenario: Scenario, victim: Victim) -> None:
     known = TrainedOn(class_names=("class0", "class2", "class1", "class3"))
     foreign = ForeignModel("nad-study", "wrn-10-1", 4, victim.state, None, None, (), known)
     with pytest.raises(DataError, match="the classes of the data set folder are in another order than the model's"):
         require_classes(foreign, scenario)
 
 
-def test_trained_victim_says_what_it_was_trained_on(scenario, victim, cache):
+def test_trained_victim_says_what_it_was_trained_on(scenario: Scenario, victim: Victim, cache: Path) -> None:
     cards = [load(path).card for path in (cache / "models").glob("victim-*.safetensors")]
     assert of_dataset(scenario.dataset).card()["trained_on"] == {
         "image_size": 16,
@@ -268,7 +285,9 @@ def test_trained_victim_says_what_it_was_trained_on(scenario, victim, cache):
     assert any(card["trained_on"]["class_names"] == list(scenario.dataset.class_names) for card in cards)
 
 
-def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(scenario, image_folder, cache, tmp_path):
+def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(
+    scenario: Scenario, image_folder: Path, cache: Path, tmp_path: Path
+) -> None:
     patch = np.repeat(np.array(PATCH, dtype=np.uint8)[..., None], 3, axis=2)
     Image.fromarray(patch).save(tmp_path / "patch.png")
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.1,)}
@@ -278,7 +297,7 @@ def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(scenario, i
     assert torch.equal(found.test.triggered.images, scenario.test.triggered.images)
 
 
-def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario, victim):
+def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario: Scenario, victim: Victim) -> None:
     triggered = scenario.test.triggered
     given = PoisonedTest(LabelledImages(triggered.images[:20], triggered.labels[:20]), 0)
     foreign = ForeignModel("backdoorbench", "wrn-10-1", 4, victim.state, None, given, ())
@@ -293,7 +312,7 @@ def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario, vict
     assert found.scores == score_state(victim.state, "wrn-10-1", scenario, scenario.validation) == victim.scores
 
 
-def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path):
+def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path: Path) -> None:
     config = StudyConfig(attack="custom", trigger=tmp_path / "t.png", attack_args=("blend-ratio=0.3", "place=centre"))
     Image.new("RGB", (3, 3), "red").save(tmp_path / "t.png")
     attack = load_scenario(config, tmp_path, quiet()).attack
@@ -301,7 +320,9 @@ def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path)
     assert (attack.pattern.height, attack.pattern.width) == (3, 3)
 
 
-def test_nothing_is_trained_or_made_for_a_victim_that_is_poisoned_already(scenario, victim, cache, monkeypatch):
+def test_nothing_is_trained_or_made_for_a_victim_that_is_poisoned_already(
+    scenario: Scenario, victim: Victim, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("train_victim", "train_reference", "prepare"):
         monkeypatch.setattr(preparation, name, lambda *given, **options: pytest.fail("no recipe is known"))
     config = StudyConfig(attack="cl", victim=Path("a"), model="wrn-10-1", allow_weak_backdoor=True)
