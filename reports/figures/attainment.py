@@ -11,7 +11,7 @@ from reports.analysis.frontier import ROUNDING, attainment
 from reports.analysis.objectives import Floats, costs
 from reports.figures.drawing import layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 
@@ -86,7 +86,7 @@ def _steps(asr: Floats, acc: Floats, floor: float) -> tuple[Floats, Floats]:
     return np.repeat(x, 2)[:-1], np.append(floor, np.repeat(y, 2))
 
 
-def attainment_exhibit(study: Study) -> Exhibit:
+def attainment_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = attainment_info(study)
     if info is None:
@@ -106,7 +106,7 @@ def attainment_exhibit(study: Study) -> Exhibit:
         f" {info.trials} confirmed trials that finished in every draw. Which draw is the best is asked anew at each"
         " ASR."
     )
-    return Exhibit(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
+    return FigureSection(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
 
 
 def sentence(info: AttainmentInfo) -> str:

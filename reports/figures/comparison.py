@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from reports.comparison import Volume
 from reports.figures.drawing import escape, hover, layout, shorten
-from reports.figures.frontier import FrontierInfo, drawn_acc, frontier_info
+from reports.figures.frontier_info import FrontierInfo, drawn_acc, frontier_info
 from reports.figures.hypervolume import HypervolumeInfo, hypervolume_info
 from reports.figures.palette import LIGHT, LIGHT_SERIES
 from reports.formatting import percent

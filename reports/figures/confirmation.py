@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from reports.analysis.objectives import OBJECTIVES, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import control_label, seeds, setting, with_interval
 from reports.study_folder import FreshScores, Scores, Study
 
@@ -123,7 +123,7 @@ def _add_draws(figure: go.Figure, info: tuple[Confirmed, ...], name: str) -> Non
     )
 
 
-def confirmation_exhibit(study: Study) -> Exhibit:
+def confirmation_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each objective."""
     info = confirmation_info(study)
     if not info:
@@ -155,7 +155,7 @@ def confirmation_exhibit(study: Study) -> Exhibit:
         "Circle: the one run that the search saw. Dots: each draw of clean images, with fresh seeds, on images that"
         " nothing was tuned on. Cross: their mean, with its 95% interval where there are several."
     )
-    return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
+    return FigureSection(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 
 
 def sentence(info: tuple[Confirmed, ...]) -> str:

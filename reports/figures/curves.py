@@ -11,7 +11,7 @@ from reports.analysis.frontier import front_order
 from reports.analysis.objectives import Floats
 from reports.figures.drawing import hover, stacked
 from reports.figures.palette import LIGHT, ramp_colours
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 from reports.trial_table import read_curve, trial_costs
@@ -90,7 +90,7 @@ def curves_figure(info: CurvesInfo) -> go.Figure:
     return figure
 
 
-def curves_exhibit(study: Study) -> Exhibit:
+def curves_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = curves_info(study)
     if not info.curves:
@@ -100,7 +100,7 @@ def curves_exhibit(study: Study) -> Exhibit:
         for curve in info.curves
         for epoch, (asr, acc) in enumerate(curve.scores, start=1)
     ]
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,11 +74,6 @@ def hover(title: str, lines: Mapping[str, Any]) -> str:
 def escape(text: Any) -> str:
     """Text that Plotly shows as it is, shortened: Plotly reads some HTML in labels and hover boxes."""
     return html.escape(shorten(str(text)), quote=False)
-
-
-def plain(text: str) -> str:
-    """The text that Plotly shows for one that was escaped and perhaps made bold: neither markup nor entities."""
-    return html.unescape(re.sub("<[^>]*>", "", text))
 
 
 def shorten(text: str) -> str:

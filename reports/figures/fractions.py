@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from reports.analysis.frontier import front_order, hypervolume, step_line
 from reports.analysis.objectives import Floats, costs
 from reports.figures.drawing import layout
-from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
+from reports.figures.frontier_info import FrontierInfo, TrialGroup, drawn_acc, frontier_info
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 
@@ -72,7 +72,7 @@ def fraction_figure(info: FractionsInfo, index: int) -> go.Figure:
     return figure
 
 
-def fractions_exhibit(study: Study) -> Exhibit:
+def fractions_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each clean fraction."""
     info = fractions_info(study)
     if len(info.fronts) < 2:
@@ -92,7 +92,7 @@ def fractions_exhibit(study: Study) -> Exhibit:
     ]
     heads = ("clean data", "trial", "asr", "acc", "on this fraction's front")
     columns = zip(*((a, n, round(float(x), 6), round(float(y), 6), on) for a, n, x, y, on in rows), strict=True)
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

@@ -14,7 +14,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import layout
 from reports.figures.groups import shares
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import quantity
 from reports.study_folder import Study
 from reports.trial_table import trial_costs
@@ -76,7 +76,7 @@ def hypervolume_time_figure(info: HypervolumeInfo) -> go.Figure:
     return figure
 
 
-def hypervolume_exhibit(study: Study) -> Exhibit:
+def hypervolume_section(study: Study) -> FigureSection:
     """The figure for the page."""
     count = len(study.complete)
     if count < 2:
@@ -86,7 +86,7 @@ def hypervolume_exhibit(study: Study) -> Exhibit:
     panels = [Panel(hypervolume_figure(info), f"Hypervolume against the number of complete trials; {words}.")]
     if np.isfinite(info.minutes).all():
         panels.append(Panel(hypervolume_time_figure(info), f"Hypervolume against minutes; {words}."))
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         " ".join(filter(None, (study.stopped, sentence(info)))),

@@ -11,7 +11,7 @@ from reports.analysis.importance import LEAST_TRIALS, importances
 from reports.analysis.objectives import OBJECTIVES, Floats, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.hyperparameters import hyperparameters
 from reports.study_folder import Study
@@ -79,7 +79,7 @@ def importances_figure(one: ObjectiveImportances) -> go.Figure:
     return figure
 
 
-def importances_exhibit(study: Study) -> Exhibit:
+def importances_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each objective."""
     info = importances_info(study)
     if not info.objectives:
@@ -98,7 +98,7 @@ def importances_exhibit(study: Study) -> Exhibit:
         )
         for one in info.objectives
     )
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

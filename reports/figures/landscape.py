@@ -15,7 +15,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, layout
 from reports.figures.groups import Texts, clean_fraction_groups, shares
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.figures.slices import Slice, slices_info
 from reports.formatting import percent
 from reports.study_folder import Study
@@ -145,7 +145,7 @@ def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
     return figure
 
 
-def landscape_exhibit(study: Study) -> Exhibit:
+def landscape_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each layer."""
     info = landscape_info(study)
     if not info.slices or len(info.fractions) < 2:
@@ -162,7 +162,7 @@ def landscape_exhibit(study: Study) -> Exhibit:
         " where nothing was measured."
     )
     drawn = any(info.contour(index) is not None for index in range(len(info.slices)))
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

@@ -16,7 +16,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, layout, shorten
 from reports.figures.groups import Texts, shares, trial_hovers
 from reports.figures.palette import LIGHT, ramp_colours
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.study_folder import Study
@@ -131,13 +131,13 @@ NOTE = (
 )
 
 
-def parallel_exhibit(study: Study) -> Exhibit:
+def parallel_section(study: Study) -> FigureSection:
     """The figure for the page."""
     if len(study.complete) < LEAST_TRIALS or not hyperparameters(study.complete):
         return too_little(NAME, TITLE, f"Fewer than {LEAST_TRIALS} complete trials differ in a setting.")
     info = parallel_info(study)
     names = ", ".join(line.label for line in info.axes)
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(study),

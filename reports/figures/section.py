@@ -16,7 +16,7 @@ class Panel(NamedTuple):
     title: str = ""
 
 
-class Exhibit(NamedTuple):
+class FigureSection(NamedTuple):
     """One figure of the page.
 
     sentence: what to see, or why there is nothing to see; note: how to read it; panels: none where there is too little
@@ -34,6 +34,6 @@ class Exhibit(NamedTuple):
     width: float = 0.0
 
 
-def too_little(name: str, title: str, sentence: str) -> Exhibit:
+def too_little(name: str, title: str, sentence: str) -> FigureSection:
     """A figure that would say nothing: a sentence stands in its place."""
-    return Exhibit(name, title, sentence)
+    return FigureSection(name, title, sentence)

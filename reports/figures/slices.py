@@ -14,7 +14,7 @@ from reports.analysis.hyperparameter import Hyperparameter
 from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, stacked
 from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_hovers
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.hyperparameters import Axis, axis, betas
 from reports.study_folder import Study
 
@@ -80,7 +80,7 @@ def slice_figure(info: SlicesInfo, index: int) -> go.Figure:
     return figure
 
 
-def slices_exhibit(study: Study) -> Exhibit:
+def slices_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each layer."""
     info = slices_info(study)
     if not info.slices:
@@ -95,7 +95,7 @@ def slices_exhibit(study: Study) -> Exhibit:
         for index, one in enumerate(info.slices)
     )
     values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

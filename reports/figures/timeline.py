@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from reports.figures.drawing import escape, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import STATE_LABELS, duration, percent
 from reports.study_folder import Study
 
@@ -113,12 +113,12 @@ def timeline_figure(info: TimelineInfo) -> go.Figure:
     return figure
 
 
-def timeline_exhibit(study: Study) -> Exhibit:
+def timeline_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = timeline_info(study)
     if not info.runs:
         return too_little(NAME, TITLE, "No trial says when it started and how long it took.")
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),

@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 
 from reports.analysis.frontier import hypervolume
 from reports.answer import BESIDE, answer, caveats, unfinished
-from reports.figures import Exhibit, exhibits
-from reports.figures.frontier import NAME as FRONTIER
-from reports.figures.static_svg import still
+from reports.figures import FigureSection, figure_sections
+from reports.figures.frontier_info import frontier_info
+from reports.figures.static_svg import static_svg
 from reports.formatting import STATE_LABELS
 from reports.page.frame import whole_page
 from reports.study_folder import Study
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 def render(study: Study) -> str:
     """The page, as the text of one HTML file."""
-    found, shown = answer(study), exhibits(study)
+    found, shown = answer(study), figure_sections(study)
     return whole_page(
         "page.html",
         ["page.css"],
@@ -45,8 +45,8 @@ def render(study: Study) -> str:
         answer=found,
         beside=BESIDE,
         caveats=caveats(study),
-        exhibits=shown,
-        still=still(shown[FRONTIER].panels[0].drawing),
+        sections=shown,
+        static_svg=static_svg(frontier_info(study)),
         place=place,
         front=front_rows(study),
         hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",
@@ -67,10 +67,10 @@ def render(study: Study) -> str:
 
 def study_figures(study: Study) -> dict[str, go.Figure]:
     """The page's drawings by the name of their place, in its order."""
-    return _drawings(exhibits(study))
+    return _drawings(figure_sections(study))
 
 
-def _drawings(shown: Mapping[str, Exhibit]) -> dict[str, go.Figure]:
+def _drawings(shown: Mapping[str, FigureSection]) -> dict[str, go.Figure]:
     return {place(name, i): panel.drawing for name, one in shown.items() for i, panel in enumerate(one.panels)}
 
 
