@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 def answer(study: Study) -> Answer:
     """The answer that the study's summary and trials give."""
-    why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
+    why, point, rivals = study.summary.recommended_why, study.recommended, _rivals(study)
     if point is None:
         reasons = (why, *_lost_baselines(study))
         return Answer(_headline_without_pick(study), reasons, "", (), "", study.victim.scores, None, {}, rivals)
@@ -75,7 +75,7 @@ def answer(study: Study) -> Answer:
         why,
         *([_confirmation(point.test)] if point.test else []),
         distillation,
-        *_clean_model(point, study.summary["attack_settings"]),
+        *_clean_model(point, study.summary.attack_settings),
         *_lost_baselines(study),
     )
     beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point))
@@ -83,7 +83,7 @@ def answer(study: Study) -> Answer:
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc, test.balanced_acc) for test in (study.victim.test, point.test))
         tested = True
-    lost, allowed = before.acc - after.acc, float(study.summary["max_acc_drop"])
+    lost, allowed = before.acc - after.acc, study.summary.max_acc_drop
     broken = lost > allowed + ROUNDING
     headline = (
         f"Trial {point.number}’s setting brings the attack success rate from {percent(before.asr)} to"
@@ -115,13 +115,13 @@ def _keeps(study: Study, scores: Scores) -> bool:
 
 def _unbalanced(study: Study) -> tuple[str, ...]:
     """What accuracy a model of one answer has, where that is much."""
-    if not study.unbalanced:
+    guess = study.summary.guess
+    if guess is None or not study.unbalanced:
         return ()
-    guess = study.summary["guess"]
     return (
-        f"The classes are unbalanced: one answer for every validation image has {percent(guess['acc'])} accuracy. So"
+        f"The classes are unbalanced: one answer for every validation image has {percent(guess.acc)} accuracy. So"
         " balanced accuracy, the mean over the classes, bounds the loss as well, and a model with at most"
-        f" {percent(guess['balanced_acc'])} of it only guesses and is not recommended.",
+        f" {percent(guess.balanced_acc)} of it only guesses and is not recommended.",
     )
 
 
@@ -243,9 +243,9 @@ def _added(added: Added) -> str:
 def _lost_baselines(study: Study) -> tuple[str, ...]:
     """A sentence for each other defence that has no scores."""
     return tuple(
-        f"{control_label(lost['name'])} on {setting('clean_fraction', lost['clean_fraction'])} of clean data has no"
-        f" scores: {lost['error']}."
-        for lost in study.summary["lost_baselines"] or ()
+        f"{control_label(lost.name)} on {setting('clean_fraction', lost.clean_fraction)} of clean data has no"
+        f" scores: {lost.error}."
+        for lost in study.summary.lost_baselines or ()
     )
 
 
@@ -283,20 +283,19 @@ def unfinished(study: Study) -> str | None:
 
 def what_is_left(study: Study) -> str | None:
     """How far an unfinished study is."""
-    wanted, running, pruned = study.summary["wanted_trials"], study.count("RUNNING"), study.count("PRUNED")
+    wanted, running, pruned = study.summary.wanted_trials, study.count("RUNNING"), study.count("PRUNED")
     if running or (study.done < wanted and not study.stopped):
         others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
         return f"{len(study.complete)} of {wanted} wanted trials are complete{others}"
-    for part in ("baselines", "confirmation"):
-        runs = study.summary[part]
-        if runs is not None and runs["done"] < runs["runs"]:
-            return f"{runs['done']} of {runs['runs']} runs of its {part} are done"
+    for part, work in (("baselines", study.summary.baselines), ("confirmation", study.summary.confirmation)):
+        if work is not None and work.done < work.runs:
+            return f"{work.done} of {work.runs} runs of its {part} are done"
     return None
 
 
 def caveats(study: Study) -> tuple[str, ...]:
     """What the scores on the page are not."""
-    count = study.summary["counts"].get("validation")
+    count = study.summary.counts.get("validation")
     images = f" ({count:,} images)" if isinstance(count, int) else ""
     named = [study.victim, *study.controls, *([study.recommended] if study.recommended else [])]
     which = "Scores that are not called test scores were" if any(point.test for point in named) else "Every score was"
@@ -312,7 +311,7 @@ def caveats(study: Study) -> tuple[str, ...]:
         "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
         " this setting by its ASR.",
         *_unbalanced(study),
-        *(_UNKNOWN_TRAINING if study.summary["victim_file"] else ()),
+        *(_UNKNOWN_TRAINING if study.summary.victim_file else ()),
     )
 
 

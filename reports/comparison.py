@@ -88,7 +88,7 @@ def families(studies: Iterable[Study]) -> dict[tuple[str, str], list[int]]:
     """Indices of the studies of each attack and data set, in their order."""
     found: dict[tuple[str, str], list[int]] = {}
     for index, study in enumerate(studies):
-        found.setdefault((study.summary["attack"], study.summary["dataset"]), []).append(index)
+        found.setdefault((study.summary.attack, study.summary.dataset), []).append(index)
     return found
 
 
@@ -170,12 +170,12 @@ def caveats(studies: Sequence[Study]) -> Iterator[str]:
             "A study whose summary lacks the scores of its single fresh runs has no test hypervolume here; run its"
             " command again to write its summary anew."
         )
-    if len({study.summary["victim_sha256"] for study in studies}) > 1:
+    if len({study.summary.victim_sha256 for study in studies}) > 1:
         yield (
             "The studies erase different victims: accuracy within reach, and with it the hypervolume, differs before"
             " any defence. A larger one is not a better defence."
         )
-    if len({study.summary["max_acc_drop"] for study in studies}) > 1:
+    if len({study.summary.max_acc_drop for study in studies}) > 1:
         yield "They allow different losses of accuracy, so their recommended settings were picked by different rules."
 
 
@@ -220,26 +220,26 @@ def _rows(columns: Sequence[dict[str, str]]) -> tuple[Row, ...]:
 
 def _facts(study: Study) -> dict[str, str]:
     summary, victim = study.summary, study.victim.scores
-    attack = {f"attack: {label(k)}": _short(k, v) for k, v in summary["attack_settings"].items() if k != "name"}
+    attack = {f"attack: {label(k)}": _short(k, v) for k, v in summary.attack_settings.items() if k != "name"}
     return {
-        "attack": summary["attack"],
-        "data set": summary["dataset"],
-        "model": summary["model"],
+        "attack": summary.attack,
+        "data set": summary.dataset,
+        "model": summary.model,
         "victim’s ASR": percent(victim.asr),
         "victim’s ACC": percent(victim.acc),
-        "victim, SHA-256": summary["victim_sha256"][:SHOWN],
+        "victim, SHA-256": summary.victim_sha256[:SHOWN],
         **attack,
-        **{f"images: {label(name)}": setting("count", count) for name, count in summary["counts"].items()},
-        "search space": str(summary.get("space", NONE)),
-        "seed": str(summary["seed"]),
-        "accuracy that may be lost": f"{100 * summary['max_acc_drop']:g} points",
-        "complete trials": f"{len(study.complete)} of {summary['wanted_trials']} wanted",
+        **{f"images: {label(name)}": setting("count", count) for name, count in summary.counts.items()},
+        "search space": summary.space or NONE,
+        "seed": str(summary.seed),
+        "accuracy that may be lost": f"{100 * summary.max_acc_drop:g} points",
+        "complete trials": f"{len(study.complete)} of {summary.wanted_trials} wanted",
         "pruned trials": str(study.count("PRUNED")),
         "failed trials": str(study.count("FAIL")),
-        "time": duration(summary["seconds"].get("total")),
-        "host": summary["host"],
-        "revision": (summary["git"] or "not known")[:SHOWN],
-        **{f"version: {name}": str(version) for name, version in summary["versions"].items()},
+        "time": duration(summary.seconds.get("total")),
+        "host": summary.host,
+        "revision": (summary.git or "not known")[:SHOWN],
+        **{f"version: {name}": str(version) for name, version in summary.versions.items()},
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +71,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, "does not hold a JSON object")
     return content
-
-
-def require_keys(path: Path, content: Any, keys: Mapping[str, Any], where: str = "") -> None:
-    """Raise ReportError, naming the key, unless content is an object with all these keys.
-
-    keys: for each key the type or types of its value, or such a mapping again for an object.  where: prefix of names.
-    """
-    if not isinstance(content, dict):
-        raise damaged(path, f"has no object at {where.rstrip('.')!r}")
-    for key, kind in keys.items():
-        if key not in content:
-            raise damaged(path, f"has no {where + key!r}")
-        if isinstance(kind, Mapping):
-            require_keys(path, content[key], kind, f"{where}{key}.")
-        elif not isinstance(content[key], kind):
-            raise damaged(path, f"has {str(content[key])!r:.60} at {where + key!r}")
 
 
 def _replace(path: Path, content: bytes) -> None:

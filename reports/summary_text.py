@@ -25,7 +25,7 @@ def _parts(study: Study) -> Iterator[str]:
     yield f"# NAD study {escaped(study.name)}"
     states = (f"{study.count(state)} {name}" for state, name in STATE_LABELS.items() if study.count(state))
     yield escaped(
-        f"{summary['attack']} attack on {summary['dataset']}, {summary['model']}, seed {summary['seed']};"
+        f"{summary.attack} attack on {summary.dataset}, {summary.model}, seed {summary.seed};"
         f" trials: {', '.join(states)}."
     )
     warning = unfinished(study)
@@ -52,7 +52,7 @@ def _parts(study: Study) -> Iterator[str]:
     yield "## How far to trust this"
     yield bullets(caveats(study))
     yield "## How to reproduce it"
-    yield code_block(summary["command"], "console")
+    yield code_block(summary.command, "console")
     yield bullets(_provenance(study))
 
 
@@ -102,9 +102,9 @@ def _scores(asr: float, acc: float, change: float, test: FreshScores | None) -> 
 def _provenance(study: Study) -> Iterator[str]:
     """What a rerun must share; not the machine's name, which is nobody else's business."""
     summary = study.summary
-    yield f"revision {summary['git'] or 'not known'}, {summary['created']}"
-    yield f"victim: SHA-256 {summary['victim_sha256']}"
-    settings = ((name, value) for name, value in summary["attack_settings"].items() if name != "name")
-    yield f"{summary['attack']}: " + ", ".join(f"{label(name)} {setting(name, value)}" for name, value in settings)
-    yield "time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in summary["seconds"].items())
-    yield "versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    yield f"revision {summary.git or 'not known'}, {summary.created}"
+    yield f"victim: SHA-256 {summary.victim_sha256}"
+    settings = ((name, value) for name, value in summary.attack_settings.items() if name != "name")
+    yield f"{summary.attack}: " + ", ".join(f"{label(name)} {setting(name, value)}" for name, value in settings)
+    yield "time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in summary.seconds.items())
+    yield "versions: " + ", ".join(f"{name} {version}" for name, version in summary.versions.items())

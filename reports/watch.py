@@ -80,7 +80,7 @@ def progress(study: Study) -> str:
     """Such as '12 of 40 trials complete, 3 pruned, 2 running, 1 failed'."""
     counted = [(study.count(state), STATE_LABELS[state]) for state in ("PRUNED", "RUNNING", "FAIL")]
     others = "".join(f", {count} {word}" for count, word in counted if count)
-    return f"{len(study.complete)} of {study.summary['wanted_trials']} trials complete{others}"
+    return f"{len(study.complete)} of {study.summary.wanted_trials} trials complete{others}"
 
 
 def _read(directory: Path) -> Study | None:

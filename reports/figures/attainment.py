@@ -52,7 +52,7 @@ def attainment_info(study: Study) -> AttainmentInfo | None:
     sets = [costs(np.array([(runs[draw].asr, runs[draw].acc) for runs in by_draw])) for draw in draws]
     asr, errors = attainment(sets)
     victim = study.victim.test or study.victim.scores
-    return AttainmentInfo(asr, 1 - errors, len(whole), victim.acc - float(study.summary["max_acc_drop"]))
+    return AttainmentInfo(asr, 1 - errors, len(whole), victim.acc - study.summary.max_acc_drop)
 
 
 def attainment_figure(info: AttainmentInfo) -> go.Figure:

@@ -107,5 +107,5 @@ def _percents(values: Floats, ends: tuple[float, float]) -> Floats:
 def _ticks(axis: tuple[float, float], ends: tuple[float, float]) -> tuple[Tick, ...]:
     """axis: rising.  ends: the same two in the order of the places."""
     step = tick_step(axis)
-    values = step * np.arange(math.ceil(axis[0] / step), math.floor(axis[1] / step) + 1)
+    values = step * np.arange(math.ceil(axis[0] / step), math.floor(axis[1] / step) + 1, dtype=float)
     return tuple(Tick(at, f"{value:g}%") for at, value in zip(_percents(values, ends).tolist(), values, strict=True))

@@ -56,7 +56,7 @@ class TimelineInfo(NamedTuple):
 def timeline_info(study: Study) -> TimelineInfo:
     """Trials in rows, one for each worker; the record names hosts, so a host's workers are told apart by overlaps."""
     trials = study.trials
-    created = pd.to_datetime(study.summary["created"], utc=True, errors="coerce")
+    created: Any = pd.to_datetime(study.summary.created, utc=True, errors="coerce")
     running = (trials["state"] == "RUNNING").to_numpy()
     so_far = (created - trials["started"]).dt.total_seconds().to_numpy()
     seconds = np.where(running & trials["seconds"].isna().to_numpy(), so_far, trials["seconds"].to_numpy())

@@ -83,14 +83,14 @@ def _hashes(study: Study) -> list[tuple[str, str]]:
     """SHA-256 of what the study started from, as far as its folder says."""
     identity = study.config.get("identity")
     images = identity.get("images") if isinstance(identity, dict) else None
-    return [("victim", study.summary["victim_sha256"]), *([("images", str(images))] if images else [])]
+    return [("victim", study.summary.victim_sha256), *([("images", str(images))] if images else [])]
 
 
 def _seeds(study: Study) -> list[tuple[str, str]]:
     """The study's seed, and that of its trials where they share one."""
     distinct = study.trials["seed"].dropna().unique()
     shared = f"{distinct[0]:.0f}" if len(distinct) == 1 else "one each, in trials.csv"
-    return [("seed", str(study.summary["seed"])), ("seed of the trials", shared)]
+    return [("seed", str(study.summary.seed)), ("seed of the trials", shared)]
 
 
 def _picture(png: bytes | None) -> Picture | None:

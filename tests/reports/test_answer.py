@@ -246,7 +246,7 @@ def test_the_price_without_a_backdoor_is_said(study: Study, bounds: tuple[float,
 def test_labels_that_go_all_to_all_have_no_target_class(study: Study) -> None:
     assert study.recommended is not None
     clean = CleanModel(asr=0.1, erased_asr=(), before=0.84, after=0.83, seeds=3, acc_change=-0.01, acc_change_ci=None)
-    summary = {**study.summary, "attack_settings": {"label_mode": "all-to-all"}}
+    summary = study.summary.model_copy(update={"attack_settings": {"label_mode": "all-to-all"}})
     found = answer(replace(study, summary=summary, recommended=study.recommended._replace(clean_model=clean)))
     assert "of the triggered test images for the class after their own: where" in " ".join(found.reasons)
 

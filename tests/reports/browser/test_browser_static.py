@@ -81,8 +81,8 @@ def test_the_static_picture_has_the_themes_colours(
     before_plotly: Callable[..., Any], scheme: str, palette: Any
 ) -> None:
     page = before_plotly(color_scheme=scheme)
-    colours = """['circle', '.tick', '.grid'].map((part) => getComputedStyle(
-        document.querySelector('.static ' + part))).map((style) => style.stroke === 'none' ? style.fill : style.stroke)"""
+    colours = """['circle', '.tick', '.grid'].map((part) => getComputedStyle(document.querySelector('.static ' + part)))
+        .map((style) => style.stroke === 'none' ? style.fill : style.stroke)"""
     expected = (palette.ramp[0], palette.muted, palette.line)
     assert page.evaluate(colours) == [
         f"rgb({', '.join(str(int(c[i : i + 2], 16)) for i in (1, 3, 5))})" for c in expected

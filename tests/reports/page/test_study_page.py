@@ -203,7 +203,7 @@ def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: 
     ("where", "value", "sentence"),
     [
         ("asr_ci", [0.2], "has no two bounds at 'controls[1].test.asr_ci'"),
-        ("asr_ci", [0.2, "high"], "has 'high' at 'controls[1].test.asr_ci'"),
+        ("asr_ci", [0.2, "high"], "has 'high' at 'controls[1].test.asr_ci[1]'"),
         ("acc", 1.5, "has 1.5 at 'controls[1].test.acc'"),
         ("seeds", None, "has 'None' at 'controls[1].test.seeds'"),
     ],
