@@ -1,4 +1,4 @@
-"""Reading what a study wrote, and writing beside it: whole files or one sentence about what is wrong with them."""
+"""Reading a study's files, and writing beside them: whole files, or one sentence about the fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NotBegunError(ReportError):
 
 
 def damaged(path: Path, what: str) -> ReportError:
-    """The error for a file that cannot be used; one remedy serves all, because the study's record is elsewhere."""
+    """The error for an unusable file; one remedy serves all, because the study's record is elsewhere."""
     return ReportError(f"{str(path)!r} {what}; run the study's command again to write it anew from its record")
 
 
@@ -40,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same for text; lone surrogates, which JSON can carry but UTF-8 cannot, become question marks."""
+    """The same for text; lone surrogates, allowed in JSON but not in UTF-8, become question marks."""
     write_bytes(path, text.encode("utf-8", errors="replace"))
 
 

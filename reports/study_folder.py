@@ -1,4 +1,4 @@
-"""A study's folder as the page takes it: read and checked once, so that nothing later meets a surprise."""
+"""A study's folder for the reports, read and checked once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_DEFENCE = "no-defence"
 
 
 class Scores(NamedTuple):
-    """Fractions, measured on the validation split."""
+    """Scores of one model, as fractions."""
 
     asr: float
     acc: float
@@ -39,7 +39,7 @@ def trial_scores(row: Mapping[Any, Any]) -> Scores:
 
 
 class FreshRun(NamedTuple):
-    """What one fresh seed gave on the test images; the points of a study share the draws of clean images."""
+    """Test scores with one fresh seed; the points of a study share the draws of clean images."""
 
     draw: int
     asr: float
@@ -47,10 +47,11 @@ class FreshRun(NamedTuple):
 
 
 class FreshScores(NamedTuple):
-    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval.
+    """Test scores: means over the finished fresh seeds, each with its 95% interval.
 
-    asr_ci, acc_ci: None for a single seed; of the victim, which no seed moves any more, over the images.  runs: those
-    seeds one by one; none in a study that was confirmed before they were kept."""
+    asr_ci, acc_ci: None for a single seed; over the images for the victim, whose score has no seed.  runs: the single
+    seeds; empty in studies of earlier versions.
+    """
 
     asr: float
     acc: float
@@ -63,8 +64,10 @@ class FreshScores(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """The same erases with beta = 0, and what distillation added: the mean differences within pairs of runs, with
-    their 95% intervals; None where the pairs are too few."""
+    """The same erases with beta = 0, and the mean differences within pairs of runs with their 95% intervals.
+
+    Intervals are None for too few pairs.
+    """
 
     asr: float
     acc: float
@@ -76,9 +79,11 @@ class Twin(NamedTuple):
 
 
 class CleanModel(NamedTuple):
-    """What the erase costs a model without a backdoor: its test accuracies, and their mean change with its 95%
-    interval, None where the runs are too few.  asr: of the model before the erase, which no backdoor explains.
-    erased_asr: after it, of each run."""
+    """Cost of the erase to a model without a backdoor: test accuracies, and their mean change with its 95% interval.
+
+    acc_change_ci: None for too few runs.  asr: before the erase, with no backdoor to explain it.  erased_asr: after it,
+    of each run.
+    """
 
     asr: float
     erased_asr: tuple[float, ...]
@@ -90,10 +95,11 @@ class CleanModel(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A named result of summary.json; number is None for the victim and for baselines, which no trial made.
+    """A named result of summary.json.
 
-    test, twin, clean_model: None where the point was not confirmed or all of its runs diverged, where it has no twin,
-    and where it was not run on a clean model."""
+    number: None for the victim and for baselines.  test: None if not confirmed, or if all runs diverged.  twin,
+    clean_model: None if not run.
+    """
 
     name: str
     number: int | None
@@ -106,8 +112,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; front: the points of the
-    front as the summary has them; picture, attention: PNG files."""
+    """Content of a study's folder.
+
+    trials: from `reports.trial_table.read_trials`; picture, attention: PNG files.
+    """
 
     trials: pd.DataFrame
     victim: Point
@@ -125,17 +133,17 @@ class Study:
 
     @property
     def stopped(self) -> str | None:
-        """One sentence about a search that stopped by itself before it had all wanted trials."""
+        """One sentence if the search stopped by itself before its wanted trials."""
         return self.summary.stopped
 
     @property
     def baselines(self) -> tuple[Point, ...]:
-        """The controls that are other defences than NAD and fine-tuning."""
+        """Controls by other defences than NAD and fine-tuning."""
         return tuple(point for point in self.controls if point.number is None)
 
     @property
     def confirmed(self) -> dict[int, Point]:
-        """The trials that have test scores, by number."""
+        """Trials with test scores, by number."""
         points = (*self.front, *self.controls, *([self.recommended] if self.recommended else []))
         return {point.number: point for point in points if point.test and point.number is not None}
 
@@ -145,12 +153,12 @@ class Study:
 
     @property
     def least_acc(self) -> float:
-        """The lowest accuracy that a setting may have and still be recommended."""
+        """Lowest accuracy of a recommended setting."""
         return self.victim.scores.acc - self.summary.max_acc_drop
 
     @property
     def bound(self) -> Bound:
-        """What a setting has to keep of the victim's skill."""
+        """Least accuracy and balanced accuracy of a recommended setting."""
         balanced_acc, guess = self.victim.scores.balanced_acc, self.summary.guess
         return Bound(
             self.summary.max_acc_drop,
@@ -161,13 +169,13 @@ class Study:
 
     @cached_property
     def kept(self) -> frozenset[int]:
-        """Numbers of the complete trials that keep enough accuracy."""
+        """Numbers of the complete trials inside the bound."""
         kept = self.bound.kept(self.complete["acc"].to_numpy(), self.complete["balanced_acc"].to_numpy())
         return frozenset(self.complete["number"][kept])
 
     @property
     def unbalanced(self) -> bool:
-        """Whether one answer for every image is so often right that accuracy alone says little."""
+        """True if guessing one class is often right, so accuracy alone says little."""
         guess = self.summary.guess
         return guess is not None and guess.acc > guess.balanced_acc
 
@@ -176,15 +184,14 @@ class Study:
 
     @property
     def done(self) -> int:
-        """Trials that count towards the wanted number: a pruned one was looked at, and not worth finishing."""
+        """Trials towards the wanted number: complete and pruned ones."""
         return self.count("COMPLETE") + self.count("PRUNED")
 
 
 def read_study(directory: Path) -> Study:
-    """The study in this folder.
+    """Read the study in this folder.
 
-    Raises: ReportError when the folder or a file is missing, cut off, or not what docs/summary.md says; or when the
-    study has no trial yet.
+    Raises: ReportError for a folder or file missing, cut off, or unlike docs/summary.md; NotBegunError without a trial.
     """
     if not directory.is_dir():
         raise ReportError(
@@ -245,7 +252,7 @@ def _fresh_scores(test: schema.FreshTest | None, *, one_model: bool) -> FreshSco
 
 
 def _read_picture(path: Path) -> bytes | None:
-    """A picture that the study drew, if it did."""
+    """The study's picture, if it drew one."""
     if not path.is_file():
         return None
     picture = read_bytes(path)

@@ -115,7 +115,7 @@ class Recommended(TrialPoint):
 
 
 class LostBaseline(_Object):
-    """A baseline that diverged."""
+    """A diverged baseline."""
 
     name: str
     clean_fraction: float

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports.analysis.frontier import hypervolume
-from reports.answer import BESIDE, Rival, answer, caveats, unfinished
+from reports.answer import BESIDE, Rival, answer
+from reports.caveats import caveats, unfinished
 from reports.formatting import NONE, STATE_LABELS, duration, label, percent, setting, signed, with_interval
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
 from reports.tables import front_rows
 from reports.trial_table import trial_costs
 
-TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
+TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images not used for tuning."
 
 
 def summary_text(study: Study) -> str:
@@ -48,7 +49,7 @@ def _parts(study: Study) -> Iterator[str]:
         yield "## The front"
         yield _front(study)
         volume = hypervolume(trial_costs(study.complete))
-        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC that these trials dominate."
+        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC dominated by these trials."
     yield "## How far to trust this"
     yield bullets(caveats(study))
     yield "## How to reproduce it"
@@ -100,7 +101,7 @@ def _scores(asr: float, acc: float, change: float, test: FreshScores | None) -> 
 
 
 def _provenance(study: Study) -> Iterator[str]:
-    """What a rerun must share; not the machine's name, which is nobody else's business."""
+    """Facts a rerun must share, without the private name of the machine."""
     summary = study.summary
     yield f"revision {summary.git or 'not known'}, {summary.created}"
     yield f"victim: SHA-256 {summary.victim_sha256}"

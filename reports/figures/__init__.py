@@ -1,4 +1,4 @@
-"""The page's figures, each in two steps: what it shows (info: plain data, tested), then the drawing (Plotly).
+"""The page's figures, each in two steps: info (plain data, tested), then drawing (Plotly).
 
 Figures are drawn in the light theme's colours; the page swaps those for the dark theme's. Scores become percents here.
 """

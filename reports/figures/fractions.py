@@ -1,4 +1,4 @@
-"""The frontier of each clean fraction on its own: what more clean data buys."""
+"""The frontier of each clean fraction on its own: the gain from more clean data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ NAME, TITLE = "fractions", "The frontier of each clean fraction"
 
 
 class FractionFront(NamedTuple):
-    """One clean fraction.  front: numbers of its trials that none of its own beats; line: as in FrontierInfo.
+    """One clean fraction.  front: numbers of its non-dominated trials; line: as in FrontierInfo.
 
-    best: lowest ASR of its trials that keep enough accuracy, or None."""
+    best: lowest ASR of its trials inside the accuracy bound, or None.
+    """
 
     group: TrialGroup
     front: tuple[int, ...]
@@ -105,14 +106,14 @@ def fractions_section(study: Study) -> FigureSection:
 
 
 def sentence(info: FractionsInfo) -> str:
-    """Lowest ASR at enough accuracy for each fraction, with the number of trials that it was the lowest of."""
+    """Lowest ASR at enough accuracy for each fraction, with the fraction's number of trials."""
     parts = []
     for one in info.fronts:
         trials = f"{len(one.group.numbers)} trial" + ("" if len(one.group.numbers) == 1 else "s")
-        reached = "none that keeps enough accuracy" if one.best is None else percent(one.best)
+        reached = "none at enough accuracy" if one.best is None else percent(one.best)
         parts.append(f"{one.group.label}: {reached} (of {trials})")
     return (
-        f"Lowest ASR that keeps enough accuracy, by clean data – {'; '.join(parts)}."
+        f"Lowest ASR at enough accuracy, by clean data – {'; '.join(parts)}."
         " A fraction with more trials had more chances."
     )
 

@@ -65,7 +65,7 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
 
 
 def frontier_section(study: Study) -> FigureSection:
-    """The figure for the page, which draws it also where no trial is complete."""
+    """The figure for the page, also without a complete trial."""
     info = frontier_info(study)
     complete = study.complete
     fractions = [params.get("clean_fraction", "") for params in complete["params"]]
@@ -92,7 +92,7 @@ def frontier_section(study: Study) -> FigureSection:
 
 
 def sentence(study: Study, info: FrontierInfo) -> str:
-    """Where the front runs from and to, and where it bends."""
+    """Ends of the front, and its knee."""
     if not info.front:
         return "No trial is complete yet; the victim stands alone."
     ends = study.complete.set_index("number").loc[[info.front[0], info.front[-1]]]
@@ -112,8 +112,8 @@ def sentence(study: Study, info: FrontierInfo) -> str:
 def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
-        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no"
-        " other trial beats in both scores. Dashed: the least accuracy allowed."
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials on"
+        " the front: no other trial beats them in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
         trials = "1 trial" if info.below == 1 else f"{info.below} trials"
@@ -121,10 +121,10 @@ def _note(info: FrontierInfo) -> str:
         text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
     if info.most_asr < 1:
         trials = f", {info.beyond} trial{'s' if info.beyond > 1 else ''} among them, as ▶" if info.beyond else ""
-        text += f" The axis ends at {percent(info.most_asr, 0)} ASR, and what has more is drawn there{trials}."
+        text += f" The axis ends at {percent(info.most_asr, 0)} ASR; points beyond are drawn there{trials}."
     if info.confirmed:
         text += (
-            " Crosses: where confirmed settings stand on the test images, on average over fresh seeds; the next figure"
+            " Crosses: mean test scores of the confirmed settings over fresh seeds; the next figure"
             " has their intervals."
         )
     return text
@@ -191,7 +191,7 @@ def _add_texts(figure: go.Figure, info: FrontierInfo) -> None:
 
 
 def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
-    """Crosses where the confirmed trials stand on the test images, and lines from where they stood in the search.
+    """Crosses at the confirmed trials' test scores, and lines from their search scores.
 
     The recommended one has its intervals; those of all would cover the figure.
     """

@@ -1,4 +1,4 @@
-"""What the frontier shows: complete trials, the front, named marks, the axes' ends."""
+"""The frontier as data: complete trials, the front, named marks, the axes' ends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from reports.trial_table import trial_costs
 
 CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
 SPAN_TO_SCALE = 0.25
-"""The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest. Of
-ASR, what most trials have to stay within for the axis to end there."""
+"""Least span shown below the victim's accuracy: a collapse further down would flatten the rest. Also the largest span
+of a shortened ASR axis.
+"""
 LEAST_ASR_SPAN = 0.05
 """Shortest axis of ASR."""
-TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 """Points from one tick to the next."""
 MOST_TICKS = 7
 
 
 class TrialGroup(NamedTuple):
-    """Trials that share a colour.  asr, acc: (n,) fractions."""
+    """Trials of one colour.  asr, acc: (n,) fractions."""
 
     label: str
     colour: str
@@ -50,9 +51,10 @@ class Mark(NamedTuple):
 
 
 class FrontierInfo(NamedTuple):
-    """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None where the recommended point is the knee.
-    acc_range, most_asr: what the vertical axis shows, and how far the horizontal one goes; points beyond are drawn at
-    the edge.  below, beyond: how many trials those are."""
+    """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None if it is the recommended point.
+
+    acc_range, most_asr: ends of the axes; points beyond are drawn at the edge.  below, beyond: their numbers.
+    """
 
     groups: tuple[TrialGroup, ...]
     front: tuple[int, ...]
@@ -84,13 +86,13 @@ class FrontierInfo(NamedTuple):
         return 100 * self.acc_range[0], 100 * self.acc_range[1]
 
     def place(self, scores: Floats) -> Floats:
-        """Where (ASR, ACC) points are drawn.  scores: (n, 2) fractions, as is the result."""
+        """Drawn places of (ASR, ACC) points.  scores: (n, 2) fractions, as is the result."""
         asr = np.minimum(scores[:, 0], self.most_asr)
         return np.column_stack((asr, drawn_acc(scores[:, 1], self.acc_range)))
 
 
 def frontier_info(study: Study) -> FrontierInfo:
-    """All complete trials, their front, and what they are measured against."""
+    """All complete trials, their front, the victim and the controls."""
     complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
     acc = complete["acc"].to_numpy()
     asr = complete["asr"].to_numpy()
@@ -129,7 +131,7 @@ def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialG
 
 
 def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
-    """One mark for each control; controls that share a name are told apart by their clean data."""
+    """One mark for each control; labels of controls with one name add their clean data."""
     names = [control.name for control in controls]
     symbols = dict(zip(dict.fromkeys(names), itertools.cycle(CONTROL_SYMBOLS), strict=False))
     marks = []
@@ -146,7 +148,7 @@ def _mark(label: str, symbol: str, point: Point) -> Mark:
 
 
 def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tuple[float, float]:
-    """The vertical axis: everything, unless a minority of points lies so deep that it would flatten the rest."""
+    """Ends of the vertical axis: all points, unless a deep minority would flatten the rest."""
     drawn = np.array([*acc, victim_acc, least_acc])
     floor = min(victim_acc - SPAN_TO_SCALE, 2 * least_acc - victim_acc)
     low = max(drawn.min(), floor) if np.median(drawn) >= floor else drawn.min()
@@ -155,7 +157,7 @@ def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tup
 
 
 def _most_asr(asr: Sequence[float]) -> float:
-    """How far the horizontal axis goes: to 1, unless most points lie so close to 0 that it would show them as one."""
+    """End of the horizontal axis: 1, unless most points are so close to 0 as to look like one."""
     near = 2 * float(np.quantile(asr, 0.75)) if len(asr) else 1.0
     drawn = [each for each in asr if each <= max(near, LEAST_ASR_SPAN)]
     most = max(math.ceil(125 * max(drawn, default=1.0)) / 100, LEAST_ASR_SPAN)  # a whole percent
@@ -163,7 +165,7 @@ def _most_asr(asr: Sequence[float]) -> float:
 
 
 def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
-    """Where accuracies are drawn: one under the axis just above its lower edge.  acc: any shape, as is the result."""
+    """Accuracies as drawn: those under the axis just above its lower edge.  acc: any shape, as is the result."""
     low, high = acc_range
     return np.where(acc < low, low + 0.02 * (high - low), acc)
 

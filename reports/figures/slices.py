@@ -24,7 +24,7 @@ SIGNIFICANT = 0.05
 
 
 class Slice(NamedTuple):
-    """One layer's beta in every complete trial, and where it stands."""
+    """One layer's beta in every complete trial, and its place on the axis."""
 
     beta: Hyperparameter
     axis: Axis
@@ -42,7 +42,7 @@ class SlicesInfo(NamedTuple):
 
 
 def slices_info(study: Study) -> SlicesInfo:
-    """One slice for each layer that enough of the complete trials distil at different strengths."""
+    """One slice for each layer distilled at different strengths by enough complete trials."""
     complete = study.complete
     return SlicesInfo(
         tuple(complete["number"]),
@@ -108,7 +108,7 @@ def slices_section(study: Study) -> FigureSection:
 
 
 def sentence(info: SlicesInfo) -> str:
-    """Which betas go with a score beyond chance: rank correlations over the trials that distil the layer."""
+    """Betas correlated with a score beyond chance: rank correlations over the trials with this layer distilled."""
     found = []
     level = SIGNIFICANT / (2 * len(info.slices))
     for one in info.slices:
@@ -120,7 +120,7 @@ def sentence(info: SlicesInfo) -> str:
                 sign = "−" if rho < 0 else ""
                 found.append(f"{more} {name} with {one.beta.label} ({sign}{abs(rho):.2f}, {int(mask.sum())} trials)")
     if not found:
-        return "Where a layer is distilled, no score goes with the strength of its beta beyond what chance gives."
+        return "With a layer distilled, no score goes with its beta beyond chance."
     return f"Larger betas go with {_listed(found)}; in brackets the rank correlation."
 
 
@@ -130,7 +130,7 @@ def _says_something(beta: Hyperparameter) -> bool:
 
 
 def _correlation(values: Floats, scores: Floats) -> tuple[float, float]:
-    """Spearman's rank correlation and its p-value; none where the scores are all equal."""
+    """Spearman's rank correlation and its p-value; None for equal scores."""
     if np.ptp(scores) == 0:
         return 0.0, 1.0
     result = stats.spearmanr(values, scores)

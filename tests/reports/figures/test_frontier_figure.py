@@ -175,7 +175,8 @@ def test_the_figure_draws_all_that_the_info_holds(study: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "step"), [((52.0, 83.0), 5), ((70.1, 71.3), 0.2), ((-2.0, 102.0), 20), ((-0.1, 5.1), 1)]
+    ("ends", "step"),
+    [((52.0, 83.0), 5), ((70.1, 71.3), 0.2), ((-2.0, 102.0), 20), ((-0.1, 5.1), 1), ((-112.0, 112.0), 50)],
 )
 def test_ticks_are_round_and_at_most_eight(ends: tuple[float, float], step: float) -> None:
     assert tick_step(ends) == step

@@ -115,7 +115,7 @@ def test_hypervolume_grows_in_the_order_in_which_trials_finished(make_study: Mak
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([0.1, 0.2], "too few to say"),
+        ([0.1, 0.2], "too few for a verdict"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "still growing"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6], "probably add little"),
         ([0.0, 0.0, 0.0], "No trial dominates anything"),
