@@ -154,11 +154,11 @@ def _single_runs(test: FreshScores) -> str:
 
 def _beside_twin(twin: Twin) -> str:
     """A sentence on the same erases without distillation."""
+    pairs = "1 pair" if twin.pairs == 1 else f"{twin.pairs} pairs"
     return (
         f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
         f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
-        f" by {_difference(twin.acc_added, twin.acc_added_ci)}, over {twin.pairs} {'pair' if twin.pairs == 1 else 'pairs'} of finished"
-        f" runs. {_verdict(twin)}"
+        f" by {_difference(twin.acc_added, twin.acc_added_ci)}, over {pairs} of finished runs. {_verdict(twin)}"
     )
 
 

@@ -14,6 +14,7 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
+from reports.summary_schema import Summary
 from study.engine import tasks
 from study.run import main
 from study.stages import preparation
@@ -52,6 +53,10 @@ def confirmed(options, finished, tmp_path_factory):
 
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())
+
+
+def test_summary_has_exactly_the_keys_of_its_schema(finished):
+    assert summary(finished).keys() == {field.alias or name for name, field in Summary.model_fields.items()}
 
 
 def test_recommended_model_has_the_scores_on_record(finished, image_folder, cache):
