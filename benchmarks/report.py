@@ -2,7 +2,7 @@
 
 Writes the folders of made-up studies with 200 and 2,000 trials, builds each report in a process of its own, and opens
 it in a headless Chromium, where there is one. Two times count from the start of the navigation: until the frontier’s
-still picture is painted, and until the explorable figure is drawn in its place, which is when its points are in the
+static picture is painted, and until the explorable figure is drawn in its place, which is when its points are in the
 page. A third is that of drawing all others, when the page is prepared for the printer. Medians of three. The last line
 is the same as one JSON object.
 
@@ -44,7 +44,7 @@ LONGEST_WAIT = 120.0
 WATCH = """
 let still;
 const watch = () => {
-  if (!still && document.querySelector("#plot-frontier .still")) {
+  if (!still && document.querySelector("#plot-frontier .static")) {
     const { port1, port2 } = new MessageChannel();  // its message comes after this frame is painted
     port1.onmessage = () => { still ??= performance.now(); };
     port2.postMessage(null);
@@ -138,7 +138,7 @@ def build_seconds(directory: Path) -> float:
 
 
 def first_seconds(report: Path, chromium: str) -> tuple[float, float]:
-    """Seconds until the still picture is painted, and until the explorable figure is drawn.
+    """Seconds until the static picture is painted, and until the explorable figure is drawn.
 
     The script that watches stands before the page's policy, which would forbid it, and tells its times on the console.
     """
@@ -188,7 +188,7 @@ def measure(trials: int, chromium: str | None) -> dict[str, float]:
         if chromium:
             report = directory / "report.html"
             first = [first_seconds(report, chromium) for _ in range(REPEATS)]
-            result["still_picture_seconds"] = round(statistics.median(still for still, _ in first), 2)
+            result["static_picture_seconds"] = round(statistics.median(still for still, _ in first), 2)
             result["first_figure_seconds"] = round(statistics.median(drawn for _, drawn in first), 2)
             others = [others_seconds(report, chromium) for _ in range(REPEATS)]
             result["all_figures_seconds"] = round(statistics.median(others), 2)
@@ -204,7 +204,7 @@ def main() -> None:
         print(f"{trials} trials: built in {result['build_seconds']} s, {result['megabytes']} MB", end="")
         if chromium:
             print(
-                f"; still picture after {result['still_picture_seconds']} s, explorable after"
+                f"; static picture after {result['static_picture_seconds']} s, explorable after"
                 f" {result['first_figure_seconds']} s, all others in {result['all_figures_seconds']} s",
                 end="",
             )
