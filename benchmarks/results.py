@@ -57,7 +57,7 @@ def main(arguments: Arguments) -> None:
     """Keep these studies and write the pages."""
     for folder in arguments.studies:
         study = read_study(folder)
-        result = {**result_of(study.summary, study.config), BEYOND: beyond_fine_tuning(study.complete)}
+        result = {**result_of(study.summary.model_dump(), study.config), BEYOND: beyond_fine_tuning(study.complete)}
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{result['study']}.json"
         write_text(path, json.dumps(result, indent=1) + "\n")

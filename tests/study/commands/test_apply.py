@@ -230,7 +230,7 @@ def test_both_commands_of_nad_study_say_how_they_are_used(capsys: pytest.Capture
         ({"front": [], "recommended": None}, {}, "--trial: none"),
         ({"space": "nda"}, {}, "unknown search space 'nda'; did you mean 'nad'?"),
         ({"model": "vgg"}, {}, "unknown model 'vgg'"),
-        ({"front": 3}, {}, "has '3' at 'front'"),
+        ({"front": 3}, {}, "has no list at 'front'"),
         ({"counts": {}}, {}, "has no 'counts.train'"),
         ({"recommended": {"number": 1}}, {}, "has no 'recommended.params'"),
         ({"recommended": {"number": 1, "params": {"clean_fraction": 0.1}}}, {}, "'distil_group1' is not found"),

@@ -16,6 +16,7 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
+from reports.summary_schema import Summary
 from study.engine import tasks
 from study.run import main
 from study.stages import preparation
@@ -54,6 +55,10 @@ def confirmed(options: list[str], finished: Path, tmp_path_factory: pytest.TempP
 
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())
+
+
+def test_summary_has_exactly_the_keys_of_its_schema(finished: Path) -> None:
+    assert summary(finished).keys() == {field.alias or name for name, field in Summary.model_fields.items()}
 
 
 def test_recommended_model_has_the_scores_on_record(finished: Path, image_folder: Path, cache: Path) -> None:

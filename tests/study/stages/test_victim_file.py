@@ -108,7 +108,7 @@ def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_ot
     assert found["victim"] == victim.scores._asdict()
     assert (found["model"], found["seconds"]["victim"], found["counts"]["poisoned"]) == ("wrn-10-1", 0, None)
     assert found["recommended"]["clean_model"] is None
-    assert "what it was trained on is not known" in (folder / "summary.md").read_text()
+    assert "its training images are unknown" in (folder / "summary.md").read_text()
     assert str(tmp_path) not in json.dumps(json.loads((folder / "config.json").read_text())["identity"])
     save_file({name: value.contiguous() for name, value in victim.state.items()}, tmp_path / "same.bin")
     assert main(ask(tmp_path / "same.bin", *free)) == 0
