@@ -51,7 +51,7 @@ class DefendConfig(OwnModelConfig):
     @property
     def made(self) -> Defence:
         """The defence with its settings."""
-        return make(self.defence, self.defence_args)
+        return defence_from(self.defence, self.defence_args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def describe_settings(name: str) -> str:
     return f"The defence {name}: {first} Its settings for --defence-args, with their defaults: {listed(said)}"
 
 
-def make(name: str, texts: Sequence[str]) -> Defence:
+def defence_from(name: str, texts: Sequence[str]) -> Defence:
     """The defence of this name, with settings from texts such as t=0.1 or tuning.epochs=5.
 
     Raises: ConfigError for a name, a setting or a value that is none.

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.formatting import NONE, percent
-from study.commands.overview import UNFINISHED, Overview, look, studies
+from study.commands.overview import UNFINISHED, Overview, read_overview, studies
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
     with told_in_a_sentence(ListConfig, arguments):
         config = tyro.cli(ListConfig, args=arguments, prog="nad-study list")
-    found = [look(folder) for folder in studies(config.output)]
+    found = [read_overview(folder) for folder in studies(config.output)]
     if config.json:
         print(json.dumps([facts(study) for study in found], indent=2))
     elif not found:

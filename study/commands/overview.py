@@ -188,7 +188,7 @@ def _is_study(path: Path) -> bool:
     return any(file.exists() for file in (folder.config, folder.database, folder.summary))
 
 
-def look(folder: StudyFolder, *, live: bool = False) -> Overview:
+def read_overview(folder: StudyFolder, *, live: bool = False) -> Overview:
     """Read a study's files; its record where they may be behind it, or always when live."""
     config, troubles = _read(folder.config)
     settings = _part(config, "settings")

@@ -184,7 +184,7 @@ def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[st
     return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
 
 
-Scores = Sequence[tuple[str, float, float]]
+Accuracies = Sequence[tuple[str, float, float]]
 """Name of the images, accuracy on them before and after."""
 
 
@@ -193,8 +193,8 @@ def write_model(
     model: nn.Module,
     class_names: Sequence[str],
     facts: Mapping[str, str],
-    scores: Scores,
-    card: Callable[[Mapping[str, str], Scores], str],
+    scores: Accuracies,
+    card: Callable[[Mapping[str, str], Accuracies], str],
     what: str,
     display: Display,
 ) -> None:

@@ -13,7 +13,7 @@ import tyro
 
 from reports.formatting import NONE, control_label, duration, percent, readable_params
 from study.commands import list as listing
-from study.commands.overview import FINISHED, UNFINISHED, Overview, find, look
+from study.commands.overview import FINISHED, UNFINISHED, Overview, find, read_overview
 from study.display.trial_logs import log_of
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
     with told_in_a_sentence(ShowConfig, arguments):
         config = tyro.cli(ShowConfig, args=arguments, prog="nad-study show")
-    study = look(find(config.name, config.output), live=True)
+    study = read_overview(find(config.name, config.output), live=True)
     if config.json:
         print(json.dumps(facts(study), indent=2, default=str))
     else:
@@ -76,7 +76,7 @@ def facts(study: Overview) -> dict[str, Any]:
 def lines(study: Overview) -> Iterator[str]:
     """The same for people."""
     yield f"{study.name}: {study.attack or NONE} on {study.dataset or NONE}, {listing.state(study)}"
-    yield f"trials: {_progress(study)}"
+    yield f"trials: {_counts(study)}"
     for trial in _in_state(study, "RUNNING"):
         begun = times.began(trial)
         since = f" for {duration((datetime.now(UTC) - begun).total_seconds())}" if begun and study.runs else ""
@@ -125,7 +125,7 @@ def said(study: Overview) -> str | None:
     return last[-1] if last else None
 
 
-def _progress(study: Overview) -> str:
+def _counts(study: Overview) -> str:
     counts = study.trials
     parts = [f"{study.done} of {study.wanted if study.wanted is not None else '?'} done"]
     parts += [f"{counts[state]} {state}" for state in ("running", "failed", "pruned") if counts.get(state)]

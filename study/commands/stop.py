@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from nad.errors import NadError
-from study.commands.overview import UNFINISHED, find, look
+from study.commands.overview import UNFINISHED, find, read_overview
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
 from study.record.driver import Driver, driver_of
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"no longer waiting; the study {folder.name!r} still stops by itself")
         return 130
-    after = look(folder, live=True)
+    after = read_overview(folder, live=True)
     left = f"; {after.left} left, `nad-study resume {folder.path}` goes on" if after.state == UNFINISHED else ""
     print(f"stopped: {after.done} of {after.wanted} trials are done{left}")
     return 0

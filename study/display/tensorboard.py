@@ -35,7 +35,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, _TrialFile] = {}
 
     def __call__(self, event: TrialEvent) -> None:
         try:
@@ -45,7 +45,7 @@ class TensorBoard:
 
     def _take(self, event: TrialEvent) -> None:
         if event.kind == "started":
-            self._runs[event.number] = _Run(self._folder / f"trial-{event.number:05}")
+            self._runs[event.number] = _TrialFile(self._folder / f"trial-{event.number:05}")
         elif event.number not in self._runs:
             return
         elif event.kind == "progress":
@@ -65,7 +65,7 @@ class TensorBoard:
             self._runs.pop(number).close()
 
 
-class _Run:
+class _TrialFile:
     """One trial's file of events."""
 
     def __init__(self, folder: Path) -> None:

@@ -30,7 +30,7 @@ from study.engine.lifeline import Lifeline, RayLost
 from study.engine.printed import Printed
 from study.engine.scratch import scratch_folder, temporary_base
 from study.engine.tasks import available_slots
-from study.search.lost_trial import Loss, loss_of
+from study.search.lost_trial import LostTrial
 from study.search.queue import DIVERGED
 from study.signals import Interrupted, handled_by
 
@@ -52,7 +52,7 @@ class TrialSource(Protocol):
         """Whether the trial is to be stopped; `on_trial_complete` follows."""
         ...
 
-    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, loss: Loss | None) -> None: ...
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, lost: LostTrial | None) -> None: ...
     def close(self) -> None: ...
     def raise_if_failing(self) -> None: ...
 
@@ -210,7 +210,7 @@ class _Bridge(Searcher):
         self.source = source
         self.interruption = interruption
         self.error: BaseException | None = None
-        self.losses: dict[str, Loss] = {}
+        self.lost: dict[str, LostTrial] = {}
 
     def suggest(self, trial_id: str) -> Any:
         if self.interruption.signal is not None:
@@ -228,8 +228,8 @@ class _Bridge(Searcher):
         return bool(self._guarded(self.source.on_trial_result, trial_id, _reported(result)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        loss = self.losses.pop(trial_id, Loss("the trial's process was lost")) if error else None
-        self._guarded(self.source.on_trial_complete, trial_id, _reported(result or {}), loss)
+        lost = self.lost.pop(trial_id, LostTrial("the trial's process was lost")) if error else None
+        self._guarded(self.source.on_trial_complete, trial_id, _reported(result or {}), lost)
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -292,9 +292,9 @@ class _Scheduler(FIFOScheduler):
         self.since = {trial.trial_id: self.since.get(trial.trial_id, now) for trial in running}
         for trial in running:
             actor = trial.temporary_state.ray_actor
-            overdue = now - self.since[trial.trial_id] > timeout and trial.trial_id not in self.bridge.losses
+            overdue = now - self.since[trial.trial_id] > timeout and trial.trial_id not in self.bridge.lost
             if overdue and actor is not None:
-                self.bridge.losses[trial.trial_id] = Loss.by_timeout(timeout)
+                self.bridge.lost[trial.trial_id] = LostTrial.by_timeout(timeout)
                 ray.kill(actor)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -305,7 +305,9 @@ class _Scheduler(FIFOScheduler):
         return {}  # Tune pickles its scheduler, too; what it holds is of this process
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self.bridge.losses.setdefault(trial.trial_id, loss_of(Path(trial.error_file).read_text(errors="replace")))
+        self.bridge.lost.setdefault(
+            trial.trial_id, LostTrial.from_tune(Path(trial.error_file).read_text(errors="replace"))
+        )
 
 
 class _Silence(TrialProgressCallback):

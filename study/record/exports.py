@@ -59,7 +59,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-class Standing(NamedTuple):
+class SearchOutcome(NamedTuple):
     """Where a study's search stands."""
 
     complete: list[FrozenTrial]
@@ -75,13 +75,13 @@ def bound_of(victim: Victim, scenario: Scenario, max_acc_drop: float) -> Bound:
     return Bound(max_acc_drop, victim.scores.acc, victim.scores.balanced_acc, guess)
 
 
-def standing(study: optuna.Study, bound: Bound) -> Standing:
+def search_outcome(study: optuna.Study, bound: Bound) -> SearchOutcome:
     """The complete trials, their costs, and which one is recommended."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
     balanced_acc = np.array([trial.user_attrs.get("balanced_acc", np.nan) for trial in complete], dtype=float)
     pick = constrained_pick(values[:, 0], values[:, 1], balanced_acc, bound)
-    return Standing(complete, costs(values), pick)
+    return SearchOutcome(complete, costs(values), pick)
 
 
 class Baselines(Protocol):
@@ -111,7 +111,7 @@ def results(
 
     victim: validation `acc` and `asr` before any defence.  baselines: the controls that are no trials.
     """
-    complete, cost, pick = standing(study, bound)
+    complete, cost, pick = search_outcome(study, bound)
     why = _why(pick, bound)
 
     def point(trial: FrozenTrial) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import optuna
 
 from nad.errors import ConfigError
 from study.record.driver import Driver
-from study.record.retrying_storage import PatientStorage
+from study.record.retrying_storage import RetryingStorage
 
 BEAT = 15.0
 """Seconds between two marks of a driver."""
@@ -42,10 +42,10 @@ def sole_driver(
     Raises: ConfigError where another driver runs this study.
     """
     _require_free(study, known, take_over, say)
-    storage = cast("PatientStorage", study._storage)
+    storage = cast("RetryingStorage", study._storage)
     heart = _Heart(study, storage, term=_term_of(_mark_of(study)) + 1)
     heart.beat()
-    storage.suspect = heart.look
+    storage.suspect = heart.check
     ended = threading.Event()
     thread = threading.Thread(target=heart.run, args=(ended,), name="heartbeat", daemon=True)
     thread.start()
@@ -61,14 +61,14 @@ def sole_driver(
 class _Heart:
     """Marks the record as this process's; asks the storage itself, for a missed beat is no harm."""
 
-    def __init__(self, study: optuna.Study, storage: PatientStorage, term: int) -> None:
+    def __init__(self, study: optuna.Study, storage: RetryingStorage, term: int) -> None:
         self._name, self._id, self._storage, self._term = study.study_name, study._study_id, storage, term
         self._driver, self._token, self._count = Driver.current(), secrets.token_hex(8), 0
 
     def run(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
             with suppress(Exception):
-                self.look()
+                self.check()
                 if self._storage.barred:
                     return
                 self.beat()
@@ -79,11 +79,11 @@ class _Heart:
         self._put({**facts, "token": self._token, "term": self._term, "count": self._count})
 
     def leave(self) -> None:
-        self.look()
+        self.check()
         if not self._storage.barred:
             self._put({"token": self._token, "term": self._term})
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Bar the storage where the mark is a later driver's; an earlier one's, which came late, is replaced."""
         mark = self._storage.inner.get_study_system_attrs(self._id).get(_MARK)
         if mark is None or mark.get("token") == self._token:

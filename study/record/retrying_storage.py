@@ -32,7 +32,7 @@ _PASSING = (
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-class PatientStorage(BaseStorage):
+class RetryingStorage(BaseStorage):
     """Another storage, asked again with growing pauses while it is out of reach.
 
     A call whose answer was lost may have been carried out: a repetition finds that out before it does the same twice.

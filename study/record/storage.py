@@ -17,7 +17,7 @@ from nad.errors import ConfigError
 from study.options.storage_url import for_optuna, journal_path, located, masked, read_only_url, sqlite_file
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
-from study.record.retrying_storage import PatientStorage
+from study.record.retrying_storage import RetryingStorage
 from study.record.tables import require_optuna
 from study.search.samplers import make_sampler
 
@@ -46,7 +46,7 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     wanted = [StudyDirection[direction.upper()] for direction in directions]
     try:
-        storage = PatientStorage(_open_storage(storage_url, say), say)
+        storage = RetryingStorage(_open_storage(storage_url, say), say)
         if own:
             _require_own(storage, storage_url, name)
         study = optuna.create_study(
@@ -76,7 +76,7 @@ def _require_own(storage: optuna.storages.BaseStorage, url: str, name: str) -> N
 
 def close_study(study: optuna.study.Study) -> None:
     """Close the connections of a study from `open_study`; SQLite then folds its write-ahead log into the database."""
-    backend = getattr(cast("PatientStorage", study._storage).inner, "_backend", None)
+    backend = getattr(cast("RetryingStorage", study._storage).inner, "_backend", None)
     if isinstance(backend, optuna.storages.RDBStorage):
         backend.remove_session()
         backend.engine.dispose()

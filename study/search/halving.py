@@ -76,7 +76,7 @@ class Halving:
         if ours is None:
             return ""
         found = [costs for other in others if (costs := at_rung(other, done)) is not None]
-        rank, count = standing(np.array([*found, ours])), len(found) + 1
+        rank, count = rank_of_last(np.array([*found, ours])), len(found) + 1
         best = math.ceil(count / self.eta)
         return "" if rank <= best else f"{after} it ranked {rank} of {count}, and the best {best} go on"
 
@@ -112,7 +112,7 @@ def at_rung(seen: Seen, rung: int) -> Floats | None:
     return seen.costs[-1] if seen.complete and len(seen.costs) else None
 
 
-def standing(costs: Floats) -> int:
+def rank_of_last(costs: Floats) -> int:
     """The place, from 1, of the last of the points.  costs: (n, 2), n at least 1."""
     level = fronts(costs)
     ahead = int((level < level[-1]).sum())

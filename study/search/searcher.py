@@ -31,7 +31,7 @@ from optuna.trial import TrialState
 
 from nad.errors import NadError
 from study.search import times
-from study.search.lost_trial import Loss
+from study.search.lost_trial import LostTrial
 from study.search.queue import ask_again, point_key, repair, was_asked_for
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
@@ -236,20 +236,20 @@ class OptunaSearcher:
         return self._pruner(trial, [shown[number] for number in sorted(shown)])
 
     def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, loss: Loss | None = None
+        self, trial_id: str, result: Mapping[str, Any] | None = None, lost: LostTrial | None = None
     ) -> None:
         """Record how a trial ended.
 
         result: its last report, if it was not passed to `on_trial_result`.
-        loss: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
+        lost: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
             report of its own is asked again, as often as the loss allows.
         """
         running = self._running.pop(trial_id)
         last = running.last or (dict(result) if result and _is_last(result) else {})
-        state, reason = verdict(last, self._metrics, loss.reason if loss else "")
+        state, reason = verdict(last, self._metrics, lost.reason if lost else "")
         attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
-        if not last and loss and loss.details:
-            attrs["traceback"] = loss.details
+        if not last and lost and lost.details:
+            attrs["traceback"] = lost.details
         if reason:
             attrs["error"] = reason
         attrs |= {
@@ -262,7 +262,7 @@ class OptunaSearcher:
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
         else:
-            self._record_loss(running, state, reason, retries=loss.retries if loss and not last else 0)
+            self._record_lost(running, state, reason, retries=lost.retries if lost and not last else 0)
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
@@ -274,7 +274,7 @@ class OptunaSearcher:
         self._failures = 0
         self._tell_of("complete", running, scores)
 
-    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
+    def _record_lost(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
         if state is TrialState.PRUNED:
             for name, value in LAST_CHOICE.items():
                 running.trial.set_constraint(name, value)

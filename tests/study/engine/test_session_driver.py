@@ -218,7 +218,7 @@ def test_ray_that_is_lost_while_a_victim_trains_is_one_sentence(tmp_path: Path, 
     os.kill(head, signal.SIGKILL)
     out, err = process.communicate(timeout=50)  # Ray ends a process that has lost its head node after 60
     assert out == ""
-    assert "\nstudy.workers.lifeline.RayLost: Ray's head node no longer answers" in err
+    assert "\nstudy.engine.lifeline.RayLost: Ray's head node no longer answers" in err
     wait_until(lambda: not alive(family), seconds=120)  # Ray's agents go a minute after what they belong to
 
 
