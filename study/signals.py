@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = tuple(
@@ -138,3 +139,37 @@ def deaf_to_hangups() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@dataclass
+class Interruption:
+    """The signals of a search: the first lets running trials finish, the second stops at once.
+
+    on_first: called at the first one, to tell the user.
+    """
+
+    on_first: Callable[[], object]
+    signal: int | None = None
+    at_once: bool = False
+    told: bool = False
+
+    def take(self, number: int) -> None:
+        """Note a signal; a third one cuts even the ending short.  Raises: Interrupted."""
+        if self.at_once:
+            raise Interrupted(number)
+        self.at_once = self.signal is not None
+        self.signal = number
+
+    def act(self) -> Interrupted | None:
+        """Act on the signals so far; returns the error to end the run with, if any."""
+        if self.at_once:
+            return self.as_error()
+        if self.signal is not None and not self.told:
+            self.told = True
+            with suppress(Exception):  # running trials finish even if nobody can be told
+                self.on_first()
+        return None
+
+    def as_error(self) -> Interrupted | None:
+        """The error of an interrupted run; None without a signal."""
+        return None if self.signal is None else Interrupted(self.signal)

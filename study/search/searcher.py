@@ -3,24 +3,21 @@
 A trial is RUNNING from `suggest` until `on_trial_complete`, and ends in one of three states:
 
 COMPLETE  it reported `final` with a finite value for every metric
-PRUNED    the pruner objected to what it showed so far, or it reported `pruned` itself; what it measured until then is
-          its `curve`, and the attribute `error` says why
-FAIL      anything else: the attribute `error` says why
+PRUNED    the pruner objected to its scores so far, or it reported `pruned` itself; attribute `error` has the reason
+FAIL      anything else; attribute `error` has the reason
 
-What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
-finished trials. Reports before the last one are kept as the attribute `curve`, one entry each, numbers only.
-Nothing is left RUNNING: `close`, and the next start after a crash, ask the points of such trials again and tell them
-FAIL.
+A trial's other reported values become user attributes, written before the state: Optuna freezes finished trials.
+Earlier reports are the attribute `curve`, one entry each, numbers only.
+Nothing is left RUNNING: `close`, or the next start after a crash, fails such trials and asks their points again.
 
-Knows parameters, scores and states; not what a trial does, nor the engine that runs it.
+Independent of the trials' work and of the engine.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -33,46 +30,47 @@ from nad.errors import NadError
 from study.search import times
 from study.search.lost_trial import LostTrial
 from study.search.queue import ask_again, point_key, repair, was_asked_for
+from study.search.verdict import is_last, numbers, storable, verdict
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 class Shown(NamedTuple):
-    """What a trial has shown so far."""
+    """A trial's reports so far."""
 
     params: Mapping[str, Any]
-    """As Optuna records them."""
+    """As recorded by Optuna."""
     curve: Sequence[Mapping[str, float]]
-    """What it reported before its last report."""
+    """Its reports before the last one."""
     complete: bool
-    """Whether it ended COMPLETE; else it runs, or was pruned."""
+    """False for a running or pruned trial."""
 
 
 Pruner = Callable[[Shown, Sequence[Shown]], str]
-"""(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
+"""From a running trial and all others, by number: a sentence why it should stop, or empty."""
 
 LAST_CHOICE = {"pruned": 1.0}
-"""The constraint of a pruned trial: further out than any score can be, for scores are fractions.
+"""The constraint of a pruned trial, worse than any complete trial's: scores are fractions.
 
-Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
+Without it, TPE would rank pruned trials above complete ones outside a constraint.
 """
 
 log = logging.getLogger(__name__)
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
-    """A trial's seed, in [0, 2**32): it depends on the study's seed and the replicate, not on the point.
+    """A trial's seed, in [0, 2**32), from the study's seed and the replicate, not from the point.
 
-    So the same point scores the same in every study of this seed, and points are compared under common random
-    numbers; a repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
+    Points are so compared under common random numbers, and equal points score the same in all studies of this seed.
+    A repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
     """
     return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
 class TrialEvent:
-    """What just happened to a trial; scores: the reported ones, the metrics of a complete trial, or empty."""
+    """News of a trial.  scores: the reported ones, the metrics of a complete trial, or empty."""
 
     kind: Literal["started", "progress", "complete", "pruned", "failed"]
     number: int
@@ -80,7 +78,7 @@ class TrialEvent:
     scores: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     attrs: Mapping[str, Any] = field(default_factory=dict)
-    """What the record has of the trial beside its parameters and scores, such as its seed; all of it at the end."""
+    """The trial's other recorded attributes, such as its seed; complete at its end."""
 
     @property
     def reason(self) -> str:
@@ -94,29 +92,29 @@ class _Running:
     point: str
     replicate: int
     spared: bool
-    """Whether it runs to its end whatever it shows: it was asked for by name, or repeats a complete trial."""
+    """True if it is never pruned: it was queued by name, or repeats a complete trial."""
     curve: list[dict[str, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
     asked: float = field(default_factory=time.monotonic)
 
 
 class OptunaSearcher:
-    """Asks points of a study and records what came of them, for one run of the study.
+    """Asks a study's points and records their results, during one run of the study.
 
     study: its RUNNING trials are repaired first.
     space: suggests one trial's parameters.
-    metrics: names of the objectives in what trials report, in the order of the study's directions.
-    constraints: of a complete trial's last report; each by name, met where it is zero or less. The sampler prefers such
-        trials; the record keeps all.
-    pruner: asked after every report of a trial that the sampler proposed; a point that was enqueued with attributes, or
-        that repeats a complete trial, runs to its end.
-    wanted: trials, COMPLETE or PRUNED, that the study shall hold in the end, earlier runs' included; failures are made
-        up for.
-    enough: whether the complete trials say that more would add little; asked as each one is recorded. No trial starts
-        while it holds; one that was running may end that.
+    metrics: names of the objectives in trials' reports, in the order of the study's directions.
+    constraints: from a complete trial's last report, by name; met at zero or less. The sampler prefers such trials; the
+        record keeps all.
+    pruner: asked after every report of a trial proposed by the sampler. Queued points and repeats of complete trials
+        are never pruned.
+    wanted: number of trials, COMPLETE or PRUNED, for the study in the end, earlier runs' included; failed ones are
+        replaced.
+    enough: true if more trials would add little; asked after each complete trial. No trial starts while it holds; a
+        running one may end that.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
-    max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
-    on_event: called in the driver's thread; what it raises is logged and changes nothing.
+    max_failures: limit of failures in a row, in this run; at the limit no trial starts, see `raise_if_failing`.
+    on_event: called in the driver's thread; its errors are logged and change nothing.
     """
 
     def __init__(
@@ -153,7 +151,7 @@ class OptunaSearcher:
 
     @property
     def finished(self) -> bool:
-        """Whether no further trial will be asked; running ones may still report."""
+        """True if no further trial will be asked; running ones may still report."""
         if self._held >= self._wanted:
             return True
         if (self._has_enough or self._fails) and not self._running:
@@ -162,18 +160,18 @@ class OptunaSearcher:
 
     @property
     def _fails(self) -> bool:
-        """Whether no trial is worth starting; one that still runs may end that."""
+        """True at the limit of failures; a running trial's success may end that."""
         return self._failures >= self._max_failures
 
     @property
     def _held(self) -> int:
-        """Trials that count towards the wanted number."""
+        """Trials counting towards the wanted number."""
         return self._complete + self._pruned
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's config, or None while the running trials may be all that is still wanted.
+        """The next trial's config, or None while the running trials may complete the wanted number.
 
-        Returns {"params": what the space made, "seed", "replicate", "number"}.
+        Returns {"params": from the space, "seed", "replicate", "number"}.
         """
         if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
             return None
@@ -205,25 +203,25 @@ class OptunaSearcher:
         return self._replicates.setdefault(point, set())
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Keep what a running trial reports, and return whether it is to be stopped, which ends it as PRUNED.
+        """Keep a running trial's report; returns true to stop it as PRUNED.
 
-        A final report is its last, whatever happens to it afterwards.
+        Reports after a final one are ignored.
         """
         running = self._running[trial_id]
         if running.last.get("final"):
             return False
-        if _is_last(result):
+        if is_last(result):
             running.last = dict(result)
             return False
-        numbers = _numbers(result)
-        running.curve.append(numbers)
-        self._tell_of("progress", running, numbers)
+        scores = numbers(result)
+        running.curve.append(scores)
+        self._tell_of("progress", running, scores)
         if reason := self._objection(running):
-            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in numbers}}
+            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in scores}}
         return bool(reason)
 
     def _objection(self, running: _Running) -> str:
-        """Why a trial is to be stopped.  The storage's curves are the only memory: a resumed study has the same."""
+        """Why a trial should stop, or empty.  Judged by the record's curves alone, so a resumed study judges alike."""
         if self._pruner is None or running.spared:
             return ""
         shown = {
@@ -238,14 +236,14 @@ class OptunaSearcher:
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, lost: LostTrial | None = None
     ) -> None:
-        """Record how a trial ended.
+        """Record a trial's end.
 
         result: its last report, if it was not passed to `on_trial_result`.
-        lost: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
-            report of its own is asked again, as often as the loss allows.
+        lost: why the engine lost it, such as a killed process.  Without a last report of its own, its point is asked
+            again, up to `lost.retries` times.
         """
         running = self._running.pop(trial_id)
-        last = running.last or (dict(result) if result and _is_last(result) else {})
+        last = running.last or (dict(result) if result and is_last(result) else {})
         state, reason = verdict(last, self._metrics, lost.reason if lost else "")
         attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
         if not last and lost and lost.details:
@@ -258,7 +256,7 @@ class OptunaSearcher:
             times.ENDED: datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         for name, value in attrs.items():
-            running.trial.set_user_attr(name, _storable(value))
+            running.trial.set_user_attr(name, storable(value))
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
         else:
@@ -308,9 +306,9 @@ class OptunaSearcher:
             log.exception("an observer of the study failed; the study goes on")
 
     def close(self) -> None:
-        """Leave none of its trials RUNNING: to be called at the end of a run, however it ended.
+        """Leave none of this run's trials RUNNING; call it after every run, failed ones included.
 
-        Others may be those of a driver that has taken the study over.
+        Other RUNNING trials may belong to a driver that has taken over.
         """
         self._running.clear()
         repair(self._study, self._asked)
@@ -323,39 +321,3 @@ class OptunaSearcher:
                 f"{self._wanted} done; the last was {self._last_error}; "
                 "mend the cause and run the same command again: finished trials are kept"
             )
-
-
-def _is_last(result: Mapping[str, Any]) -> bool:
-    return any(result.get(mark) for mark in ("final", "pruned", "error"))
-
-
-def verdict(last: Mapping[str, Any], metrics: Iterable[str], error: str = "") -> tuple[TrialState, str]:
-    """The state of a trial that ended, and why it failed or was pruned (else empty).
-
-    last: its final, pruned or error report; empty if it made none.  error: what the engine knows.
-    """
-    if last.get("error"):
-        return TrialState.FAIL, str(last["error"])
-    if last.get("pruned"):
-        return TrialState.PRUNED, last["pruned"] if isinstance(last["pruned"], str) else ""
-    if not last.get("final"):
-        return TrialState.FAIL, error or "the trial returned without a final report"
-    missing = [metric for metric in metrics if metric not in last]
-    if missing:
-        return TrialState.FAIL, f"the final report has no {', '.join(missing)}"
-    broken = [f"{metric} = {last[metric]}" for metric in metrics if not _is_finite(last[metric])]
-    if broken:
-        return TrialState.FAIL, f"the final report is not finite: {', '.join(broken)}"
-    return TrialState.COMPLETE, ""
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
-
-
-def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _storable(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
-
-
-def _storable(value: Any) -> Any:
-    return value.item() if isinstance(value, np.number) else value
