@@ -1,4 +1,4 @@
-"""`nad-study`, or `python -m study`: runs a study, and looks after those that there are."""
+"""`nad-study`, or `python -m study`: runs studies and manages them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COMMANDS = {
     "stop": "study.commands.stop",
     "resume": "study.commands.resume",
 }
-"""The module of each, whose `main` takes the rest of the words; imported when it is called, for some take seconds."""
+"""Command to module; `main` takes the further arguments. Imported on demand, as some take seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code. Options without a command are those of `run`."""
+    """The command line; returns the exit code. Options without a command go to `run`."""
     show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given.pop(0) if given and not given[0].startswith("-") else "run"

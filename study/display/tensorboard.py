@@ -1,7 +1,7 @@
 """Trials for TensorBoard: one run each, with the scores of every epoch, and the hyperparameters beside the final ones.
 
-Written with tensorboardX, which Ray Tune brings along, and with its plain file writer: the `SummaryWriter` around it
-hands events to a thread through a queue, and on a full disk that queue is never emptied again.
+Uses the plain file writer of tensorboardX: its `SummaryWriter` passes events through a queue to a thread, and hangs on
+a full disk.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from reports.analysis.objectives import OBJECTIVES
 from study.search.searcher import TrialEvent
 
 FLUSH_SECONDS = 10.0
-"""Between two of them: the library waits for the disk each time."""
+"""Seconds between two flushes: the library waits for the disk each time."""
 
 
 def require_installed() -> None:
-    """Raises: ConfigError where the package that writes the files is missing."""
+    """Raises: ConfigError without the package that writes the files."""
     if _find("tensorboardX") is None:
         raise ConfigError(
             "--tensorboard needs the package tensorboardX, which is not installed; leave the option out, or install it"
@@ -31,7 +31,7 @@ def require_installed() -> None:
 
 
 class TensorBoard:
-    """Observes a search; a run that cannot be written, on a full disk, is given up."""
+    """Observes a search; gives up a run on a write error, such as a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

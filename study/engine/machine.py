@@ -97,12 +97,10 @@ def _require_disk() -> None:
     free = shutil.disk_usage(folder).free
     needed = DISK + (0 if room >= STORE else STORE)  # Ray then keeps shared data on the disk
     if free < needed:
-        also = (
-            "" if needed == DISK else f", since {shared} has {room / MiB:.0f} MB left of the {STORE / MiB:.0f} needed"
-        )
+        shortage = f", since {shared} has {room / MiB:.0f} MB left of the {STORE / MiB:.0f} needed"
         raise ConfigError(
             f"the disk of the temporary folder {folder} has {free / MiB:.0f} MB left, and Ray needs"
-            f" {needed / MiB:.0f}{also}; free some space, or name another folder in TMPDIR"
+            f" {needed / MiB:.0f}{shortage if needed > DISK else ''}; free some space, or name another folder in TMPDIR"
         )
 
 

@@ -1,4 +1,4 @@
-"""A storage that may be gone for a while: what could not be written is written when it is back."""
+"""Waits through a storage's outages, then repeats the failed calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from study.record.texts import fitted
 Result = TypeVar("Result")
 
 PATIENCE = 300.0
-"""Seconds for which a storage that does not answer is asked again."""
+"""Seconds of retrying during an outage."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = (
@@ -33,27 +33,27 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class RetryingStorage(BaseStorage):
-    """Another storage, asked again with growing pauses while it is out of reach.
+    """A storage with retries, in growing pauses, during outages.
 
-    A call whose answer was lost may have been carried out: a repetition finds that out before it does the same twice.
-    That takes one writer per study, which a study's driver is.
+    A call without an answer may still have been carried out; a retry checks for that first. This takes a single writer
+    per study: its driver.
 
-    say: told once when an outage begins, and once when it is over.
-    patience: seconds of an outage after which NadError is raised; from then on each call is made once.
+    say: told once at the start of an outage, and once at its end.
+    patience: seconds until NadError is raised; from then on each call is made once.
     """
 
     def __init__(self, inner: BaseStorage, say: Callable[[str], None], patience: float = PATIENCE) -> None:
         self.inner = inner
         self.barred = ""
-        """Why nothing may be written any more, as a sentence; empty while it may."""
+        """A sentence why nothing may be written any more; empty while it may."""
         self.suspect: Callable[[], None] = lambda: None
-        """Called where trials begin and end, or when another process seems to write to this study; may set `barred`."""
+        """Called as trials begin and end, and on signs of another writer; may set `barred`."""
         self._say, self._patience, self._given_up = say, patience, False
         self._newest: dict[int, int] = {}
-        """Of each study: the id of the trial that was made last."""
+        """Of each study: the id of its last new trial."""
 
     def _ask(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
-        """call's answer; `again` is called in its place once an answer may have been lost."""
+        """call's answer; after an outage, that of `again` in its place."""
         try:
             return call()
         except Exception as error:
@@ -81,11 +81,11 @@ class RetryingStorage(BaseStorage):
         self._given_up = True
         raise NadError(
             f"the storage did not answer for {_span(self._patience)} ({_reason(error)}); mend that and run the same"
-            " command again: finished trials are kept, and what still ran runs again"
+            " command again: finished trials are kept, unfinished ones run again"
         ) from error
 
     def _write(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
-        """The same for what changes the record.  Raises: NadError where that is no longer this driver's to do."""
+        """The same for writes.  Raises: NadError if another driver has taken over."""
         self._require_right()
         try:
             return self._ask(call, again)
@@ -192,7 +192,7 @@ class RetryingStorage(BaseStorage):
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a storage's error may pass by itself: no connection, a lock, a file system that does not answer."""
+    """True for errors that may pass: no connection, a lock, a file system without an answer."""
     cause = _cause(error)
     if isinstance(cause, OSError):
         return cause.errno in _PASSING
@@ -200,7 +200,7 @@ def is_outage(error: BaseException) -> bool:
         return False
     code = getattr(cause.orig, "sqlite_errorcode", None)
     if code is not None:
-        # Of its input and output errors, that of the shared memory means a full disk.
+        # Among SQLite's I/O errors, the shared memory's means a full disk.
         hiccup = code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_SHMSIZE
         return hiccup or code & 0xFF in _LOCKED
     return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)
