@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: once to finish running trials, twice to stop at once.
+"""Ctrl-C, SIGTERM, a closed terminal: once to finish running trials, twice to stop.
 
 Outside the search, the first one stops at once.
 """
@@ -96,7 +96,7 @@ def stopped_at_once() -> Iterator[None]:
 
 @contextmanager
 def stopped_by_the_second() -> Iterator[None]:
-    """Ignore the first signal: it was meant for the search, ended already, as by `nad-study stop --now`.
+    """Ignore the first signal, meant for a search just ended, as by `stop --now`.
 
     Raises: Interrupted at the second one.
     """
@@ -128,7 +128,7 @@ def handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def deaf_to_hangups() -> Iterator[None]:
-    """Let child processes started in this block outlive a closed terminal: their parent ends them in order.
+    """Let child processes outlive a closed terminal: their parent ends them in order.
 
     Ray itself does this for Ctrl-C.
     """
@@ -144,7 +144,7 @@ def deaf_to_hangups() -> Iterator[None]:
 
 @dataclass
 class Interruption:
-    """The signals of a search: the first lets running trials finish, the second stops at once.
+    """A search's signals: the first finishes running trials, the second stops at once.
 
     on_first: called at the first one, to tell the user.
     """
@@ -162,7 +162,7 @@ class Interruption:
         self.signal = number
 
     def act(self) -> Interrupted | None:
-        """Act on the signals so far; returns the error to end the run with, if any."""
+        """Act on the signals; returns the error to end the run with, if any."""
         if self.at_once:
             return self.as_error()
         if self.signal is not None and not self.told:

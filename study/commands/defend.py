@@ -55,7 +55,7 @@ class DefendConfig(OwnModelConfig):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for a mistake, 130 for an interrupt."""
+    """The command line; returns 0, 2 for a mistake, 130 for an interrupt."""
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:

@@ -42,7 +42,9 @@ class FoundSetting(NamedTuple):
 
 
 def read_setting(path: Path, trial: int | None) -> FoundSetting:
-    """The recommended setting of a study, or a trial's of its front.  path: its summary.json, or its folder.
+    """A study's recommended setting, or a trial's of its front.
+
+    path: summary.json, or its folder.
 
     Raises: ReportError for another kind of file; ConfigError without such a study or setting.
     """

@@ -100,7 +100,7 @@ class Overview:
 
     @property
     def _asked_since(self) -> str:
-        """Work in the settings but not in an older summary; summaries of earlier versions may lack the keys."""
+        """Work in the settings but not in an older summary."""
         draws, baselines = self.settings.get("confirm"), self.settings.get("baselines")
         if baselines and "baselines" in self.summary and not _part(self.summary, "baselines"):
             return "the baselines"
@@ -116,7 +116,7 @@ class Overview:
 
     @property
     def best(self) -> Mapping[str, float] | None:
-        """Validation `asr` and `acc` of the recommended trial, else of the front's lowest ASR; None without a trial."""
+        """Validation `asr` and `acc` of the recommended trial, else of the front's first."""
         point = self.recommended or next(iter(self.front), {})
         return _part(point, "validation") or None
 
@@ -187,7 +187,7 @@ def _is_study(path: Path) -> bool:
 
 
 def read_overview(folder: StudyFolder, *, live: bool = False) -> Overview:
-    """Read a study's files; its record too if live, or if they may be behind it."""
+    """Read a study's files; its record if live, or if they lag behind."""
     config, troubles = _read(folder.config)
     settings = _part(config, "settings")
     summary, unread = _read(folder.summary) if folder.summary.exists() else ({}, ())

@@ -1,4 +1,4 @@
-"""Shared parts of apply and defend: read the user's model and images, score it, write a new one."""
+"""Shared by apply and defend: reading a model and images, scoring, writing the result."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class OwnModelConfig:
     victim: Path
     """The model: a file of this tool, of the released NAD code or of BackdoorBench, a state dict, or safetensors."""
     data: Path
-    """Clean images: a folder with train/ for the work and perhaps test/ for scores, each with one folder per class, in the
-    order of the model's labels."""
+    """Clean images: a folder with train/ for the work, perhaps test/ for scores, and in each one folder per class,
+    in the order of the model's labels."""
     victim_mean: tuple[float, float, float] | None = None
     """Mean of each channel, in [0, 1], in the model's training. Default: from its file's format."""
     victim_std: tuple[float, float, float] | None = None
@@ -70,7 +70,7 @@ class OwnModelConfig:
 
     def __post_init__(self) -> None:
         if not self.victim.name:
-            raise ConfigError(f"--victim {str(self.victim)!r} names no file; give the model's")
+            raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
         require_range("--image-size", self.used_image_size, 16, 512)
         require_range("--seed", self.seed, 0, 2**31 - 1)
         self.normalisation  # noqa: B018 - raises for numbers out of range
@@ -104,7 +104,7 @@ C = TypeVar("C", bound=OwnModelConfig)
 
 
 def run_command(work: Callable[[Display], None]) -> int:
-    """Run a command; returns its exit code: 0, 2 for a mistake, 130 for an interrupt."""
+    """Run a command; returns 0, 2 for a mistake, 130 for an interrupt."""
     show_any_text()
     os.umask(0o077)  # new files are for their owner alone
     try:
@@ -140,7 +140,7 @@ def require_free(target: Path) -> None:
 
 
 def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
-    """The model in --victim, and the settings with its image size and mirroring; introduces it to the user.
+    """The model in --victim, introduced to the user, and the settings completed from its file.
 
     Raises: CheckpointError for an unusable file; ConfigError for settings in conflict with it.
     """
@@ -173,13 +173,13 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
 
 
 def require_known(config: OwnModelConfig, model: nn.Module, images: Owned, device: torch.device) -> None:
-    """Raise DataError for a model that only guesses on the images, unless the settings allow it."""
+    """Raise DataError for a model that only guesses, without --allow-guessing."""
     if not config.allow_guessing:
         judging.require_known(model, images.train, allow="add --allow-guessing", device=device)
 
 
 def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:
-    """By name of the images. The defender's own are a check: right classes and sizes give a high accuracy."""
+    """Accuracy by name of the images; a low one on the defender's own means wrong classes or size."""
     parts = {"your own images (train/)": images.train, "test images (test/)": images.test}
     return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
 
@@ -198,7 +198,10 @@ def write_model(
     what: str,
     display: Display,
 ) -> None:
-    """Write a model and its card, and print its accuracies.  what: the model's name in messages."""
+    """Write a model and its card, and print its accuracies.
+
+    what: the model's name in messages.
+    """
     state: State = copy_state(model)
     known = TrainedOn(image_size=config.used_image_size, flip=config.used_flip, class_names=tuple(class_names))
     save(config.target, Checkpoint(state, {"facts": dict(facts), **known.card()}))

@@ -30,7 +30,7 @@ OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig:
-    """Go on with a study as it was last run. Add options of a study to change its settings, such as --trials."""
+    """Go on with a study as last run; further options, such as --trials, change it."""
 
     name: Annotated[str, tyro.conf.Positional]
     """The study, or the path of its folder."""
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyConfig:
-    """The fork command again, if the fork ended before its search: its points are recorded only then."""
+    """The fork command again, if the fork ended before recording its points."""
     old = fork_of(folder.path)
     if old is None or folder.summary.exists() or config.fork is not None or config.directory != folder.path:
         return config

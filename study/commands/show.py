@@ -101,7 +101,7 @@ def lines(study: Overview) -> Iterator[str]:
 
 
 def eta(study: Overview) -> float | None:
-    """Seconds until the wanted trials are done, from the pace of this run's last ones; None if unknown."""
+    """Seconds until the wanted trials are done, at this run's pace; None if unknown."""
     if study.driver is None or not study.driver.alive or study.wanted is None:
         return None
     since = datetime.fromisoformat(study.driver.started)

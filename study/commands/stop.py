@@ -28,7 +28,7 @@ LONGEST_END = 120.0
 @documented
 @dataclass(frozen=True, kw_only=True)
 class StopConfig:
-    """Stop a running study: it starts no further trial, finishes the running ones, writes its report, and ends.
+    """Stop a running study after its running trials, with a report.
 
     Runs of baselines and confirmation are cut short; `nad-study resume` repeats them. This command waits for the
     study's end; Ctrl-C ends the waiting, not the stopping. For a study that is not running it does nothing, with exit

@@ -23,7 +23,7 @@ INTERVAL = 1.0
 
 
 def display_for(arguments: list[str]) -> Display:
-    """The display for a command with these arguments, chosen before they are parsed and may fail.
+    """The display for a command with these arguments, chosen before parsing.
 
     The study goes on after its output's reader has left.
     """

@@ -1,4 +1,4 @@
-"""Trials for TensorBoard: one run each, with the scores of every epoch, and the hyperparameters beside the final ones.
+"""Trials for TensorBoard: one run each, with scores by epoch and hyperparameters.
 
 Uses the plain file writer of tensorboardX: its `SummaryWriter` passes events through a queue to a thread, and hangs on
 a full disk.
@@ -31,7 +31,7 @@ def require_installed() -> None:
 
 
 class TensorBoard:
-    """Observes a search; gives up a run on a write error, such as a full disk."""
+    """Observes a search; gives up a run on a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Logs in the study's folder, for its owner: one per trial, and one of the driver's messages.
+"""Logs in the study's folder: one per trial, one of the driver's messages.
 
 The driver writes them all, from the trials' reports: no shared file system is needed. The record is elsewhere; on a
 write error, such as a full disk, a line is dropped silently.

@@ -43,7 +43,7 @@ class Cluster(NamedTuple):
 
 
 def find_cluster(address: str) -> Cluster:
-    """The cluster at HOST:PORT; `auto` reads RAY_ADDRESS, then the address of `ray start` on this machine.
+    """The cluster at HOST:PORT; `auto` takes RAY_ADDRESS, then this machine's `ray start`.
 
     Looks for a token in Ray's own places: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
     Raises: ConfigError without an answer in time, for a server other than Ray, a missing or wrong token, or on a
@@ -76,7 +76,7 @@ def find_cluster(address: str) -> Cluster:
 
 
 def _require_node_here(address: str, answer: str) -> None:
-    """Raise ConfigError unless this machine is a node of the cluster: Ray talks through a local node."""
+    """Raise ConfigError on a machine outside the cluster: Ray needs a local node."""
     nodes = [line.removeprefix("node ") for line in answer.splitlines() if line.startswith("node ")]
     if not any(map(_is_here, nodes)):
         raise ConfigError(
@@ -121,7 +121,7 @@ def _require_answer(address: str) -> None:
 
 
 def _knock(address: str, environment: dict[str, str]) -> str:
-    """The cluster's reply to a request, made in a separate process: Ray reads its settings once."""
+    """The cluster's reply, through a separate process: Ray reads its settings once."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _KNOCK, address],  # -P: nothing from the current folder

@@ -26,7 +26,7 @@ class Code(NamedTuple):
 
 @cache
 def digest() -> str:
-    """SHA-256 over the names and contents of this tool's Python files, as this process imports them."""
+    """SHA-256 over names and contents of this tool's Python files, as imported here."""
     total = hashlib.sha256()
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)

@@ -15,7 +15,7 @@ def driver_device() -> torch.device:
 
 
 def require_devices(config: StudyConfig) -> None:
-    """Raise ConfigError if trials run on this machine and one asks for more than it has."""
+    """Raise ConfigError if trials run here and one asks for too much."""
     if config.address is not None:
         return
     if config.workers is None and config.cpus_per_trial > cores():

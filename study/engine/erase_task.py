@@ -1,4 +1,4 @@
-"""A worker's tasks: make a teacher, or run one trial. All input comes as one block of arrays."""
+"""A worker's tasks: making a teacher, running a trial."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """Data shared by all trials of a study, as numpy arrays: one copy per machine, read by all its workers."""
+    """A study's shared data as numpy arrays: one copy per machine, for all its workers."""
 
     model: str
     classes: int
@@ -157,7 +157,7 @@ def make_teacher_weights(
 def teacher_or_why(
     case: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
 ) -> Weights | str:
-    """The same, with the reason in place of a diverged teacher: a result, not a mistake."""
+    """The same, with the reason in place of a diverged teacher."""
     try:
         return make_teacher_weights(case, workloads, progress)
     except EraseDiverged as error:
@@ -165,7 +165,7 @@ def teacher_or_why(
 
 
 def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
-    """One trial, a complete erase: reports quick scores after each epoch, and those of `measure` at the end.
+    """One trial, a complete erase. Reports quick scores each epoch, those of `measure` last.
 
     config: from the searcher; its `params` are from `describe_point`.
     Raises: EraseDiverged if the loss is no longer finite.
@@ -253,9 +253,9 @@ def erase_victim(
 
 @lru_cache(maxsize=4)
 def _memory(layers: tuple[str, ...], _teacher_and_holdout: str, _batches: Hashable) -> MapMemory:
-    """Cache of a teacher's attention maps; trials differ in betas and layers more often than in these arguments.
+    """Cache of a teacher's attention maps, at most 4 of 100 MB in a worker.
 
-    At most 4 of 100 MB each in a worker.
+    Trials differ in betas and layers more often than in these arguments.
     """
     return MapMemory(layers, most_bytes=100_000_000)
 
@@ -269,7 +269,7 @@ def _digest(*arrays: Array) -> str:
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> Weights:
-    """Weights as numpy arrays: Ray shares those between processes without a copy, but not torch tensors."""
+    """Weights as numpy arrays; unlike tensors, Ray shares them without a copy."""
     return {name: value.detach().cpu().contiguous().numpy() for name, value in state.items()}
 
 

@@ -27,7 +27,7 @@ class RayLost(NadError):
 
 
 class Lifeline:
-    """The two processes vital to a driver: Ray's head and the raylet of its own node."""
+    """A driver's two vital processes: Ray's head and its own node's raylet."""
 
     def __init__(self) -> None:
         self._checked = time.monotonic()

@@ -38,7 +38,7 @@ class Meter:
             self._actor = ray.remote(num_cpus=0)(_Board).options(name=self.name, scheduling_strategy=here).remote()
 
     def read(self) -> Told:
-        """Empty before it is open, and after the loss of its process: work goes on unwatched."""
+        """The reports; empty before it is open, or after losing its process."""
         if self._actor is None:
             return {}
         try:
@@ -62,7 +62,7 @@ class _Board:
 
 
 def teller(name: str, index: int) -> Progress:
-    """Report a task's progress, in its worker, to the meter of this name, as soon as it is open."""
+    """A worker's progress function; reports to the meter of this name once open."""
     board: Any = None
     last = -_PERIOD
 

@@ -12,7 +12,7 @@ from study.engine.code import digest
 
 
 class Facts(NamedTuple):
-    """Versions of Python and packages; the error on importing the study's code, or empty; its digest."""
+    """Versions of Python and packages; the code's import error, or empty; its digest."""
 
     versions: dict[str, str]
     failure: str

@@ -74,7 +74,7 @@ def _name_of(node: str) -> str:
 
 @contextmanager
 def requested(count: int, cpus: float, gpus: float) -> Iterator[None]:
-    """Ask an autoscaler for room for so many tasks of this size while the block runs."""
+    """Ask an autoscaler for room for so many tasks during the block."""
     size = {name: value for name, value in (("CPU", cpus), ("GPU", gpus)) if value}
     request_resources(bundles=[size] * count)
     try:

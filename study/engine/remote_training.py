@@ -35,7 +35,7 @@ def runner(config: StudyConfig, say: Callable[[str], None]) -> Runner:
 def _run_on_cluster(
     say: Callable[[str], None], work: Work, _device: torch.device | None, progress: Progress | None
 ) -> Checkpoint:
-    """Train as one task, on a GPU if the cluster has one, else on all CPUs of its largest node.
+    """Train as one task, on a GPU, else on all CPUs of the largest node.
 
     The weights depend on the number of threads, so on the node and its load, as they do for training here.
     Raises: the work's own errors; NadError if its node is lost twice; RayLost.
@@ -61,7 +61,7 @@ def _run_on_cluster(
 def _run_watched(
     work: Work, share: Share, watch: Callable[[tuple[int, int] | None], None]
 ) -> tuple[Weights, dict[str, object]]:
-    """The task's result; watch is called twice a second with its progress, None before the start."""
+    """The task's result; calls watch with its progress, None before the start."""
     meter = Meter()
     meter.open()
     # A lost node costs one more training; errors of the work itself are raised at once.

@@ -42,7 +42,7 @@ _NO_ROOM = (ObjectStoreFullError, OutOfDiskError, OutOfMemoryError)
 
 @contextmanager
 def ray_session(*, cpus: int) -> Iterator[None]:
-    """Start Ray inside this process with so many CPUs and all GPUs, and stop it at the end; reuse a running one.
+    """Start Ray inside this process, with all GPUs, or reuse a running one.
 
     Raises: NadError if Ray would be reachable from other machines, and in place of Ray's errors in the block.
     """
@@ -87,7 +87,7 @@ class _SamePath(JobConfig):
         super().__init__(_py_driver_sys_path=folders[::-1])  # each is put first
 
     def _runtime_env_has_working_dir(self) -> bool:
-        """True, or Ray would put the current folder first, with perhaps another checkout or a numpy.py."""
+        """True, or Ray would import from the current folder first."""
         return True
 
 
@@ -148,7 +148,7 @@ def _source_of(module: str) -> str:
 
 @contextmanager
 def _ray_environment(**settings: str | None) -> Iterator[None]:
-    """These environment variables, None for unset, for Ray in this process and its children; leaves Ray at the end."""
+    """Set environment variables, or unset for None, for Ray and its children; leave Ray at the end."""
     before = {name: os.environ.get(name) for name in settings}
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     _set_environment(settings)
@@ -170,7 +170,7 @@ def _set_environment(settings: Mapping[str, str | None]) -> None:
 
 
 def _read_environment_again() -> None:
-    """Have Ray read again the variables read at its import: starting and joining need different ones."""
+    """Have Ray read its import-time variables again, for starting or joining."""
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") == "1"
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

@@ -67,7 +67,9 @@ def run_trials(
     trial_timeout: float | None = None,
     on_interrupt: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run function(config, payload, report) for every config from the searcher, at most `slots` at a time.
+    """Run function(config, payload, report) for every config of the searcher.
+
+    slots: limit of trials at a time.
 
     Worker processes are reused: a trial must seed its random draws and leave no state in modules.  An error fails the
     trial with its text; after a NadError the process is kept, after any other replaced.
@@ -222,7 +224,7 @@ def _reported(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; stops trials or the run for the bridge, and tells it about lost processes.
+    """First in, first out; stops trials or the run, and reports lost processes.
 
     Tune polls this about ten times a second; timeouts, signals and Ray itself are checked then.
     """

@@ -1,1 +1,1 @@
-"""The record of a study: its storage, its folder, its driver, and the files written from it."""
+"""The record of a study: its storage, folder, driver and exported files."""

@@ -1,4 +1,4 @@
-"""The driver of a study: the process running it, named in a file beside the folder's lock."""
+"""A study's driver, the process running it, named beside the folder's lock."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Driver:
 
     @property
     def gone(self) -> bool:
-        """True once it has surely ended. A driver of another boot may live on another machine of the same name."""
+        """True once it has surely ended; one of another boot may live on a namesake machine."""
         boot = self.born.partition(":")[0]
         return self.alive is False and boot in ("", _boot() or boot)
 

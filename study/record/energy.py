@@ -14,7 +14,7 @@ _JOULES_PER_KWH = 3.6e6
 
 
 class EnergyMeter:
-    """Adds the energy of this machine's processors during this run, other programs included, to that of earlier runs.
+    """Adds this run's energy of the processors, other programs included, to earlier runs'.
 
     Counts from the opening of the record: without the victim's training, memory, GPUs and other machines. One run
     without readable counters leaves the study's energy unknown.
@@ -53,7 +53,7 @@ class EnergyMeter:
 
 
 def _zones(counters: Path) -> list[Path]:
-    """The folders to add up: the packages', or without any the whole machine's, which includes them."""
+    """The folders to add up: the packages', else the whole machine's."""
     found = sorted(counters.glob("intel-rapl:[0-9]"))
     return [zone for zone in found if _name(zone).startswith("package-")] or found
 

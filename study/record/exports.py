@@ -35,7 +35,7 @@ _TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromk
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per started trial, by number; a column `params_NAME` per hyperparameter, empty if a trial has none.
+    """One row per started trial, by number; a column `params_NAME` per hyperparameter.
 
     dtype object: pandas' own types would turn whole numbers beside an empty cell into floats.
     """
@@ -185,7 +185,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as Parquet, in the same way; every column has its type, even an empty one."""
+    """Write a table as Parquet, likewise, with types even for empty columns."""
     columns = {name: _typed(name, table[name]) for name in table.columns}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
@@ -198,7 +198,7 @@ def _shown(value: Any) -> Any:
 
 
 def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
-    """An Arrow array; a hyperparameter with values of several types becomes text, as in the CSV."""
+    """An Arrow array; hyperparameters of mixed types become text, as in the CSV."""
     values = [None if pd.isna(value) else _shown(value) for value in column.tolist()]
     if not name.startswith("params_"):
         return pa.array(values, _TYPES.get(name, pa.string()))

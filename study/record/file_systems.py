@@ -14,8 +14,9 @@ _MOUNTS = Path("/proc/self/mounts")
 
 
 def is_local(path: Path, mounts: Path = _MOUNTS) -> bool:
-    """True if no other machine can open this path; false for unknown file systems, true without a table of mounts.
+    """True if no other machine can open this path.
 
+    Unknown file systems count as shared; a machine without a table of mounts as local.
     mounts: the kernel's table. psutil reads /etc/mtab first, and an old one there would hide a network's mount.
     """
     try:
@@ -26,7 +27,7 @@ def is_local(path: Path, mounts: Path = _MOUNTS) -> bool:
 
 
 def _type_of(path: Path, table: str) -> str:
-    """The type of the path's mount: the longest match, and of two on one folder the later."""
+    """The file system's type at the longest mount; of equals the last."""
     best, kind = -1, ""
     for line in table.removesuffix("\n").split("\n"):  # names may have other ends of lines
         _device, place, mounted, *_ = line.split(" ")

@@ -1,4 +1,4 @@
-"""A study's folder: every file name in one place, one driver at a time, readable by its owner alone."""
+"""A study's folder: its file names, its lock, its single driver."""
 
 from __future__ import annotations
 
@@ -158,8 +158,10 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[StudyFolder]:
-    """The folder with this driver's name beside the lock: from now on, or from `StudyFolder.claim` on if another driver
-    may be at work beyond the lock's reach."""
+    """The folder, with this driver's name beside the lock.
+
+    If another driver may be at work beyond the lock's reach, only from `StudyFolder.claim` on.
+    """
     folder = StudyFolder(path, driver_of(path))
     try:
         if folder.left_by is None or folder.left_by.gone or is_local(path):

@@ -1,4 +1,4 @@
-"""One driver per record beyond the reach of file locks: in databases and shared file systems.
+"""One driver per record in databases and shared file systems, beyond file locks.
 
 The driver marks the record: an attribute of the study with its name and a counter, raised all the time. Clocks are not
 compared: a second driver watches the counter, and is refused if it moves. A driver whose mark was replaced by another
@@ -34,7 +34,7 @@ _MARK = "driver"  # system attribute of the study: its driver's facts and term, 
 def sole_driver(
     study: optuna.Study, known: Driver | None, *, take_over: bool, say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Hold the study's record while this block runs; its storage is barred once another driver takes over.
+    """Hold the study's record; bar its storage once another driver takes over.
 
     study: from `study.record.storage.open_study`.
     known: a dead driver already reported to the user.
@@ -84,7 +84,7 @@ class _Heart:
             self._put({"token": self._token, "term": self._term})
 
     def check(self) -> None:
-        """Bar the storage if the mark is a later driver's; replace an earlier driver's late mark."""
+        """Bar the storage at a later driver's mark; replace an earlier one's."""
         mark = self._storage.inner.get_study_system_attrs(self._id).get(_MARK)
         if mark is None or mark.get("token") == self._token:
             return
@@ -116,7 +116,7 @@ def _require_free(study: optuna.Study, known: Driver | None, take_over: bool, sa
 
 
 def _moves(study: optuna.Study, mark: Any, driver: Driver, say: Callable[[str], None]) -> bool:
-    """True if a driver out of sight goes on marking the record; false if it rests or leaves."""
+    """True if a driver out of sight goes on marking the record."""
     say(f"the study was run by {driver} last; waiting up to {WATCH:g} seconds for a sign that it still runs")
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline:

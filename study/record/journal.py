@@ -1,4 +1,4 @@
-"""A study's record as an Optuna journal, one line per change: safe on shared file systems."""
+"""A study's record as an Optuna journal, safe on shared file systems."""
 
 from __future__ import annotations
 

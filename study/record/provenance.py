@@ -140,7 +140,7 @@ def _system_attrs(study: optuna.Study) -> dict[str, Any]:
 
 
 def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:
-    """Raise ConfigError if a resumed study's victim was lost from the cache and its new training gave other weights.
+    """Raise ConfigError if a lost victim's new training gave other weights.
 
     Weights depend on the processor and the number of threads. digests: of the victims' weights, by the record's
     attribute for them.

@@ -192,7 +192,7 @@ class RetryingStorage(BaseStorage):
 
 
 def is_outage(error: BaseException) -> bool:
-    """True for errors that may pass: no connection, a lock, a file system without an answer."""
+    """True for passing errors: no connection, a lock, a silent file system."""
     cause = _cause(error)
     if isinstance(cause, OSError):
         return cause.errno in _PASSING

@@ -75,7 +75,7 @@ def _require_own(storage: optuna.storages.BaseStorage, url: str, name: str) -> N
 
 
 def close_study(study: optuna.study.Study) -> None:
-    """Close the connections of a study from `open_study`; SQLite then folds its write-ahead log into the database."""
+    """Close a study's connections; SQLite then folds its write-ahead log into the database."""
     backend = getattr(cast("RetryingStorage", study._storage).inner, "_backend", None)
     if isinstance(backend, optuna.storages.RDBStorage):
         backend.remove_session()

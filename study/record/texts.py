@@ -1,4 +1,7 @@
-"""Texts short enough for every database: MySQL keeps at most 65,535 bytes of an attribute, in JSON."""
+"""Texts short enough for every database.
+
+MySQL keeps at most 65,535 bytes of an attribute, in JSON.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,6 @@ def _cut(text: str) -> str:
 
 
 def _fitting(text: str) -> int:
-    """Number of first characters within half of the room, less that of the note in the middle."""
+    """Number of first characters for half of the room, less the note."""
     sizes = accumulate(len(json.dumps(character)) - 2 for character in text[:MOST_BYTES])
     return sum(1 for _size in takewhile(lambda size: size <= MOST_BYTES // 2 - 50, sizes))

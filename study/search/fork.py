@@ -1,4 +1,4 @@
-"""`--fork NAME`: a new study with other settings, asking every complete point of the old one again."""
+"""`--fork NAME`: a new study with other settings, asking the old one's points again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
 
 
 def fork_of(folder: Path) -> str | None:
-    """Name of the study this folder's was forked from; None for any other, or no study."""
+    """Name of the study this folder's was forked from, or None."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

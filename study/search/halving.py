@@ -90,9 +90,9 @@ def chance_floor(labels: Tensor) -> float:
 
 
 def settled_from(factor: Callable[[float, int], float], epochs: int) -> int:
-    """The first epoch (from 1) at no more than a tenth of the highest learning rate so far; epochs + 1 for none.
+    """First epoch (from 1) at a tenth of the highest learning rate or less.
 
-    factor: a schedule, see nad.training.SCHEDULES.
+    Returns epochs + 1 for none.  factor: a schedule, see nad.training.SCHEDULES.
     """
     highest = 0.0
     for epoch in range(epochs):
@@ -119,7 +119,7 @@ def rank_of_last(costs: Floats) -> int:
 
 
 def spread(costs: Floats) -> list[int]:
-    """Order a front's points by how well they cover it: an epsilon-net, as in the paper.
+    """Order a front's points by their coverage: an epsilon-net, as in the paper.
 
     First the point nearest to (0, 0), then always the one furthest from all before it; the first of equals.
     Crowding distance would rank both of two near-identical points low, such as fine-tuning's many look-alikes here; a

@@ -32,14 +32,14 @@ def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Ma
 
 
 def _asks(trial: FrozenTrial, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> bool:
-    """True if this trial was queued with these attributes and parameters; a retry has the drawn ones, too."""
+    """True for a trial queued with these attributes and parameters, retries included."""
     fixed = _fixed_params(trial)
     given = {name: fixed[name] for name in params if name in fixed}
     return point_key([given, trial.system_attrs.get(_ASKED_WITH)]) == point_key([params, user_attrs])
 
 
 def _settles(trial: FrozenTrial) -> bool:
-    """True if its point needs no other trial: this one succeeded, still may, or would fail again."""
+    """True if its point needs no other trial: succeeded, running, or hopeless."""
     if trial.state is not TrialState.FAIL:
         return True
     return bool(trial.user_attrs.get(DIVERGED)) or trial.user_attrs.get("restart", 0) >= MAX_RESTARTS
@@ -91,7 +91,7 @@ def _give_up(study: optuna.study.Study, trial: FrozenTrial, attrs: Mapping[str, 
 
 
 def ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry", "restart"], most: int) -> None:
-    """Ask a trial's point again, at most so often for this reason; the trial's attributes count both reasons.
+    """Ask a trial's point again, at most so often for this reason.
 
     Call it before the trial is told FAIL: if the process is killed in between, the trial is still RUNNING, and the next
     process calls this again. Nothing is asked twice.

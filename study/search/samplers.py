@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, made fit for a study: a conditional space, controls first, thousands of trials."""
+"""Optuna's samplers by name, adapted to conditional spaces and thousands of trials."""
 
 from __future__ import annotations
 

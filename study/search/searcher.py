@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
-    """A trial's seed, in [0, 2**32), from the study's seed and the replicate, not from the point.
+    """A trial's seed, in [0, 2**32), from the study's seed and the replicate alone.
 
     Points are so compared under common random numbers, and equal points score the same in all studies of this seed.
     A repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
@@ -70,7 +70,7 @@ def trial_seed(study_seed: int, replicate: int) -> int:
 
 @dataclass(frozen=True)
 class TrialEvent:
-    """News of a trial.  scores: the reported ones, the metrics of a complete trial, or empty."""
+    """News of a trial; scores: reported ones, a complete trial's metrics, or empty."""
 
     kind: Literal["started", "progress", "complete", "pruned", "failed"]
     number: int
@@ -221,7 +221,7 @@ class OptunaSearcher:
         return bool(reason)
 
     def _objection(self, running: _Running) -> str:
-        """Why a trial should stop, or empty.  Judged by the record's curves alone, so a resumed study judges alike."""
+        """Why a trial should stop, or empty, from the record alone: the same after resuming."""
         if self._pruner is None or running.spared:
             return ""
         shown = {

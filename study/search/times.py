@@ -47,7 +47,7 @@ def _recorded(trial: FrozenTrial, attribute: str) -> datetime | None:
 
 
 def _in_utc(local: datetime | None, not_before: datetime | None = None) -> datetime | None:
-    """UTC of a local time. Of the two in the hour after summer time, the first, unless it is too early."""
+    """UTC of a local time; of two readings after summer time, the first possible."""
     if local is None:
         return None
     first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))

@@ -56,9 +56,9 @@ class WarmStart(NamedTuple):
 
 
 def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domain: Domain) -> WarmStart:
-    """The best settings of these studies within this one's space, from each study in turn; controls are left out.
+    """The best settings within this study's space, from each study in turn.
 
-    own: this study's folder.
+    Controls are left out.  own: this study's folder.
     Raises: ConfigError for a folder without a study, or this study's own.
     """
     for directory in directories:
@@ -131,7 +131,7 @@ def _spread(count: int) -> list[int]:
 
 
 def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """These settings as drawn by the space, and None; or unchanged, and why they are outside of it.
+    """These settings as the space draws them, and None; or unchanged, and the misfit.
 
     A table's 12.0 becomes 12 for a whole number.
     """
@@ -151,7 +151,7 @@ class _Misfit(Exception):
 
 
 class _Probe(FixedTrial):
-    """A fixed trial, strict about missing and bad values: Optuna's own only warns of a value out of range."""
+    """A fixed trial with errors for missing and bad values; Optuna's only warns."""
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self._params:
