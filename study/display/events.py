@@ -16,7 +16,7 @@ from rich.console import Console
 
 from study.display.progress import Display, Step
 from study.display.streams import LastingStream
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 INTERVAL = 1.0
 """Seconds between two lines of one stage; its first and its last line always come."""

@@ -10,7 +10,7 @@ from study.display.tensorboard import TensorBoard
 from study.display.trial_logs import DriverLog, TrialLogs
 from study.options.config import StudyConfig
 from study.record.folder import StudyFolder
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from reports.analysis.frontier import non_dominated
 from reports.analysis.objectives import OBJECTIVES, costs
 from study.display.streams import LastingStream
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one stage; its last line always comes."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from nad.errors import ConfigError
 from reports.analysis.objectives import OBJECTIVES
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 FLUSH_SECONDS = 10.0
 """Seconds between two flushes: the library waits for the disk each time."""
@@ -25,7 +25,7 @@ def require_installed() -> None:
     """Raises: ConfigError without the package that writes the files."""
     if _find("tensorboardX") is None:
         raise ConfigError(
-            "--tensorboard needs the package tensorboardX, which is not installed; leave the option out, or install it"
+            "--tensorboard needs the package tensorboardX, not installed here; leave the option out, or install it"
             " with: pip install 'nad-study[tensorboard]'"
         )
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 _HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
 """Attributes known at a trial's start."""

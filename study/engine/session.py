@@ -47,11 +47,11 @@ def ray_session(*, cpus: int) -> Iterator[None]:
     Raises: NadError if Ray would be reachable from other machines, and in place of Ray's errors in the block.
     """
     if ray.is_initialized():
-        with _told_in_a_sentence():
+        with _one_line_errors():
             yield
         return
     with (
-        _told_in_a_sentence(),
+        _one_line_errors(),
         scratch_folder(temporary_base()) as folder,
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
@@ -61,7 +61,7 @@ def ray_session(*, cpus: int) -> Iterator[None]:
             **_NO_NETWORK,
         ),
     ):
-        with handlers_kept(), deaf_to_hangups(), _start_or_say_why(folder):
+        with handlers_kept(), deaf_to_hangups(), _one_line_start(folder):
             ray.init(
                 address="local",  # ignores a stale address file
                 num_cpus=cpus,
@@ -133,7 +133,7 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
                 f"cannot join the Ray cluster at {cluster.address}: {reason}; install the same Ray and Python here"
                 " as on its nodes"
             ) from error
-        with _told_in_a_sentence():
+        with _one_line_errors():
             yield
 
 
@@ -177,7 +177,7 @@ def _read_environment_again() -> None:
 
 
 @contextmanager
-def _told_in_a_sentence() -> Iterator[None]:
+def _one_line_errors() -> Iterator[None]:
     """Turn Ray's own errors into NadError, one sentence."""
     try:
         yield
@@ -191,7 +191,7 @@ def _told_in_a_sentence() -> Iterator[None]:
 
 
 @contextmanager
-def _start_or_say_why(folder: Path) -> Iterator[None]:
+def _one_line_start(folder: Path) -> Iterator[None]:
     """Turn a failed start into NadError with Ray's reason and the usual causes."""
     try:
         yield

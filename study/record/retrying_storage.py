@@ -90,10 +90,10 @@ class RetryingStorage(BaseStorage):
         try:
             return self._ask(call, again)
         except UpdateFinishedTrialError:
-            self._look_for_others()
+            self._check_for_others()
             raise
 
-    def _look_for_others(self) -> None:
+    def _check_for_others(self) -> None:
         self._ask(self.suspect)
         self._require_right()
 
@@ -116,7 +116,7 @@ class RetryingStorage(BaseStorage):
         self._write(lambda: self.inner.set_study_system_attr(study_id, key, fitted(value)))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self._look_for_others()
+        self._check_for_others()
         if study_id not in self._newest:
             self._newest[study_id] = max(
                 (trial._trial_id for trial in self.get_all_trials(study_id, False)), default=-1
@@ -136,7 +136,7 @@ class RetryingStorage(BaseStorage):
         self._write(lambda: self.inner.set_trial_param(trial_id, param_name, param_value_internal, distribution))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        self._look_for_others()
+        self._check_for_others()
 
         def again() -> bool:
             reached = self.inner.get_trial(trial_id).state is state

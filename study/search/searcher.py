@@ -9,8 +9,6 @@ FAIL      anything else; attribute `error` has the reason
 A trial's other reported values become user attributes, written before the state: Optuna freezes finished trials.
 Earlier reports are the attribute `curve`, one entry each, numbers only.
 Nothing is left RUNNING: `close`, or the next start after a crash, fails such trials and asks their points again.
-
-Independent of the trials' work and of the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -30,6 +28,7 @@ from nad.errors import NadError
 from study.search import times
 from study.search.lost_trial import LostTrial
 from study.search.queue import ask_again, point_key, repair, was_asked_for
+from study.search.trial_event import EventKind, TrialEvent
 from study.search.verdict import is_last, numbers, storable, verdict
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
@@ -51,10 +50,7 @@ Pruner = Callable[[Shown, Sequence[Shown]], str]
 """From a running trial and all others, by number: a sentence why it should stop, or empty."""
 
 LAST_CHOICE = {"pruned": 1.0}
-"""The constraint of a pruned trial, worse than any complete trial's: scores are fractions.
-
-Without it, TPE would rank pruned trials above complete ones outside a constraint.
-"""
+"""Constraint of a pruned trial: the worst. Without it, TPE prefers them to complete trials outside a constraint."""
 
 log = logging.getLogger(__name__)
 
@@ -66,24 +62,6 @@ def trial_seed(study_seed: int, replicate: int) -> int:
     A repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
     """
     return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
-
-
-@dataclass(frozen=True)
-class TrialEvent:
-    """News of a trial; scores: reported ones, a complete trial's metrics, or empty."""
-
-    kind: Literal["started", "progress", "complete", "pruned", "failed"]
-    number: int
-    params: Mapping[str, Any]
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    error: str = ""
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    """The trial's other recorded attributes, such as its seed; complete at its end."""
-
-    @property
-    def reason(self) -> str:
-        """Why it failed or was pruned, in a line; empty for others."""
-        return str(self.error or self.attrs.get("error", "")).partition("\n")[0]
 
 
 @dataclass
@@ -146,8 +124,7 @@ class OptunaSearcher:
         self._complete = len(complete)
         self._has_enough = self._enough()
         self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-        self._failures = 0
-        self._last_error = ""
+        self._failures, self._last_error = 0, ""
 
     @property
     def finished(self) -> bool:
@@ -259,8 +236,10 @@ class OptunaSearcher:
             running.trial.set_user_attr(name, storable(value))
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
+        elif state is TrialState.PRUNED:
+            self._record_pruned(running)
         else:
-            self._record_lost(running, state, reason, retries=lost.retries if lost and not last else 0)
+            self._record_failed(running, reason, retries=lost.retries if lost and not last else 0)
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
@@ -272,29 +251,25 @@ class OptunaSearcher:
         self._failures = 0
         self._tell_of("complete", running, scores)
 
-    def _record_lost(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
-        if state is TrialState.PRUNED:
-            for name, value in LAST_CHOICE.items():
-                running.trial.set_constraint(name, value)
-        else:
-            ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
-        self._study.tell(running.trial, state=state)
+    def _record_pruned(self, running: _Running) -> None:
+        for name, value in LAST_CHOICE.items():
+            running.trial.set_constraint(name, value)
+        self._study.tell(running.trial, state=TrialState.PRUNED)
         self._replicates_of(running.point).discard(running.replicate)
-        if state is TrialState.PRUNED:
-            self._pruned += 1
-            self._failures = 0
-            self._tell_of("pruned", running)
-            return
+        self._pruned += 1
+        self._failures = 0
+        self._tell_of("pruned", running)
+
+    def _record_failed(self, running: _Running, reason: str, *, retries: int) -> None:
+        ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
+        self._study.tell(running.trial, state=TrialState.FAIL)
+        self._replicates_of(running.point).discard(running.replicate)
         self._failures += 1
         self._last_error = f"trial {running.trial.number}: {reason.splitlines()[0]}"
         self._tell_of("failed", running, error=reason)
 
     def _tell_of(
-        self,
-        kind: Literal["started", "progress", "complete", "pruned", "failed"],
-        running: _Running,
-        scores: Mapping[str, Any] | None = None,
-        error: str = "",
+        self, kind: EventKind, running: _Running, scores: Mapping[str, Any] | None = None, error: str = ""
     ) -> None:
         if self._on_event is None:
             return

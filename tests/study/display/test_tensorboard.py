@@ -7,7 +7,7 @@ from nad.errors import ConfigError
 from study.display import tensorboard
 from study.display.tensorboard import TensorBoard
 from study.options.config import StudyConfig
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 pytest.importorskip("tensorboardX")
 

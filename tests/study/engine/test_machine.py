@@ -180,5 +180,5 @@ def test_no_temporary_folder_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPa
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
-    with pytest.raises(NadError, match=r"^no folder for temporary files can be written to: not that of TMPDIR, nor"):
+    with pytest.raises(NadError, match=r"^no folder for temporary files can be written to, neither that in TMPDIR nor"):
         scratch.temporary_base()

@@ -26,7 +26,8 @@ from study.record.storage import open_study
 from study.search import queue
 from study.search.lost_trial import MAX_RETRIES, LostTrial
 from study.search.queue import enqueue, repair
-from study.search.searcher import TrialEvent, verdict
+from study.search.trial_event import TrialEvent
+from study.search.verdict import verdict
 
 # what ends a run
 
