@@ -32,7 +32,7 @@ def temporary_base() -> Path:
         base = tempfile.gettempdir()
     except FileNotFoundError as error:
         raise NadError(
-            "no folder for temporary files can be written to, neither that in TMPDIR nor /tmp; free some space there, or"
+            "no folder for temporary files can be written to, neither that in TMPDIR nor /tmp; free some space, or"
             " name another one in TMPDIR"
         ) from error
     return Path(base if _PLAIN.fullmatch(base) else _ELSEWHERE)

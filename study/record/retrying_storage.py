@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -30,6 +27,18 @@ _PASSING = (
     *(errno.EBUSY, errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET),
 )
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _passed_on(name: str) -> Any:
+    """The inner storage's method of this name, with retries; a write's texts are fitted."""
+
+    def read(self: RetryingStorage, *given: Any, **named: Any) -> Any:
+        return self._ask(lambda: getattr(self.inner, name)(*given, **named))
+
+    def write(self: RetryingStorage, *given: Any, **named: Any) -> Any:
+        return self._write(lambda: getattr(self.inner, name)(*fitted(given), **fitted(named)))
+
+    return read if name.startswith("get_") else write
 
 
 class RetryingStorage(BaseStorage):
@@ -101,20 +110,6 @@ class RetryingStorage(BaseStorage):
         if self.barred:
             raise NadError(self.barred)
 
-    # Writing
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._write(lambda: self.inner.create_new_study(directions, study_name))
-
-    def delete_study(self, study_id: int) -> None:
-        self._write(lambda: self.inner.delete_study(study_id))
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_user_attr(study_id, key, fitted(value)))
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_system_attr(study_id, key, fitted(value)))
-
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         self._check_for_others()
         if study_id not in self._newest:
@@ -130,11 +125,6 @@ class RetryingStorage(BaseStorage):
         self._newest[study_id] = made
         return made
 
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        self._write(lambda: self.inner.set_trial_param(trial_id, param_name, param_value_internal, distribution))
-
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         self._check_for_others()
 
@@ -144,51 +134,28 @@ class RetryingStorage(BaseStorage):
 
         return self._write(lambda: self.inner.set_trial_state_values(trial_id, state, values), again)
 
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._write(lambda: self.inner.set_trial_intermediate_value(trial_id, step, intermediate_value))
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_user_attr(trial_id, key, fitted(value)))
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_system_attr(trial_id, key, fitted(value)))
-
-    # Reading
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._ask(lambda: self.inner.get_study_id_from_name(study_name))
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._ask(lambda: self.inner.get_study_name_from_id(study_id))
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._ask(lambda: self.inner.get_study_directions(study_id))
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._ask(lambda: self.inner.get_study_user_attrs(study_id))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._ask(lambda: self.inner.get_study_system_attrs(study_id))
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        return self._ask(self.inner.get_all_studies)
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._ask(lambda: self.inner.get_trial(trial_id))
-
-    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        return self._ask(lambda: self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number))
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        return self._ask(lambda: self.inner.get_all_trials(study_id, deepcopy, states))
-
-    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
-        return self._ask(lambda: self.inner.get_n_trials(study_id, state))
-
     def remove_session(self) -> None:
         self.inner.remove_session()
+
+    create_new_study = _passed_on("create_new_study")
+    delete_study = _passed_on("delete_study")
+    set_study_user_attr = _passed_on("set_study_user_attr")
+    set_study_system_attr = _passed_on("set_study_system_attr")
+    set_trial_param = _passed_on("set_trial_param")
+    set_trial_intermediate_value = _passed_on("set_trial_intermediate_value")
+    set_trial_user_attr = _passed_on("set_trial_user_attr")
+    set_trial_system_attr = _passed_on("set_trial_system_attr")
+
+    get_study_id_from_name = _passed_on("get_study_id_from_name")
+    get_study_name_from_id = _passed_on("get_study_name_from_id")
+    get_study_directions = _passed_on("get_study_directions")
+    get_study_user_attrs = _passed_on("get_study_user_attrs")
+    get_study_system_attrs = _passed_on("get_study_system_attrs")
+    get_all_studies = _passed_on("get_all_studies")
+    get_trial = _passed_on("get_trial")
+    get_trial_id_from_study_id_trial_number = _passed_on("get_trial_id_from_study_id_trial_number")
+    get_all_trials = _passed_on("get_all_trials")
+    get_n_trials = _passed_on("get_n_trials")
 
 
 def is_outage(error: BaseException) -> bool:

@@ -37,12 +37,12 @@ class Unreliable:
         return self._failing(call) if name == self._name else call
 
     def _failing(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def attempt(*arguments: Any) -> Any:
+        def attempt(*given: Any, **named: Any) -> Any:
             if self.left == 0:
-                return call(*arguments)
+                return call(*given, **named)
             self.left -= 1
             if self._carried_out:
-                call(*arguments)
+                call(*given, **named)
             raise outage()
 
         return attempt
