@@ -17,7 +17,7 @@ from study.search.trial_event import TrialEvent
 
 _HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
 """Attributes known at a trial's start."""
-_APART = (*_HEAD, "curve", "error", "traceback", "printed", "ended")
+_APART = (*_HEAD, "curve", "error", "traceback", "printed", "elapsed", "ended")
 """Attributes with a place of their own in the log, apart from the measured values."""
 
 

@@ -52,7 +52,7 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
     board = TensorBoard(tmp_path)
     board(TrialEvent("started", 0, {}))
     with monkeypatch.context() as patch:
-        patch.setattr(tensorboard._Run, "scores", full)
+        patch.setattr(tensorboard._TrialFile, "scores", full)
         board(TrialEvent("progress", 0, {}, {"epoch": 1, "asr": 0.1, "acc": 0.9}))
     board(TrialEvent("complete", 0, {}, {"asr": 0.1, "acc": 0.9}))
     board.close()
