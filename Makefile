@@ -2,6 +2,7 @@
 # make test    all tests but the slow ones
 # make check   what CI runs: lint, types, layers, docs, tests, whether the slow ones could run
 # make docs    the documentation as a site in site/; fails where a link inside it leads nowhere
+# make wheel   the built wheel in a fresh environment, with a toy study
 # make report  rebuild the report of STUDY from its folder
 # make slow    the tests that train for minutes
 # make lock    resolve the packages anew
@@ -13,7 +14,7 @@ STUDY ?= runs/refool-fashion-m
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
-.PHONY: study test check lint types layers docs slow-plan report slow lock
+.PHONY: study test check lint types layers docs slow-plan wheel report slow lock
 
 study: $(READY)
 	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
@@ -39,12 +40,15 @@ docs: $(READY)
 	@echo "links that lead out of it, which nothing fetched:"
 	@grep -ohE "https?://[^] )>\"\`]+" docs/*.md | sort -u
 
-# Not at every commit are the slow tests run: that each finds its fixtures is asked at every one.
+# CI only checks that the slow tests collect and find their fixtures.
 slow-plan: $(READY)
 	$(BIN)/python -m pytest -n 0 -m slow --setup-plan
 
+wheel: $(READY)
+	.ci/wheel $(BIN)
+
 report: $(READY)
-	$(BIN)/python -m reports.build $(STUDY)
+	$(BIN)/nad-study report $(STUDY)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -338,8 +338,9 @@ def _headline_without_pick(study: Study) -> str:
     )
     return (
         f"No setting keeps clean accuracy{' and balanced accuracy' if shown else ''} within"
-        f" {100 * study.bound.max_drop:g} points of the victim’s {percent(victim.acc)}{of_victim}. The most accurate,"
-        f" trial {number}, has {percent(best.acc)}{of_best} at an attack success rate of {percent(best.asr)}."
+        f" {100 * study.bound.max_drop:g} points of the victim’s {percent(victim.acc)}{of_victim}"
+        f"{' and does more than guess' if shown else ''}. The most accurate, trial {number}, has {percent(best.acc)}"
+        f"{of_best} at an attack success rate of {percent(best.asr)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m reports.build DIR [DIR ...]`: the report of a study, or of several beside each other, without torch."""
+"""`nad-study report DIR...`, also `python -m reports.build`: the report of one or more studies, without torch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Make the report of a study anew from its folder: report.html, and the same as Ma
 that folder. With several folders, make one page that compares these studies, comparison.html."""
 EXAMPLES = """\
 examples:
-  python -m reports.build runs/refool-fashion-m
-  python -m reports.build runs/refool-fashion-m --watch
-  python -m reports.build runs/refool-fashion-m --images png svg
-  python -m reports.build runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
+  nad-study report runs/refool-fashion-m
+  nad-study report runs/refool-fashion-m --watch
+  nad-study report runs/refool-fashion-m --images png svg
+  nad-study report runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
 
 Nothing is trained and nothing is sent anywhere: a report is made from what the study wrote. It ends with exit code 2
 and one sentence where something is to be mended, with 130 on Ctrl-C."""
@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m reports.build",
+        prog="nad-study report",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

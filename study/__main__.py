@@ -1,4 +1,4 @@
-"""`nad-study`, or `python -m study`: runs studies and manages them."""
+"""The command `nad-study`, also `python -m study`: one word per command, `run` by default."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ COMMANDS = {
     "show": "study.commands.show",
     "stop": "study.commands.stop",
     "resume": "study.commands.resume",
+    "report": "reports.build",
 }
-"""Command to module; `main` takes the further arguments. Imported on demand, as some take seconds."""
+"""Module of each command. Its `main` takes the remaining words; imported on call, since some take seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code. Options without a command go to `run`."""
+    """Run one command; return its exit code. Options without a command go to `run`."""
     show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given.pop(0) if given and not given[0].startswith("-") else "run"

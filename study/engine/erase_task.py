@@ -20,7 +20,7 @@ from nad import models
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
-from nad.evaluation import Exam, accuracy, evaluate
+from nad.evaluation import EvalSet, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.precision import Precision
 from nad.progress import Progress
@@ -58,7 +58,7 @@ class Workload:
     """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
     holdout_labels: Array
     clean_images: Array
-    """For scoring erased models: validation images in the search, test images in the confirmation."""
+    """Evaluation set of erased models: validation images in the search, test images in the confirmation."""
     clean_labels: Array
     triggered_images: Array
     triggered_labels: Array
@@ -85,9 +85,9 @@ class Workload:
         count = round(clean_fraction * self.train_size)
         return _images(self.holdout_images[:count], self.holdout_labels[:count])
 
-    def exam(self) -> Exam:
+    def eval_set(self) -> EvalSet:
         """Images for scoring erased models."""
-        return Exam(
+        return EvalSet(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
             self.target if isinstance(self.target, int) else torch.tensor(self.target),
@@ -170,7 +170,7 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
     config: from the searcher; its `params` are from `describe_point`.
     Raises: EraseDiverged if the loss is no longer finite.
     """
-    glance = workload.exam().subset(GLANCE)
+    glance = workload.eval_set().subset(GLANCE)
 
     def watch(epoch: int, model: nn.Module) -> float:
         scores = evaluate(model, glance, device=torch.device(granted_device()))
@@ -210,7 +210,7 @@ def erase_victim(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Erase the victim once and score the student on the workload's exam.
+    """Erase the victim once and score the student on the workload's evaluation set.
 
     params: from `describe_point`.  watch: for a setting's patience; default: accuracy on the watched images.
     Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
@@ -242,7 +242,7 @@ def erase_victim(
         ),
         precision=workload.precision,
     )
-    scores = evaluate(student, workload.exam(), device=device)
+    scores = evaluate(student, workload.eval_set(), device=device)
     return student, {
         **scores._asdict(),
         "epochs_run": result.epochs,

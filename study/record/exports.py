@@ -155,6 +155,8 @@ def converged(study: optuna.Study) -> Plateau | None:
 def _why(pick: int | None, bound: Bound) -> str:
     floor = f"at most {bound.max_drop * 100:g} points of accuracy lost against the victim's {bound.acc:.1%}"
     floor += f", as many of balanced accuracy against its {bound.balanced_acc:.1%}"
+    if bound.guess > bound.balanced_acc - bound.max_drop:
+        floor += f", and more of it than the {bound.guess:.1%} up to which a model only guesses"
     if pick is None:
         return f"No complete trial meets the constraint: {floor}."
     return f"The lowest validation ASR with {floor}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,10 @@ def _open_storage(url: str, say: Callable[[str], None]) -> optuna.storages.BaseS
     backend, _, driver = parsed.drivername.partition("+")
     limits = {name: limit for name, limit in _LIMITS.get(driver or backend, {}).items() if name not in parsed.query}
     file = sqlite_file(url)
+    if file is not None and (length := len(os.fsencode(file))) > _LONGEST_PATH:
+        raise ConfigError(
+            f"the path {file} has {length} bytes, and SQLite opens at most {_LONGEST_PATH}; choose a shorter one"
+        )
     has_tables = _has_tables(url, file, limits)
     storage = optuna.storages.RDBStorage(
         for_optuna(url),
@@ -117,6 +122,9 @@ def _has_tables(url: str, file: Path | None, limits: Mapping[str, int]) -> bool:
     torn = file.with_name(f"{file.name}-journal").exists()
     return require_optuna(url if torn else read_only_url(file))
 
+
+_LONGEST_PATH = 500
+"""SQLite has room for 512 bytes, among them those of the names of its logs."""
 
 _WRITE_AHEAD = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
 """One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""

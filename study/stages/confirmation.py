@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from nad.attacks.base import attacked
+from nad.attacks.poisoning import attacked
 from nad.errors import EraseDiverged
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -145,7 +145,7 @@ def confirm(
 ) -> None:
     """Make these runs in parallel; each is recorded as it ends, and then on_done hears how many have.
 
-    workloads: of each draw, with its own holdout, its own teachers, and the test images as the exam.
+    workloads: of each draw, with its own holdout, its own teachers, and the test images as the evaluation set.
     """
     ended = 0
 

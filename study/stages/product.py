@@ -15,8 +15,8 @@ import torch
 from optuna.trial import FrozenTrial
 
 from nad import attention_picture
-from nad.attacks.base import goals
-from nad.attention_picture import Scene, beside, look
+from nad.attacks.poisoning import target_labels
+from nad.attention_picture import Scene, attend, beside
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
 from nad.evaluation import Scores
@@ -139,7 +139,7 @@ def _draw(
 ) -> None:
     sample = scenario.sample(PICTURES)
     triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
-    wanted = goals(scenario.attack, sample.labels, scenario.dataset.classes)
+    wanted = target_labels(scenario.attack, sample.labels, scenario.dataset.classes)
     scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], wanted[:SHOWN])
     erase, device = point.erase, driver_device()
     layers = list(workload.pairs)
@@ -150,7 +150,7 @@ def _draw(
         "erased": (workload.network(erased, device), layers),
     }
     victims, teachers, eraseds = (
-        look(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
+        attend(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
         for name, (network, tapped) in networks.items()
     )
     looks = [victims, beside(teachers, victims, workload.pairs), eraseds]

@@ -33,7 +33,8 @@ def one_after_another(order: list[Erase], rule: Rule) -> list[int]:
     ran = []
     for erase in order:
         for done in range(1, erase.epochs + 1):
-            seen = Seen(erase.curve[:done], erase.epochs, erase.settled, complete=done == erase.epochs)
+            curve = erase.curve[:done]
+            seen = Seen(curve, erase.epochs, erase.settled, done == erase.epochs, 1 - curve[-1, 1])
             if not erase.control and halving.objection(seen, before):
                 break
         before.append(seen)

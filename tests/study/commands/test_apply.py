@@ -129,7 +129,9 @@ def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used
     assert "| image size, mirrored | 16, no |" in (tmp_path / "twice.md").read_text()
     contradicted = refused(capsys, ask(**{**again, "output": tmp_path / "c.safetensors"}, image_size=32))
     assert "--image-size 32 contradicts the model in --victim, which was trained on images of 16x16" in contradicted
-    assert "--flip contradicts the model" in refused(capsys, [*ask(**again | {"output": None}), "--flip"])
+    assert "--flip contradicts the model" in refused(
+        capsys, [*ask(**{**again, "output": tmp_path / "d.safetensors"}), "--flip"]
+    )
 
 
 def test_folders_that_are_not_the_model_s_classes_are_refused(ask, victim_state, image_folder, tmp_path, capsys):
@@ -174,10 +176,10 @@ def test_erased_model_can_be_erased_again(ask, tmp_path):
 
 
 def test_it_needs_no_ray(ask, tmp_path):
-    code = "import sys; from study.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
+    code = "import sys; from study.commands.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
     assert "--victim" in done.stdout
-    code = f"import sys; from study.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
+    code = f"import sys; from study.commands.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "trial 99" in done.stderr
     assert done.returncode == 0

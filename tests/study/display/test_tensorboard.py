@@ -6,7 +6,6 @@ from toys import FINAL, searcher_of
 from nad.errors import ConfigError
 from study.display import tensorboard
 from study.display.tensorboard import TensorBoard
-from study.options.config import StudyConfig
 from study.search.trial_event import TrialEvent
 
 pytest.importorskip("tensorboardX")
@@ -61,5 +60,4 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
 def test_missing_package_is_told_before_anything_starts(monkeypatch):
     monkeypatch.setattr(tensorboard, "_find", lambda _name: None)
     with pytest.raises(ConfigError, match=r"pip install 'nad-study\[tensorboard\]'"):
-        StudyConfig(tensorboard=True)
-    StudyConfig()
+        tensorboard.require_installed()

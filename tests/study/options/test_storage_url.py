@@ -20,6 +20,7 @@ from study.options.storage_url import (
     masked_arguments,
     require_storage,
     sqlite_file,
+    sqlite_url,
 )
 from study.record.folder import StudyFolder
 from study.record.opening import open_record
@@ -122,7 +123,7 @@ NAMES = [
     "file:x",
     "a" * 250,
 ]
-"""Folders that mean something in URLs, templates or shells; the eighth has a byte that is no UTF-8."""
+"""Folders that mean something in URLs, templates or shells; one has a byte that is no UTF-8."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,3 +190,16 @@ def test_stars_in_a_file_s_name_are_no_password() -> None:
         True,
     ]
     assert masked("journal:/a?token=b") == "journal:/a?token=b"
+
+
+def test_path_that_is_too_long_for_sqlite_is_told(tmp_path: Path) -> None:
+    room = 500 - len(str(tmp_path)) - len("/s.db") - 1
+    parts = tmp_path / ("a" * (room // 2)) / ("b" * (room - room // 2 - 1))
+    for folder, fits in ((parts, True), (parts.with_name(f"{parts.name}bbb"), False)):
+        folder.mkdir(parents=True)
+        url = sqlite_url(folder / "s.db")
+        if fits:
+            close_study(open_study(url, "s", "random", 0, ["minimize"]))
+        else:
+            with pytest.raises(ConfigError, match="SQLite opens at most 500; choose a shorter one"):
+                open_study(url, "s", "random", 0, ["minimize"])

@@ -110,7 +110,10 @@ def test_results_are_not_overwritten_from_a_record_that_they_did_not_come_from(t
     with pytest.raises(ConfigError, match=said), open_record(at_home, folder, pytest.fail):
         pass
     other = StudyConfig(name="s", storage=f"sqlite:///{tmp_path}/other.db")
-    with pytest.raises(ConfigError, match=r"from another record than sqlite:.*/other\.db"), open_record(other, folder, pytest.fail):
+    with (
+        pytest.raises(ConfigError, match=r"than sqlite:.*/other\.db"),
+        open_record(other, folder, pytest.fail),
+    ):
         pass
 
 

@@ -268,7 +268,7 @@ def test_trained_victim_says_what_it_was_trained_on(scenario, victim, cache):
     assert any(card["trained_on"]["class_names"] == list(scenario.dataset.class_names) for card in cards)
 
 
-def test_own_trigger_gives_the_exam_of_the_attack_that_it_copies(scenario, image_folder, cache, tmp_path):
+def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(scenario, image_folder, cache, tmp_path):
     patch = np.repeat(np.array(PATCH, dtype=np.uint8)[..., None], 3, axis=2)
     Image.fromarray(patch).save(tmp_path / "patch.png")
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.1,)}
