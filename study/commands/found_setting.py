@@ -1,4 +1,4 @@
-"""A setting that a study has found, read from its summary.json."""
+"""A study's setting, read from its summary.json."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from search_spaces import Domain
 
 
 class FoundSetting(NamedTuple):
-    """What to do, and where it was found."""
+    """A setting and its origin."""
 
     study: str
     number: int
-    """Of the trial that had it."""
+    """Of its trial."""
     params: dict[str, Any]
     erase: EraseConfig
     clean_images: int
-    """How many clean images its defender had."""
+    """Number of its defender's clean images."""
 
 
 def read_setting(path: Path, trial: int | None) -> FoundSetting:
-    """The recommended setting of a study, or that of one trial of its front.  path: its summary.json, or its folder.
+    """A study's recommended setting, or a trial's of its front.
 
-    Raises: ReportError for a file that is no such summary; ConfigError where there is no such study, or it has no such
-    setting.
+    path: summary.json, or its folder.
+
+    Raises: ReportError for another kind of file; ConfigError without such a study or setting.
     """
     if not path.exists():
         raise ConfigError(f"there is no study {str(path)!r}; give the folder of one, or its summary.json")
@@ -71,11 +72,11 @@ def _point(summary: FoundSettings, trial: int | None) -> TrialSetting:
 
 
 def _erase(file: Path, summary: FoundSettings, point: TrialSetting) -> EraseConfig:
-    """The space's reading of a point's parameters.  Raises: ConfigError where they are none of its points."""
+    """The space's reading of a point's parameters.  Raises: ConfigError for parameters outside of it."""
     params, name = point.params, summary.space
     if name is None:
         raise damaged(file, "has no 'space'")
-    # Studies from before there was a choice do not say what their teachers were
+    # earlier studies, without a choice of the teacher's architecture, do not name it
     layers = tuple(models.layer_pairs(summary.model, summary.teacher_model or summary.model))
     domain = Domain(layers, (params["clean_fraction"],))
     space, trial = search_spaces.get(name), FixedTrial(params)
@@ -88,5 +89,5 @@ def _erase(file: Path, summary: FoundSettings, point: TrialSetting) -> EraseConf
         raise ConfigError(f"{mistake}: {error}") from error
     strange = sorted(params.keys() - trial.params.keys())
     if strange:
-        raise ConfigError(f"{mistake}, which knows no {', '.join(strange)}")
+        raise ConfigError(f"{mistake}: it has no {', '.join(strange)}")
     return erase

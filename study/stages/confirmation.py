@@ -32,7 +32,7 @@ from reports.analysis.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study.engine import tasks
 from study.engine.erase_task import Workload, describe_point, measure
-from study.record.exports import standing
+from study.record.exports import search_outcome
 
 VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
@@ -90,7 +90,7 @@ class Chosen(NamedTuple):
 
 def chosen(study: optuna.Study, bound: Bound) -> Chosen:
     """What to confirm, as the search stands."""
-    complete, cost, pick = standing(study, bound)
+    complete, cost, pick = search_outcome(study, bound)
     if not complete:
         return Chosen([], [])
     controls = [index for index, trial in enumerate(complete) if "control" in trial.user_attrs]

@@ -31,7 +31,7 @@ from study.engine import tasks
 from study.engine.devices import driver_device
 from study.engine.erase_task import Weights, Workload, describe_point, erase_again
 from study.options.config import StudyConfig
-from study.record.exports import standing
+from study.record.exports import search_outcome
 from study.record.folder import StudyFolder
 from study.record.writing import write_text
 from study.stages import model_card
@@ -54,7 +54,7 @@ def make(
 
     workload: what the study's trials ran on, with its teachers.
     """
-    trials = standing(study, bound)
+    trials = search_outcome(study, bound)
     if trials.pick is None:
         _remove(folder)
         return

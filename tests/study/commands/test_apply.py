@@ -237,7 +237,7 @@ def test_both_commands_of_nad_study_say_how_they_are_used(capsys: pytest.Capture
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": 10**9}}}, {}, "out of the range"),
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": "many"}}}, {}, "is not a setting of the space"),
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": [3]}}}, {}, "is not a setting of the space"),
-        ({"recommended": {"number": 1, "params": {**PARAMS, "distil_group9": True}}}, {}, "knows no distil_group9"),
+        ({"recommended": {"number": 1, "params": {**PARAMS, "distil_group9": True}}}, {}, "it has no distil_group9"),
     ],
 )
 def test_summaries_without_a_usable_setting(
@@ -345,7 +345,7 @@ def test_model_without_the_setting_s_layers(
     monkeypatch.setitem(models.MODELS, "shallow", lambda classes: Shallow(10, 3, classes))
     save(tmp_path / "shallow.safetensors", Checkpoint(copy_state(models.make("shallow", 4)), {}))
     sentence = refused(capsys, ask(victim=tmp_path / "shallow.safetensors"))
-    assert "trial 4 of s distils group3, which shallow does not have: it has group1, group2" in sentence
+    assert "trial 4 of s distils group3, missing from shallow: it has group1, group2" in sentence
 
 
 def test_wrong_number_of_classes(

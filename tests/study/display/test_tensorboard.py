@@ -10,7 +10,7 @@ from toys import FINAL, searcher_of
 from study.display import tensorboard
 from study.display.tensorboard import TensorBoard
 from study.run import main
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 pytest.importorskip("tensorboardX")
 
@@ -57,7 +57,7 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path: Path, monkeyp
     board = TensorBoard(tmp_path)
     board(TrialEvent("started", 0, {}))
     with monkeypatch.context() as patch:
-        patch.setattr(tensorboard._Run, "scores", full)
+        patch.setattr(tensorboard._TrialFile, "scores", full)
         board(TrialEvent("progress", 0, {}, {"epoch": 1, "asr": 0.1, "acc": 0.9}))
     board(TrialEvent("complete", 0, {}, {"asr": 0.1, "acc": 0.9}))
     board.close()
