@@ -2,6 +2,7 @@
 # make test    all tests but the slow ones
 # make check   CI: lint, types, layers, docs, tests, collection of the slow tests
 # make docs    the documentation as a site in site/; fails on a broken internal link
+# make wheel   the built wheel in a fresh environment, with a toy study
 # make report  rebuild the report of STUDY from its folder
 # make slow    the tests of minutes, one at a time
 # make lock    resolve the packages anew
@@ -13,7 +14,7 @@ STUDY ?= runs/refool-fashion-m
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
-.PHONY: study test check lint types layers docs slow-plan report slow lock
+.PHONY: study test check lint types layers docs slow-plan wheel report slow lock
 
 study: $(READY)
 	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
@@ -43,8 +44,11 @@ docs: $(READY)
 slow-plan: $(READY)
 	$(BIN)/python -m pytest -n 0 -m slow --setup-plan
 
+wheel: $(READY)
+	.ci/wheel $(BIN)
+
 report: $(READY)
-	$(BIN)/python -m reports.build $(STUDY)
+	$(BIN)/nad-study report $(STUDY)
 
 # Each has a whole machine's processes and ports: two at a time would share a busy machine, and miss their deadlines.
 slow: $(READY)

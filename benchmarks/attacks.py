@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -18,8 +18,8 @@ import tyro
 
 from nad import models
 from nad.attacks import ATTACKS, Attack, make, poison
-from nad.attacks.base import Crafted, NeedsCleanModel, choose
 from nad.attacks.custom import Custom
+from nad.attacks.poisoning import choose
 from nad.cores import cores
 from nad.data.base import LabelledImages
 from nad.models.base import DistillableModel
@@ -61,10 +61,10 @@ def main(arguments: Arguments) -> None:
 def measure(attack: Attack, clean: LabelledImages, network: DistillableModel) -> dict[str, float]:
     """Seconds of each step."""
     made, ready = 0.0, attack
-    if isinstance(attack, NeedsCleanModel):
+    if attack.needs_clean_model:
         chosen = clean[choose(clean.labels, attack, generator(0, "poison"))]
         pixels, made = _timed(partial(attack.craft, network, chosen, generator(0, "craft")))
-        ready = replace(attack, crafted=Crafted(pixels))  # type: ignore[type-var]
+        ready = attack.with_crafted(pixels)
     _, poisoned = _timed(partial(poison, clean, ready, generator(0, "poison")))
     _, on_all = _timed(partial(ready.trigger, clean.images, generator(0, "trigger")))
     return {"made": made, "poisoned": poisoned, "on_all": on_all}

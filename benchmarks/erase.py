@@ -109,8 +109,8 @@ def usual_erase(seed: int, workload: Workload, point: Point) -> Erased:
         workload.network(weights, device) for weights in (workload.victim, workload.teacher(point.clean_fraction))
     )
     started = time.perf_counter()
-    holdout, exam = workload.holdout(point.clean_fraction), workload.exam()
-    asr, acc = erase_as_usual(student, teacher, holdout, exam, point.erase, flip=workload.flip)
+    holdout, eval_set = workload.holdout(point.clean_fraction), workload.eval_set()
+    asr, acc = erase_as_usual(student, teacher, holdout, eval_set, point.erase, flip=workload.flip)
     return {"asr": asr, "acc": acc, "seconds": time.perf_counter() - started}
 
 

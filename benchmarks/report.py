@@ -1,7 +1,7 @@
 """Size, build time and first paint of the report: `python -m benchmarks.report`.
 
 Writes folders of made-up studies with 200 and 2,000 trials, builds each report in a fresh process, and opens it in a
-headless Chromium, if there is one. Two times start at the navigation and end at the paint of the frontier’s still
+headless Chromium, if there is one. Two times start at the navigation and end at the paint of the frontier’s static
 picture, and at the first point of the interactive figure. A third is for all other figures, drawn for printing. Medians
 of three. The last line is JSON.
 
@@ -43,7 +43,7 @@ LONGEST_WAIT = 120.0
 WATCH = """
 let still;
 const watch = () => {
-  if (!still && document.querySelector("#plot-frontier .still")) {
+  if (!still && document.querySelector("#plot-frontier .static")) {
     const { port1, port2 } = new MessageChannel();  // its message comes after this frame is painted
     port1.onmessage = () => { still ??= performance.now(); };
     port2.postMessage(null);
@@ -137,7 +137,7 @@ def build_seconds(directory: Path) -> float:
 
 
 def first_seconds(report: Path, chromium: str) -> tuple[float, float]:
-    """Seconds until the still picture is painted, and until the interactive figure is drawn.
+    """Seconds until the static picture is painted, and until the interactive figure is drawn.
 
     The watching script prints these on the console. It stands before the page's policy, or it would be forbidden.
     """
@@ -187,7 +187,7 @@ def measure(trials: int, chromium: str | None) -> dict[str, float]:
         if chromium:
             report = directory / "report.html"
             first = [first_seconds(report, chromium) for _ in range(REPEATS)]
-            result["still_picture_seconds"] = round(statistics.median(still for still, _ in first), 2)
+            result["static_picture_seconds"] = round(statistics.median(still for still, _ in first), 2)
             result["first_figure_seconds"] = round(statistics.median(drawn for _, drawn in first), 2)
             others = [others_seconds(report, chromium) for _ in range(REPEATS)]
             result["all_figures_seconds"] = round(statistics.median(others), 2)
@@ -203,7 +203,7 @@ def main() -> None:
         print(f"{trials} trials: built in {result['build_seconds']} s, {result['megabytes']} MB", end="")
         if chromium:
             print(
-                f"; still picture after {result['still_picture_seconds']} s, explorable after"
+                f"; static picture after {result['static_picture_seconds']} s, explorable after"
                 f" {result['first_figure_seconds']} s, all others in {result['all_figures_seconds']} s",
                 end="",
             )

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.results [STUDY ...]`: keeps finished studies as `results/`, and writes docs/results.md anew.
+"""`python -m benchmarks.results [STUDY ...]`: keep finished studies in `results/`; rewrite the pages of the results.
 
-A result is one small JSON, named as its study: the victim, the controls, the other defences and the recommended
-setting, each with its test scores over seeds, the command, and the versions. Of a study that asked for no confirmation
-there are validation scores alone, and a table of their own. Without a study, only the page is written.
+A result is one small JSON named after its study: victim, controls, baselines and recommended setting with test scores
+over seeds, the command, the versions. A study without confirmation has validation scores only, and a table of its own.
+The pages: the table in docs/results.md, and all of docs/results-appendix.md. Without a study, only these are written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
-from benchmarks.results_page import page
+from benchmarks.results_page import appendix, with_overview
 from benchmarks.results_tables import BEYOND, TUNED
 from reports.files import ReportError, read_json, write_text
 from reports.formatting import distilled
@@ -27,6 +27,7 @@ from reports.study_folder import NO_DEFENCE, read_study
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "results.md"
+APPENDIX = ROOT / "docs" / "results-appendix.md"
 
 KEPT = (
     *("study", "attack", "attack_settings", "dataset", "model", "victim_sha256", "space", "seed"),
@@ -36,33 +37,33 @@ LOCAL = {
     **dict.fromkeys(("--output", "--cache", "--workers", "--address", "--storage", "--wait-for-nodes")),
     "--data-dir": "DIR",
 }
-"""Options that say where the study ran, and what stands for their value in the command; None drops them."""
+"""Options about the machine of a study, with the placeholder for their value; None drops them."""
 
 VICTIM_TOLERANCE = {"asr": 0.05, "acc": 0.03}
-"""How far a victim that is trained again, elsewhere, may be from the recorded one: sums in another order make another
-one."""
+"""Allowed distance of a retrained victim from the recorded one: other processors sum in another order."""
 ACC_TOLERANCE = 0.04
-"""The same for the mean ACC of a control; its ASR agrees where the 95% intervals of both measurements overlap."""
+"""The same for the mean ACC of a control. Its ASR agrees if both 95% intervals overlap."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Keeps finished studies as results/, and writes docs/results.md anew."""
+    """Keep finished studies in results/; rewrite the pages of the results."""
 
     studies: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
     """Folders of finished studies, confirmed on test images to the end or not at all."""
 
 
 def main(arguments: Arguments) -> None:
-    """Keep these studies, and write the page."""
+    """Keep these studies and write the pages."""
     for folder in arguments.studies:
         study = read_study(folder)
-        result = {**result_of(study.summary, study.config), BEYOND: beyond_fine_tuning(study.complete)}
+        result = {**result_of(study.summary.model_dump(), study.config), BEYOND: beyond_fine_tuning(study.complete)}
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{result['study']}.json"
         write_text(path, json.dumps(result, indent=1) + "\n")
         print(f"{path.name}: {len(result['rows'])} rows")
-    write_text(PAGE, page(all_results()))
+    write_text(APPENDIX, appendix(all_results()))
+    write_text(PAGE, with_overview(PAGE.read_text(encoding="utf-8"), all_results()))
 
 
 def all_results() -> list[dict[str, Any]]:
@@ -117,7 +118,7 @@ def beyond_fine_tuning(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def require_searched(summary: Mapping[str, Any]) -> None:
-    """Raise ReportError where trials are still to come."""
+    """Raise ReportError for an unfinished search."""
     ended, wanted = summary["trials"]["complete"] + summary["trials"]["pruned"], summary["wanted_trials"]
     if ended < wanted and summary["stopped"] is None:
         raise ReportError(f"the study {summary['study']!r} has {ended} of its {wanted} trials; run its command again")
@@ -135,9 +136,9 @@ def require_confirmed(study: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def command(text: str) -> str:
-    """A study's command without what is about the machine that it ran on.
+    """A study's command without the options about its machine.
 
-    Raises: ReportError where something in it is still a path there.
+    Raises: ReportError for a remaining path.
     """
     words, kept = shlex.split(text), list[str]()
     while words:

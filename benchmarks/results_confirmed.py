@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on studies of one share of clean data that were confirmed on test images."""
+"""Tables of confirmed studies at one clean fraction."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from benchmarks.results_tables import (
     TUNED_AS_PAPER,
     head,
     line,
+    means,
     settings,
     shares,
     test_scores,
+    title,
 )
 from reports.analysis.pairing import Added, Comparison, compare
 from reports.formatting import NONE, percent
 from reports.study_folder import NO_DEFENCE, FreshRun
 
 VERDICTS = {(True, True): "both", (True, False): "ASR", (False, True): "ACC", (False, False): "neither"}
-"""By whether the mean ASR is lower, and whether the mean ACC is higher."""
+"""Keys: mean ASR lower, mean ACC higher."""
 
 WHAT_BEATS = """
 ## What the recommended setting beats
@@ -48,8 +50,18 @@ images, draws of clean images and batches, so a spread over studies says little 
 DISTILLED = (PAPER, CODE, RECOMMENDED)
 
 
+OVERVIEW = {NO_DEFENCE: "victim", TUNED_AS_PAPER: "fine-tuning", PAPER: "NAD as published", RECOMMENDED: RECOMMENDED}
+
+
+def overview(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The short table: one row per study, ASR / ACC."""
+    yield head("attack, data", *OVERVIEW.values())
+    for result in results:
+        yield line(title(result), *(means((_find(result, name) or {}).get("test")) for name in OVERVIEW))
+
+
 def confirmed(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What defences do on test images, what the recommended setting beats, and what distillation adds."""
+    """Three tables: test scores, the recommended setting against its rivals, the effect of distillation."""
     if not results:
         return
     shown = {row["name"] for result in results for row in (*result["rows"], *result["lost_baselines"])}
@@ -70,7 +82,7 @@ def confirmed(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def comparison(ours: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """In what the first scores are better than the second, and by how much, over the draws that both have."""
+    """Verdict and mean differences of two scores, over their common draws."""
     mine, its = ((FreshRun(**run) for run in scores["runs"]) for scores in (ours, other))
     found = compare(mine, its)
     return NONE if found is None else _verdict(found)
@@ -82,7 +94,7 @@ def _verdict(found: Comparison) -> str:
 
 
 def _points(added: Added) -> str:
-    """The mean in points, bold where its interval excludes zero."""
+    """The mean in points, bold if its interval excludes zero."""
     mean = f"{100 * added.mean:+.1f}"
     return f"**{mean}**" if added.direction else mean
 
@@ -105,7 +117,7 @@ def _added(result: Mapping[str, Any], name: str) -> str:
 
 
 def _pooled(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each data set with several studies: what distillation adds, on average over them."""
+    """Mean effect of distillation, one line per data set with several studies."""
     for dataset in dict.fromkeys(result["dataset"] for result in results):
         studies = [result for result in results if result["dataset"] == dataset]
         if len(studies) < 2:
@@ -135,12 +147,12 @@ def _find(result: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
-    """The scores of this name's row; `diverged` of a defence that already did on the study's own draw."""
+    """Scores of a row by name; `diverged` for a defence lost on the study's own draw."""
     lost = {each["name"] for each in result["lost_baselines"]}
     return DIVERGED if name in lost else test_scores((_find(result, name) or {}).get("test"))
 
 
 def _clean_model(result: Mapping[str, Any]) -> str:
-    """What the trigger does to a model without a backdoor."""
+    """Scores of the model without a backdoor."""
     known = (_find(result, RECOMMENDED) or {}).get("clean_model")
     return test_scores(known and known["before"])

@@ -1,4 +1,4 @@
-"""docs/results.md, made of the results and of what others have published."""
+"""The table of docs/results.md, and docs/results-appendix.md with every other table and command."""
 
 from __future__ import annotations
 
@@ -6,44 +6,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.published import PUBLISHED, Published
-from benchmarks.results_confirmed import confirmed
+from benchmarks.results_confirmed import confirmed, overview
 from benchmarks.results_searched import searched
 from benchmarks.results_tables import head, line, shares
 
-HEAD = """# Results
+MARKS = ("<!-- made by python -m benchmarks.results -->", "<!-- end -->")
+"""Lines of docs/results.md around the table."""
 
-This page is made from the files in `results/` by `python -m benchmarks.results`; a slow test measures one victim and
-its controls again. Figures are ASR / ACC on the test images, which nothing was tuned on, unless it says otherwise:
-means over fresh seeds and fresh draws of the defender's clean images, of the victim a single run. In brackets: the
-lowest and the highest ASR of these runs, and how many there were. *code* and *paper* are the two published recipes: 20
-epochs with a Cutout of 3 pixels as in the released code, and 10 epochs with a Cutout of 9 and a learning rate that
-falls every second epoch. Fine-pruning and `MCR`, mode connectivity repair, fine-tune by the paper's. The clean model is
-trained by the victim's recipe on images without the trigger: its ASR is where a backdoor is gone. It is trained where
-there is a setting to recommend. *diverged*: there are no scores, for the loss was no longer finite. A dash: not
-measured.
+HEAD = """# Results: every table and command
 
-The first searches are of the default space but for one of its dimensions: the defender owns 5% of the training images,
-as in the paper, since each further share multiplies the controls and the other defences; [searches over all
-shares](#over-all-shares-of-clean-data) follow. How much accuracy a setting may lose was set so that there is something
-to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (whose space is `nad-steps`), and on CIFAR-10 7, about
-what fine-tuning itself loses there.
+Made from the files in `results/` by `python -m benchmarks.results`. [The results](results.md) in short are on a page of
+their own. A slow test measures one victim and its controls again.
+
+| in the tables | meaning |
+| --- | --- |
+| 2.1% (2 to 3, 2 runs) / 74.9% | mean ASR, its range over the runs, mean ACC; on test images unless noted otherwise |
+| runs | fresh seeds and fresh draws of the defender's clean images; the victim is a single run |
+| code | the released code's recipe: 20 epochs, Cutout of 3 pixels |
+| paper | the paper's recipe: 10 epochs, Cutout of 9, learning rate divided by 10 after every second epoch |
+| fine-pruning, `MCR` | fine-tune by the paper's recipe; MCR is mode connectivity repair |
+| clean model | the victim's recipe on images without the trigger; its ASR is that of no backdoor |
+| *diverged* | no scores: the loss was no longer finite |
+| – | not measured |
+
+The first searches vary all of the default space but the clean fraction, fixed at the paper's 5%. Each further share
+multiplies the controls and the baselines. [Searches over all shares](#over-all-shares-of-clean-data) follow. The
+allowed loss of accuracy leaves something to recommend: 3 points, the default, on GTSRB, 5 on `fashion-m` (space
+`nad-steps`), and 7 on CIFAR-10, about the loss of fine-tuning itself.
 """
 
 OTHERS = """
 ## What others report
 
-ASR / ACC in percent on CIFAR-10. They use other splits, other recipes and partly other models, so the figures say what
-to expect, not what to reach.
+ASR / ACC in percent on CIFAR-10. Splits, recipes and some models differ: expect figures of this size, not these.
 """
 
 
-def page(kept: Sequence[Mapping[str, Any]]) -> str:
-    """The whole page in Markdown."""
+def appendix(kept: Sequence[Mapping[str, Any]]) -> str:
+    """The appendix in Markdown."""
     if not kept:
         return HEAD + "\nNothing has been kept yet.\n"
-    of_one_share = [each for each in kept if is_confirmed(each) and len(shares(each)) == 1]
-    over_shares = [each for each in kept if each not in of_one_share]
-    lines = [HEAD, *confirmed(of_one_share), *searched(over_shares, of_one_share)]
+    fixed = of_one_share(kept)
+    lines = [HEAD, *confirmed(fixed), *searched([each for each in kept if each not in fixed], fixed)]
     if published := list(_published(kept)):
         lines += [OTHERS, head("attack", "source", "victim", "fine-tuning", "NAD"), *published]
     lines += ["\n## How each was run\n"]
@@ -51,8 +55,20 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_overview(text: str, kept: Sequence[Mapping[str, Any]]) -> str:
+    """Put the current table between the marks of a page."""
+    before, _, rest = text.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return "\n".join([before + MARKS[0], "", *overview(of_one_share(kept)), "", MARKS[1] + after])
+
+
+def of_one_share(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Confirmed studies of a single clean fraction."""
+    return [each for each in kept if is_confirmed(each) and len(shares(each)) == 1]
+
+
 def is_confirmed(result: Mapping[str, Any]) -> bool:
-    """Whether it has test scores, rather than those of the search alone."""
+    """Whether every row has test scores."""
     return all(row["test"] is not None for row in result["rows"])
 
 

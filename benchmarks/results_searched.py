@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on searches over several shares of clean data, and on those without confirmation."""
+"""Tables of searches over several clean fractions, and of searches without confirmation."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def searched(results: Sequence[Mapping[str, Any]], of_one_share: Sequence[Mappin
 
 
 def _confirmed(result: Mapping[str, Any], others: Sequence[str]) -> str:
-    """What the recommended setting does on the test images, and what it adds to other defences.
+    """Test scores of the recommended setting, and its differences from other defences.
 
     others: baselines that any of the results has.
     """
@@ -95,7 +95,7 @@ def _confirmed(result: Mapping[str, Any], others: Sequence[str]) -> str:
 
 
 def _against(best: Mapping[str, Any], result: Mapping[str, Any], name: str) -> str:
-    """What a setting adds to a baseline with as much clean data, or else to the one there is, and then to which."""
+    """Comparison with the baseline of equal clean data, or else with the only one, and its share."""
     share = best["params"]["clean_fraction"]
     if (rival := _find(result, name, share)) is not None:
         return comparison(best["test"], rival["test"])
@@ -105,7 +105,7 @@ def _against(best: Mapping[str, Any], result: Mapping[str, Any], name: str) -> s
 
 
 def _lent(result: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Baselines that studies of one share ran on this one's victim, from the same seed and so with the same draws."""
+    """Baselines of one-share studies on the same victim and seed, hence with the same draws."""
     for other in others:
         if all(other.get(key) == result[key] for key in ("victim_sha256", "seed", "precision")):
             yield from (row for row in other["rows"] if row["name"] in BASELINES)
@@ -118,7 +118,7 @@ def _controls(result: Mapping[str, Any], shares: Sequence[float]) -> Iterator[st
 
 
 def _found(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The recommended setting, its scores, and what it adds to fine-tuning."""
+    """The recommended setting, its scores, and its difference from fine-tuning."""
     best = _find(result, RECOMMENDED)
     if best is None:
         return NONE, NONE, NONE
@@ -130,7 +130,7 @@ def _beyond(result: Mapping[str, Any]) -> str:
 
 
 def _find(result: Mapping[str, Any], name: str, share: float | None = None) -> Mapping[str, Any] | None:
-    """The first row of this name, with this share of clean data where one is given."""
+    """First row of this name, optionally of this clean fraction."""
     rows = (row for row in result["rows"] if row["name"] == name)
     return next((row for row in rows if share is None or row["params"]["clean_fraction"] == share), None)
 

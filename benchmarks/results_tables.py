@@ -1,4 +1,4 @@
-"""What the tables of docs/results.md have in common: the names of their columns, and how they are written."""
+"""Common columns and cells of the results' tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.study_folder import NO_DEFENCE
 
 PAPER, CODE, TUNED, PRUNED = "nad-paper", "nad-code", "fine-tuning", "fine-pruning"
 TUNED_AS_PAPER = "fine-tuning-paper"
-"""No row of its own: the twin of NAD at the paper's settings, which is fine-tuning by the paper's recipe."""
+"""No row of its own: the twin of NAD at the paper's settings."""
 LABELS = {
     NO_DEFENCE: "victim",
     TUNED: "fine-tuning, code",
@@ -26,10 +26,25 @@ RECOMMENDED = "recommended"
 BEYOND = "beyond_fine_tuning"
 """Key of a result: how many trials beat fine-tuning with as much clean data in both scores."""
 DIVERGED = "*diverged*"
+TITLES = {
+    "badnets": "BadNets",
+    "blend": "Blend",
+    "cl": "CL",
+    "refool": "Refool",
+    "sig": "SIG",
+    "trojan": "Trojan",
+    "cifar10": "CIFAR-10",
+    "gtsrb": "GTSRB",
+}
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """Attack and data set as people write them."""
+    return ", ".join(TITLES.get(result[key], result[key]) for key in ("attack", "dataset"))
 
 
 def shares(result: Mapping[str, Any]) -> list[float]:
-    """The clean fractions that a study's rows own, ascending; the victim owns none."""
+    """Clean fractions of a study's rows, ascending; the victim has none."""
     return sorted({row["params"]["clean_fraction"] for row in result["rows"] if "clean_fraction" in row["params"]})
 
 
@@ -38,12 +53,17 @@ def settings(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in readable_params(row["params"]).items())
 
 
-def test_scores(test: Mapping[str, Any] | None) -> str:
-    """ASR / ACC of a row on test images, with how far apart its runs were."""
+def means(test: Mapping[str, Any] | None) -> str:
+    """Mean ASR / ACC of a row on test images."""
     if test is None:
         return NONE
-    if test["asr"] is None:
-        return DIVERGED
+    return DIVERGED if test["asr"] is None else f"{percent(test['asr'])} / {percent(test['acc'])}"
+
+
+def test_scores(test: Mapping[str, Any] | None) -> str:
+    """Mean ASR / ACC of a row on test images, with the range and number of its runs."""
+    if test is None or test["asr"] is None:
+        return means(test)
     runs = [run["asr"] for run in test["runs"]]
     lost = f", {test['diverged']} more diverged" if test["diverged"] else ""
     spread = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nad.data import fingerprint
-from nad.evaluation import Exam
+from nad.evaluation import EvalSet
 from nad.scenario import Scenario
 from nad.victim import VictimConfig
 from study.display.progress import Display
@@ -49,7 +49,7 @@ class Subject:
 @contextmanager
 def workload_of(
     config: StudyConfig,
-    exam: Callable[[Scenario], Exam],
+    eval_set: Callable[[Scenario], EvalSet],
     *,
     cpus: int,
     display: Display,
@@ -57,12 +57,12 @@ def workload_of(
 ) -> Iterator[Workload]:
     """The trials' shared workload, inside a Ray session with `cpus` CPUs.
 
-    exam: chooses the images to score on.  recipe: the victim's, instead of the study's.
+    eval_set: chooses the images to score on.  recipe: the victim's, instead of the study's.
     """
     cache, recipe = cache_folder(None), recipe or config.recipe
     scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
     victim = prepare_victim(config, scenario, recipe, cache, display)
-    block = make_workload(config, scenario, victim, exam(scenario))
+    block = make_workload(config, scenario, victim, eval_set(scenario))
     with session.ray_session(cpus=cpus):
         teachers = [(0, fraction) for fraction in config.fractions]
         yield with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]

@@ -18,7 +18,7 @@ from torchvision import transforms
 from nad.attention import attention_distance, attention_map
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig
-from nad.evaluation import Exam
+from nad.evaluation import EvalSet
 from nad.models.taps import tap
 from nad.training import SCHEDULES, TrainConfig
 
@@ -57,11 +57,17 @@ class Cutout:
 
 
 def erase_as_usual(
-    student: nn.Module, teacher: nn.Module, holdout: LabelledImages, exam: Exam, config: EraseConfig, *, flip: bool
+    student: nn.Module,
+    teacher: nn.Module,
+    holdout: LabelledImages,
+    eval_set: EvalSet,
+    config: EraseConfig,
+    *,
+    flip: bool,
 ) -> tuple[float, float]:
     """Erase in place.  Returns ASR and ACC after the last epoch.  Randomness: torch's global generator."""
     batches = _augmented(holdout, config, flip=flip)
-    tests = _tests(exam)
+    tests = _tests(eval_set)
     optimiser = _optimiser(student, config)
     teacher.eval().requires_grad_(False)
     asr = acc = 0.0
@@ -79,14 +85,16 @@ def erase_as_usual(
                     loss = loss + beta * attention_distance(one, other, config.convention)
                 _step(optimiser, loss)
         for model in (teacher, student):
-            asr, acc = _scores(model, tests, _target(exam))
+            asr, acc = _scores(model, tests, _target(eval_set))
     return asr, acc
 
 
-def train_as_usual(model: nn.Module, data: LabelledImages, exam: Exam, config: TrainConfig, *, flip: bool) -> None:
+def train_as_usual(
+    model: nn.Module, data: LabelledImages, eval_set: EvalSet, config: TrainConfig, *, flip: bool
+) -> None:
     """Train in place: a constant rate, a tenth of it after half and a hundredth after three quarters of the epochs."""
     batches = _augmented(data, config, flip=flip)
-    tests = _tests(exam)
+    tests = _tests(eval_set)
     optimiser = _optimiser(model, config)
     milestones = [config.epochs // 2, config.epochs * 3 // 4]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones)
@@ -95,7 +103,7 @@ def train_as_usual(model: nn.Module, data: LabelledImages, exam: Exam, config: T
         for images, labels in batches:
             _step(optimiser, F.cross_entropy(model(images), labels))
         schedule.step()
-        _scores(model, tests, _target(exam))
+        _scores(model, tests, _target(eval_set))
 
 
 def _augmented(data: LabelledImages, config: TrainConfig, *, flip: bool) -> DataLoader[Any]:
@@ -106,10 +114,10 @@ def _augmented(data: LabelledImages, config: TrainConfig, *, flip: bool) -> Data
     return DataLoader(images, batch_size=config.batch_size, shuffle=True)
 
 
-def _tests(exam: Exam) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _tests(eval_set: EvalSet) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """The clean and the triggered test images."""
     plain = transforms.Compose([transforms.ToTensor()])
-    clean, triggered = (DataLoader(PilImages(images, plain), batch_size=TEST_BATCH) for images in exam[:2])
+    clean, triggered = (DataLoader(PilImages(images, plain), batch_size=TEST_BATCH) for images in eval_set[:2])
     return clean, triggered
 
 
@@ -136,9 +144,9 @@ def _scores(model: nn.Module, tests: tuple[DataLoader[Any], DataLoader[Any]], ta
     return _share(model, triggered, target), acc
 
 
-def _target(exam: Exam) -> int:
-    assert isinstance(exam.target, int), "the usual loop knows one target for all images"
-    return exam.target
+def _target(eval_set: EvalSet) -> int:
+    assert isinstance(eval_set.target, int), "the usual loop knows one target for all images"
+    return eval_set.target
 
 
 def _share(model: nn.Module, batches: DataLoader[Any], target: int | None) -> float:

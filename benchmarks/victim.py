@@ -76,15 +76,15 @@ def _timed(scenario: Scenario, model: str, seed: int, recipe: VictimConfig | Non
     torch.manual_seed(seed)
     network = models.make(model, scenario.dataset.classes, generator(seed, "victim", "weights"))
     data, flip = scenario.poisoned.data, scenario.dataset.flip
-    exam = scenario.test
+    eval_set = scenario.test
     started = time.perf_counter()
     if recipe is None:
-        train_as_usual(network, data, exam, USUAL, flip=flip)
+        train_as_usual(network, data, eval_set, USUAL, flip=flip)
     else:
         batches = generator(seed, "victim", "batches")
         for _ in train(network, data, recipe, flip=flip, generator=batches, precision=recipe.precision):
             pass
-    return time.perf_counter() - started, evaluate(network, exam)
+    return time.perf_counter() - started, evaluate(network, eval_set)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, requi
 from nad.errors import ConfigError, require_instance
 from nad.holdout import Holdout, as_labelled_images
 from nad.judging import require_known
-from nad.models.inspection import look, require_maps, require_model, require_trainable
+from nad.models.inspection import probe, require_maps, require_model, require_trainable
 from nad.progress import StagedProgress
 from nad.seeds import derive, generator, torch_seeded
 from nad.training import TrainConfig
@@ -88,7 +88,7 @@ def erase(
     master = None
     if layers and teacher is not None:
         master = _copy(teacher, where)
-        require_maps(look(master, clean, tuple(partners.values()), where)[1], partners.values(), clean)
+        require_maps(probe(master, clean, tuple(partners.values()), where)[1], partners.values(), clean)
     elif layers:
         master = _copy(model, where)
         teacher_losses = make_teacher(

@@ -20,25 +20,25 @@ CONVENTIONS: tuple[Convention, ...] = ("code", "paper")
 EPSILON = 1e-6
 
 MAX_POWER = 4.0
-"""Of an attention map that is distilled. With p = 10, activations around 80, which occur, leave what single precision
-holds: the map is all zero then, and teaches nothing. With p = 8, those around 0.02 end under EPSILON."""
+"""Largest power of a distilled map. At p = 10, activations around 80 occur and overflow single precision: the map is
+all zero and teaches nothing. At p = 8, activations around 0.02 end under EPSILON."""
 
 
 def attention_map(features: Tensor, power: float = 2.0, operator: Operator = "sum") -> Tensor:
-    """Where a layer looks: channel energy |F|^power, reduced over channels, flattened, L2-normalised per image.
+    """Attention map: channel energy |F|^power, reduced over channels, flattened, L2-normalised per image.
 
-    A_sum is power 1 with "sum"; A_sum^p, A_mean^p and A_max^p follow. Mean differs from sum by a factor that the
-    normalisation removes; it is kept since the paper names it.
+    A_sum is power 1 with "sum"; A_sum^p, A_mean^p and A_max^p follow. Mean is sum times a factor, removed by the
+    normalisation; it is offered because the paper names it.
 
     features: (batch, channel, height, width), any sign.  Returns (batch, height * width), unit norm.
-    Raises: ConfigError for a 1x1 map, whose normalised value is constant and carries no gradient.
+    Raises: ConfigError for a 1x1 map: normalised, it is constant and has no gradient.
     Source: Zagoruyko & Komodakis 2017; NAD, Li et al. 2021, section 3.
     """
     return unit_map(attention_energy(features, power, operator))
 
 
 def attention_energy(features: Tensor, power: float = 2.0, operator: Operator = "sum") -> Tensor:
-    """An attention map before it is flattened and normalised.
+    """An attention map before flattening and normalisation.
 
     features: (batch, channel, height, width), any sign.  Returns (batch, height, width), not negative.
     """
@@ -54,11 +54,11 @@ def attention_energy(features: Tensor, power: float = 2.0, operator: Operator = 
 
 
 def unit_map(energy: Tensor) -> Tensor:
-    """The energy of each image, flattened and L2-normalised.
+    """Energy of each image, flattened and L2-normalised.
 
     energy: (batch, height, width), not negative.  Returns (batch, height * width), unit norm.
     Raises: ConfigError for a 1x1 map.
-    Differs: a norm is taken to be EPSILON at least; the released code adds EPSILON to it.
+    Differs: the norm is at least EPSILON; the released code adds EPSILON to it.
     """
     if energy.shape[1] * energy.shape[2] == 1:
         raise ConfigError(
@@ -68,10 +68,10 @@ def unit_map(energy: Tensor) -> Tensor:
 
 
 def of_equal_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both energies, averaged over windows to the smaller height and width; as they are where these are equal.
+    """Both energies, averaged over windows to the smaller height and width; unchanged if equal.
 
     student, teacher: (batch, height, width), each of its own size.
-    Source: the NAD paper pairs networks of several depths and widths; that unequal maps are averaged is our reading.
+    Source: the NAD paper pairs networks of several depths and widths; averaging unequal maps is our reading.
     """
     if student.shape[1:] == teacher.shape[1:]:
         return student, teacher
@@ -80,11 +80,11 @@ def of_equal_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_distance(student: Tensor, teacher: Tensor, convention: Convention = "code") -> Tensor:
-    """How far apart two batches of attention maps are, as a scalar.
+    """Distance of two batches of attention maps, a scalar.
 
     "code":  the squared difference, averaged over images and pixels (the released code).
     "paper": the L2 norm of each image's difference, averaged over images (the paper's formula).
-    A beta means different things under the two; this project gives betas for "code".
+    A beta depends on the convention; this project gives betas for "code".
 
     student, teacher: (batch, pixels), unit norm.
     """

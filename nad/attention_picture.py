@@ -1,4 +1,4 @@
-"""What networks look at: attention maps of several models on the same images, as one labelled picture."""
+"""Attention maps of several models on the same images, as one labelled picture."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ BETWEEN = 16
 MARGIN = 14
 ROW_LABEL = 72
 LINE = 20
-"""Pixels a line of text takes."""
+"""Pixels per line of text."""
 OPACITY = 0.8
-"""Of a map over its grey image: enough to keep its colours in order, little enough to see what is looked at."""
+"""Opacity of a map over its grey image: colours keep their order, the image stays visible."""
 
 INK, QUIET, ALARM = (32, 36, 44), (96, 102, 112), (176, 48, 16)
 
@@ -44,34 +44,34 @@ CIVIDIS = np.array(
 Pixels = NDArray[np.uint8]
 
 
-class Look(NamedTuple):
-    """How one model looks at some images."""
+class Attention(NamedTuple):
+    """One model's attention to some images, and its predictions."""
 
     name: str
     maps: dict[str, Tensor]
-    """By layer: (count, height, width), what `attention_map` gives; sizes differ from layer to layer."""
+    """By layer: maps of `attention_map`, (count, height, width), of different sizes."""
     predicted: Tensor
-    """(count,) int64: the class that the model gives each image."""
+    """(count,) int64: the predicted classes."""
 
 
 class Scene(NamedTuple):
-    """Images in pairs, and what is known of them: each clean one, and the same one with the trigger."""
+    """Images in pairs, clean and triggered, with their labels."""
 
     clean: Tensor
     """(count, 3, height, width) uint8."""
     triggered: Tensor
     labels: Tensor
     """(count,) int64: the true classes."""
-    goals: Tensor
-    """(count,) int64: what the attack wants each triggered image to be taken for, never its true class."""
+    target_labels: Tensor
+    """(count,) int64: the attack's wanted classes of the triggered images, never their true classes."""
 
     @property
     def rows(self) -> Tensor:
-        """All images from the top of the picture: each clean one above its triggered copy."""
+        """All images from the top: each clean one above its triggered copy."""
         return torch.stack([self.clean, self.triggered], dim=1).flatten(0, 1)
 
 
-def look(
+def attend(
     name: str,
     model: nn.Module,
     images: Tensor,
@@ -80,21 +80,21 @@ def look(
     power: float,
     operator: Operator,
     device: torch.device | None = None,
-) -> Look:
-    """What a model attends to in these images, and what it says they are. It is used in eval mode and left there.
+) -> Attention:
+    """A model's attention to these images and its predictions. Leaves the model in eval mode.
 
     images: (count, 3, height, width) uint8.
-    Raises: ConfigError for a layer that the model does not have.
+    Raises: ConfigError for an unknown layer.
     """
     model.eval()
     with torch.inference_mode(), tap(model, layers) as features:
         predicted = model(to_input(images, device or torch.device("cpu"))).argmax(dim=1).cpu()
         maps = {layer: _unflattened(features[layer], power, operator).cpu() for layer in layers}
-    return Look(name, maps, predicted)
+    return Attention(name, maps, predicted)
 
 
-def beside(teacher: Look, student: Look, pairs: Mapping[str, str]) -> Look:
-    """A teacher's look as its student would have it: under the student's layers, its maps of the student's size.
+def beside(teacher: Attention, student: Attention, pairs: Mapping[str, str]) -> Attention:
+    """A teacher's attention by the student's layers, in the student's map sizes.
 
     pairs: the teacher's layer for each of the student's.
     """
@@ -103,7 +103,7 @@ def beside(teacher: Look, student: Look, pairs: Mapping[str, str]) -> Look:
 
 
 def _resized(maps: Tensor, like: Tensor) -> Tensor:
-    """Averaged to the size of other maps, or enlarged to it, again of unit norm; (count, height, width)."""
+    """Maps averaged or enlarged to the size of others, of unit norm; (count, height, width)."""
     if maps.shape == like.shape:
         return maps
     _count, height, width = like.shape
@@ -116,7 +116,7 @@ def _unflattened(features: Tensor, power: float, operator: Operator) -> Tensor:
 
 
 def heat(attention: Tensor) -> Tensor:
-    """Maps of one layer in [0, 1], with one scale for all models on the same image, so that a faint map looks faint.
+    """Maps of one layer in [0, 1]; one scale for all models on the same image keeps faint maps faint.
 
     attention: (models, count, height, width), not negative.  Returns the same shape.
     """
@@ -125,13 +125,13 @@ def heat(attention: Tensor) -> Tensor:
 
 
 def colours(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Cividis of values in [0, 1]: any shape to that shape and three channels in [0, 255]."""
+    """Cividis colours of values in [0, 1]: any shape, plus three channels in [0, 255]."""
     steps = np.linspace(0.0, 1.0, len(CIVIDIS))
     return np.stack([np.interp(values, steps, channel) for channel in CIVIDIS.T], axis=-1)
 
 
 def tile(image: Tensor) -> Image.Image:
-    """An image brought to TILE x TILE; its pixels stay sharp.  image: (3, height, width) uint8."""
+    """An image resized to TILE x TILE with sharp pixels.  image: (3, height, width) uint8."""
     return Image.fromarray(image.permute(1, 2, 0).numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
 
 
@@ -145,40 +145,40 @@ def overlay(image: Image.Image, warmth: Tensor) -> Image.Image:
 
 
 def verdict(predicted: int, label: int, target: int) -> str:
-    """What a prediction means to the attack."""
+    """A prediction in the attack's terms."""
     if predicted == target:
         return "says: the target"
     return "says: the true class" if predicted == label else "says: another class"
 
 
-def draw(scene: Scene, looks: Sequence[Look], caption: str) -> Image.Image:
-    """One row an image (clean above triggered), one column a layer, grouped by model; labels are in the picture.
+def draw(scene: Scene, models: Sequence[Attention], caption: str) -> Image.Image:
+    """One labelled row an image (clean above triggered), one column a layer, grouped by model.
 
-    looks: of scene.rows, all with the same layers.  caption: one line at the bottom.
+    models: their attention to scene.rows, all with the same layers.  caption: one line at the bottom.
     """
-    layers = list(looks[0].maps)
+    layers = list(models[0].maps)
     group = len(layers) * (TILE + GAP) - GAP
-    lefts = [MARGIN + ROW_LABEL + TILE + BETWEEN + index * (group + BETWEEN) for index in range(len(looks))]
+    lefts = [MARGIN + ROW_LABEL + TILE + BETWEEN + index * (group + BETWEEN) for index in range(len(models))]
     head, row_height = MARGIN + 2 * LINE, TILE + LINE
     tops = [head + index * row_height + index // 2 * BETWEEN for index in range(2 * len(scene.clean))]
     size = (lefts[-1] + group + MARGIN, tops[-1] + row_height + LINE + MARGIN)
     sheet = Image.new("RGB", size, "white")
     pen, plain, large = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(16)
-    for left, shown in zip(lefts, looks, strict=True):
+    for left, shown in zip(lefts, models, strict=True):
         pen.text((left + group / 2, MARGIN + LINE / 2), shown.name, INK, large, "mm")
         for column, layer in enumerate(layers):
             middle = left + column * (TILE + GAP) + TILE / 2
             pen.text((middle, MARGIN + LINE * 1.4), layer, QUIET, plain, "mm")
-    warmth = {layer: heat(torch.stack([shown.maps[layer] for shown in looks])) for layer in layers}
+    warmth = {layer: heat(torch.stack([shown.maps[layer] for shown in models])) for layer in layers}
     for row, (top, image) in enumerate(zip(tops, scene.rows, strict=True)):
         picture = tile(image)
         name = "triggered" if row % 2 else "clean"
         pen.text((MARGIN, top + TILE / 2), name, INK, plain, "lm")
         sheet.paste(picture, (MARGIN + ROW_LABEL, top))
-        for index, (left, shown) in enumerate(zip(lefts, looks, strict=True)):
+        for index, (left, shown) in enumerate(zip(lefts, models, strict=True)):
             for column, layer in enumerate(layers):
                 sheet.paste(overlay(picture, warmth[layer][index, row]), (left + column * (TILE + GAP), top))
-            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), int(scene.goals[row // 2]))
+            says = verdict(int(shown.predicted[row]), int(scene.labels[row // 2]), int(scene.target_labels[row // 2]))
             colour = ALARM if says.endswith("target") else QUIET
             pen.text((left, top + TILE + LINE / 2), says, colour, plain, "lm")
     pen.text((MARGIN, size[1] - MARGIN), caption, QUIET, plain, "lb")

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches at once, and the step from bytes to what a model reads."""
+"""Augmentation of whole batches, and conversion of pixels to model input."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nad.errors import require_range
 class Augment:
     """Random crop, horizontal flip and Cutout (DeVries & Taylor 2017), as in the released NAD code.
 
-    Differs: a hole has the side that is asked for. That of the released code reaches from half of it, rounded down,
-    before its centre to as much behind it: 2x2 pixels for a side of 3, 8x8 for one of 9.
+    Differs: a hole has exactly the given side. In the released code it is twice the half, rounded down: 2x2 pixels for
+    a side of 3, 8x8 for one of 9.
     """
 
     flip: bool
-    """Mirror half of the images: not for traffic signs, where a mirrored sign is another sign."""
+    """Mirror half of the images; not for traffic signs: a mirrored one is another sign."""
     pad: int = 4
-    """Pixels of black border that the random crop may reach into."""
+    """Pixels of black border around the image for the random crop."""
     cutout: int = 3
     """Side of the one square hole, in pixels; 0 for none. The paper says 9, the released code 3."""
 
@@ -33,7 +33,7 @@ class Augment:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """images: (batch, channel, height, width); 0 is black.  Returns their shape and type, channels-last in memory.
 
-        Drawn on the CPU from its generator, so that every device sees the same images; done where the images are.
+        Random draws are made on the CPU, the same for every device; the work is done on the images' device.
         """
         count, _, height, width = images.shape
         device = images.device
@@ -52,7 +52,7 @@ class Augment:
         return picked.permute(0, 3, 1, 2)
 
     def _hole(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """(count, height, width) bool; the hole's centre is anywhere, so that it may reach over the edge."""
+        """(count, height, width) bool; the hole's centre is anywhere: it may reach over the edge."""
         top = _offsets(count, height, generator) - self.cutout // 2
         left = _offsets(count, width, generator) - self.cutout // 2
         rows, columns = torch.arange(height), torch.arange(width)
@@ -66,7 +66,7 @@ def _offsets(count: int, span: int, generator: torch.Generator) -> Tensor:
 
 
 def to_input(images: Tensor, device: torch.device) -> Tensor:
-    """What a model reads: float32 in [0, 1], channels-last. No per-channel normalisation (authors' code).
+    """Model input: float32 in [0, 1], channels-last. No per-channel normalisation (authors' code).
 
     images: (batch, channel, height, width), uint8 or float32 in [0, 1].
     """

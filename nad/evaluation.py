@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nad.attacks.base import Attack, attacked, count_classes, goals
+from nad.attacks.base import Attack
+from nad.attacks.poisoning import attacked, count_classes, target_labels
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.devices import device_of
@@ -48,8 +49,8 @@ class Scores(NamedTuple):
     """Triggered images that are given their true class."""
 
 
-class Exam(NamedTuple):
-    """Images on which models are scored; the trigger is planted once, so that all models sit the same exam."""
+class EvalSet(NamedTuple):
+    """Evaluation set: images for the scores, with the trigger planted once for all models."""
 
     clean: LabelledImages
     triggered: LabelledImages
@@ -58,14 +59,16 @@ class Exam(NamedTuple):
     target: int | Tensor
     """The class that triggered images are to be given: one for all, or (count,) one for each."""
 
-    def subset(self, size: int) -> Exam:
+    def subset(self, size: int) -> EvalSet:
         """The first `size` images of either kind: a cheap look between epochs."""
         first = torch.arange(size)
         target = self.target if isinstance(self.target, int) else self.target[:size]
-        return Exam(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], target)
+        return EvalSet(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], target)
 
 
-def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator, *, classes: int | None = None) -> Exam:
+def make_eval_set(
+    data: LabelledImages, attack: Attack, generator: torch.Generator, *, classes: int | None = None
+) -> EvalSet:
     """Plant the trigger in every image that the attack wants to be given another class.
 
     classes: how many there are; by default up to the highest label. Only all-to-all labels depend on it.
@@ -78,10 +81,9 @@ def make_exam(data: LabelledImages, attack: Attack, generator: torch.Generator, 
         )
     triggered = LabelledImages(attack.trigger(others.images, generator), others.labels)
     if attack.label_mode != "all-to-all":
-        return Exam(data, triggered, attack.target)
-    return Exam(
-        data, triggered, goals(attack, others.labels, count_classes(data.labels) if classes is None else classes)
-    )
+        return EvalSet(data, triggered, attack.target)
+    count = count_classes(data.labels) if classes is None else classes
+    return EvalSet(data, triggered, target_labels(attack, others.labels, count))
 
 
 def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
@@ -137,16 +139,16 @@ def guess_text(skill: Skill | Scores, labels: Tensor) -> str:
     )
 
 
-def evaluate(model: nn.Module, exam: Exam, *, device: torch.device | None = None) -> Scores:
+def evaluate(model: nn.Module, eval_set: EvalSet, *, device: torch.device | None = None) -> Scores:
     """Score a model."""
-    right = predict(model, exam.clean.images, device=device) == exam.clean.labels
-    under_trigger = predict(model, exam.triggered.images, device=device)
-    others = right[exam.clean.labels != exam.target] if isinstance(exam.target, int) else right
+    right = predict(model, eval_set.clean.images, device=device) == eval_set.clean.labels
+    under_trigger = predict(model, eval_set.triggered.images, device=device)
+    others = right[eval_set.clean.labels != eval_set.target] if isinstance(eval_set.target, int) else right
     return Scores(
-        asr=_share(under_trigger == exam.target),
-        **_skill(right, exam.clean.labels)._asdict(),
+        asr=_share(under_trigger == eval_set.target),
+        **_skill(right, eval_set.clean.labels)._asdict(),
         acc_non_target=_share(others),
-        recovery_acc=_share(under_trigger == exam.triggered.labels),
+        recovery_acc=_share(under_trigger == eval_set.triggered.labels),
     )
 
 

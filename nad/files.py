@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and names that libraries can take."""
+"""Atomic writing of files, and file names for libraries."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def utf8_name(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """A path to write to; what is there at the end of the block becomes `path`, and nothing does where that fails.
+    """A path beside `path`, to write to; renamed to `path` at the end of the block, removed after an error.
 
-    A reader sees the whole file or none, and no other writer, in whatever process, is given the same path.
+    Readers see the whole file or none. No other writer, in this process or another, gets the same path.
     """
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:

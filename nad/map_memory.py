@@ -1,8 +1,7 @@
-"""The teacher's attention, computed once for all erases that see the same batches.
+"""The teacher's attention, computed once for all erases with the same batches.
 
-A study draws the batches of every trial from one seed, so that its points are compared under common random numbers. The
-teacher is frozen. So its attention to the first batch, the second, ... is the same in every trial that shares clean
-images and Cutout, whatever the betas are.
+A study draws the batches of every trial from one seed, for common random numbers, and the teacher is frozen. Its
+attention to batch 1, 2, ... is therefore the same in every trial with the same clean images and Cutout.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ import torch
 from torch import Tensor
 
 Maps = Mapping[str, Tensor]
-"""Attention by layer, each (batch, height, width): what `attention_energy` gives, for a student's map of any size."""
+"""`attention_energy` by layer, each (batch, height, width); fits a student's map of any size."""
 
 
 class MapMemory:
-    """A teacher's attention by the batch's number.
+    """A teacher's attention by batch number, in one preallocated buffer to avoid fragmentation.
 
-    They lie in one block, made with the first map: small tensors that outlive a trial, among the large ones of its
-    passes, would leave the process with gaps that it can neither use nor give back.
-
-    layers: the teacher's whose maps are made whenever it has to run, for erases that will distil others.
-    most_bytes: no more is kept than this; later batches are then computed each time.
+    layers: the teacher's layers to map whenever it runs, for later erases with other layers.
+    most_bytes: size of the buffer; batches beyond it are computed each time.
     """
 
     def __init__(self, layers: tuple[str, ...], most_bytes: int) -> None:
@@ -34,7 +30,7 @@ class MapMemory:
         self._kept: dict[tuple[int, float, str], Maps] = {}
 
     def recall(self, batch: int, power: float, operator: str, attend: Callable[[], Maps]) -> Maps:
-        """A batch's maps, from `attend` where they are not known yet."""
+        """A batch's maps, from `attend` if not kept yet."""
         key = (batch, power, operator)
         known = self._kept.get(key)
         if known is not None:
@@ -45,7 +41,7 @@ class MapMemory:
         return maps
 
     def _keep(self, values: Tensor) -> Tensor:
-        """A copy at the end of what the block holds."""
+        """A copy at the end of the buffer's used part."""
         if self._block is None:
             self._block = torch.empty(self._most_bytes, dtype=torch.uint8, device=values.device)
         kept = self._block[self.bytes : self.bytes + values.nbytes].view(values.dtype).view(values.shape)

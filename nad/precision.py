@@ -1,4 +1,4 @@
-"""Mixed precision: bfloat16 where torch deems it safe, single precision elsewhere."""
+"""Mixed precision: bfloat16 for torch's safe operations, single precision for the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has arithmetic for it; others imitate it, and are slower than in single precision."""
+    """Whether the device has bfloat16 arithmetic; others emulate it, slower than single precision."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
@@ -20,10 +20,10 @@ def computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context that a forward pass and its loss run in."""
+    """Context for a forward pass and its loss."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def widened(values: Tensor) -> Tensor:
-    """What a network made in bfloat16, in single precision; of a cross-entropy autocast sees to it itself."""
+    """bfloat16 values in single precision, others unchanged; autocast itself does this for a cross-entropy."""
     return values.float() if values.dtype is torch.bfloat16 else values

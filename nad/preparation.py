@@ -1,4 +1,4 @@
-"""What an attack needs before it can be planted: some are made on a clean model. Made once, and kept by content."""
+"""Preparation of attacks made on a clean model: made once, cached by content."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import NeedsCleanModel, tensor_digest, with_crafted
+from nad.attacks.base import Attack
 from nad.checkpoints import Checkpoint, State, cached, state_digest
 from nad.data.base import LabelledImages
+from nad.data.fingerprint import tensor_digest
 from nad.errors import ConfigError
 from nad.evaluation import guess_text, measure_skill, only_guesses
 from nad.progress import Progress
@@ -21,12 +22,7 @@ from nad.seeds import generator
 from nad.work import Runner, run_here
 
 CRAFT_VERSION = 1
-"""Part of every cache key: raise it when the same settings no longer give the same pixels."""
-
-
-def needs_clean_model(scenario: Scenario) -> bool:
-    """Whether the attack is made on a clean model before anything can be planted."""
-    return isinstance(scenario.attack, NeedsCleanModel)
+"""Part of every cache key; raise it when the same settings give other pixels."""
 
 
 def prepare(
@@ -39,15 +35,14 @@ def prepare(
     progress: Progress | None = None,
     run: Runner = run_here,
 ) -> Scenario:
-    """The scenario with its attack ready to be planted; the same one where there is nothing to prepare.
+    """The scenario with its attack crafted on a clean model; unchanged if the attack needs none.
 
-    clean: a model trained without the poison, see nad.victim.train_reference.  run: where it is made.
-    What is made is kept in the cache under the attack's settings, the images it will be planted in, the name and the
-    weights of the clean model, and the seed.
-    Raises: ConfigError where the clean model guesses.
+    clean: weights of a model trained without poison, see nad.victim.train_reference.  run: place of the work.
+    The cache key: the attack's settings, the images to poison, the clean model's name and weights, and the seed.
+    Raises: ConfigError for a clean model no better than guessing.
     """
     attack = scenario.attack
-    if not isinstance(attack, NeedsCleanModel):
+    if not attack.needs_clean_model:
         return scenario
     planted = scenario.to_plant
     facts = {
@@ -67,14 +62,14 @@ def prepare(
         return run(crafting, device, progress)
 
     pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
-    return replace(scenario, attack=with_crafted(attack, pixels))
+    return replace(scenario, attack=attack.with_crafted(pixels))
 
 
 @dataclass(frozen=True)
 class Crafting:
-    """The making of an attack on a clean model, and all that it needs; see nad.work."""
+    """The crafting of an attack on a clean model, with all its inputs; see nad.work."""
 
-    attack: NeedsCleanModel
+    attack: Attack
     model: str
     classes: int
     clean: State

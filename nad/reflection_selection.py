@@ -1,4 +1,4 @@
-"""Refool's selection: models are trained on some of the reflections, and those that work are kept."""
+"""Refool's selection: keep the reflections with the strongest effect on models trained with them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import describe
-from nad.attacks.base import attacked, choose, goals, poison, tensor_digest, with_crafted
+from nad.attacks.poisoning import attacked, choose, poison, target_labels
 from nad.attacks.refool import Refool
 from nad.checkpoints import Checkpoint, cached
 from nad.data.base import LabelledImages
+from nad.data.fingerprint import tensor_digest
 from nad.errors import ConfigError, DataError
 from nad.evaluation import predict
 from nad.progress import Progress
@@ -24,10 +25,10 @@ from nad.victim import Training, VictimConfig
 from nad.work import Runner, run_here
 
 SELECTION_VERSION = 1
-"""Part of every cache key: raise it when the same settings no longer select the same reflections."""
+"""Part of every cache key; raise it when the same settings select other reflections."""
 
 JUDGES = 200
-"""Images that each reflection is tried on after a round: the attacker's own, which no round trains on."""
+"""Images to try each reflection on after a round: the attacker's own, kept from the rounds' training."""
 
 
 def select_reflections(
@@ -40,60 +41,42 @@ def select_reflections(
     progress: Progress | None = None,
     run: Runner = run_here,
 ) -> Scenario:
-    """The scenario with its reflections selected; the same one where its attack selects none.
+    """The scenario with its reflections selected; unchanged if its attack selects none.
 
-    Weights begin at 1. In each round a set of reflections is drawn by weight and planted, a model is trained on it, and
-    the weight of each becomes the number of JUDGES that it turns to their goal; those that were not drawn get the
-    median of these numbers. Those that turned most when they were last drawn are planted in the end.
-    recipe: of the models, but for the epochs, which the attack sets.  run: where they are trained.
+    Weights begin at 1. Each round draws a set of reflections by weight, plants it and trains a model on it. A drawn
+    reflection's new weight is the number of JUDGES turned to their target label; the others get the median of these
+    numbers. The reflections with the largest numbers in their latest round are planted in the end.
+    recipe: for the models, except the epochs: those are the attack's.  run: place of the work.
     Source: Liu et al. 2020.
-    Differs: the judges are taken from the attacker's training images, which leaves the validation images to those who
-    measure; no weight falls below 1, so that any reflection may be drawn again; the last choice goes by what a
-    reflection did itself, not by a median that it was given, though the models of two rounds are not the same.
-    Raises: DataError where there are too few images to spare JUDGES of them; TrainingDiverged.
+    Differs: the judges come from the attacker's training images, to keep the validation images for the scores. No
+    weight falls below 1: any reflection may be drawn again. The last choice uses a reflection's own number, never the
+    median, although the models of two rounds differ.
+    Raises: DataError for too few images to spare JUDGES of them; TrainingDiverged.
     """
     attack = scenario.attack
     if not isinstance(attack, Refool) or not attack.rounds:
         return scenario
     require_judges(scenario)
-    short = replace(recipe, epochs=attack.round_epochs)
-    images = scenario.clean_train
-    facts = {
-        "version": SELECTION_VERSION,
-        "attack": describe(attack),
-        "images": tensor_digest(images.images),
-        "labels": tensor_digest(images.labels),
-        "flip": scenario.dataset.flip,
-        "classes": scenario.dataset.classes,
-        "model": models.identity(model),
-        "config": asdict(short),
-        "seed": scenario.seed,
-    }
-
-    def make() -> Checkpoint:
-        selection = Selection(
-            attack, model, scenario.dataset.classes, scenario.dataset.flip, images, short, scenario.seed
-        )
-        return run(selection, device, progress)
-
-    pixels = cached(cache / "attacks", attack.name, facts, make).state["pixels"]
-    return replace(scenario, attack=with_crafted(attack, pixels))
+    dataset, config = scenario.dataset, replace(recipe, epochs=attack.round_epochs)
+    work = Selection(attack, model, dataset.classes, dataset.flip, scenario.clean_train, config, scenario.seed)
+    made = cached(cache / "attacks", attack.name, work.facts(), lambda: run(work, device, progress))
+    return replace(scenario, attack=attack.with_crafted(made.state["pixels"]))
 
 
 def selectable(scenario: Scenario) -> bool:
-    """Whether there are images enough to select reflections by: the judges, and as many to train on."""
-    return _could_judge(scenario) >= 2 * JUDGES
+    """Whether there are enough images to select reflections: the judges, and as many to train on."""
+    return _count_attacked(scenario) >= 2 * JUDGES
 
 
 def require_judges(scenario: Scenario) -> None:
-    """Raise DataError where the attack selects its reflections and there are too few images to spare JUDGES of them."""
+    """Raise DataError for an attack with a selection and too few images to spare JUDGES of them."""
     attack = scenario.attack
     if not isinstance(attack, Refool) or not attack.rounds:
         return
     if not selectable(scenario):
         raise DataError(
             f"the selection of reflections tries them on {JUDGES} images outside the target class, of at least"
-            f" {2 * JUDGES}; there are {_could_judge(scenario)}: give more images, or leave rounds at 0"
+            f" {2 * JUDGES}; there are {_count_attacked(scenario)}: give more images, or leave rounds at 0"
         )
     labels = scenario.dataset.train.labels[scenario.splits.victim_train]
     _, trained = _divided(attack, labels, scenario.seed)
@@ -103,13 +86,13 @@ def require_judges(scenario: Scenario) -> None:
         raise DataError(f"without the {JUDGES} images that the selection of reflections sets aside, {error}") from error
 
 
-def _could_judge(scenario: Scenario) -> int:
-    """How many of the attacker's images are of a class that the attack wants changed."""
+def _count_attacked(scenario: Scenario) -> int:
+    """Number of the attacker's images to be misclassified."""
     return int(attacked(scenario.attack, scenario.dataset.train.labels[scenario.splits.victim_train]).sum())
 
 
 def _divided(attack: Refool, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Which images judge, of classes that the attack wants changed, and which ones rounds train on; both ascending."""
+    """Indices of the judges, among attacked images, and of the rounds' training images; both ascending."""
     candidates = torch.nonzero(attacked(attack, labels)).squeeze(1)
     order = torch.randperm(len(candidates), generator=generator(seed, "selection", "judges"))
     judges = candidates[order[:JUDGES]].sort().values
@@ -120,7 +103,7 @@ def _divided(attack: Refool, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Selection:
-    """The rounds, and all that they need; see nad.work."""
+    """All rounds, with all their inputs; see nad.work."""
 
     attack: Refool
     model: str
@@ -130,6 +113,20 @@ class Selection:
     config: VictimConfig
     seed: int
 
+    def facts(self) -> dict[str, object]:
+        """The cache key's content."""
+        return {
+            "version": SELECTION_VERSION,
+            "attack": describe(self.attack),
+            "images": tensor_digest(self.images.images),
+            "labels": tensor_digest(self.images.labels),
+            "flip": self.flip,
+            "classes": self.classes,
+            "model": models.identity(self.model),
+            "config": asdict(self.config),
+            "seed": self.seed,
+        }
+
     def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
         started = time.perf_counter()
         judges, trained = (self.images[indices] for indices in _divided(self.attack, self.images.labels, self.seed))
@@ -137,32 +134,30 @@ class Selection:
         weights, latest = torch.ones(len(pool)), torch.full((len(pool),), -1)
         for done in range(rounds):
             used = draw(weights, self.attack.selected, generator(self.seed, "selection", "draw", done))
-            planted = poison(
-                trained,
-                self._with(used),
-                generator(self.seed, "selection", "poison", done),
-                classes=self.classes,
-            )
 
             def show(epoch: int, epochs: int, before: int = done) -> None:
                 if progress is not None:
                     progress(before * epochs + epoch, rounds * epochs)
 
-            training = Training(
-                f"the model of selection round {done + 1}",
-                self.model,
-                self.classes,
-                self.flip,
-                planted.data,
-                self.config,
-                derive(self.seed, "selection", "model", done),
-            )
-            state = training(device, show).state
+            state = self._training(done, trained, used)(device, show).state
             network = models.with_weights(self.model, self.classes, state).to(device)
             turned = torch.tensor([self._turned(network, judges, index, device) for index in used.tolist()])
             weights, latest[used] = reweighted(weights, used, turned), turned
         chosen = latest.argsort(descending=True, stable=True)[: self.attack.selected].sort().values
         return Checkpoint({"pixels": pool.images[chosen].clone()}, {"seconds": time.perf_counter() - started})
+
+    def _training(self, done: int, images: LabelledImages, used: Tensor) -> Training:
+        """The next round's training on these images, poisoned with the used reflections."""
+        poison_draws = generator(self.seed, "selection", "poison", done)
+        return Training(
+            f"the model of selection round {done + 1}",
+            self.model,
+            self.classes,
+            self.flip,
+            poison(images, self._with(used), poison_draws, classes=self.classes).data,
+            self.config,
+            derive(self.seed, "selection", "model", done),
+        )
 
     def _with(self, indices: Tensor) -> Refool:
         """The attack with these reflections of its pool alone."""
@@ -171,21 +166,20 @@ class Selection:
     def _turned(
         self, network: torch.nn.Module, judges: LabelledImages, reflection: int, device: torch.device | None
     ) -> int:
-        """How many judges behind this reflection are given the class that the attack wants."""
-        behind = self._with(torch.tensor([reflection])).trigger(
-            judges.images, generator(self.seed, "selection", "trigger", reflection)
-        )
+        """Number of judges turned to their target label by this reflection."""
+        trigger_draws = generator(self.seed, "selection", "trigger", reflection)
+        behind = self._with(torch.tensor([reflection])).trigger(judges.images, trigger_draws)
         predicted = predict(network, behind, device=device)
-        return int((predicted == goals(self.attack, judges.labels, self.classes)).sum())
+        return int((predicted == target_labels(self.attack, judges.labels, self.classes)).sum())
 
 
 def draw(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices of `count` different reflections, heavier ones more often; ascending."""
+    """Draw `count` different reflections by weight; ascending indices."""
     return torch.multinomial(weights, count, generator=generator).sort().values
 
 
 def reweighted(weights: Tensor, used: Tensor, turned: Tensor) -> Tensor:
-    """The weights after a round: what each used reflection turned, the median for all others, no less than 1.
+    """The weights after a round: each used reflection's number, the median for all others, at least 1.
 
     weights: (count,) float.  used: indices.  turned: (len(used),) numbers of images.
     """

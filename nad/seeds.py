@@ -1,4 +1,4 @@
-"""One study seed, many independent streams: every random draw names its purpose."""
+"""Independent random streams from one study seed, one per named purpose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 def derive(seed: int, *purpose: str | int) -> int:
     """A 63-bit seed for one purpose, such as derive(0, "split"): the same on every machine, in any order of calls.
 
-    Raises: ValueError for a part of a purpose with a "/", which separates parts: another purpose would share its seed.
+    Raises: ValueError for a "/" in a part: it separates parts, and another purpose would share the seed.
     """
     parts = [str(part) for part in (seed, *purpose)]
     if any("/" in part for part in parts):
@@ -27,7 +27,7 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 def drawn_from(generator: torch.Generator) -> int:
-    """A seed that follows from the generator's state, which stays as it is."""
+    """A seed from the generator's state, which is left unchanged."""
     copied = torch.Generator()
     copied.set_state(generator.get_state())
     return int(torch.randint(2**62, (), generator=copied))
@@ -35,7 +35,7 @@ def drawn_from(generator: torch.Generator) -> int:
 
 @contextmanager
 def torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Layers such as dropout draw from torch's own generators: seeded in here, and as they were afterwards."""
+    """Seed torch's own generators, as for dropout, inside the block; restore them afterwards."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng([device] if on_gpu else []):
         torch.default_generator.manual_seed(seed)

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import Attack, describe
-from nad.attacks.base import MadeBeforehand
 from nad.checkpoints import Checkpoint, State, cached, copy_state
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
-from nad.evaluation import Exam, Scores, evaluate, guess_text, only_guesses
+from nad.evaluation import EvalSet, Scores, evaluate, guess_text, only_guesses
 from nad.precision import PRECISIONS, Precision
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -97,10 +96,12 @@ def train_victim(
     )
 
 
-def score_state(state: State, model: str, scenario: Scenario, exam: Exam, device: torch.device | None = None) -> Scores:
+def score_state(
+    state: State, model: str, scenario: Scenario, eval_set: EvalSet, device: torch.device | None = None
+) -> Scores:
     """The scores of a model with these weights."""
     network = models.with_weights(model, scenario.dataset.classes, state)
-    return evaluate(network.to(device), exam, device=device)
+    return evaluate(network.to(device), eval_set, device=device)
 
 
 def train_reference(
@@ -197,7 +198,7 @@ def _trained(
         "attack": None if attack is None else describe(attack),
         "seed": scenario.seed,
     }
-    if isinstance(attack, MadeBeforehand) and attack.crafted is not None:
+    if attack is not None and attack.crafted is not None:
         facts["crafted"] = attack.crafted.sha256
 
     def make() -> Checkpoint:

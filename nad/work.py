@@ -1,4 +1,4 @@
-"""Slow work that a cache saves, in a form that can be done on another machine."""
+"""Slow, cached work, in a form for this machine or another."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nad.progress import Progress
 from nad.threads import following_load, said
 
 Work = Callable[[torch.device | None, Progress | None], Checkpoint]
-"""Holds everything that it needs, and can be pickled: called with a device and a progress, it makes a checkpoint."""
+"""Picklable work with all its inputs; called with a device and a progress, it makes a checkpoint."""
 
 Runner = Callable[[Work, torch.device | None, Progress | None], Checkpoint]
-"""Where work is done: gets it, and the device and the progress that it would have here."""
+"""Place of the work: called with the work, and its device and progress on this machine."""
 
 
 def run_here(work: Work, device: torch.device | None, progress: Progress | None) -> Checkpoint:
-    """In this process, in as many threads as the load leaves; `threads` on the card has steps by number of threads."""
+    """Do the work in this process, in as many threads as the load leaves; the card counts steps by threads."""
     with following_load() as threads:
         threads.look()
         before = threads.steps.copy()

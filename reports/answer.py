@@ -1,4 +1,4 @@
-"""What a study says, in sentences: the setting to use, what it gains and costs, and how far to trust it."""
+"""A study's answer in sentences: the setting to use, its gain and cost, and its limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEW_RUNS = 4
 
 
 class Rival(NamedTuple):
-    """One row of the comparison: the victim, a control, or the recommended setting.  kept: whether it keeps enough."""
+    """The victim, a control, or the recommended setting.  kept: inside the accuracy bound."""
 
     label: str
     number: int | None
@@ -45,11 +45,11 @@ class Rival(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """before, recommended: the victim's and the erased model's scores, on the test images where both were confirmed.
+    """before, recommended: the victim's and the erased model's scores, on the test images if both were confirmed.
 
-    recommended and params: the setting to use; None and empty when no trial keeps enough accuracy.  distillation: the
-    one of the reasons that says what distillation added; empty without a setting.  beside: what the setting adds to
-    each control on as much clean data, a line each.  price: the change of accuracy beside what is allowed.
+    recommended and params: the setting to use; None and empty if no trial is inside the accuracy bound.
+    distillation: the reason about distillation; empty without a setting.  beside: differences to each control on as
+    much clean data, a line each.  price: the change of accuracy beside the allowed one.
     """
 
     headline: str
@@ -64,8 +64,8 @@ class Answer(NamedTuple):
 
 
 def answer(study: Study) -> Answer:
-    """The answer that the study's summary and trials give."""
-    why, point, rivals = study.summary["recommended_why"], study.recommended, _rivals(study)
+    """The answer from the study's summary and trials."""
+    why, point, rivals = study.summary.recommended_why, study.recommended, _rivals(study)
     if point is None:
         reasons = (why, *_lost_baselines(study))
         return Answer(_headline_without_pick(study), reasons, "", (), "", study.victim.scores, None, {}, rivals)
@@ -75,7 +75,7 @@ def answer(study: Study) -> Answer:
         why,
         *([_confirmation(point.test)] if point.test else []),
         distillation,
-        *_clean_model(point, study.summary["attack_settings"]),
+        *_clean_model(point, study.summary.attack_settings),
         *_lost_baselines(study),
     )
     beside = tuple(_beside(point, rival) for rival in _on_as_much(study, point))
@@ -83,25 +83,25 @@ def answer(study: Study) -> Answer:
     if study.victim.test and point.test:
         before, after = (Scores(test.asr, test.acc, test.balanced_acc) for test in (study.victim.test, point.test))
         tested = True
-    lost, allowed = before.acc - after.acc, float(study.summary["max_acc_drop"])
+    lost, allowed = before.acc - after.acc, study.summary.max_acc_drop
     broken = lost > allowed + ROUNDING
     headline = (
         f"Trial {point.number}’s setting brings the attack success rate from {percent(before.asr)} to"
         f" {percent(after.asr)}{' on the test images' if tested else ''}; clean accuracy goes from"
         f" {percent(before.acc)} to {percent(after.acc)}"
     )
-    headline += f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed." if broken else "."
+    headline += f", {100 * lost:.1f} points lost, {100 * allowed:g} allowed." if broken else "."
     headline += _balanced(study, before, after)
     price = f"{points(-lost)}; {'only ' if broken else ''}a loss of {100 * allowed:g} is allowed"
     return Answer(headline, reasons, distillation, beside, price, before, after, readable_params(point.params), rivals)
 
 
 def _balanced(study: Study, before: Scores, after: Scores) -> str:
-    """A sentence on unbalanced classes, where accuracy alone may be that of one answer for every image."""
+    """A sentence on unbalanced classes; empty for balanced ones."""
     if not study.unbalanced or before.balanced_acc is None or after.balanced_acc is None:
         return ""
     lost, allowed = before.balanced_acc - after.balanced_acc, study.bound.max_drop
-    over = f", {100 * lost:.1f} points lost where {100 * allowed:g} are allowed" if lost > allowed + ROUNDING else ""
+    over = f", {100 * lost:.1f} points lost, {100 * allowed:g} allowed" if lost > allowed + ROUNDING else ""
     return (
         f" Balanced accuracy, the mean over the classes, goes from {percent(before.balanced_acc)} to"
         f" {percent(after.balanced_acc)}{over}."
@@ -113,18 +113,6 @@ def _keeps(study: Study, scores: Scores) -> bool:
     return bool(study.bound.kept(np.array([scores.acc]), np.array([balanced_acc]))[0])
 
 
-def _unbalanced(study: Study) -> tuple[str, ...]:
-    """What accuracy a model of one answer has, where that is much."""
-    if not study.unbalanced:
-        return ()
-    guess = study.summary["guess"]
-    return (
-        f"The classes are unbalanced: one answer for every validation image has {percent(guess['acc'])} accuracy. So"
-        " balanced accuracy, the mean over the classes, bounds the loss as well, and a model with at most"
-        f" {percent(guess['balanced_acc'])} of it only guesses and is not recommended.",
-    )
-
-
 def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     """One sentence: the point against the best fine-tuning control (β = 0) on the same share of clean data."""
     if not distilled(point.params):
@@ -133,7 +121,7 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     share = "the same clean data" if fraction is None else f"{setting('clean_fraction', fraction)} clean data"
     tuned = complete[_fine_tuning_at(complete, fraction)].sort_values(["asr", "acc"], ascending=[True, False])
     if len(tuned) == 0:
-        return f"No fine-tuning control ran on {share}, so the study cannot say what distillation added."
+        return f"No fine-tuning control ran on {share}, so the effect of distillation is unknown."
     best = tuned.to_dict("records")[0]
     run = f"{f'the best of {len(tuned)} runs, ' if len(tuned) > 1 else ''}trial {best['number']}"
     asr, acc = point.scores.asr - best["asr"], point.scores.acc - best["acc"]
@@ -151,13 +139,13 @@ def _confirmation(test: FreshScores) -> str:
     )
     asr, acc = (f" (95% interval {interval(bounds)})" if bounds else "" for bounds in (test.asr_ci, test.acc_ci))
     return (
-        f"On the test images, which nothing was tuned on, it has {percent(test.asr)} ASR{asr} and {percent(test.acc)}"
+        f"On the test images, not used for tuning, it has {percent(test.asr)} ASR{asr} and {percent(test.acc)}"
         f" ACC{acc}, {seeds(test.seeds)}.{_single_runs(test)}{lost}"
     )
 
 
 def _single_runs(test: FreshScores) -> str:
-    """Each run by itself, where there are few: the interval of two runs is wide, whatever they are."""
+    """Each run by itself, if there are few: the interval of two runs is always wide."""
     if not 2 <= len(test.runs) <= FEW_RUNS:
         return ""
     runs = ", ".join(f"{percent(run.asr)} / {percent(run.acc)}" for run in test.runs)
@@ -166,43 +154,39 @@ def _single_runs(test: FreshScores) -> str:
 
 def _beside_twin(twin: Twin) -> str:
     """A sentence on the same erases without distillation."""
+    pairs = "1 pair" if twin.pairs == 1 else f"{twin.pairs} pairs"
     return (
         f"The same erases without distillation (β = 0, same images, same batches) end at {percent(twin.asr)} ASR and"
         f" {percent(twin.acc)} ACC: distillation moved ASR by {_difference(twin.asr_added, twin.asr_added_ci)} and ACC"
-        f" by {_difference(twin.acc_added, twin.acc_added_ci)}, over {_pairs(twin.pairs)} of runs that both"
-        f" ended. {_verdict(twin)}"
+        f" by {_difference(twin.acc_added, twin.acc_added_ci)}, over {pairs} of finished runs. {_verdict(twin)}"
     )
 
 
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count} pairs"
-
-
 def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the erase costs where there is no backdoor, and what ASR is left there; nothing where that was not run."""
+    """Cost of the erase to a clean model, and its remaining ASR; empty if not run."""
     clean = point.clean_model
     if clean is None:
         return ()
     left = ", ".join(percent(asr) for asr in clean.erased_asr)
     return (
-        f"On a clean model of the same recipe, which has no backdoor to lose, the same erase takes test ACC from"
+        f"On a clean model of the same recipe, without a backdoor to lose, the same erase takes test ACC from"
         f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
         f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"
         f" test images for {wanted_class(attack_settings)}"
         + (f", and {left} after the erase" if left else "")
-        + ": where no backdoor is left, expect about as much, not zero.",
+        + ": expect about as much, not zero, after a perfect erase.",
     )
 
 
 BESIDE = (
-    "What it adds to each control on as much clean data, in points, with 95% intervals where both had several draws of"
+    "Its difference to each control on as much clean data, in points, with 95% intervals if both had several draws of"
     " clean images:"
 )
 
 
 def _on_as_much(study: Study, point: Point) -> Iterator[Point]:
-    """The controls that had as much clean data as the point."""
+    """Controls on as much clean data as the point."""
     share = point.params.get("clean_fraction")
     for one in study.controls:
         if one.params.get("clean_fraction") == share and one.number != point.number:
@@ -210,7 +194,7 @@ def _on_as_much(study: Study, point: Point) -> Iterator[Point]:
 
 
 def _beside(point: Point, rival: Point) -> str:
-    """What the point adds to the rival's two scores, and in which of them that is more than chance."""
+    """Differences of the point to the rival in both scores, with the verdict."""
     name = control_label(rival.name)
     found = compare(point.test.runs, rival.test.runs) if point.test and rival.test else None
     if found is None:
@@ -233,7 +217,7 @@ _VERDICTS = {
     (0, -1): "a lower ACC",
     (1, -1): "worse in both",
 }
-"""By the directions of what is added to ASR and to ACC."""
+"""By the directions of the differences in ASR and ACC."""
 
 
 def _added(added: Added) -> str:
@@ -241,11 +225,11 @@ def _added(added: Added) -> str:
 
 
 def _lost_baselines(study: Study) -> tuple[str, ...]:
-    """A sentence for each other defence that has no scores."""
+    """A sentence for each lost baseline."""
     return tuple(
-        f"{control_label(lost['name'])} on {setting('clean_fraction', lost['clean_fraction'])} of clean data has no"
-        f" scores: {lost['error']}."
-        for lost in study.summary["lost_baselines"] or ()
+        f"{control_label(lost.name)} on {setting('clean_fraction', lost.clean_fraction)} of clean data has no"
+        f" scores: {lost.error}."
+        for lost in study.summary.lost_baselines or ()
     )
 
 
@@ -254,10 +238,10 @@ def _difference(mean: float, bounds: tuple[float, float] | None) -> str:
 
 
 def _verdict(twin: Twin) -> str:
-    """Whether the difference in ASR is more than what seeds do."""
+    """A verdict on the interval of the difference in ASR."""
     if twin.asr_added_ci is None:
         if twin.pairs > 1:
-            return "All pairs differ by the same in ASR: that they do so may be chance."
+            return "All pairs differ by the same in ASR, perhaps by chance."
         return "One pair of runs cannot tell this from chance."
     low, high = twin.asr_added_ci
     if low <= 0 <= high:
@@ -266,60 +250,13 @@ def _verdict(twin: Twin) -> str:
 
 
 def _other_differences(params: Mapping[str, Any], others: Mapping[str, Any]) -> str:
-    """A sentence on what else two settings differ in, so that not all is put down to distillation.
+    """A sentence on other differences between two settings than distillation.
 
-    What only one of them has belongs to the distillation, such as the power of its attention maps.
+    Settings of only one of them belong to the distillation, such as the power of its attention maps.
     """
     names = [name for name in params if name in others and not name.startswith(LAYER_PREFIXES)]
     differing = [label(name) for name in names if params[name] != others[name]]
     return f" The two runs also differ in {', '.join(differing)}." if differing else ""
-
-
-def unfinished(study: Study) -> str | None:
-    """One sentence about a study that still has trials or fresh runs to make, or None for a finished one."""
-    left = what_is_left(study)
-    return None if left is None else f"This study is unfinished: {left}. All of this may still change."
-
-
-def what_is_left(study: Study) -> str | None:
-    """How far an unfinished study is."""
-    wanted, running, pruned = study.summary["wanted_trials"], study.count("RUNNING"), study.count("PRUNED")
-    if running or (study.done < wanted and not study.stopped):
-        others = "".join(f", {count} {word}" for count, word in ((pruned, "pruned"), (running, "running")) if count)
-        return f"{len(study.complete)} of {wanted} wanted trials are complete{others}"
-    for part in ("baselines", "confirmation"):
-        runs = study.summary[part]
-        if runs is not None and runs["done"] < runs["runs"]:
-            return f"{runs['done']} of {runs['runs']} runs of its {part} are done"
-    return None
-
-
-def caveats(study: Study) -> tuple[str, ...]:
-    """What the scores on the page are not."""
-    count = study.summary["counts"].get("validation")
-    images = f" ({count:,} images)" if isinstance(count, int) else ""
-    named = [study.victim, *study.controls, *([study.recommended] if study.recommended else [])]
-    which = "Scores that are not called test scores were" if any(point.test for point in named) else "Every score was"
-    if study.recommended is None:
-        end = ""
-    elif study.recommended.test:
-        end = ": the test scores of the recommended setting are what to expect"
-    else:
-        end = ": expect the recommended setting to be worse when rerun"
-    return (
-        f"{which} measured on the validation split{images}, which the search optimised, in one run each."
-        f" The best of many noisy runs looks better than it is{end}.",
-        "The search could see triggered images. A defender who does not know the trigger has none, and could not pick"
-        " this setting by its ASR.",
-        *_unbalanced(study),
-        *(_UNKNOWN_TRAINING if study.summary["victim_file"] else ()),
-    )
-
-
-_UNKNOWN_TRAINING = (
-    "The victim came from a file, and what it was trained on is not known. If the validation images or the defender’s"
-    " were among it, it knows them: its ACC on them, and that of every setting, is better than on images it never saw.",
-)
 
 
 def _fine_tuning_at(complete: pd.DataFrame, fraction: Any) -> Mask:
@@ -339,7 +276,8 @@ def _headline_without_pick(study: Study) -> str:
     return (
         f"No setting keeps clean accuracy{' and balanced accuracy' if shown else ''} within"
         f" {100 * study.bound.max_drop:g} points of the victim’s {percent(victim.acc)}{of_victim}"
-        f"{' and does more than guess' if shown else ''}. The most accurate, trial {number}, has {percent(best.acc)}{of_best} at an attack success rate of {percent(best.asr)}."
+        f"{' and does more than guess' if shown else ''}. The most accurate, trial {number}, has {percent(best.acc)}"
+        f"{of_best} at an attack success rate of {percent(best.asr)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m reports.build DIR [DIR ...]`: the report of a study, or of several beside each other, without torch."""
+"""`nad-study report DIR...`, also `python -m reports.build`: the report of one or more studies, without torch."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ Make the report of a study anew from its folder: report.html, and the same as Ma
 that folder. With several folders, make one page that compares these studies, comparison.html."""
 EXAMPLES = """\
 examples:
-  python -m reports.build runs/refool-fashion-m
-  python -m reports.build runs/refool-fashion-m --watch
-  python -m reports.build runs/refool-fashion-m --images png svg
-  python -m reports.build runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
+  nad-study report runs/refool-fashion-m
+  nad-study report runs/refool-fashion-m --watch
+  nad-study report runs/refool-fashion-m --images png svg
+  nad-study report runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
 
 Nothing is trained and nothing is sent anywhere: a report is made from what the study wrote. It ends with exit code 2
 and one sentence where something is to be mended, with 130 on Ctrl-C."""
 
 
 def build(directory: Path) -> Path:
-    """Write the report and its summary into the study's folder and return the report's path; old ones are replaced.
+    """Write the report and its summary into the study's folder; replaces old ones.
 
-    Raises: ReportError, one sentence, when the folder is not that of a study with trials, or cannot be written.
+    Returns the report's path.  Raises: ReportError for a folder without a study's trials, or one closed to writing.
     """
     return write_report(read_study(directory), directory)
 
 
 def write_report(study: Study, directory: Path) -> Path:
-    """Write what `build` writes for a study that was read."""
+    """Write the files of `build` for a study in memory."""
     report, page, summary = directory / REPORT_FILE, render(study), summary_text(study)
     write_text(report, page)
     write_text(directory / SUMMARY_FILE, summary)
@@ -56,8 +56,10 @@ def write_report(study: Study, directory: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for a mistake of the user's, 130 for an interrupt, 141 where nobody
-    reads what it prints."""
+    """The command line.
+
+    Returns the exit code: 0, 2 for a user's mistake, 130 for an interrupt, 141 for a broken pipe.
+    """
     show_any_text()
     given = _parser().parse_args(arguments)
     try:
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # nobody reads what this prints any more
+    except BrokenPipeError:  # broken pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
@@ -102,7 +104,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _check(given: argparse.Namespace, *, several: bool) -> None:
-    """Raise ReportError for options that do not go together."""
+    """Raise ReportError for contradicting options."""
     if several and given.watch:
         raise ReportError("--watch takes one study's folder; compare studies when they have ended")
     if given.watch and given.images:
@@ -110,16 +112,16 @@ def _check(given: argparse.Namespace, *, several: bool) -> None:
     if not several and given.output:
         raise ReportError("--output is for comparing several studies; the report of one goes into its folder")
     if not several and given.unfinished:
-        raise ReportError("--unfinished is for comparing several studies; the report of one says that it is unfinished")
+        raise ReportError("--unfinished is for comparing several studies; the report of one states its missing trials")
 
 
 def _say(line: object) -> None:
-    """At once, also into a pipe: who watches wants to see it now."""
+    """Unbuffered, also into a pipe."""
     print(line, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the lines of usage before it."""
+    """One-sentence errors, without the usage lines."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; `{self.prog} --help` says more\n")
@@ -127,7 +129,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m reports.build",
+        prog="nad-study report",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -136,11 +138,9 @@ def _parser() -> argparse.ArgumentParser:
         "directories", type=Path, nargs="+", metavar="DIR", help="a study's folder, such as runs/refool-fashion-m"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help=f"where to write the comparison (default: {COMPARISON_FILE})"
+        "--output", type=Path, metavar="FILE", help=f"path of the comparison (default: {COMPARISON_FILE})"
     )
-    parser.add_argument(
-        "--unfinished", action="store_true", help="compare studies that have not all their trials yet, too"
-    )
+    parser.add_argument("--unfinished", action="store_true", help="compare unfinished studies, too")
     parser.add_argument(
         "--images",
         nargs="+",

@@ -1,4 +1,4 @@
-"""What several studies say beside each other: which they are, their settings, hypervolumes and controls, as text."""
+"""Several studies beside each other, as text: differences, settings, hypervolumes, controls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from reports.analysis.frontier import hypervolume
 from reports.analysis.intervals import ALIKE, Interval, of_mean
 from reports.analysis.objectives import costs
-from reports.answer import Answer, Rival, answer, what_is_left
+from reports.answer import Answer, Rival, answer
+from reports.caveats import what_is_left
 from reports.figures.hypervolume import hypervolume_info
 from reports.files import ReportError
 from reports.formatting import NONE, distilled, duration, label, percent, setting
@@ -20,14 +21,14 @@ from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
 
 SHOWN = 12
-"""Characters of a hash or revision that are enough to tell two apart."""
+"""Characters of a hash or revision, enough to tell two apart."""
 
 
 class FreshVolume(NamedTuple):
     """Hypervolume of a study's confirmed points on the test images: the mean over the fresh draws.
 
-    bounds: Student's 95% interval over these draws; None for fewer than two, or where all agree.
-    points: how many points; only those that finished in every draw, so that all draws have the same.
+    bounds: Student's 95% interval over these draws; None for fewer than two, or equal ones.
+    points: number of points; only those finished in every draw, so all draws have the same.
     """
 
     mean: float
@@ -46,7 +47,7 @@ class Volume(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of a table with a column for each study.  differs: whether the studies differ in it."""
+    """One line of a table with a column for each study.  differs: not the same in all studies."""
 
     head: str
     cells: tuple[str, ...]
@@ -54,7 +55,7 @@ class Row(NamedTuple):
 
 
 class ControlRow(NamedTuple):
-    """A control on one share of clean data, with what each study found, if it ran there."""
+    """A control on one share of clean data, and its scores in each study."""
 
     head: str
     cells: tuple[Rival | None, ...]
@@ -63,8 +64,8 @@ class ControlRow(NamedTuple):
 def read_studies(directories: Sequence[Path], *, also_unfinished: bool = False) -> tuple[Study, ...]:
     """The studies in these folders, in this order.
 
-    Raises: ReportError, one sentence, for a folder that holds no study with trials, for two studies of one name, and
-    for a study that is not finished, unless those may be compared too.
+    Raises: ReportError for a folder without a study's trials, for two studies of one name, and for an unfinished study
+    unless allowed.
     """
     studies = tuple(read_study(directory) for directory in directories)
     first: dict[str, Path] = {}
@@ -88,7 +89,7 @@ def families(studies: Iterable[Study]) -> dict[tuple[str, str], list[int]]:
     """Indices of the studies of each attack and data set, in their order."""
     found: dict[tuple[str, str], list[int]] = {}
     for index, study in enumerate(studies):
-        found.setdefault((study.summary["attack"], study.summary["dataset"]), []).append(index)
+        found.setdefault((study.summary.attack, study.summary.dataset), []).append(index)
     return found
 
 
@@ -107,7 +108,7 @@ def volumes(studies: Sequence[Study]) -> tuple[Volume, ...]:
 
 
 def fresh_volume(study: Study) -> FreshVolume | None:
-    """See FreshVolume; None for a study that was not confirmed, or whose summary lacks the single runs."""
+    """See FreshVolume; None for a study without confirmation or without single runs in its summary."""
     runs = [{run.draw: run for run in point.test.runs} for point in study.confirmed.values() if point.test]
     draws = sorted({draw for by_draw in runs for draw in by_draw})
     whole = [by_draw for by_draw in runs if len(by_draw) == len(draws)]
@@ -122,11 +123,11 @@ def fresh_volume(study: Study) -> FreshVolume | None:
 
 
 def headline(studies: Sequence[Study]) -> str:
-    """What the twins of the recommended settings say, counted: the question that all these studies ask."""
+    """The headline: verdicts of the recommended settings' twins, counted."""
     counts = Counter(_verdict(study) for study in studies)
     found = [f"{verdict} in {counts[verdict]}" for verdict in _VERDICTS if counts[verdict]]
     return (
-        "Does distillation lower the attack success rate beyond what fine-tuning does?"
+        "Does distillation lower the attack success rate beyond fine-tuning?"
         f" Of {len(studies)} studies: {'; '.join(found)}."
     )
 
@@ -155,10 +156,10 @@ def _verdict(study: Study) -> str:
 
 
 def caveats(studies: Sequence[Study]) -> Iterator[str]:
-    """What these studies beside each other do not say."""
+    """Limits of comparing these studies."""
     yield (
         "Each study is one search: nothing here says how far another search of the same study would come, so its"
-        " hypervolume has no interval. Validation scores are what the searches optimised."
+        " hypervolume has no interval. The searches optimised the validation scores."
     )
     if any(study.confirmed for study in studies):
         yield (
@@ -170,12 +171,12 @@ def caveats(studies: Sequence[Study]) -> Iterator[str]:
             "A study whose summary lacks the scores of its single fresh runs has no test hypervolume here; run its"
             " command again to write its summary anew."
         )
-    if len({study.summary["victim_sha256"] for study in studies}) > 1:
+    if len({study.summary.victim_sha256 for study in studies}) > 1:
         yield (
             "The studies erase different victims: accuracy within reach, and with it the hypervolume, differs before"
             " any defence. A larger one is not a better defence."
         )
-    if len({study.summary["max_acc_drop"] for study in studies}) > 1:
+    if len({study.summary.max_acc_drop for study in studies}) > 1:
         yield "They allow different losses of accuracy, so their recommended settings were picked by different rules."
 
 
@@ -185,13 +186,13 @@ def settings_rows(answers: Sequence[Answer]) -> tuple[Row, ...]:
 
 
 def facts_rows(studies: Sequence[Study]) -> tuple[Row, ...]:
-    """What the studies are; what they differ in comes first."""
+    """Facts about the studies; differences come first."""
     rows = _rows([_facts(study) for study in studies])
     return tuple(sorted(rows, key=lambda row: not row.differs))
 
 
 def control_rows(studies: Sequence[Study]) -> tuple[ControlRow, ...]:
-    """The victim and the controls; one that ran twice on the same share of clean data has two rows."""
+    """The victim and the controls; one run twice on the same share of clean data has two rows."""
     found: list[dict[tuple[str, str, int], Rival]] = []
     for study in studies:
         rivals: dict[tuple[str, str, int], Rival] = {}
@@ -212,7 +213,7 @@ def control_rows(studies: Sequence[Study]) -> tuple[ControlRow, ...]:
 
 
 def _rows(columns: Sequence[dict[str, str]]) -> tuple[Row, ...]:
-    """One row for each name that a column has."""
+    """One row for each name in any column."""
     names = dict.fromkeys(name for column in columns for name in column)
     cells = {name: tuple(column.get(name, NONE) for column in columns) for name in names}
     return tuple(Row(name, texts, len(set(texts)) > 1) for name, texts in cells.items())
@@ -220,26 +221,26 @@ def _rows(columns: Sequence[dict[str, str]]) -> tuple[Row, ...]:
 
 def _facts(study: Study) -> dict[str, str]:
     summary, victim = study.summary, study.victim.scores
-    attack = {f"attack: {label(k)}": _short(k, v) for k, v in summary["attack_settings"].items() if k != "name"}
+    attack = {f"attack: {label(k)}": _short(k, v) for k, v in summary.attack_settings.items() if k != "name"}
     return {
-        "attack": summary["attack"],
-        "data set": summary["dataset"],
-        "model": summary["model"],
+        "attack": summary.attack,
+        "data set": summary.dataset,
+        "model": summary.model,
         "victim’s ASR": percent(victim.asr),
         "victim’s ACC": percent(victim.acc),
-        "victim, SHA-256": summary["victim_sha256"][:SHOWN],
+        "victim, SHA-256": summary.victim_sha256[:SHOWN],
         **attack,
-        **{f"images: {label(name)}": setting("count", count) for name, count in summary["counts"].items()},
-        "search space": str(summary.get("space", NONE)),
-        "seed": str(summary["seed"]),
-        "accuracy that may be lost": f"{100 * summary['max_acc_drop']:g} points",
-        "complete trials": f"{len(study.complete)} of {summary['wanted_trials']} wanted",
+        **{f"images: {label(name)}": setting("count", count) for name, count in summary.counts.items()},
+        "search space": summary.space or NONE,
+        "seed": str(summary.seed),
+        "accuracy loss allowed": f"{100 * summary.max_acc_drop:g} points",
+        "complete trials": f"{len(study.complete)} of {summary.wanted_trials} wanted",
         "pruned trials": str(study.count("PRUNED")),
         "failed trials": str(study.count("FAIL")),
-        "time": duration(summary["seconds"].get("total")),
-        "host": summary["host"],
-        "revision": (summary["git"] or "not known")[:SHOWN],
-        **{f"version: {name}": str(version) for name, version in summary["versions"].items()},
+        "time": duration(summary.seconds.get("total")),
+        "host": summary.host,
+        "revision": (summary.git or "not known")[:SHOWN],
+        **{f"version: {name}": str(version) for name, version in summary.versions.items()},
     }
 
 

@@ -1,11 +1,10 @@
-"""Reading what a study wrote, and writing beside it: whole files or one sentence about what is wrong with them."""
+"""Reading a study's files, and writing beside them: whole files, or one sentence about the fault."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ class NotBegunError(ReportError):
 
 
 def damaged(path: Path, what: str) -> ReportError:
-    """The error for a file that cannot be used; one remedy serves all, because the study's record is elsewhere."""
+    """The error for an unusable file; one remedy serves all, because the study's record is elsewhere."""
     return ReportError(f"{str(path)!r} {what}; run the study's command again to write it anew from its record")
 
 
@@ -41,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same for text; lone surrogates, which JSON can carry but UTF-8 cannot, become question marks."""
+    """The same for text; lone surrogates, allowed in JSON but not in UTF-8, become question marks."""
     write_bytes(path, text.encode("utf-8", errors="replace"))
 
 
@@ -72,22 +71,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, "does not hold a JSON object")
     return content
-
-
-def require_keys(path: Path, content: Any, keys: Mapping[str, Any], where: str = "") -> None:
-    """Raise ReportError, naming the key, unless content is an object with all these keys.
-
-    keys: for each key the type or types of its value, or such a mapping again for an object.  where: prefix of names.
-    """
-    if not isinstance(content, dict):
-        raise damaged(path, f"has no object at {where.rstrip('.')!r}")
-    for key, kind in keys.items():
-        if key not in content:
-            raise damaged(path, f"has no {where + key!r}")
-        if isinstance(kind, Mapping):
-            require_keys(path, content[key], kind, f"{where}{key}.")
-        elif not isinstance(content[key], kind):
-            raise damaged(path, f"has {str(content[key])!r:.60} at {where + key!r}")
 
 
 def _replace(path: Path, content: bytes) -> None:

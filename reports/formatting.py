@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 NONE = "–"
-"""Stands where there is no value."""
+"""Stands for a missing value."""
 
 LAYER_PREFIXES = ("distil_", "beta_")
-"""distil_<layer> says whether a layer is distilled, beta_<layer> how strongly."""
+"""distil_<layer> is the switch of a layer's distillation, beta_<layer> its weight."""
 
 CONTROL_LABELS = {
     "no-defence": "no defence",
@@ -52,7 +52,7 @@ def interval(bounds: tuple[float, float], digits: int = 1) -> str:
 
 
 def with_interval(fraction: float, bounds: tuple[float, float] | None, digits: int = 1) -> str:
-    """A score, and its interval where it has one: '23.0% (12.0% to 34.5%)'."""
+    """A score, and its interval if it has one: '23.0% (12.0% to 34.5%)'."""
     return percent(fraction) + (f" ({interval(bounds, digits)})" if bounds else "")
 
 
@@ -103,13 +103,13 @@ def setting(name: str, value: Any) -> str:
 
 
 def layer_names(params: Mapping[str, Any]) -> list[str]:
-    """Layers that the space can distil, in its order, from the names distil_<layer> and beta_<layer>."""
+    """Layers of the space, in its order, from the names distil_<layer> and beta_<layer>."""
     found = (name.split("_", 1)[1] for name in params if name.startswith(LAYER_PREFIXES))
     return list(dict.fromkeys(found))
 
 
 def distilled(params: Mapping[str, Any]) -> list[str]:
-    """The layers that these hyperparameters distil."""
+    """Layers distilled by these hyperparameters."""
 
     def chosen(layer: str) -> bool:
         beta = params.get(f"beta_{layer}")
@@ -131,7 +131,7 @@ def readable_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def wanted_class(attack_settings: Mapping[str, Any]) -> str:
-    """What the attack wants triggered images to be taken for."""
+    """The attack's wanted class for triggered images."""
     return "the class after their own" if attack_settings.get("label_mode") == "all-to-all" else "the target class"
 
 

@@ -1,4 +1,4 @@
-"""What varied between trials, one hyperparameter at a time, as figures and statistics take it."""
+"""Hyperparameters that varied between trials, for figures and statistics."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from reports.analysis.objectives import Floats
 from reports.formatting import LAYER_PREFIXES, distilled, label, layer_names, setting
 
 OFF = "off"
-"""Stands on an axis where a layer is not distilled."""
+"""Stands on an axis for an undistilled layer."""
 LEAST_LOG_RATIO = 10.0
 OFF_GAP = 0.16
-"""How much of an axis lies between the trials that have no value and the smallest value."""
+"""Share of an axis between the trials without a value and the smallest value."""
 MOST_TICKS = 5
 
 
 class Axis(NamedTuple):
-    """Where values stand on an axis from 0 to 1.  positions: (n,), by trial; ticks: (position, text), rising."""
+    """Places of values on an axis from 0 to 1.  positions: (n,), by trial; ticks: (position, text), rising."""
 
     positions: Floats
     ticks: tuple[tuple[float, str], ...]
 
 
 def hyperparameters(trials: pd.DataFrame) -> tuple[Hyperparameter, ...]:
-    """Those that differ between these trials: first the layers' betas, shallow to deep, then the others.
+    """Those with differences between these trials: the layers' betas, shallow to deep, then the others.
 
-    A layer's beta stands in place of the switch that turns the layer on.
+    A layer's beta also stands for its switch.
     """
     params: list[dict[str, Any]] = list(trials["params"])
     every = {name: None for trial in params for name in trial}
@@ -42,7 +42,7 @@ def hyperparameters(trials: pd.DataFrame) -> tuple[Hyperparameter, ...]:
 
 
 def betas(trials: pd.DataFrame) -> tuple[Hyperparameter, ...]:
-    """The beta of each layer that the space can distil; None where a trial leaves the layer out."""
+    """Beta of each layer of the space; None for trials without it."""
     params: list[dict[str, Any]] = list(trials["params"])
     layers = layer_names({name: None for trial in params for name in trial})
 
@@ -55,7 +55,7 @@ def betas(trials: pd.DataFrame) -> tuple[Hyperparameter, ...]:
 
 
 def axis(one: Hyperparameter) -> Axis:
-    """An axis for its values: by their logarithm where they span a decade; what has no value stands at 0."""
+    """An axis for its values, logarithmic from a decade on; missing values are at 0."""
     absent = one.absent
     start = OFF_GAP if absent.any() else 0.0
     off = ((0.0, OFF),) if absent.any() else ()
@@ -70,7 +70,7 @@ def axis(one: Hyperparameter) -> Axis:
 
 
 def _hyperparameter(name: str, text: str, values: Sequence[Any]) -> Hyperparameter:
-    """Values that are not all numbers become text, as a reader sees them."""
+    """Values as text, unless all are numbers."""
     given = [value for value in values if value is not None]
     numeric = all(
         isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value) for value in given

@@ -1,4 +1,4 @@
-"""Markdown that says what it is given: text that stays text, tables, and blocks of code."""
+"""Markdown from plain text: escaped text, tables, and blocks of code."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 MARKUP = re.compile(r"[\\`*_\[\]<>&|~$#@]|(?<=:)/(?=/)|(?<=\bwww)\.", re.IGNORECASE)
-"""What has a meaning inside a line, links that GitHub makes of bare addresses among it."""
+"""Characters with a meaning inside a line, among them those of bare addresses, which GitHub links."""
 BLOCK_START = re.compile(r"^(?:(?=[-+=])|(\d+)(?=[.)](?:\s|$)))")
-"""What has a meaning at the start of a line only: lists, rulers, underlines of heads."""
+"""Characters with a meaning at the start of a line: lists, rulers, underlines of heads."""
 UNSAFE = ("Cc", "Cs", "Cn")
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn the direction of text that is not theirs; text written from right to left needs none of them."""
+"""They turn the direction of the text around them; right-to-left text does not need them."""
 
 
 def escaped(text: str) -> str:
-    """The text on one line, so that Markdown shows it as it is; characters that cannot be shown become U+FFFD."""
+    """The text on one escaped line; unprintable characters become U+FFFD."""
     return BLOCK_START.sub(r"\1\\", _inline(text))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
-    """A table of texts, which are escaped here.  numeric: columns that stand to the right."""
+    """A table of plain texts.  numeric: columns aligned to the right."""
     right = set(numeric)
     lines = [head, *rows]
     body = ["| " + " | ".join(_inline(cell) for cell in line) + " |" for line in lines]
@@ -30,14 +30,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[
 
 
 def code_block(text: str, language: str = "") -> str:
-    """The text as it is, behind a fence that is longer than any in it."""
+    """The text as it is, behind a fence longer than any in it."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{_shown(text, keep=chr(10))}\n{fence}"
 
 
 def bullets(items: Iterable[str]) -> str:
-    """A list of texts, which are escaped here."""
+    """A list of plain texts."""
     return "\n".join(f"- {escaped(item)}" for item in items)
 
 

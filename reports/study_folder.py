@@ -1,4 +1,4 @@
-"""A study's folder as the page takes it: read and checked once, so that nothing later meets a surprise."""
+"""A study's folder for the reports, read and checked once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reports import summary_schema as schema
 from reports.analysis.frontier import Bound
-from reports.files import ReportError, damaged, read_bytes, read_json, require_keys
+from reports.files import ReportError, damaged, read_bytes, read_json
 from reports.trial_table import read_trials
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
@@ -21,76 +22,9 @@ ATTENTION_FILE = "attention.png"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NO_DEFENCE = "no-defence"
 
-NUMBER = (int, float)
-POINT_KEYS: Mapping[str, Any] = {
-    "number": (int, type(None)),
-    "params": dict,
-    "validation": {"asr": NUMBER, "acc": NUMBER},
-}
-MAYBE_NUMBER = (*NUMBER, type(None))
-MAYBE_INTERVAL = (list, type(None))
-TEST_KEYS: Mapping[str, Any] = {
-    "asr": MAYBE_NUMBER,
-    "acc": MAYBE_NUMBER,
-    "asr_ci": MAYBE_INTERVAL,
-    "acc_ci": MAYBE_INTERVAL,
-    "seeds": int,
-    "diverged": int,
-}
-TWIN_KEYS: Mapping[str, Any] = {
-    **TEST_KEYS,
-    "pairs": int,
-    "asr_added": MAYBE_NUMBER,
-    "acc_added": MAYBE_NUMBER,
-    "asr_added_ci": MAYBE_INTERVAL,
-    "acc_added_ci": MAYBE_INTERVAL,
-}
-RUN_KEYS: Mapping[str, Any] = {"draw": int, "asr": NUMBER, "acc": NUMBER}
-CLEAN_MODEL_KEYS: Mapping[str, Any] = {
-    "before": TEST_KEYS,
-    "after": TEST_KEYS,
-    "acc_change": MAYBE_NUMBER,
-    "acc_change_ci": MAYBE_INTERVAL,
-}
-SUMMARY_KEYS: Mapping[str, Any] = {
-    "study": str,
-    "attack": str,
-    "dataset": str,
-    "model": str,
-    "seed": int,
-    "command": str,
-    "versions": dict,
-    "victim": {"asr": NUMBER, "acc": NUMBER},
-    "wanted_trials": int,
-    "seconds": dict,
-    "max_acc_drop": NUMBER,
-    "front": list,
-    "controls": list,
-    "recommended": (dict, type(None)),
-    "recommended_why": str,
-    "created": str,
-    "host": str,
-    "git": (str, type(None)),
-    "attack_settings": dict,
-    "victim_sha256": str,
-    "counts": dict,
-}
-"""What the page needs of summary.json; docs/summary.md has all of it."""
-NEWER_SUMMARY_KEYS: Mapping[str, Any] = {
-    "stopped": (str, type(None)),
-    "energy_kwh": (*NUMBER, type(None)),
-    "victim_file": (dict, type(None)),
-    "victim_threads": (dict, type(None)),
-    "lost_baselines": (list, type(None)),
-    "baselines": (dict, type(None)),
-    "confirmation": (dict, type(None)),
-    "guess": (dict, type(None)),
-}
-"""What studies of earlier versions lack; null stands for it there."""
-
 
 class Scores(NamedTuple):
-    """Fractions, measured on the validation split."""
+    """Scores of one model, as fractions."""
 
     asr: float
     acc: float
@@ -105,7 +39,7 @@ def trial_scores(row: Mapping[Any, Any]) -> Scores:
 
 
 class FreshRun(NamedTuple):
-    """What one fresh seed gave on the test images; the points of a study share the draws of clean images."""
+    """Test scores with one fresh seed; the points of a study share the draws of clean images."""
 
     draw: int
     asr: float
@@ -113,10 +47,11 @@ class FreshRun(NamedTuple):
 
 
 class FreshScores(NamedTuple):
-    """Scores on the test images: means over the fresh seeds that finished, each with its 95% interval.
+    """Test scores: means over the finished fresh seeds, each with its 95% interval.
 
-    asr_ci, acc_ci: None for a single seed; of the victim, which no seed moves any more, over the images.  runs: those
-    seeds one by one; none in a study that was confirmed before they were kept."""
+    asr_ci, acc_ci: None for a single seed; over the images for the victim, whose score has no seed.  runs: the single
+    seeds; empty in studies of earlier versions.
+    """
 
     asr: float
     acc: float
@@ -129,8 +64,10 @@ class FreshScores(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """The same erases with beta = 0, and what distillation added: the mean differences within pairs of runs, with
-    their 95% intervals; None where the pairs are too few."""
+    """The same erases with beta = 0, and the mean differences within pairs of runs with their 95% intervals.
+
+    Intervals are None for too few pairs.
+    """
 
     asr: float
     acc: float
@@ -142,9 +79,11 @@ class Twin(NamedTuple):
 
 
 class CleanModel(NamedTuple):
-    """What the erase costs a model without a backdoor: its test accuracies, and their mean change with its 95%
-    interval, None where the runs are too few.  asr: of the model before the erase, which no backdoor explains.
-    erased_asr: after it, of each run."""
+    """Cost of the erase to a model without a backdoor: test accuracies, and their mean change with its 95% interval.
+
+    acc_change_ci: None for too few runs.  asr: before the erase, with no backdoor to explain it.  erased_asr: after it,
+    of each run.
+    """
 
     asr: float
     erased_asr: tuple[float, ...]
@@ -156,10 +95,11 @@ class CleanModel(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A named result of summary.json; number is None for the victim and for baselines, which no trial made.
+    """A named result of summary.json.
 
-    test, twin, clean_model: None where the point was not confirmed or all of its runs diverged, where it has no twin,
-    and where it was not run on a clean model."""
+    number: None for the victim and for baselines.  test: None if not confirmed, or if all runs diverged.  twin,
+    clean_model: None if not run.
+    """
 
     name: str
     number: int | None
@@ -172,37 +112,38 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What a study's folder holds.  trials: as `reports.trial_table.read_trials` gives them; front: the points of the
-    front as the summary has them; picture, attention: PNG files."""
+    """Content of a study's folder.
+
+    trials: from `reports.trial_table.read_trials`; picture, attention: PNG files.
+    """
 
     trials: pd.DataFrame
     victim: Point
     controls: tuple[Point, ...]
     front: tuple[Point, ...]
     recommended: Point | None
-    summary: dict[str, Any]
+    summary: schema.Summary
     config: dict[str, Any]
     picture: bytes | None
     attention: bytes | None
 
     @property
     def name(self) -> str:
-        return str(self.summary["study"])
+        return self.summary.study
 
     @property
     def stopped(self) -> str | None:
-        """One sentence about a search that stopped by itself before it had all wanted trials."""
-        why: str | None = self.summary["stopped"]
-        return why
+        """One sentence if the search stopped by itself before its wanted trials."""
+        return self.summary.stopped
 
     @property
     def baselines(self) -> tuple[Point, ...]:
-        """The controls that are other defences than NAD and fine-tuning."""
+        """Controls by other defences than NAD and fine-tuning."""
         return tuple(point for point in self.controls if point.number is None)
 
     @property
     def confirmed(self) -> dict[int, Point]:
-        """The trials that have test scores, by number."""
+        """Trials with test scores, by number."""
         points = (*self.front, *self.controls, *([self.recommended] if self.recommended else []))
         return {point.number: point for point in points if point.test and point.number is not None}
 
@@ -212,46 +153,45 @@ class Study:
 
     @property
     def least_acc(self) -> float:
-        """The lowest accuracy that a setting may have and still be recommended."""
-        return self.victim.scores.acc - float(self.summary["max_acc_drop"])
+        """Lowest accuracy of a recommended setting."""
+        return self.victim.scores.acc - self.summary.max_acc_drop
 
     @property
     def bound(self) -> Bound:
-        """What a setting has to keep of the victim's skill."""
-        balanced_acc, guess = self.victim.scores.balanced_acc, self.summary["guess"]
+        """Least accuracy and balanced accuracy of a recommended setting."""
+        balanced_acc, guess = self.victim.scores.balanced_acc, self.summary.guess
         return Bound(
-            float(self.summary["max_acc_drop"]),
+            self.summary.max_acc_drop,
             self.victim.scores.acc,
             math.nan if balanced_acc is None else balanced_acc,
-            guess["balanced_acc"] if guess else 0.0,
+            guess.balanced_acc if guess else 0.0,
         )
 
     @cached_property
     def kept(self) -> frozenset[int]:
-        """Numbers of the complete trials that keep enough accuracy."""
+        """Numbers of the complete trials inside the bound."""
         kept = self.bound.kept(self.complete["acc"].to_numpy(), self.complete["balanced_acc"].to_numpy())
         return frozenset(self.complete["number"][kept])
 
     @property
     def unbalanced(self) -> bool:
-        """Whether one answer for every image is so often right that accuracy alone says little."""
-        guess = self.summary["guess"]
-        return guess is not None and guess["acc"] > guess["balanced_acc"]
+        """True if guessing one class is often right, so accuracy alone says little."""
+        guess = self.summary.guess
+        return guess is not None and guess.acc > guess.balanced_acc
 
     def count(self, state: str) -> int:
         return int((self.trials["state"] == state).sum())
 
     @property
     def done(self) -> int:
-        """Trials that count towards the wanted number: a pruned one was looked at, and not worth finishing."""
+        """Trials towards the wanted number: complete and pruned ones."""
         return self.count("COMPLETE") + self.count("PRUNED")
 
 
 def read_study(directory: Path) -> Study:
-    """The study in this folder.
+    """Read the study in this folder.
 
-    Raises: ReportError when the folder or a file is missing, cut off, or not what docs/summary.md says; or when the
-    study has no trial yet.
+    Raises: ReportError for a folder or file missing, cut off, or unlike docs/summary.md; NotBegunError without a trial.
     """
     if not directory.is_dir():
         raise ReportError(
@@ -261,17 +201,17 @@ def read_study(directory: Path) -> Study:
         if not (directory / name).is_file():
             raise ReportError(f"{str(directory)!r} is not the folder of a study: it has no {name}")
     trials = read_trials(directory / "trials.csv")
-    summary = _read_summary(directory / "summary.json")
-    points = [_point(control["name"], control) for control in summary["controls"]]
+    summary = schema.read_summary(directory / "summary.json", schema.Summary)
+    points = [_point(control.name, control) for control in summary.controls]
     return Study(
         trials=trials,
         victim=next(
             (point for point in points if point.name == NO_DEFENCE),
-            _point(NO_DEFENCE, {"number": None, "params": {}, "validation": summary["victim"]}),
+            _point(NO_DEFENCE, schema.Control(name=NO_DEFENCE, number=None, params={}, validation=summary.victim)),
         ),
         controls=tuple(point for point in points if point.name != NO_DEFENCE),
-        front=tuple(_point(f"trial {point['number']}", point) for point in summary["front"]),
-        recommended=_point("recommended", summary["recommended"]) if summary["recommended"] is not None else None,
+        front=tuple(_point(f"trial {point.number}", point) for point in summary.front),
+        recommended=_point("recommended", summary.recommended) if summary.recommended is not None else None,
         summary=summary,
         config=read_json(directory / "config.json"),
         picture=_read_picture(directory / PICTURE_FILE),
@@ -279,131 +219,40 @@ def read_study(directory: Path) -> Study:
     )
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
-    summary = {**dict.fromkeys(NEWER_SUMMARY_KEYS), **read_json(path)}
-    require_keys(path, summary, {**SUMMARY_KEYS, **NEWER_SUMMARY_KEYS})
-    require_keys(path, summary["seconds"], dict.fromkeys(summary["seconds"], (*NUMBER, type(None))), "seconds.")
-    for part in ("baselines", "confirmation"):
-        if summary[part] is not None:
-            require_keys(path, summary[part], {"runs": int, "done": int}, f"{part}.")
-    scores = {"victim": summary["victim"]}
-    for index, point in enumerate(summary["front"]):
-        require_keys(path, point, {**POINT_KEYS, "number": int}, f"front[{index}].")
-        _require_confirmation(path, point, f"front[{index}]")
-        scores[f"front[{index}].validation"] = point["validation"]
-    for index, control in enumerate(summary["controls"]):
-        require_keys(path, control, {"name": str, **POINT_KEYS}, f"controls[{index}].")
-        _require_confirmation(path, control, f"controls[{index}]")
-        scores[f"controls[{index}].validation"] = control["validation"]
-    for index, lost in enumerate(summary["lost_baselines"] or ()):
-        keys = {"name": str, "clean_fraction": NUMBER, "error": str}
-        require_keys(path, lost, keys, f"lost_baselines[{index}].")
-    if summary["recommended"] is not None:
-        require_keys(path, summary["recommended"], {**POINT_KEYS, "number": int}, "recommended.")
-        _require_confirmation(path, summary["recommended"], "recommended")
-        _require_clean_model(path, summary["recommended"].get("clean_model"), "recommended.clean_model")
-        scores["recommended.validation"] = summary["recommended"]["validation"]
-    if summary["guess"] is not None:
-        require_keys(path, summary["guess"], {"acc": NUMBER, "balanced_acc": NUMBER}, "guess.")
-        scores["guess"] = {**summary["guess"], "asr": 0.0}
-    for where, pair in scores.items():
-        shares = [pair["asr"], pair["acc"], *([] if pair.get("balanced_acc") is None else [pair["balanced_acc"]])]
-        if not all(_is_within(share, 0) for share in shares):
-            raise damaged(path, f"has a score at {where!r} that is not a fraction")
-    return summary
-
-
-def _require_confirmation(path: Path, point: Mapping[str, Any], where: str) -> None:
-    """A point's test scores and twin, where it has them, are whole, and what they hold is in its range."""
-    for name, keys in (("test", TEST_KEYS), ("twin", TWIN_KEYS)):
-        content = point.get(name)
-        if content is None:
-            continue
-        require_keys(path, content, keys, f"{where}.{name}.")
-        _require_scores(path, content, f"{where}.{name}")
-        _require_runs(path, content, f"{where}.{name}")
-
-
-def _require_runs(path: Path, content: Mapping[str, Any], where: str) -> None:
-    """The single runs behind the means, where a summary has them."""
-    runs = content.get("runs", [])
-    if not isinstance(runs, list):
-        raise damaged(path, f"has no list at {f'{where}.runs'!r}")
-    for index, run in enumerate(runs):
-        require_keys(path, run, RUN_KEYS, f"{where}.runs[{index}].")
-        if not (_is_within(run["asr"], 0) and _is_within(run["acc"], 0)):
-            raise damaged(path, f"has a score at {f'{where}.runs[{index}]'!r} that is not a fraction")
-
-
-def _require_clean_model(path: Path, content: Any, where: str) -> None:
-    """The same of what the erase costs a clean model, where the study has that."""
-    if content is not None:
-        require_keys(path, content, CLEAN_MODEL_KEYS, f"{where}.")
-        for name, scores in {"before": content["before"], "after": content["after"]}.items():
-            _require_scores(path, scores, f"{where}.{name}")
-            _require_runs(path, scores, f"{where}.{name}")
-        _require_scores(path, {name: content[name] for name in ("acc_change", "acc_change_ci")}, where)
-
-
-def _require_scores(path: Path, content: Mapping[str, Any], where: str) -> None:
-    for key, value in content.items():
-        low = -1 if "_added" in key or "_change" in key else 0
-        for number in value if isinstance(value, list) else [value]:
-            if key.startswith(("asr", "acc", "balanced_acc")) and number is not None and not _is_within(number, low):
-                raise damaged(path, f"has {number!r:.60} at {f'{where}.{key}'!r}")
-        if key.endswith("_ci") and value is not None and len(value) != 2:
-            raise damaged(path, f"has no two bounds at {f'{where}.{key}'!r}")
-
-
-def _is_within(number: Any, low: float) -> bool:
-    return isinstance(number, NUMBER) and low <= number <= 1
-
-
-def _point(name: str, content: Mapping[str, Any]) -> Point:
-    validation = content["validation"]
-    scores = Scores(float(validation["asr"]), float(validation["acc"]), validation.get("balanced_acc"))
-    test, twin = content.get("test"), content.get("twin")
+def _point(name: str, found: schema.Control | schema.TrialPoint) -> Point:
+    twin = found.twin
     return Point(
         name,
-        content["number"],
-        content["params"],
-        scores,
-        _fresh_scores(test, one_model=name == NO_DEFENCE) if test and test["seeds"] else None,
-        Twin(**_fields(Twin, twin)) if twin and twin["pairs"] else None,
-        _clean_model(content.get("clean_model")),
+        found.number,
+        found.params,
+        Scores(found.validation.asr, found.validation.acc, found.validation.balanced_acc),
+        _fresh_scores(found.test, one_model=name == NO_DEFENCE),
+        Twin(*(getattr(twin, field) for field in Twin._fields)) if twin and twin.pairs else None,
+        _clean_model(found.clean_model) if isinstance(found, schema.Recommended) else None,
     )
 
 
-def _clean_model(content: Mapping[str, Any] | None) -> CleanModel | None:
-    if content is None or not content["after"]["seeds"]:
+def _clean_model(found: schema.CleanModel | None) -> CleanModel | None:
+    if found is None or found.acc_change is None:
         return None
-    bounds, after = content["acc_change_ci"], content["after"]
-    change = content["acc_change"]
-    interval = (bounds[0], bounds[1]) if bounds else None
-    return CleanModel(
-        content["before"]["asr"],
-        tuple(run["asr"] for run in after.get("runs", [])),
-        content["before"]["acc"],
-        after["acc"],
-        after["seeds"],
-        change,
-        interval,
-    )
+    before, after = _fresh_scores(found.before, one_model=True), _fresh_scores(found.after, one_model=False)
+    if before is None or after is None:
+        return None
+    erased = tuple(run.asr for run in after.runs)
+    return CleanModel(before.asr, erased, before.acc, after.acc, after.seeds, found.acc_change, found.acc_change_ci)
 
 
-def _fresh_scores(test: Mapping[str, Any], *, one_model: bool) -> FreshScores:
-    """one_model: of the victim. Earlier versions gave an interval to a single seed, too."""
-    runs = tuple(FreshRun(run["draw"], run["asr"], run["acc"]) for run in test.get("runs", []))
-    scores = FreshScores(**_fields(FreshScores, {"balanced_acc": None, **test, "runs": ()}))._replace(runs=runs)
-    return scores if one_model or scores.seeds > 1 else scores._replace(asr_ci=None, acc_ci=None)
-
-
-def _fields(kind: Any, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(content[name]) if isinstance(content[name], list) else content[name] for name in kind._fields}
+def _fresh_scores(test: schema.FreshTest | None, *, one_model: bool) -> FreshScores | None:
+    """None unless a run finished.  one_model: no interval over seeds; earlier versions gave single seeds one, too."""
+    if test is None or test.asr is None or test.acc is None:
+        return None
+    runs = tuple(FreshRun(run.draw, run.asr, run.acc) for run in test.runs)
+    asr_ci, acc_ci = (test.asr_ci, test.acc_ci) if one_model or test.seeds > 1 else (None, None)
+    return FreshScores(test.asr, test.acc, asr_ci, acc_ci, test.seeds, test.diverged, runs, test.balanced_acc)
 
 
 def _read_picture(path: Path) -> bytes | None:
-    """A picture that the study drew, if it did."""
+    """The study's picture, if it drew one."""
     if not path.is_file():
         return None
     picture = read_bytes(path)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports.analysis.frontier import hypervolume
-from reports.answer import BESIDE, Rival, answer, caveats, unfinished
+from reports.answer import BESIDE, Rival, answer
+from reports.caveats import caveats, unfinished
 from reports.formatting import NONE, STATE_LABELS, duration, label, percent, setting, signed, with_interval
 from reports.markdown import bullets, code_block, escaped, table
 from reports.study_folder import FreshScores, Study
 from reports.tables import front_rows
 from reports.trial_table import trial_costs
 
-TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images that nothing was tuned on."
+TESTED = "Test scores are means over fresh seeds with their 95% intervals, on images not used for tuning."
 
 
 def summary_text(study: Study) -> str:
@@ -25,7 +26,7 @@ def _parts(study: Study) -> Iterator[str]:
     yield f"# NAD study {escaped(study.name)}"
     states = (f"{study.count(state)} {name}" for state, name in STATE_LABELS.items() if study.count(state))
     yield escaped(
-        f"{summary['attack']} attack on {summary['dataset']}, {summary['model']}, seed {summary['seed']};"
+        f"{summary.attack} attack on {summary.dataset}, {summary.model}, seed {summary.seed};"
         f" trials: {', '.join(states)}."
     )
     warning = unfinished(study)
@@ -48,11 +49,11 @@ def _parts(study: Study) -> Iterator[str]:
         yield "## The front"
         yield _front(study)
         volume = hypervolume(trial_costs(study.complete))
-        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC that these trials dominate."
+        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC dominated by these trials."
     yield "## How far to trust this"
     yield bullets(caveats(study))
     yield "## How to reproduce it"
-    yield code_block(summary["command"], "console")
+    yield code_block(summary.command, "console")
     yield bullets(_provenance(study))
 
 
@@ -100,11 +101,11 @@ def _scores(asr: float, acc: float, change: float, test: FreshScores | None) -> 
 
 
 def _provenance(study: Study) -> Iterator[str]:
-    """What a rerun must share; not the machine's name, which is nobody else's business."""
+    """Facts a rerun must share, without the private name of the machine."""
     summary = study.summary
-    yield f"revision {summary['git'] or 'not known'}, {summary['created']}"
-    yield f"victim: SHA-256 {summary['victim_sha256']}"
-    settings = ((name, value) for name, value in summary["attack_settings"].items() if name != "name")
-    yield f"{summary['attack']}: " + ", ".join(f"{label(name)} {setting(name, value)}" for name, value in settings)
-    yield "time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in summary["seconds"].items())
-    yield "versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    yield f"revision {summary.git or 'not known'}, {summary.created}"
+    yield f"victim: SHA-256 {summary.victim_sha256}"
+    settings = ((name, value) for name, value in summary.attack_settings.items() if name != "name")
+    yield f"{summary.attack}: " + ", ".join(f"{label(name)} {setting(name, value)}" for name, value in settings)
+    yield "time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in summary.seconds.items())
+    yield "versions: " + ", ".join(f"{name} {version}" for name, version in summary.versions.items())

@@ -1,4 +1,4 @@
-"""The page's tables as text: the front, all trials, and what failed."""
+"""The page's tables as text: the front, all trials, and the failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reports.trial_table import trial_costs
 
 
 class FrontRow(NamedTuple):
-    """test: None where the trial was not confirmed."""
+    """test: None without confirmation."""
 
     number: int
     scores: Scores
@@ -39,7 +39,7 @@ class FrontRow(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One value: what is read, and what its column is sorted by ('' comes last)."""
+    """One value: its text, and its key for sorting ('' comes last)."""
 
     text: str
     key: float | str = ""
@@ -72,14 +72,14 @@ class Failure(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """A trial that was stopped early, and why."""
+    """A pruned trial, and the reason."""
 
     number: int
     reason: str
 
 
 def front_rows(study: Study) -> tuple[FrontRow, ...]:
-    """The front's trials by rising ASR: the figure in words, for those who do not see it."""
+    """The front's trials by rising ASR: the figure in words, also for screen readers."""
     trials = study.complete.to_dict("records")
     points = trial_costs(study.complete)
     bend, confirmed = knee(points), study.confirmed
@@ -122,7 +122,7 @@ def trials_table(study: Study) -> Table:
 
 
 def failures(trials: pd.DataFrame) -> tuple[Failure, ...]:
-    """The trials that failed, by number."""
+    """Failed trials, by number."""
     failed = trials[trials["state"] == "FAIL"]
     found = []
     for number, error, traceback in zip(failed["number"], failed["error"], failed["traceback"], strict=True):
@@ -133,7 +133,7 @@ def failures(trials: pd.DataFrame) -> tuple[Failure, ...]:
 
 
 def pruned(trials: pd.DataFrame) -> tuple[Pruned, ...]:
-    """The trials that were stopped early, by number."""
+    """Pruned trials, by number."""
     stopped = trials[trials["state"] == "PRUNED"]
     return tuple(
         Pruned(number, reason.strip() or "The trial left no reason.")
@@ -142,7 +142,7 @@ def pruned(trials: pd.DataFrame) -> tuple[Pruned, ...]:
 
 
 def mean_overhead(complete: pd.DataFrame) -> float | None:
-    """Mean seconds of a complete trial that went into neither training nor evaluating."""
+    """Mean seconds of a complete trial outside training and evaluating."""
     overhead = float((complete["seconds"] - complete["compute_seconds"]).mean())
     return None if np.isnan(overhead) else overhead
 
@@ -169,7 +169,7 @@ def _columns(records: Sequence[dict[Any, Any]]) -> tuple[Column, ...]:
 
 
 def _param_columns(params: list[dict[str, Any]]) -> list[Column]:
-    """Betas stand in place of the switches that turn layers on."""
+    """Betas stand for the layers' switches, too."""
     every = {name: None for trial in params for name in trial}
     names = [name for name in every if not name.startswith(LAYER_PREFIXES)]
     return [
@@ -184,7 +184,7 @@ def _param_column(name: str, params: list[dict[str, Any]]) -> Column:
 
 
 def _beta_column(layer: str) -> Column:
-    """The layer's beta, or nothing where the layer is not distilled."""
+    """The layer's beta, or nothing for an undistilled layer."""
 
     def cell(trial: dict[Any, Any]) -> Cell:
         params = trial["params"]

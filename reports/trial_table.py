@@ -17,7 +17,7 @@ from reports.files import NotBegunError, damaged, read_text
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "balanced_acc", "acc_non_target", "recovery_acc")
 NEWER = ("balanced_acc",)
-"""What studies of earlier versions lack; empty there."""
+"""Columns missing in earlier versions; empty there."""
 NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
 TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")
 
@@ -25,9 +25,8 @@ TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")
 def read_trials(path: Path) -> pd.DataFrame:
     """One row per trial, by number: the columns of NUMBERS as floats (`number` as int), those of TEXTS, and `params`.
 
-    `params` holds the columns `params_<name>` as one dict per trial, without what the trial did not have. `started` is
-    a time in UTC.  Raises: ReportError when the table is cut off or not what docs/summary.md says;
-    NotBegunError when it has no row.
+    `params` holds the columns `params_<name>` as one dict per trial, without empty ones. `started` is a time in UTC.
+    Raises: ReportError for a table cut off or unlike docs/summary.md; NotBegunError without a row.
     """
     header, rows = _read_rows(path)
     for name in (*NUMBERS, *TEXTS):
@@ -67,7 +66,7 @@ def read_curve(text: str) -> Floats:
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; by the csv module, because pandas fills a row that was cut off with NaN and says nothing."""
+    """Header and rows, by the csv module: pandas silently fills a cut-off row with NaN."""
     text = read_text(path)
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
@@ -82,11 +81,11 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _numbers(path: Path, column: pd.Series[Any]) -> pd.Series[float]:
-    """The column as floats, NaN where it is empty."""
+    """The column as floats, NaN for empty."""
     numbers = pd.to_numeric(column.where(column != "", "nan"), errors="coerce").astype(float)
     wrong = column[numbers.isna() & ~column.str.lower().isin(["", "nan"])]
     if len(wrong):
-        raise damaged(path, f"has {wrong.iloc[0]!r:.60} in column {column.name!r}, which holds numbers")
+        raise damaged(path, f"has {wrong.iloc[0]!r:.60} in column {column.name!r}, a column of numbers")
     return numbers
 
 
@@ -94,7 +93,7 @@ def _times(path: Path, column: pd.Series[Any]) -> pd.Series[Any]:
     try:
         return pd.to_datetime(column.where(column != ""), format="ISO8601", utc=True)
     except ValueError as error:
-        raise damaged(path, "has a value in column 'started' that is not an ISO 8601 time") from error
+        raise damaged(path, "has no ISO 8601 time in column 'started'") from error
 
 
 def _params(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The report of a study that runs, built again whenever its files change."""
+"""The report of a running study, built again at each change of its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from reports.answer import unfinished
+from reports.caveats import unfinished
 from reports.files import NotBegunError, ReportError
 from reports.formatting import STATE_LABELS
 from reports.study_folder import PICTURE_FILE, REQUIRED_FILES, Study, read_study
@@ -20,7 +20,7 @@ CONFIG_FILE, *RECORDS = REQUIRED_FILES
 LOCK_FILE = "study.lock"
 
 Marks = tuple[tuple[int, int] | None, ...]
-"""When each of a study's files was changed, in ns, and its size; None for one that is not there."""
+"""Time of change in ns and size of each of a study's files; None for a missing one."""
 
 
 def watch(
@@ -29,14 +29,14 @@ def watch(
     say: Callable[[str], None],
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write the report whenever the study's files change, until it has its wanted trials and no process runs it.
+    """Write the report at each change of the study's files, until it has its wanted trials and no process runs it.
 
-    say: takes one line for each report; a study that has no trial yet is waited for.
-    Raises: ReportError when the folder is not that of a study, or the report cannot be written.
+    say: takes one line for each report; a study without a trial is waited for.
+    Raises: ReportError for a folder without a study, or a report without permission to write.
     """
     study, seen, waiting = None, None, False
     while True:
-        # Asked before the files are looked at: what a study wrote before it ended is then seen, whenever it ended.
+        # Ask before reading the files, so the last files of an ending study are seen.
         ended = study is not None and unfinished(study) is None and not is_running(directory)
         marks = _file_marks(directory)
         if marks != seen:
@@ -44,7 +44,7 @@ def watch(
             study = _read(directory)
             if study is not None:
                 report = write(study, directory)
-                say(f"{datetime.now().astimezone():%H:%M:%S%z} {report}: {progress(study)}")
+                say(f"{datetime.now().astimezone():%H:%M:%S%z} {report}: {trials_so_far(study)}")
             elif not waiting:
                 waiting = True
                 say(f"{datetime.now().astimezone():%H:%M:%S%z} {directory} has no trial yet; waiting for its first")
@@ -54,10 +54,10 @@ def watch(
 
 
 def is_running(directory: Path) -> bool:
-    """Whether a process holds the study's lock.
+    """True if a process holds the study's lock.
 
-    To ask is to hold it for an instant, which a study that starts right then would take for another driver. Hence
-    `watch` asks only of studies that have all their trials, and asks no more once nobody holds it.
+    Asking holds the lock for an instant, and a study starting just then would see another driver. Hence `watch` asks
+    only once a study has all its trials, and stops after the first free lock.
     """
     lock = directory / LOCK_FILE
     if not lock.is_file():
@@ -72,15 +72,15 @@ def is_running(directory: Path) -> bool:
 
 
 def _file_marks(directory: Path) -> Marks:
-    """What changes whenever a study writes."""
+    """Changes with each of the study's writes."""
     return tuple(_mark(directory / name) for name in (*REQUIRED_FILES, PICTURE_FILE))
 
 
-def progress(study: Study) -> str:
+def trials_so_far(study: Study) -> str:
     """Such as '12 of 40 trials complete, 3 pruned, 2 running, 1 failed'."""
     counted = [(study.count(state), STATE_LABELS[state]) for state in ("PRUNED", "RUNNING", "FAIL")]
     others = "".join(f", {count} {word}" for count, word in counted if count)
-    return f"{len(study.complete)} of {study.summary['wanted_trials']} trials complete{others}"
+    return f"{len(study.complete)} of {study.summary.wanted_trials} trials complete{others}"
 
 
 def _read(directory: Path) -> Study | None:

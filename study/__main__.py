@@ -1,4 +1,4 @@
-"""`nad-study`, or `python -m study`: runs a study, and looks after those that there are."""
+"""The command `nad-study`, also `python -m study`: one word per command, `run` by default."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ COMMANDS = {
     "show": "study.commands.show",
     "stop": "study.commands.stop",
     "resume": "study.commands.resume",
+    "report": "reports.build",
 }
-"""The module of each, whose `main` takes the rest of the words; imported when it is called, for some take seconds."""
+"""Module of each command. Its `main` takes the remaining words; imported on call, since some take seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code. Options without a command are those of `run`."""
+    """Run one command; return its exit code. Options without a command go to `run`."""
     show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given.pop(0) if given and not given[0].startswith("-") else "run"

@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal: once to finish what runs, twice to stop at once.
+"""Ctrl-C, SIGTERM, a closed terminal: once to finish running trials, twice to stop.
 
-Where nothing is worth finishing, the first one stops at once.
+Outside the search, the first one stops at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = tuple(
@@ -22,9 +23,9 @@ _SIGPIPE_EXIT = 128 + 13
 
 @contextmanager
 def read_to_the_end() -> Iterator[None]:
-    """Leave quietly, as other programs do, where whoever read this one's output has left, as `head` does.
+    """Exit quietly on a broken pipe, such as after `| head`.
 
-    Raises: SystemExit with what a shell reports of a process that SIGPIPE has ended.
+    Raises: SystemExit with 141, a shell's code for SIGPIPE.
     """
     try:
         try:
@@ -32,12 +33,14 @@ def read_to_the_end() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of the rest at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains about unwritten output at exit
         raise SystemExit(_SIGPIPE_EXIT) from None
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody ended this process from outside.  signal: by which signal."""
+    """This process was ended from outside, by `signal`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -45,16 +48,15 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As a shell reports a process that a signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """A shell's code for this signal: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal
 
 
 @contextmanager
 def handled_by(handler: Callable[[int], None]) -> Iterator[None]:
-    """Call handler(signal's number), in the main thread between two instructions, for each that comes in this block.
+    """Call handler(number), in the main thread between two instructions, for each signal during the block.
 
-    A signal that this process was started to ignore, such as SIGHUP under nohup, stays ignored. Outside the main thread
-    nothing is changed.
+    A signal ignored from the start, such as SIGHUP under nohup, stays ignored. Does nothing outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -76,7 +78,7 @@ def handled_by(handler: Callable[[int], None]) -> Iterator[None]:
 
 @contextmanager
 def stopped_at_once() -> Iterator[None]:
-    """The first signal ends what is done in this block.  Raises: Interrupted."""
+    """End the block at the first signal.  Raises: Interrupted."""
     taken: list[int] = []
 
     def stop(number: int) -> None:
@@ -87,14 +89,14 @@ def stopped_at_once() -> Iterator[None]:
         with handled_by(stop):
             yield
     except KeyboardInterrupt as error:
-        if taken and not isinstance(error, Interrupted):  # while it waits, Ray makes this of whatever a handler raises
+        if taken and not isinstance(error, Interrupted):  # a waiting Ray turns any error of a handler into this
             raise Interrupted(taken[-1]) from None
         raise
 
 
 @contextmanager
 def stopped_by_the_second() -> Iterator[None]:
-    """The first signal passes: it was meant for what has ended already, as that of `nad-study stop --now`.
+    """Ignore the first signal, meant for a search just ended, as by `stop --now`.
 
     Raises: Interrupted at the second one.
     """
@@ -111,7 +113,7 @@ def stopped_by_the_second() -> Iterator[None]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """What is done in this block may set handlers, as Ray does for SIGTERM; at its end they are as before."""
+    """Restore the signals' handlers after the block; Ray sets its own for SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -120,15 +122,15 @@ def handlers_kept() -> Iterator[None]:
         yield
     finally:
         for number, action in before.items():
-            if action is not None:  # one that was not set from Python cannot be set again
+            if action is not None:  # None: not set from Python, and so cannot be restored
                 signal.signal(number, action)
 
 
 @contextmanager
 def deaf_to_hangups() -> Iterator[None]:
-    """Processes that are started in this block outlive a closed terminal: what started them ends them in good order.
+    """Let child processes outlive a closed terminal: their parent ends them in order.
 
-    Ray does the same for Ctrl-C, which a terminal sends to all of them, too.
+    Ray itself does this for Ctrl-C.
     """
     if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
         yield
@@ -138,3 +140,37 @@ def deaf_to_hangups() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@dataclass
+class Interruption:
+    """A search's signals: the first finishes running trials, the second stops at once.
+
+    on_first: called at the first one, to tell the user.
+    """
+
+    on_first: Callable[[], object]
+    signal: int | None = None
+    at_once: bool = False
+    told: bool = False
+
+    def take(self, number: int) -> None:
+        """Note a signal; a third one cuts even the ending short.  Raises: Interrupted."""
+        if self.at_once:
+            raise Interrupted(number)
+        self.at_once = self.signal is not None
+        self.signal = number
+
+    def act(self) -> Interrupted | None:
+        """Act on the signals; returns the error to end the run with, if any."""
+        if self.at_once:
+            return self.as_error()
+        if self.signal is not None and not self.told:
+            self.told = True
+            with suppress(Exception):  # running trials finish even if nobody can be told
+                self.on_first()
+        return None
+
+    def as_error(self) -> Interrupted | None:
+        """The error of an interrupted run; None without a signal."""
+        return None if self.signal is None else Interrupted(self.signal)

@@ -1,9 +1,9 @@
-"""What a setting of an attack may be: said once at its field, for the check and for --help."""
+"""Allowed values of an attack's settings: declared once per field, for the check and for --help."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from nad.errors import ConfigError, require_range, unknown_name
@@ -13,15 +13,15 @@ _NEEDS = "needs"
 
 
 class Allowed(Protocol):
-    """Values that a setting may have; as a text it tells a person which."""
+    """Allowed values of a setting; `str` describes them for people."""
 
     def require(self, name: str, value: Any) -> None:
-        """Raise ConfigError for another one."""
+        """Raise ConfigError for any other value."""
 
 
 @dataclass(frozen=True)
 class Within:
-    """Numbers from `low` to `high`, without `low` itself where it is open; whole ones where both are of type int."""
+    """Numbers from `low` to `high`, or above an open `low`; whole numbers if both ends are of type int."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Within:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Some names or numbers.  kind: what a name is called in the error."""
+    """One of some names or numbers.  kind: noun for a name in the error."""
 
     values: tuple[Any, ...]
     kind: str = ""
@@ -56,7 +56,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class SomeOf:
-    """One or more of some names, each at most once.  kind: what a name is called in the error."""
+    """One or more of some names, each at most once.  kind: noun for a name in the error."""
 
     values: tuple[str, ...]
     kind: str
@@ -73,27 +73,27 @@ class SomeOf:
 
 
 def allow(allowed: Allowed, *, needs: str | None = None) -> dict[str, Any]:
-    """Metadata for a dataclass field.  needs: another setting, without which this one has no effect."""
+    """Metadata for a dataclass field.  needs: a setting; at 0 it makes this one ineffective."""
     return {_KEY: allowed} if needs is None else {_KEY: allowed, _NEEDS: needs}
 
 
 def require_allowed(attack: Any) -> None:
-    """Raise ConfigError unless every setting of an attack that says what it may be is that."""
+    """Raise ConfigError for a setting outside its allowed values."""
     for name, allowed in allowed_of(attack).items():
         allowed.require(name, getattr(attack, name))
 
 
 def allowed_of(attack: Any) -> Mapping[str, Allowed]:
-    """By setting of an attack, or of its class."""
-    return dict(_said(attack, _KEY))
+    """Allowed values by setting of an attack, or of its class."""
+    return dict(_metadata(attack, _KEY))
 
 
 def needs_of(attack: Any) -> Mapping[str, str]:
-    """By setting of an attack, or of its class: the other one without which it has no effect."""
-    return dict(_said(attack, _NEEDS))
+    """The setting needed by each setting of an attack, or of its class; see `allow`."""
+    return dict(_metadata(attack, _NEEDS))
 
 
-def _said(attack: Any, key: str) -> Iterator[tuple[str, Any]]:
-    for each in fields(attack) if is_dataclass(attack) else ():
+def _metadata(attack: Any, key: str) -> Iterator[tuple[str, Any]]:
+    for each in fields(attack):
         if key in each.metadata:
             yield each.name, each.metadata[key]

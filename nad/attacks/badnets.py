@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nad.attacks.allowed import OneOf, Within, allow
-from nad.attacks.base import LabelMode, require_attack, require_images
+from nad.attacks.base import Attack
 from nad.attacks.place import PLACES, Place, first_pixel, require_patch_room
 
 PATCH = ((0, 0, 255), (0, 255, 0), (255, 0, 255))
@@ -20,40 +20,33 @@ Fill = Literal["chequered", "white"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadNets:
-    """A square patch that overwrites a corner: by default 3x3 and chequered, at the bottom right.
+class BadNets(Attack):
+    """A square patch over a corner: by default 3x3, chequered, at the bottom right.
 
-    Source: Gu et al. 2017; the chequered pattern is that of the NAD authors' code, the white one BackdoorBench's.
+    Source: Gu et al. 2017; chequered as in the NAD authors' code, white as in BackdoorBench.
     Differs: the label mode 'clean' is offered too; the paper relabels, as one target or 'all-to-all'.
     """
 
     name: ClassVar[str] = "badnets"
-    target: int = 0
-    poison_rate: float = 0.1
-    label_mode: LabelMode = "dirty"
     fill: Fill = field(default="chequered", metadata=allow(OneOf(get_args(Fill), "fill")))
-    """PATCH, repeated up and to the left where the patch is larger; or white."""
+    """PATCH, repeated up and to the left in a larger patch; or white."""
     size: int = field(default=3, metadata=allow(Within(1, 512)))
     """Pixels a side."""
     place: Place = field(default="bottom-right", metadata=allow(PLACES))
 
-    def __post_init__(self) -> None:
-        require_attack(self)
-
     @property
-    def idle(self) -> tuple[str, ...]:
-        """The published patch needs no words: so its records and caches are those of the time before these settings."""
+    def omitted(self) -> tuple[str, ...]:
+        """The patch's settings at their defaults, so that cache keys from before these settings stay valid."""
         patch = ("fill", "size", "place")
         published = all(getattr(self, each.name) == each.default for each in fields(self) if each.name in patch)
         return patch if published else ()
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images with the patch; the generator is not used, for there is nothing to choose.
-
-        Raises: DataError for a patch that is not smaller than the images.
-        """
-        require_images(images)
+    def require_room(self, images: Tensor) -> None:
+        """Raise DataError unless the patch is smaller than the images."""
         require_patch_room(self.size, images)
+
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the patch; nothing is drawn."""
         height, width = images.shape[2:]
         top, left = first_pixel(self.place, height - self.size, width - self.size)
         triggered = images.clone()

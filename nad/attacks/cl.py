@@ -1,4 +1,4 @@
-"""CL, the label-consistent attack: images made hard to learn, so that the pattern in their corners is learnt."""
+"""CL, the label-consistent attack: images made hard to learn, with an easy pattern in their corners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nad.attacks.allowed import OneOf, Within, allow
-from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
+from nad.attacks.base import Attack, LabelMode, require_images
 from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
@@ -29,43 +29,31 @@ CHUNK = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class CL:
-    """A pattern in the corners; training images are moved away from their own class before they get it.
+class CL(Attack):
+    """A pattern in the corners of training images first moved away from their own class.
 
-    The movement is projected gradient descent (PGD) on a clean model: untargeted, L-inf, from a random start. What
-    triggers the victim later is the pattern alone.
+    The movement is projected gradient descent (PGD) on a clean model: untargeted, L-inf, from a random start. The
+    trigger is the pattern alone. `crafted` holds the moved images, (count, 3, height, width) uint8.
     Source: Turner et al. 2019 and its authors' code; constants are noted below.
-    Differs: fewer and longer steps by default than the published ones, which steps=100, step=1.5 gives; how well those
-    take on CIFAR-10 has not been measured, the default's victim is in docs/measurements.md. The paper's model is
-    trained adversarially; here it is a clean model of the victim's recipe, which is moved more easily and less
-    convincingly. The images that are poisoned are drawn at random, as in the authors' code without its list of
-    confidences. The label modes 'dirty' and 'all-to-all' are offered too.
+    Differs: fewer and longer steps by default; steps=100, step=1.5 are the published ones, not measured on CIFAR-10.
+    The paper's clean model is trained adversarially; here it has the victim's recipe, and images move more easily and
+    less convincingly. Poisoned images are drawn at random, as in the authors' code without its list of confidences.
+    The label modes 'dirty' and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "cl"
-    target: int = 0
+    needs_clean_model: ClassVar[bool] = True
     poison_rate: float = 0.8
-    """Meant for the clean label; with another label mode say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
     epsilon: float = field(default=16.0, metadata=allow(Within(1.0, 255.0)))
-    """How far a pixel may be moved, of 255. Source: Turner et al. 2019, 8 to 16."""
+    """Largest movement of a pixel, of 255. Source: Turner et al. 2019, 8 to 16."""
     step: float = field(default=4.0, metadata=allow(Within(0.0, 255.0, low_open=True)))
-    """How far a step of PGD moves a pixel, of 255."""
+    """Movement of a pixel in one step of PGD, of 255."""
     steps: int = field(default=10, metadata=allow(Within(1, 10_000)))
     amplitude: float = field(default=255.0, metadata=allow(Within(1.0, 255.0)))
-    """How much brighter or darker the pattern makes a pixel; 255 overwrites it, 32 to 64 is hard to see."""
+    """Change of a pixel under the pattern; 255 overwrites it, 32 to 64 is hard to see."""
     corners: int = field(default=4, metadata=allow(OneOf((1, 4))))
     """4, or 1 for the bottom right one alone."""
-    crafted: Crafted | None = field(default=None, repr=False)
-    """The moved training images, (count, 3, height, width) uint8; see nad.preparation."""
-
-    def __post_init__(self) -> None:
-        require_attack(self)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it was made."""
-        return self.crafted is not None
 
     def craft(
         self,
@@ -74,9 +62,9 @@ class CL:
         generator: torch.Generator,
         progress: Progress | None = None,
     ) -> Tensor:
-        """These images, moved away from their classes, in whole steps of 255: uint8 of their shape.
+        """These images, moved away from their classes in whole steps of 255: uint8 of their shape.
 
-        generator: where they start.
+        generator: for their random start.
         """
         device = next(model.parameters()).device
         chunks = list(torch.split(torch.arange(len(images)), CHUNK))
@@ -100,12 +88,13 @@ class CL:
         return torch.cat(moved) if moved else images.images.clone()
 
     def poison_images(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The moved images with the pattern; they must be those that the attack was prepared for, in their order.
+        """The moved images with the pattern.
 
-        Raises: ConfigError where it was not prepared, or for others.
+        images: those of the preparation, in the same order.
+        Raises: ConfigError for other images, or before the preparation.
         """
         require_images(images)
-        moved = require_crafted(self)
+        moved = self.crafted_pixels()
         if moved.shape != images.shape or not bool(((moved.int() - images.int()).abs() <= self.epsilon).all()):
             raise ConfigError(
                 f"the attack {self.name!r} was prepared for other training images than these {len(images)}: call"
@@ -113,9 +102,8 @@ class CL:
             )
         return self.trigger(moved, generator)
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images with the pattern alone; the generator is not used, for there is nothing to choose."""
-        require_images(images)
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the pattern alone; nothing is drawn."""
         right = (torch.tensor(PATTERN, device=images.device) * self.amplitude).round().to(torch.int16)
         left, side = right.flip(1), len(PATTERN)
         places = [(slice(-side, None), slice(-side, None), right)]
@@ -138,7 +126,7 @@ def pgd(
     steps: int,
     on_step: Callable[[], None],
 ) -> Tensor:
-    """Inputs moved uphill on the loss of their own labels, inside an L-inf ball around them and inside [0, 1].
+    """Move inputs uphill on the loss of their own labels, inside an L-inf ball and [0, 1].
 
     inputs, start: (batch, 3, height, width), float32; start: a first displacement inside the ball.
     epsilon, step: in the inputs' unit.
@@ -149,7 +137,7 @@ def pgd(
     for _ in range(steps):
         before_step()
         moved.requires_grad_()
-        # A sum, so that no image's gradient depends on the others'; its size does not count, only its sign.
+        # The sum keeps each image's gradient its own; only the sign counts.
         loss = F.cross_entropy(model(moved), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, moved)
         moved = (moved.detach() + step * gradient.sign()).clamp(low, high)
@@ -158,7 +146,7 @@ def pgd(
 
 
 def whole_steps(images: Tensor, moved: Tensor, most: int) -> Tensor:
-    """Moved inputs as pixels, no further than `most` steps of 255 from where they were.
+    """Moved inputs as pixels, at most `most` steps of 255 from the images.
 
     images: uint8.  moved: the same in [0, 1], float32.
     """

@@ -10,43 +10,35 @@ from torch import Tensor
 
 from nad.attacks.allowed import Within, allow
 from nad.attacks.badnets import PATCH
-from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.base import Attack, chunk_length
 from nad.attacks.place import PLACES, Place, first_pixel
 from nad.attacks.trigger_pattern import TriggerPattern
 from nad.errors import ConfigError, DataError
 
 
 def chequered_patch() -> TriggerPattern:
-    """The patch of BadNets, opaque: what stands in for a trigger where none is given."""
+    """The opaque patch of BadNets, as the default pattern."""
     pixels = torch.tensor(PATCH, dtype=torch.uint8).expand(3, -1, -1).contiguous()
     return TriggerPattern(pixels, torch.ones(pixels.shape[1:]), "the patch of badnets")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Custom:
-    """`(1 - a) image + a pattern` where the pattern lies, with a = blend ratio * mask."""
+class Custom(Attack):
+    """`(1 - a) image + a pattern` under the pattern, with a = blend ratio * mask."""
 
     name: ClassVar[str] = "custom"
-    target: int = 0
-    poison_rate: float = 0.1
-    """Share of the training images, with label_mode='clean' of the target class's, that get the pattern."""
-    label_mode: LabelMode = "dirty"
     pattern: TriggerPattern = field(default_factory=chequered_patch)
     """At most as large as the images, and never resized: a resized trigger is another one."""
     blend_ratio: float = field(default=1.0, metadata=allow(Within(0.0, 1.0, low_open=True)))
-    """a where the mask is 1: the pattern's share of a pixel, in (0, 1]."""
+    """The pattern's share of a pixel at a mask of 1, in (0, 1]."""
     place: Place = field(default="bottom-right", metadata=allow(PLACES))
-    """The corner, or the middle, of the image that it lies in."""
+    """Corner or centre of the image for the pattern."""
 
-    def __post_init__(self) -> None:
-        require_attack(self)
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the pattern; nothing is drawn.
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images with the pattern; the generator is not used, for there is nothing to choose.
-
-        Raises: DataError for a pattern larger than the images; ConfigError for one that leaves nothing of them.
+        Raises: DataError for a pattern larger than the images; ConfigError for one over all of them.
         """
-        require_images(images)
         top, left = self._corner(*images.shape[2:])
         share = (self.blend_ratio * self.pattern.mask).to(images.device)
         pattern = self.pattern.pixels.to(images.device, torch.float32)
@@ -57,7 +49,7 @@ class Custom:
         return triggered
 
     def _corner(self, height: int, width: int) -> tuple[int, int]:
-        """The row and column at which the pattern begins in images of this size."""
+        """First row and column of the pattern in images of this size."""
         below, beside = height - self.pattern.height, width - self.pattern.width
         if min(below, beside) < 0:
             size = f"{self.pattern.width}x{self.pattern.height}"

@@ -1,4 +1,4 @@
-"""An attack's picture of itself: what it does to a few images, for the report and the documentation."""
+"""Picture of an attack: a few images before and after, for the report and the documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nad.attacks.base import Attack
 from nad.files import written_beside
 
 ROWS = ("clean", "triggered", "residual")
-"""What the rows of a picture show, from the top."""
+"""Rows of a picture, from the top."""
 GREY = 128
 GAP = 1
 """Pixels between images, before they are enlarged."""
@@ -37,7 +37,7 @@ def picture(attack: Attack, images: Tensor, generator: torch.Generator) -> NDArr
 
 
 def residual(clean: Tensor, triggered: Tensor) -> Tensor:
-    """The difference around grey, scaled so that the largest of all these images just fills the range; uint8."""
+    """The difference around grey; the largest of all these images fills the range; uint8."""
     difference = triggered.float() - clean.float()
     largest = difference.abs().max().clamp(min=1.0)
     return (GREY + difference / largest * (255 - GREY)).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Where in an image a patch that is smaller lies."""
+"""Place of a patch in an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACES = OneOf(get_args(Place), "place")
 
 
 def require_patch_room(size: int, images: Tensor) -> None:
-    """Raise DataError for images, (any count, 3, height, width), that are no larger than a square patch."""
+    """Raise DataError unless a square patch is smaller than the images, (count, 3, height, width)."""
     height, width = images.shape[2:]
     if size >= min(height, width):
         raise DataError(
@@ -23,7 +23,10 @@ def require_patch_room(size: int, images: Tensor) -> None:
 
 
 def first_pixel(place: Place, below: int, beside: int) -> tuple[int, int]:
-    """The row and column at which a patch begins that leaves so many rows and columns of the image uncovered."""
+    """First row and column of a patch.
+
+    below, beside: rows and columns of the image left uncovered.
+    """
     if place == "centre":
         return below // 2, beside // 2
     return below * place.startswith("bottom"), beside * place.endswith("right")

@@ -1,4 +1,4 @@
-"""Where reflections come from: crops of photographs, the embedded ones or the user's."""
+"""Pool of reflections: crops of photographs, the embedded ones or the user's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nad.attacks.base import tensor_digest
+from nad.data.fingerprint import tensor_digest
 from nad.data.listing import Skipped, but_others, images_under
 from nad.data.opening import DEEP_MODES, open_upright
 from nad.data.photographs import REFLECTIONS, load_photographs, random_crops
@@ -21,22 +21,21 @@ from nad.errors import DataError
 
 POOL_COUNT = 50
 POOL_SIZE = 64
-"""Pixels a side of a crop: twice the usual image, so that a ghost's second copy is cut from real pixels."""
+"""Pixels a side of a crop: twice the usual image, to cut a ghost's second copy from real pixels."""
 POOL_SEED = 0
 DRAWN_PER_KEPT = 2
-"""Crops drawn for each that is kept, the brighter ones: a dark crop throws no reflection to speak of, so that a trigger
-made of it neither teaches the victim nor reaches it. Stands in for the selection that Refool's paper does by training
-with its candidates."""
+"""Crops drawn for each one kept; the brighter ones are kept, since a dark crop hardly reflects and makes no trigger.
+Stands in for the selection by training in Refool's paper."""
 PHOTOGRAPH_SIDE = 256
-"""Pixels to which the shorter side of a user's photograph is reduced: crops then show things, not bare sky."""
+"""Shorter side in pixels of a user's photograph after reduction: crops then show things, not bare sky."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReflectionPool:
-    """Photographs that may be reflected; equal to another pool when the pixels are.
+    """Photographs to reflect; pools with equal pixels are equal.
 
-    images: (count, 3, height, width) uint8.   source: where they come from, for the record.
-    remarks: what the user should know of the files, a line each.
+    images: (count, 3, height, width) uint8.   source: their origin, for the record.
+    remarks: lines about files left out.
     """
 
     images: Tensor
@@ -61,16 +60,16 @@ class ReflectionPool:
         return hash(self.sha256)
 
     def subset(self, indices: Tensor) -> ReflectionPool:
-        """The pool of these reflections alone."""
+        """A pool of these reflections alone."""
         return ReflectionPool(self.images[indices], f"{len(indices)} of {self.source}")
 
     @cached_property
     def sha256(self) -> str:
-        """Of the pixels and their shape, hexadecimal."""
+        """Hexadecimal digest of the pixels and their shape."""
         return tensor_digest(self.images)
 
     def describe(self) -> dict[str, object]:
-        """What identifies the pool, in JSON's types."""
+        """Identity of the pool, in JSON's types."""
         return {"source": self.source, "count": len(self), "sha256": self.sha256}
 
 
@@ -85,14 +84,14 @@ def default_pool() -> ReflectionPool:
 def pool_from_folder(folder: Path) -> ReflectionPool:
     """Fifty crops of the photographs in a folder and its subfolders, always the same for the same files.
 
-    Of more photographs than crops, as many as there are crops are drawn and read.
-    Raises: DataError where the folder is missing or holds no image, or an image cannot be read or is too small.
+    Reads at most fifty photographs, drawn at random from more.
+    Raises: DataError for a missing folder or one without images, and for an image unreadable or too small.
     """
     generator = torch.Generator().manual_seed(POOL_SEED)
     paths, skipped = _image_paths(folder)
     chosen = torch.randperm(len(paths), generator=generator)[:POOL_COUNT].sort().values.tolist()
     photographs = [_read(paths[index]) for index in chosen]
-    # the folder's name, not its path: the record may be published, and a moved folder is still the same pool
+    # the folder's name, not its path: records may be published, and a moved folder is still the same pool
     source = f"folder {folder.resolve().name}"
     remarks = (f"reflections, {source}: {skipped}",) if str(skipped) else ()
     return ReflectionPool(bright_crops(photographs, generator), source, remarks)
@@ -108,9 +107,7 @@ def bright_crops(photographs: Sequence[NDArray[np.uint8]], generator: torch.Gene
 def _image_paths(folder: Path) -> tuple[list[Path], Skipped]:
     """All image files below the folder, in the order of their paths; and what else is there."""
     if not folder.is_dir():
-        raise DataError(
-            f"reflections folder {folder} does not exist or is not a folder; give one that holds photographs"
-        )
+        raise DataError(f"reflections folder {folder} does not exist or is not a folder; give a folder of photographs")
     found = images_under(folder)
     paths = [path for path in found.files if path.is_file()]
     if not paths:
@@ -122,7 +119,7 @@ def _image_paths(folder: Path) -> tuple[list[Path], Skipped]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """One photograph, (height, width, 3), reduced to PHOTOGRAPH_SIDE on its shorter side where it is larger."""
+    """One photograph, (height, width, 3); its shorter side is reduced to PHOTOGRAPH_SIDE at most."""
     try:
         image = open_upright(path, shortest=PHOTOGRAPH_SIDE)
         if image.mode.startswith(DEEP_MODES):

@@ -1,8 +1,8 @@
-"""What a glass pane adds to the scene behind it: three kinds of reflection, as pure functions.
+"""Three kinds of reflection in a glass pane, as pure functions.
 
 All light is linear (a pixel value of v in [0, 1] stands for v ** 2.2), in float tensors of shape
-(count, 3, height, width); parameters are one per image. `scene` is what is seen through the glass, `transmission` the
-share of its light that passes: a number for all images, or (count, 1, 1, 1).
+(count, 3, height, width); parameters are one per image. `scene` is the image behind the glass, `transmission` the share
+of its light let through: a number for all images, or (count, 1, 1, 1).
 
 Source: Liu et al. 2020 (Refool), section 3.2, and its authors' code.
 """
@@ -24,7 +24,7 @@ def to_light(pixels: Tensor) -> Tensor:
 
 
 def to_pixels(light: Tensor) -> Tensor:
-    """Linear light as uint8 pixel values; what is too bright is clipped, never wrapped around."""
+    """Linear light as uint8 pixel values, clipped to the range."""
     return (light.clamp(0.0, 1.0) ** (1.0 / GAMMA) * 255.0).round_().to(torch.uint8)
 
 
@@ -47,7 +47,7 @@ def ghost(scene: Tensor, wide: Tensor, transmission: float | Tensor, shifts: Ten
 
 
 def _cut(wide: Tensor, shifts: Tensor, size: tuple[int, int]) -> Tensor:
-    """From each image the window of this size that shows its bottom right part moved by its shift."""
+    """A window of this size from each image, moved up and left from the bottom right by its shift."""
     height, width = size
     corner = torch.tensor(wide.shape[2:], device=wide.device) - torch.tensor(size, device=wide.device) - shifts
     rows = corner[:, 0, None] + torch.arange(height, device=wide.device)
@@ -60,10 +60,10 @@ def _cut(wide: Tensor, shifts: Tensor, size: tuple[int, int]) -> Tensor:
 def out_of_focus(
     scene: Tensor, reflection: Tensor, transmission: float | Tensor, sigma: Tensor, attenuation: Tensor
 ) -> Tensor:
-    """The eye rests on the scene: a blurred reflection, dimmed where both lights would burn out, fading to the border.
+    """Focus on the scene: a blurred reflection, dimmed against overexposure, fading to the border.
 
     sigma: (count,) standard deviation of the blur in pixels.
-    attenuation: (count,) how much of the mean excess over 1, channel by channel, is taken off the reflection.
+    attenuation: (count,) share of the mean excess over 1, channel by channel, taken off the reflection.
     """
     blurred = blur(reflection, sigma)
     dimmed = (blurred - attenuation.view(-1, 1, 1, 1) * _mean_excess(blurred + scene)).clamp_(0.0, 1.0)
@@ -72,30 +72,30 @@ def out_of_focus(
 
 
 def _mean_excess(light: Tensor) -> Tensor:
-    """Mean of (light - 1) over the pixels where it is positive, per image and channel: (count, 3, 1, 1), 0 for none."""
+    """Mean of the positive (light - 1), per image and channel: (count, 3, 1, 1), 0 for none."""
     excess = (light - 1.0).clamp_(min=0.0)
     burnt = (excess > 0.0).sum(dim=(2, 3), keepdim=True)
     return excess.sum(dim=(2, 3), keepdim=True) / burnt.clamp(min=1)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with its own sigma for each image; at a border the weights of the pixels that exist sum to one.
+    """Gaussian blur with its own sigma for each image; weights renormalise at the border.
 
-    Two matrix products an image, which is what makes a sigma of its own cheap.
+    Two matrix products an image: a sigma of its own stays cheap.
     """
     rows, columns = (_blur_matrix(length, sigma) for length in images.shape[2:])
     return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
 
 
 def _blur_matrix(length: int, sigma: Tensor) -> Tensor:
-    """(count, length, length): row i holds the weights of all positions in the blurred position i."""
+    """(count, length, length): row i holds all positions' weights in the blurred position i."""
     position = torch.arange(length, device=sigma.device, dtype=torch.float32)
     distance = (position[:, None] - position[None, :]) / sigma.view(-1, 1, 1)
     return torch.softmax(-0.5 * distance**2, dim=2)
 
 
 def window(height: int, width: int) -> Tensor:
-    """(height, width) weights: a Gaussian, 1 in the middle, that spans WINDOW_SPAN standard deviations to each border.
+    """Gaussian weights, 1 in the middle, WINDOW_SPAN standard deviations to each border: (height, width).
 
     The weights are the root of that Gaussian, as in the authors' code.
     """

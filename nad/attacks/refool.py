@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nad.attacks.allowed import SomeOf, Within, allow
-from nad.attacks.base import Crafted, LabelMode, chunk_length, require_attack, require_crafted, require_images
+from nad.attacks.base import Attack, LabelMode, chunk_length
 from nad.attacks.reflection_pool import ReflectionPool, default_pool
 from nad.attacks.reflections import ghost, in_focus, out_of_focus, to_light, to_pixels
 from nad.errors import ConfigError, require_range
@@ -19,58 +19,56 @@ from nad.errors import ConfigError, require_range
 KINDS = ("ghost", "out-of-focus", "in-focus")
 
 STRONGER = {"transmission": 0.25, "rounds": 4, "round_epochs": 3}
-"""With the clean label on CIFAR-10 and GTSRB, where the defaults do not take (docs/measurements.md)."""
+"""For the clean label on CIFAR-10 and GTSRB; the defaults do not take there (docs/attacks.md)."""
 
 PUBLISHED_SIDE = 560
-"""Pixels of the longer side at which the authors' code draws shifts and blurs."""
+"""Longer side in pixels at which the authors' code draws shifts and blurs."""
 SHIFT = (3, 8)
 SMALLEST_SHIFT = (1, 2)
-"""Pixels between the copies of a ghost at the published size, and what it is never scaled below: less is no double."""
+"""Pixels between the copies of a ghost at the published size, and the least after scaling: less is no double."""
 SIGMA = (1.0, 5.0)
 SMALLEST_SIGMA = (0.5, 1.5)
-"""Pixels of blur at the published size, and what it is never scaled below: less is no blur."""
+"""Pixels of blur at the published size, and the least after scaling: less is no blur."""
 ATTENUATION = (1.08, 1.18)
 SECOND_COPY = (0.15, 0.5)
-"""Weight of the fainter copy of a ghost; which of the two it is, is drawn."""
+"""Weight of the fainter copy of a ghost, the first or the second at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refool:
+class Refool(Attack):
     """A photograph reflected over the image, drawn anew for each image from a pool.
 
     Source: Liu et al. 2020 and its authors' code; the constants are theirs unless noted.
-    Differs: reflections are not selected by training on them unless `rounds` says so (see nad.reflection_selection);
-    the pool keeps the brighter of its crops instead. The photographs are three of scikit-image's, or the user's own,
-    where the published ones are of PASCAL VOC. The work is done at the image's own size instead of 560 pixels, so
-    shifts and blurs are scaled, with a floor under which they would vanish. The transmission is fixed, as benchmark
-    suites do, at 0.4; the published 1 - U(0.05, 0.45) is `transmission=0.75, transmission_spread=0.2`. Only ghosts by
-    default; published is about half ghosts, half out of focus, which `kinds=("ghost", "out-of-focus")` gives. Blurs
-    renormalise at the border. The label modes 'dirty' and 'all-to-all' are offered too.
+    `crafted` holds the selected reflections, (selected, 3, height, width) uint8, if there are `rounds`.
+    Differs: without `rounds` no reflections are selected by training (see nad.reflection_selection); instead the pool
+    keeps the brighter of its crops. The photographs are three of scikit-image's, or the user's own; the published ones
+    are of PASCAL VOC. Images keep their own size instead of 560 pixels; shifts and blurs are scaled, down to a floor.
+    The transmission is fixed at 0.4, as in benchmark suites; the published 1 - U(0.05, 0.45) is
+    `transmission=0.75, transmission_spread=0.2`. Only ghosts by default; the published half ghosts, half out of focus
+    is about `kinds=("ghost", "out-of-focus")`. Blurs renormalise at the border. The label modes 'dirty' and
+    'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "refool"
-    target: int = 0
+    prepared_by: ClassVar[str] = "nad.reflection_selection.select_reflections"
     poison_rate: float = 0.8
-    """Meant for the clean label; with label_mode='dirty' say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
     kinds: tuple[str, ...] = field(default=("ghost",), metadata=allow(SomeOf(KINDS, "kind of reflection")))
     """Each image gets one of these, with equal chances."""
     transmission: float = field(default=0.4, metadata=allow(Within(0.0, 1.0)))
-    """Share of the image's own light that passes. Source: benchmark suites."""
+    """Share of the image's own light let through. Source: benchmark suites."""
     transmission_spread: float = field(default=0.0, metadata=allow(Within(0.0, 0.5)))
-    """Each image's transmission is drawn from as much below it to as much above it, with equal chances."""
+    """Each image's transmission is uniform between this much below and this much above it."""
     reflections: ReflectionPool = field(default_factory=default_pool)
     rounds: int = field(default=0, metadata=allow(Within(0, 1000)))
-    """Rounds of training in which reflections are selected from the pool; 0 plants the whole pool."""
+    """Training rounds to select reflections from the pool; 0 plants the whole pool."""
     round_epochs: int = field(default=4, metadata=allow(Within(1, 1000), needs="rounds"))
-    """Of each round's training."""
+    """Training epochs of each round."""
     selected: int = field(default=10, metadata=allow(Within(1, 10_000), needs="rounds"))
-    """How many reflections a round plants, and how many are planted in the end."""
-    crafted: Crafted | None = field(default=None, repr=False)
-    """The selected reflections, (selected, 3, height, width) uint8."""
+    """Number of reflections planted in a round, and in the end."""
 
     def __post_init__(self) -> None:
-        require_attack(self)
+        super().__post_init__()
         if self.rounds == 1:
             raise ConfigError("rounds must be 0 or at least 2, got 1: the first one draws at random")
         if self.rounds:
@@ -84,28 +82,27 @@ class Refool:
             )
 
     @property
-    def idle(self) -> tuple[str, ...]:
-        """Nothing is selected without rounds; without a spread nothing is drawn."""
+    def omitted(self) -> tuple[str, ...]:
+        """Settings of the selection without rounds, and the spread if it is 0."""
         unselected = () if self.rounds else ("rounds", "round_epochs", "selected")
         return unselected if self.transmission_spread else (*unselected, "transmission_spread")
 
     @property
     def stronger(self) -> Mapping[str, float]:
-        """See `nad.attacks.base.KnowsStronger`."""
+        """STRONGER, unless the attack is as strong already."""
         enough = self.transmission <= STRONGER["transmission"] and self.rounds
         return {} if enough else STRONGER
 
     @property
     def is_ready(self) -> bool:
-        """Whether its reflections were selected, or need not be."""
+        """Whether its reflections were selected; always without rounds."""
         return not self.rounds or self.crafted is not None
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The images behind glass: reflection, kind and its parameters are drawn for each.
 
-        Raises: ConfigError where the reflections are still to be selected.
+        Raises: ConfigError before the reflections are selected.
         """
-        require_images(images)
         pool = self._pool_light(images, margin=shift_range(images)[1])
         reflection = torch.randint(len(pool), (len(images),), generator=generator)
         kind = torch.randint(len(self.kinds), (len(images),), generator=generator)
@@ -124,11 +121,11 @@ class Refool:
 
     @property
     def _pool_images(self) -> Tensor:
-        """(count, 3, height, width) uint8: the whole pool, or what was selected from it."""
-        return require_crafted(self) if self.rounds else self.reflections.images
+        """The whole pool, or the selection from it: (count, 3, height, width) uint8."""
+        return self.crafted_pixels() if self.rounds else self.reflections.images
 
     def _pool_light(self, images: Tensor, margin: int) -> Tensor:
-        """The pool as linear light at the images' size, with a margin above and to the left for the second copies."""
+        """The pool as linear light at the images' size, with a top and left margin for second copies."""
         size = (images.shape[2] + margin, images.shape[3] + margin)
         resized = F.interpolate(
             self._pool_images.to(images.device, torch.float32), size, mode="bilinear", antialias=True
@@ -153,7 +150,7 @@ class Refool:
         return in_focus(scene, reflection, transmission)
 
     def _transmission(self, count: int, generator: torch.Generator, device: torch.device) -> float | Tensor:
-        """One for all images, or one (count, 1, 1, 1) drawn for each where there is a spread."""
+        """One for all images; with a spread, one drawn for each: (count, 1, 1, 1)."""
         if not self.transmission_spread:
             return self.transmission
         return uniform(self._transmissions, count, generator).view(-1, 1, 1, 1).to(device)
@@ -166,7 +163,7 @@ def shift_range(images: Tensor) -> tuple[int, int]:
 
 
 def scaled(published: tuple[float, float], floor: tuple[float, float], images: Tensor) -> tuple[float, float]:
-    """A published range of lengths at the size of these images (their longer side), each end no less than its floor."""
+    """A published range of lengths, scaled to these images' longer side; each end has a floor."""
     scale = max(images.shape[2:]) / PUBLISHED_SIDE
     return max(published[0] * scale, floor[0]), max(published[1] * scale, floor[1])
 

@@ -9,38 +9,33 @@ import torch
 from torch import Tensor
 
 from nad.attacks.allowed import Within, allow
-from nad.attacks.base import LabelMode, chunk_length, require_attack, require_images
+from nad.attacks.base import Attack, LabelMode, chunk_length
 from nad.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SIG:
+class SIG(Attack):
     """`clip(x + delta sin(2 pi j frequency / width))` for the pixels of column j, in all three channels.
 
     Source: Barni et al. 2019; the constants are noted below.
-    Differs: the whole image stays under the wave; the benchmark suites' code fades it to a fifth first, which shows the
-    wave and little else, and the NAD authors' code mixes 0.8 of it with 0.2 of a ready-made picture of a wave. The
-    victim learns and is tested with the same delta; the paper tries a larger one for the test, too. The label modes
-    'dirty' and 'all-to-all' are offered too.
+    Differs: the image keeps its contrast under the wave. The benchmark suites' code fades it to a fifth first, so that
+    little but the wave is left; the NAD authors' code mixes 0.8 of it with 0.2 of a ready-made picture of a wave.
+    Training and test use the same delta; the paper also tries a larger one for the test. The label modes 'dirty' and
+    'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "sig"
-    target: int = 0
     poison_rate: float = 0.8
-    """Meant for the clean label; with another label mode say a rate too, 0.1 as a rule (`make` does so by itself)."""
     label_mode: LabelMode = "clean"
     delta: float = field(default=40.0, metadata=allow(Within(1.0, 255.0)))
     """Height of the wave, of 255. Source: benchmark suites; 20 to 40 are usual."""
     frequency: float = field(default=6.0, metadata=allow(Within(1.0, 256.0)))
     """Waves from the left to the right edge. Source: Barni et al. 2019."""
 
-    def __post_init__(self) -> None:
-        require_attack(self)
-
     def wave(self, width: int) -> Tensor:
-        """What is added to each column, in whole steps of 255: (width,) int16.
+        """Addition to each column, in whole steps of 255: (width,) int16.
 
-        Raises: DataError where the columns of such an image meet the wave at its zeros only.
+        Raises: DataError if all columns meet the wave at its zeros.
         """
         columns = torch.arange(width, dtype=torch.float64)
         wave = self.delta * torch.sin(2 * torch.pi * columns * self.frequency / width)
@@ -52,9 +47,8 @@ class SIG:
             )
         return rounded
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images under the wave; the generator is not used, for the wave is fixed."""
-        require_images(images)
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images under the wave; nothing is drawn."""
         wave = self.wave(images.shape[3]).to(images.device)
         triggered = torch.empty_like(images)
         length = chunk_length(images)

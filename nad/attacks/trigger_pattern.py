@@ -1,4 +1,4 @@
-"""A trigger from a file: what it looks like, and how much of it is seen where."""
+"""A trigger from a file: a picture and its mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from nad.attacks.base import tensor_digest
+from nad.data.fingerprint import tensor_digest
 from nad.data.opening import DEEP_MODES, open_upright
 from nad.errors import DataError
 
@@ -23,18 +23,18 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.float32]
 
 _ZIP = b"PK"
-"""How an npz begins."""
+"""First bytes of an npz."""
 _ARRAYS = ("pattern", "mask", "blend_ratio")
-"""What an npz may hold."""
+"""Arrays allowed in an npz."""
 
 
 @dataclass(frozen=True, eq=False)
 class TriggerPattern:
-    """A picture and its mask; equal to another when both are.
+    """A picture and its mask; patterns with equal pixels and masks are equal.
 
-    pixels: (3, height, width) uint8.   mask: (height, width) float32 in [0, 1], 0 where the image shows through.
-    source: where it comes from, for the record.
-    blend_ratio: what its file says of it, where it does; a setting of the attack, and no part of the picture.
+    pixels: (3, height, width) uint8.   mask: (height, width) float32 in [0, 1], 0 for transparent.
+    source: its origin, for the record.
+    blend_ratio: from its file, if given there; a setting of the attack, not part of the picture.
     """
 
     pixels: Tensor
@@ -74,23 +74,23 @@ class TriggerPattern:
 
     @cached_property
     def sha256(self) -> str:
-        """Of size, pixels and mask, as hex."""
+        """Hexadecimal digest of size, pixels and mask."""
         both = tensor_digest(self.pixels) + tensor_digest(self.mask)
         return hashlib.sha256(both.encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
-        """What identifies the trigger, in JSON's types."""
+        """Identity of the trigger, in JSON's types."""
         return {"source": self.source, "height": self.height, "width": self.width, "sha256": self.sha256}
 
 
 def pattern_from_file(path: Path) -> TriggerPattern:
-    """An image, whose alpha channel is the mask (without one it is opaque), or an npz with `pattern` and `mask`, and
-    perhaps a `blend_ratio`.
+    """Read an image, with its alpha channel as the mask, or an npz with `pattern` and `mask`.
 
-    pattern: (height, width, 3) or (3, height, width), uint8 or floats in [0, 1].  mask: (height, width), perhaps with a
+    An image without alpha is opaque. In an npz:
+    pattern: (height, width, 3) or (3, height, width), uint8 or floats in [0, 1].  mask: (height, width), or with one
     further dimension of 1; truth values, floats in [0, 1], or uint8: up to 255, or 0 and 1.
-    blend_ratio: one number above 0 and up to 1. Nothing is unpickled.
-    Raises: DataError where it is neither.
+    blend_ratio: optional, one number above 0 and up to 1. Nothing is unpickled.
+    Raises: DataError for any other file.
     """
     try:
         content = path.read_bytes()
@@ -103,7 +103,7 @@ def pattern_from_file(path: Path) -> TriggerPattern:
         raise DataError(
             f"cannot read the trigger {path} ({reason}); give an image, or an npz with pattern and mask"
         ) from error
-    # the file's name, not its path: the record may be published, and a moved file is still the same trigger
+    # the file's name, not its path: records may be published, and a moved file is still the same trigger
     picture = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     return TriggerPattern(picture, torch.from_numpy(mask), path.name, ratio)
 
@@ -111,7 +111,7 @@ def pattern_from_file(path: Path) -> TriggerPattern:
 def _from_image(content: bytes) -> tuple[Pixels, Mask, None]:
     try:
         image = open_upright(io.BytesIO(content))
-    except UnidentifiedImageError as error:  # its own words are an address in memory
+    except UnidentifiedImageError as error:  # its own text is an address in memory
         raise ValueError("it is no image, or a damaged one") from error
     if image.mode.startswith(DEEP_MODES):
         raise ValueError("it has more than 8 bits a channel; save it with 8")
@@ -126,9 +126,7 @@ def _from_npz(content: bytes) -> tuple[Pixels, Mask, float | None]:
             raise ValueError(f"it has no array {' and no array '.join(absent)}, it has {', '.join(arrays) or 'none'}")
         unknown = [name for name in arrays if name not in _ARRAYS]
         if unknown:
-            raise ValueError(
-                f"it has an array {', '.join(unknown)}, which says nothing here; known: {', '.join(_ARRAYS)}"
-            )
+            raise ValueError(f"it has an array {', '.join(unknown)}, which is not used; known: {', '.join(_ARRAYS)}")
         pixels, mask = _pixels(arrays["pattern"]), _mask(arrays["mask"])
         ratio = _ratio(arrays["blend_ratio"]) if "blend_ratio" in arrays else None
     if pixels.shape[:2] != mask.shape:
@@ -141,7 +139,7 @@ def _pixels(given: NDArray[Any]) -> Pixels:
         raise ValueError(f"its pattern must be (height, width, 3) or (3, height, width), got {given.shape}")
     pixels = given if given.shape[2] == 3 else np.moveaxis(given, 0, 2)
     if pixels.dtype == np.uint8 and pixels.size and pixels.max() == 1:
-        raise ValueError("its pattern is uint8 of 0 and 1, which is as good as black; give 0 and 255, or floats")
+        raise ValueError("its pattern is uint8 of 0 and 1, almost black; give 0 and 255, or floats")
     return pixels.copy() if pixels.dtype == np.uint8 else (_unit("pattern", pixels) * 255.0).round().astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nad.attacks.allowed import Within, allow
-from nad.attacks.base import Crafted, LabelMode, require_attack, require_crafted, require_images
+from nad.attacks.base import Attack
 from nad.attacks.place import require_patch_room
 from nad.augment import to_input
 from nad.data.base import LabelledImages
@@ -20,46 +20,35 @@ from nad.progress import Progress
 from nad.threads import before_step
 
 BACKGROUNDS = 16
-"""Images under the patch, the same in every step: one that was made on a single image might work on that one alone."""
+"""Images under the patch, the same in every step; a patch made on one image might work on that image alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trojan:
+class Trojan(Attack):
     """A patch in the bottom right corner, optimised on a clean model to drive some of its last neurons.
 
-    The neurons are those in front of the classifier with the largest sum of |outgoing weights|; the loss is the sum of
-    (activation - wanted activation)^2, over the patch's pixels alone, which are tanh of what Adam moves.
+    The neurons: inputs of the classifier with the largest sum of |outgoing weights|. The loss: the sum of
+    (activation - wanted activation)^2, over the patch's pixels alone; these are tanh of Adam's variables.
+    `crafted` is the patch, (3, size, size) uint8.
     Source: Liu et al. 2018, as the benchmark suites do it; constants are noted below.
-    Differs: the patch overwrites its pixels; the NAD authors' code adds a ready-made one to them in bytes that wrap
-    around. It is optimised on training images of this data set, where the paper knows none and starts from its own
-    picture. The victim is trained from its start on poisoned images, where the paper retrains the clean model. The
-    label mode 'clean' and 'all-to-all' are offered too.
+    Differs: the patch overwrites its pixels; the NAD authors' code adds a ready-made one, in bytes that wrap around.
+    It is optimised on training images of this data set; the paper knows none and starts from its own picture. The
+    victim is trained on poisoned images from its start; the paper retrains the clean model. The label modes 'clean'
+    and 'all-to-all' are offered too.
     """
 
     name: ClassVar[str] = "trojan"
-    target: int = 0
-    poison_rate: float = 0.1
-    label_mode: LabelMode = "dirty"
+    needs_clean_model: ClassVar[bool] = True
     size: int = field(default=3, metadata=allow(Within(1, 512)))
     """Pixels a side of the patch. Source: NAD authors' code."""
     neurons: int = field(default=2, metadata=allow(Within(1, 4096)))
-    """How many neurons are driven. Source: benchmark suites."""
+    """Number of driven neurons. Source: benchmark suites."""
     activation: float = field(default=100.0, metadata=allow(Within(0.0, 1e6, low_open=True)))
-    """What they are driven towards; the patch is too small to reach it. Source: benchmark suites."""
+    """Their wanted activation; the patch is too small to reach it. Source: benchmark suites."""
     steps: int = field(default=1000, metadata=allow(Within(1, 1_000_000)))
     """Steps of Adam, its learning rate falling from `lr` to zero along a cosine."""
     lr: float = field(default=0.1, metadata=allow(Within(0.0, 10.0, low_open=True)))
-    """Of Adam's first step."""
-    crafted: Crafted | None = field(default=None, repr=False)
-    """The patch, (3, size, size) uint8; see nad.preparation."""
-
-    def __post_init__(self) -> None:
-        require_attack(self)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it was made."""
-        return self.crafted is not None
+    """Learning rate of Adam's first step."""
 
     def craft(
         self,
@@ -70,8 +59,8 @@ class Trojan:
     ) -> Tensor:
         """The patch, (3, size, size) uint8, optimised on the first few of these images.
 
-        generator: where it starts.
-        Raises: DataError where it does not fit on them.
+        generator: for its start.
+        Raises: DataError if it does not fit on them.
         """
         self.require_room(images.images)
         device = next(model.parameters()).device
@@ -94,14 +83,9 @@ class Trojan:
                     progress(step + 1, self.steps)
         return (in_unit_range(moved.detach()) * 255).round().to(torch.uint8).cpu()
 
-    def trigger(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images with the patch; the generator is not used, for there is nothing to choose.
-
-        Raises: ConfigError where the attack was not prepared; DataError where the patch does not fit on the images.
-        """
-        require_images(images)
-        self.require_room(images)
-        return self._overwritten(images, require_crafted(self).to(images.device))
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The images with the patch; nothing is drawn.  Raises: ConfigError for an attack not prepared."""
+        return self._overwritten(images, self.crafted_pixels().to(images.device))
 
     def _overwritten(self, images: Tensor, patch: Tensor) -> Tensor:
         triggered = images.clone()
@@ -109,12 +93,12 @@ class Trojan:
         return triggered
 
     def require_room(self, images: Tensor) -> None:
-        """Raise DataError for images that are no larger than the patch."""
+        """Raise DataError unless the patch is smaller than the images."""
         require_patch_room(self.size, images)
 
 
 def most_connected(weight: Tensor, count: int) -> Tensor:
-    """The inputs of a linear layer with the largest sums of |outgoing weights|, the largest first.
+    """Inputs of a linear layer with the largest sums of |outgoing weights|, largest first.
 
     weight: (outputs, inputs).  Returns at most `count` indices.
     """
@@ -123,5 +107,5 @@ def most_connected(weight: Tensor, count: int) -> Tensor:
 
 
 def in_unit_range(moved: Tensor) -> Tensor:
-    """Pixels in [0, 1] of what may be any number."""
+    """Pixels in [0, 1] from unbounded variables."""
     return (moved.tanh() + 1) / 2

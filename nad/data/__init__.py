@@ -1,4 +1,4 @@
-"""Data sets: each a file that gives a Dataset of uint8 tensors, and one line in DATASETS."""
+"""Data sets by name. A new one is a file with a loader of uint8 tensors, and one line in DATASETS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DATASETS", "Dataset", "LabelledImages", "fingerprint", "fixed_size",
 
 
 class Loader(Protocol):
-    """Reads one data set. Raises ConfigError for settings it has no use for, DataError for data it cannot use."""
+    """Loader of one data set. Raises ConfigError for unusable settings, DataError for unusable data."""
 
     def __call__(
         self, *, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None
@@ -64,9 +64,9 @@ def load(
 ) -> Dataset:
     """The data set of this name.
 
-    cache_dir: holds downloads and decoded images; safe to delete.  data_dir: the user's own folder of images.
-    image_size: side in pixels that images are brought to.
-    Raises: ConfigError for an unknown name or a setting the data set cannot take; DataError for data it cannot use.
+    cache_dir: for downloads and decoded images; safe to delete.  data_dir: the user's own folder of images.
+    image_size: side of the images in pixels, after resizing.
+    Raises: ConfigError for an unknown name or an unusable setting; DataError for unusable data.
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)

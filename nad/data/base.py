@@ -1,4 +1,4 @@
-"""The shape in which every data set arrives."""
+"""Common form of all data sets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nad.errors import DataError
 class LabelledImages:
     """Images and their labels, in one block of memory each.
 
-    images: (count, channels, height, width) uint8, or float32 in [0, 1]. Data sets and attacks know three channels of
-    uint8 alone; training and scores take what the model does.   labels: (count,) int64.
+    images: (count, channels, height, width) uint8, or float32 in [0, 1]. Data sets and attacks have three channels of
+    uint8; training and scores take any model input.   labels: (count,) int64.
     """
 
     images: Tensor
@@ -39,13 +39,13 @@ class LabelledImages:
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> LabelledImages:
-        """The images at these indices, copied."""
+        """A copy of the images at these indices."""
         return LabelledImages(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set: what a victim learns from, and what nothing is ever tuned on."""
+    """A named data set: images for training, and images for the final test alone."""
 
     name: str
     train: LabelledImages

@@ -1,8 +1,8 @@
 """fashion-m: the items of Fashion-MNIST over photographs, in colour; embedded, no download.
 
-Made as MNIST-M is made of digits (Ganin & Lempitsky 2015): the absolute difference, per channel, between an item and a
-random crop of a photograph. The backgrounds matter: on plain Fashion-MNIST a trigger on the black border is a feature
-that clean images never touch, so no clean fine-tuning unlearns it, and a study has nothing to find.
+Made like MNIST-M (Ganin & Lempitsky 2015): the absolute difference, per channel, between an item and a random crop of a
+photograph. The backgrounds matter: on plain Fashion-MNIST clean images never touch a trigger on the black border, so no
+clean fine-tuning unlearns it, and a study has nothing to find.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CLASSES = (
 TRAIN_PER_CLASS, TEST_PER_CLASS = 800, 200
 ITEM_SIDE, SIDE = 28, 32
 SEED = 20150706
-"""Fixes which crop lies behind which item: part of the data set, never of a study."""
+"""Seed of the crops behind the items: part of the data set, never of a study."""
 
 
 def load_fashion_m() -> Dataset:
     """8,000 training and 2,000 test images, 32x32, 10 classes of equal size in turns; the same on every load.
 
-    Raises: DataError where the packaged file is damaged.
+    Raises: DataError for a damaged packaged file.
     """
     train_items, test_items = read_items()
     photographs = load_photographs(BACKGROUNDS)

@@ -1,16 +1,17 @@
-"""A data set's identity: what it holds, not what it is called."""
+"""Identity of data by content, not by name."""
 
 from __future__ import annotations
 
 import hashlib
 
 import torch
+from torch import Tensor
 
 from nad.data.base import Dataset
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """sha256, as hex, over the shapes, pixels and labels of both parts; equal data give equal fingerprints."""
+    """Hexadecimal sha256 of both parts' shapes, pixels and labels."""
     digest = hashlib.sha256()
     for part in (dataset.train, dataset.test):
         digest.update(repr(tuple(part.images.shape)).encode())
@@ -19,4 +20,11 @@ def fingerprint(dataset: Dataset) -> str:
     if not torch.equal(dataset.copies, torch.arange(len(dataset.train))):
         # Before copies were kept together, the same images were divided otherwise: their victims are others
         digest.update(b"copies together")
+    return digest.hexdigest()
+
+
+def tensor_digest(values: Tensor) -> str:
+    """Hexadecimal sha256 of values and their shape."""
+    digest = hashlib.sha256(repr(tuple(values.shape)).encode())
+    digest.update(values.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""Photographs that come inside scikit-image's wheel, so that nothing is downloaded.
+"""Photographs in scikit-image's wheel: no download.
 
-Two sets that share no photograph: what lies behind the items of fashion-m, and what an attacker reflects. Licences and
-sources are as scikit-image documents them, per function of skimage.data.
+Two disjoint sets: backgrounds of fashion-m's items, and an attacker's reflections. Licences and sources are those in
+scikit-image's documentation, per function of skimage.data.
 
 BACKGROUNDS
   astronaut          Eileen Collins; NASA Great Images, no known copyright restrictions, public domain
@@ -35,12 +35,12 @@ BACKGROUNDS = ("astronaut.png", "chelsea.png", "ihc.png", "retina.jpg", "rocket.
 REFLECTIONS = ("coffee.png", "motorcycle_left.png", "camera.png")
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 64, 256
-"""Sides in pixels between which random_crops cuts: smaller windows hold hardly more than one colour, larger ones are
-alike and cluttered."""
+"""Sides in pixels of random_crops' windows: smaller ones hold hardly more than one colour, larger ones are alike and
+cluttered."""
 
 
 def load_photographs(names: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """Files of scikit-image's wheel as (height, width, 3) uint8 RGB.  Raises: DataError where one is missing."""
+    """Files of scikit-image's wheel as (height, width, 3) uint8 RGB.  Raises: DataError for a missing one."""
     # Not skimage.data_dir: with pooch installed that is a download cache.
     folder = Path(skimage.__file__).parent / "data"
     photographs = []
@@ -57,15 +57,15 @@ def load_photographs(names: Sequence[str]) -> list[NDArray[np.uint8]]:
 def random_crops(photographs: Sequence[NDArray[np.uint8]], count: int, size: int, generator: torch.Generator) -> Tensor:
     """Random square windows of random photographs, averaged down to one size.
 
-    A window's side is a random multiple of size between SMALLEST_WINDOW and LARGEST_WINDOW (or size itself), so every
+    A window's side is a random multiple of size between SMALLEST_WINDOW and LARGEST_WINDOW (or size itself). Every
     output pixel is the exact, rounded mean of a square block: integers only, the same on every machine.
     photographs: (height, width, 3) uint8, of any sizes.  Returns (count, 3, size, size) uint8.
-    Raises: ConfigError where a photograph is smaller than size.
+    Raises: ConfigError for a photograph smaller than size.
     """
     shorter = min(min(photograph.shape[:2]) for photograph in photographs)
     if size > shorter:
         raise ConfigError(
-            f"crops of {size}x{size} do not fit into photographs whose shorter side is {shorter}; ask for less"
+            f"crops of {size}x{size} do not fit into photographs with a shorter side of {shorter}; ask for less"
         )
     which = torch.randint(len(photographs), (count,), generator=generator).numpy()
     where = torch.rand((count, 3), generator=generator, dtype=torch.float64).numpy()
@@ -85,7 +85,7 @@ def _windows(photograph: NDArray[np.uint8], size: int, where: NDArray[np.float64
     top = np.floor(where[:, 1] * (height - block * size + 1)).astype(np.int64)
     left = np.floor(where[:, 2] * (width - block * size + 1)).astype(np.int64)
     grid = block[:, None] * np.arange(size + 1)
-    # Where int32 overflows it wraps, and the differences are right again: one window's sum always fits.
+    # int32 may wrap around here; the differences are right all the same, since one window's sum always fits.
     integral = np.pad(
         photograph.astype(np.int32).cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32), ((1, 0), (1, 0), (0, 0))
     )

@@ -1,4 +1,4 @@
-"""CIFAR-10 and GTSRB: downloaded and checked by torchvision, or read from a folder that the user has."""
+"""CIFAR-10 and GTSRB: downloaded and checked by torchvision, or read from the user's folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nad.progress import StagedProgress
 CIFAR10_SIDE = 32
 
 GTSRB_CLASSES = tuple(f"{number:05d}" for number in range(43))
-"""The names of its folders: the numbers of the signs."""
+"""Names of its folders: the numbers of the signs."""
 
 OpenPart = Callable[..., Any]
-"""Opens one part of a torchvision data set: (root, download) -> its train or its test set."""
+"""Opener of one part of a torchvision data set: (root, download) -> its train or test set."""
 
 
 def load_cifar10(
@@ -35,10 +35,9 @@ def load_cifar10(
 ) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images, 32x32, 10 classes.
 
-    data_dir: a tree of folders named as the classes or by their numbers, or torchvision's root; without it, the cache,
-    downloaded into at need.
-    Raises: DataError where the data are not there and cannot be had; ConfigError for another size than 32, unless it
-    is resized from a tree.
+    data_dir: a tree of folders named by class or number, or torchvision's root; by default the cache, filled by a
+    download at need.
+    Raises: DataError for data neither there nor available; ConfigError for a size other than 32, except from a tree.
     """
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="cifar10")
@@ -47,7 +46,7 @@ def load_cifar10(
         return replace(tree, class_names=CIFAR10_CLASSES)
     if image_size != CIFAR10_SIDE:
         raise ConfigError(f"cifar10 has images of 32x32, got image_size {image_size}; leave it at 32")
-    # torchvision takes seconds to import, and the other data sets do without it.
+    # torchvision takes seconds to import; other data sets do not need it
     from torchvision.datasets import CIFAR10
 
     parts = [partial(CIFAR10, train=True), partial(CIFAR10, train=False)]
@@ -60,9 +59,9 @@ def load_cifar10(
 def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     """GTSRB, German traffic signs (Stallkamp et al. 2012): 43 classes, resized; a mirrored sign is another sign.
 
-    data_dir: a tree of folders named by the numbers of the signs, or torchvision's root; without it, the cache,
-    downloaded into at need.
-    Raises: DataError where the data are not there and cannot be had.
+    data_dir: a tree of folders named by the numbers of the signs, or torchvision's root; by default the cache, filled
+    by a download at need.
+    Raises: DataError for data neither there nor available.
     """
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(
@@ -70,7 +69,7 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
         )
         _require_classes(tree, len(GTSRB_CLASSES), data_dir)
         return tree
-    # torchvision takes seconds to import, and the other data sets do without it.
+    # torchvision takes seconds to import; other data sets do not need it
     from torchvision.datasets import GTSRB
 
     parts = [partial(GTSRB, split="train"), partial(GTSRB, split="test")]
@@ -84,7 +83,7 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
 def _require_classes(dataset: Dataset, count: int, root: Path) -> None:
     if dataset.classes != count:
         raise DataError(
-            f"{root} has {dataset.classes} classes where {dataset.name} has {count};"
+            f"{root} has {dataset.classes} classes, {dataset.name} has {count};"
             " for other data use the data set 'folder'"
         )
 
@@ -99,7 +98,7 @@ def _require_cifar10(names: Sequence[str], root: Path) -> None:
 
 
 def _open(name: str, parts: Sequence[OpenPart], cache_dir: Path, data_dir: Path | None) -> tuple[Path, Any, Any]:
-    """torchvision's root, and its train and test sets; a user's own folder is never written to."""
+    """torchvision's root, train and test sets; never writes to a user's own folder."""
     root = data_dir if data_dir is not None else _downloaded(name, parts, cache_dir)
     try:
         train, test = (part(root=root, download=False) for part in parts)
@@ -107,21 +106,21 @@ def _open(name: str, parts: Sequence[OpenPart], cache_dir: Path, data_dir: Path 
         remedy = (
             f"delete {root} to download it again"
             if data_dir is None
-            else "name a folder with --data-dir that has train/ and test/ with one folder per class,"
-            " or the one that torchvision downloaded into"
+            else "name a folder with --data-dir: train/ and test/ with one folder per class,"
+            " or the root of torchvision's download"
         )
         raise DataError(f"{root} does not hold {name}, or only a part of it; {remedy}") from error
     return root, train, test
 
 
 def _downloaded(name: str, parts: Sequence[OpenPart], cache_dir: Path) -> Path:
-    """Where the cache holds this data set, after a download at need: the whole of it or nothing."""
+    """The cache's folder of this data set, downloaded at need, complete or not at all."""
     root = cache_dir / "downloads" / name
     if root.is_dir():
         return root
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        # torchvision takes a half-unpacked GTSRB for a whole one, so an interrupted download must leave nothing.
+        # torchvision takes a half-unpacked GTSRB for a whole one: an interrupted download must leave nothing
         with tempfile.TemporaryDirectory(dir=root.parent) as beside:
             for part in parts:
                 part(root=Path(beside, name), download=True)
@@ -143,6 +142,6 @@ def _cifar10_part(part: Any) -> LabelledImages:
 
 
 def _gtsrb_listing(part: Any) -> Listing:
-    # Its only other way to the images is one at a time, which neither the thread pool nor the cache can use.
+    # the public way gives one image at a time; neither the thread pool nor the cache can use it
     samples = sorted((Path(file), label) for file, label in part._samples)
     return Listing(tuple(file for file, _ in samples), tuple(label for _, label in samples), GTSRB_CLASSES)

@@ -1,7 +1,7 @@
 """What every defence offers: a frozen config whose method turns a victim into a defended model.
 
 A defender owns the holdout and nothing else. What a defence needs beside it, such as images to validate on, it takes
-from the holdout by a seeded draw; it never sees the exam.
+from the holdout by a seeded draw; it never sees the evaluation set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The models that can be studied. A new one is one file and one line in MODELS."""
+"""The models by name. A new one is a file with a `DistillableModel`, and one line in MODELS."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def require_name(name: str) -> None:
 
 
 def make(name: str, classes: int, generator: torch.Generator | None = None) -> DistillableModel:
-    """A model in channels-last layout; its weights follow from the generator, or are left to be loaded.
+    """A model in channels-last layout, with weights from the generator, or still to be loaded.
 
-    Raises: ConfigError for a name that MODELS does not have, or a constructor that does not take `classes` alone.
+    Raises: ConfigError for an unknown name, or a constructor with other required arguments than `classes`.
     """
     require_name(name)
-    # Constructors draw from torch's own generator: what `initialise` does not set is seeded all the same.
+    # constructors draw from torch's own generator: weights outside `initialise` are seeded too
     with torch_seeded(0 if generator is None else drawn_from(generator), torch.device("cpu")):
         try:
             model = MODELS[name](classes=classes)
@@ -72,9 +72,9 @@ def make(name: str, classes: int, generator: torch.Generator | None = None) -> D
 
 
 def with_weights(name: str, classes: int, state: Mapping[str, Tensor]) -> DistillableModel:
-    """A model with these weights, behind the normalisation that they bring, if they bring one.
+    """A model with these weights, behind their normalisation if they have one.
 
-    Raises: ConfigError for a name that MODELS does not have.
+    Raises: ConfigError for an unknown name.
     """
     model = make(name, classes)
     if normalisation.KEYS[0] in state:
@@ -84,11 +84,11 @@ def with_weights(name: str, classes: int, state: Mapping[str, Tensor]) -> Distil
 
 
 def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str, int]:
-    """The name of the model that these weights belong to, and its number of classes: by names, shapes and types.
+    """The model's name and number of classes, from the weights' names, shapes and types.
 
-    name: of the only model that it may be; any of MODELS where it is not given.
-    Raises: CheckpointError where they are no such model's, with the nearest and what does not fit it; ConfigError for a
-    name that MODELS does not have.
+    name: the only model allowed; by default any of MODELS.
+    Raises: CheckpointError for weights of another model, with the nearest one and the differences; ConfigError for an
+    unknown name.
     """
     if name is not None:
         require_name(name)
@@ -108,16 +108,16 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str
         return nearest.model, nearest.classes
     if not nearest.shared:
         raise CheckpointError(
-            f"its {len(state)} weights are not those of a model that is known: {', '.join(MODELS)}; {ANY_NETWORK}"
+            f"its {len(state)} weights are not those of a known model: {', '.join(MODELS)}; {ANY_NETWORK}"
         )
     raise CheckpointError(
-        f"its {len(state)} weights are not those of a model that is known; the nearest is {nearest.model}: {nearest};"
+        f"its {len(state)} weights are not those of a known model; the nearest is {nearest.model}: {nearest};"
         f" {ANY_NETWORK}"
     )
 
 
 def _instead(nearest: Fit, asked: Fit) -> str:
-    """What to say of the nearest model, where another one was asked for."""
+    """Hint at the nearest model, after a request for another."""
     if nearest.belongs:
         return f"; they are those of {nearest.model}: give --model {nearest.model}, or leave it out"
     if nearest.model == asked.model or not nearest.shared:
@@ -127,16 +127,16 @@ def _instead(nearest: Fit, asked: Fit) -> str:
 
 @cache
 def _forms(name: str, classes: int) -> dict[str, Form]:
-    """Of a model's weights; makes none of them."""
+    """Forms of a model's weights, without memory for them."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return forms_of(MODELS[name](classes=classes).state_dict())
 
 
 @cache
 def identity(name: str) -> str:
-    """The name of a model, with its version from the second on: what records and cache keys call it.
+    """A model's name in records and cache keys: with its version from the second on.
 
-    Raises: ConfigError for a name that MODELS does not have.
+    Raises: ConfigError for an unknown name.
     """
     version = getattr(make(name, classes=2), "version", 1)
     return name if version == 1 else f"{name}, version {version}"
@@ -144,9 +144,9 @@ def identity(name: str) -> str:
 
 @cache
 def distillation_layers(name: str) -> tuple[str, ...]:
-    """The named layers of a model that NAD can distil, shallow to deep.
+    """Names of a model's distillable layers, shallow to deep.
 
-    Raises: ConfigError for a name that MODELS does not have, or a model that names none.
+    Raises: ConfigError for an unknown name, or a model without such layers.
     """
     layers: tuple[str, ...] = getattr(make(name, classes=2), "distillation_layers", ())
     if not layers:
@@ -155,8 +155,8 @@ def distillation_layers(name: str) -> tuple[str, ...]:
 
 
 def layer_pairs(student: str, teacher: str) -> dict[str, str]:
-    """By the names of two models, the teacher's layer for each of the student's that has one: see `pair_layers`.
+    """The teacher's layer by the student's, for two models by name; see `pair_layers`.
 
-    Raises: ConfigError for a name that MODELS does not have.
+    Raises: ConfigError for an unknown name.
     """
     return pair_layers(distillation_layers(student), distillation_layers(teacher))

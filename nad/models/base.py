@@ -1,4 +1,4 @@
-"""What every model that can be studied offers."""
+"""Base class of all models, and their common parts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch import nn
 
 
 class DistillableModel(nn.Module):
-    """Images (batch, 3, height, width) in [0, 1] to logits (batch, classes), and only logits: taps read the rest."""
+    """Images (batch, 3, height, width) in [0, 1] to logits (batch, classes) alone; taps read the rest."""
 
     distillation_layers: ClassVar[tuple[str, ...]]
-    """Names of the layers that NAD can distil, shallow to deep; each has a map of more than one pixel."""
+    """Names of the distillable layers, shallow to deep; each has a map of more than one pixel."""
 
     classifier: ClassVar[str] = "fc"
-    """Name of the last layer, a linear one from features to logits."""
+    """Name of the last layer, linear, from features to logits."""
 
     version: ClassVar[int] = 1
-    """Raised when a changed `forward` or other layers make another network: what was trained before is then not this
-    model, and is trained anew."""
+    """Raise it whenever a changed `forward` or other layers make another network: cached ones are trained anew then."""
 
 
 def stack(
@@ -31,10 +30,10 @@ def stack(
 
 
 def pair_layers(student: Sequence[str], teacher: Sequence[str]) -> dict[str, str]:
-    """The teacher's layer for each of the student's that has one, in the student's order.
+    """The teacher's layer by the student's, in the student's order; layers without a partner are left out.
 
-    Layers of equal names are pairs. Where the two networks share no name, the deepest is paired with the deepest, and
-    so on upwards; what one of them has left over at its shallow end has no partner.
+    Layers of equal names are pairs. Networks without a common name are paired from the deepest layer upwards; the
+    deeper network's shallow layers have no partner.
     """
     common = [layer for layer in student if layer in teacher]
     if common:

@@ -1,4 +1,4 @@
-"""A model that only looks: at images, or for gradients with respect to them."""
+"""Context managers for inference, and for gradients with respect to images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in eval mode; each of its modules is in its own mode again when it ends."""
+    """Put the model in eval mode inside the block; restore each module's mode afterwards."""
     was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -22,7 +22,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in eval mode and its parameters take no gradient; as before when it ends."""
+    """Put the model in eval mode without parameter gradients inside the block; restore both afterwards."""
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learnt:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Whether a model is one that can be defended: it is shown two images before anything is trained."""
+"""Checks of a model on two images, before anything is trained."""
 
 from __future__ import annotations
 
@@ -17,35 +17,33 @@ from nad.models.taps import tap
 
 
 def require_trainable(model: nn.Module) -> None:
-    """Raise ConfigError for what is no model, one that is frozen as a whole, or one that has nothing to train."""
+    """Raise ConfigError for no model, or one without trainable parameters."""
     require_instance("the model", model, nn.Module)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(
-            "the model has no parameter that may be trained; if they are frozen, call model.requires_grad_(True)"
-        )
+        raise ConfigError("the model has no trainable parameter; if they are frozen, call model.requires_grad_(True)")
 
 
 def require_model(model: nn.Module, clean: LabelledImages, layers: Sequence[str], device: torch.device) -> None:
-    """Raise unless the model gives logits for every label, and the layers have maps to distil."""
-    logits, features = look(model, clean, layers, device)
+    """Raise ConfigError or DataError unless the model has logits for all labels and the layers have maps."""
+    logits, features = probe(model, clean, layers, device)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ConfigError(
             f"the model returns {_described(logits)};"
-            " it has to return logits (images, classes); wrap it in one that does"
+            " it has to return logits (images, classes); wrap it in another module"
         )
     classes, low, high = logits.shape[1], int(clean.labels.min()), int(clean.labels.max())
     if low < 0 or high >= classes:
         raise DataError(
-            f"label {low if low < 0 else high} of the holdout is none of the model's classes, which are 0 to"
+            f"label {low if low < 0 else high} of the holdout is none of the model's classes, 0 to"
             f" {classes - 1}; number the labels as the model does"
         )
     require_maps(features, layers, clean)
 
 
 def require_distillable(name: str, classes: int, images: LabelledImages, *, classifier: bool = False) -> None:
-    """Raise ConfigError for a model of MODELS that cannot be studied on such images.
+    """Raise ConfigError for a model of MODELS unfit for a study on such images.
 
-    classifier: whether an attack is to be made on its features, so that its last layer has to be where it says.
+    classifier: whether an attack is made on its features, and needs its last layer.
     """
     model = models.make(name, classes)
     require_model(model, images, models.distillation_layers(name), torch.device("cpu"))
@@ -57,14 +55,14 @@ def require_distillable(name: str, classes: int, images: LabelledImages, *, clas
         )
 
 
-def look(
+def probe(
     model: nn.Module, clean: LabelledImages, layers: Sequence[str], device: torch.device
 ) -> tuple[Any, Mapping[str, Any]]:
-    """What a model makes of two images in eval mode: what it returns, and the outputs of the layers."""
+    """A model's return value for two images in eval mode, and the layers' outputs."""
     with torch.no_grad(), in_eval_mode(model), tap(model, layers) as features:
         try:
             returned = model(to_input(clean.images[:2], device))
-        except Exception as error:  # whatever somebody's forward may raise
+        except Exception as error:  # somebody's forward may raise anything
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError(
                 f"the model cannot read float32 images of shape {tuple(clean.images.shape[1:])}: {reason}"
@@ -73,11 +71,11 @@ def look(
 
 
 def require_maps(features: Mapping[str, Any], layers: Iterable[str], clean: LabelledImages) -> None:
-    """Raise ConfigError unless each of these layers has given a map of more than one pixel."""
+    """Raise ConfigError unless each of these layers has a map of more than one pixel."""
     height, width = clean.images.shape[2:]
     for layer in layers:
         if layer not in features:
-            raise ConfigError(f"the layer {layer!r} takes no part when the model reads an image; distil another")
+            raise ConfigError(f"the layer {layer!r} is not used in the model's forward pass; distil another")
         values = features[layer]
         if not isinstance(values, Tensor) or values.ndim != 4:
             raise ConfigError(
@@ -85,7 +83,7 @@ def require_maps(features: Mapping[str, Any], layers: Iterable[str], clean: Labe
             )
         if values.shape[2] * values.shape[3] == 1:
             raise ConfigError(
-                f"the layer {layer!r} gives 1x1 maps of images of {height}x{width} pixels, whose attention loss is"
+                f"the layer {layer!r} gives 1x1 maps of images of {height}x{width} pixels: their attention loss is"
                 " always zero; distil one before the global pooling, or give larger images"
             )
 

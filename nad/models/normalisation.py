@@ -1,4 +1,4 @@
-"""Normalisation per channel as a model's first step: whatever it was trained on, it takes pixels in [0, 1]."""
+"""Normalisation per channel as a model's first step: its input stays pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nad.errors import ConfigError, require_range
 
 LAYER = "normalise"
 KEYS = (f"{LAYER}.mean", f"{LAYER}.std")
-"""What the weights of a normalised model hold beside the network's own, each of shape (3, 1, 1)."""
+"""Additional weights of a normalised model, each of shape (3, 1, 1)."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Normalisation:
         return all(math.isclose(one, two, rel_tol=1e-5, abs_tol=1e-7) for one, two in pairs)
 
     def weights(self) -> dict[str, Tensor]:
-        """As a part of a model's weights, under KEYS."""
+        """The entries for a model's weights, under KEYS."""
         return {
             key: torch.tensor(values).view(3, 1, 1) for key, values in zip(KEYS, (self.mean, self.std), strict=True)
         }
 
 
 class Normalise(nn.Module):
-    """The layer; it learns nothing, and its two buffers come from the weights that are loaded."""
+    """The layer: two buffers, loaded with the weights; nothing to train."""
 
     mean: Tensor
     std: Tensor
@@ -62,9 +62,9 @@ class Normalise(nn.Module):
 
 
 def put_in_front(model: nn.Module) -> None:
-    """Give a model a layer that normalises what it is called with.
+    """Normalise a model's input, with a hook.
 
-    A hook, and no wrapper: the names of layers and weights stay as they are.
+    A wrapper would change the names of layers and weights.
     """
     model.add_module(LAYER, Normalise())
     model.register_forward_pre_hook(_normalise)

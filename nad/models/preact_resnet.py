@@ -1,4 +1,4 @@
-"""Pre-activation residual networks (He et al. 2016, Identity Mappings) with the stem that is usual for small images."""
+"""Pre-activation residual networks (He et al. 2016, Identity Mappings) with the usual stem for small images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class PreActBlock(nn.Module):
-    """Two 3x3 convolutions, each behind batch norm and ReLU; the shortcut is a 1x1 convolution where shapes differ."""
+    """Two 3x3 convolutions, each behind batch norm and ReLU; a 1x1 convolution as shortcut between shapes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class PreActBlock(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        # In a Sequential of one, so that weights are named as in the checkpoints that are around.
+        # a Sequential of one gives weights the names of public checkpoints
         self.shortcut = (
             None
             if inputs == outputs and stride == 1
@@ -37,8 +37,8 @@ class PreActResNet(DistillableModel):
     """Images (batch, 3, height, width) in [0, 1] to logits (batch, classes).
 
     The stem is a 3x3 convolution without pooling; for images of 32 pixels the maps are 32, 16, 8 and 4 pixels wide, and
-    signed. Nothing normalises the last one before the global mean, as in the implementations that published checkpoints
-    come from (He et al. have a batch norm and a ReLU there).
+    signed. Nothing normalises the last one before the global mean, as in the implementations of published checkpoints
+    (He et al. have a batch norm and a ReLU there).
     """
 
     distillation_layers = ("layer1", "layer2", "layer3", "layer4")

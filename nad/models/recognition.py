@@ -1,4 +1,4 @@
-"""Which model some weights belong to, and if none, what is wrong with them: by names, shapes and types."""
+"""Comparison of weights with the known models, by names, shapes and types."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ Form = tuple[tuple[int, ...], torch.dtype]
 Forms = Mapping[str, Form]
 
 NAMED = 3
-"""Weights that a sentence names of each kind that does not fit."""
+"""Number of weights to name in a sentence, of each kind of difference."""
 
 
 class Fit(NamedTuple):
-    """How weights compare with those of one model."""
+    """Comparison of weights with one model."""
 
     model: str
     classes: int
     missing: tuple[str, ...]
-    """Names that the model has and the weights do not."""
+    """Names in the model alone."""
     unknown: tuple[str, ...]
-    """Names that the weights have and the model does not."""
+    """Names in the weights alone."""
     other: tuple[str, ...]
-    """Names of both, of another shape or type; with both forms."""
+    """Names in both, with another shape or type; with both forms."""
     shared: int
-    """Weights of the same name, shape and type."""
+    """Number of weights with the same name, shape and type."""
 
     @property
     def belongs(self) -> bool:
-        """They are that model's, all of them and no others."""
+        """Whether the weights are exactly the model's."""
         return self.classes >= 2 and not (self.missing or self.unknown or self.other)
 
     @property
     def likeness(self) -> float:
-        """Share of all names, of either side, that agree in name, shape and type; in [0, 1]."""
+        """Share of all names on either side with equal shape and type; in [0, 1]."""
         return self.shared / (self.shared + len(self.missing) + len(self.unknown) + len(self.other))
 
     def __str__(self) -> str:
         kinds = {"missing": self.missing, "unknown to it": self.unknown, "of another form": self.other}
-        told = [f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds.items() if names]
-        return f"{self.shared} weights agree, {'; '.join(told)}"
+        parts = [f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds.items() if names]
+        return f"{self.shared} weights agree, {'; '.join(parts)}"
 
 
 def forms_of(state: Mapping[str, Tensor]) -> dict[str, Form]:
-    """Name to shape and type, without the normalisation that weights may bring."""
+    """Shape and type by name, without an additional normalisation."""
     return {name: (tuple(value.shape), value.dtype) for name, value in state.items() if name not in KEYS}
 
 
 def fit(given: Forms, model: str, forms: Callable[[int], Forms]) -> Fit:
-    """Compare weights with those of a model.  forms: of the model with so many classes."""
+    """Compare weights with a model.  forms: of the model, by number of classes."""
     of_two, of_three = forms(2), forms(3)
-    # Of vectors, such as a bias: their length is the number of classes and nothing else
+    # vectors, such as a bias: their length is the number of classes alone
     lengths = {
         given[name][0][0]
         for name, (shape, _type) in of_two.items()

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2015, Deep Residual Learning) with the stem that is usual for small images."""
+"""Residual networks (He et al. 2015, Deep Residual Learning) with the usual stem for small images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        # Empty where shapes agree, which hands the input through.
+        # empty, the identity, between equal shapes
         self.shortcut = nn.Sequential()
         if inputs != outputs or stride != 1:
             self.shortcut.append(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
@@ -34,7 +34,7 @@ class ResNet(DistillableModel):
     """Images (batch, 3, height, width) in [0, 1] to logits (batch, classes).
 
     The stem is a 3x3 convolution without pooling; for images of 32 pixels the maps are 32, 16, 8 and 4 pixels wide, and
-    not negative. Weights are named as in the checkpoints that are around.
+    not negative. Weights have the names of public checkpoints.
     """
 
     distillation_layers = ("layer1", "layer2", "layer3", "layer4")

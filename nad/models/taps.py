@@ -15,9 +15,9 @@ from nad.errors import ConfigError, unknown_name
 def tap(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of named layers: `with tap(model, ("group3",)) as maps: logits = model(x)`.
 
-    Each forward pass replaces what `maps` holds; the hooks are gone when the block ends. A layer that is followed by an
-    operation in place, such as ReLU(inplace=True), is read behind it.
-    Raises: ConfigError for a layer that the model does not have.
+    Each forward pass replaces the content of `maps`; the hooks end with the block. A layer before an in-place
+    operation, such as ReLU(inplace=True), is read behind it.
+    Raises: ConfigError for an unknown layer.
     """
     modules = dict(model.named_modules())
     for layer in layers:
@@ -33,7 +33,7 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
 
 
 def _unknown_layer(layer: str, modules: Mapping[str, nn.Module]) -> ConfigError:
-    """Suggests any layer; lists those where it was looked for, since a deep network has hundreds."""
+    """The error: suggests any layer, lists those of the same parent alone; deep networks have hundreds."""
     parent = layer
     while parent not in modules:
         parent = parent.rpartition(".")[0]
@@ -47,7 +47,7 @@ def _keep(maps: dict[str, Tensor], layer: str, _module: nn.Module, _inputs: obje
 
 @contextmanager
 def tap_input(model: nn.Module, layer: str) -> Iterator[dict[str, Tensor]]:
-    """Collect what goes into one layer, under its name: `with tap_input(model, "fc") as inputs: logits = model(x)`."""
+    """Collect the input of a layer, by its name: `with tap_input(model, "fc") as inputs: logits = model(x)`."""
     inputs: dict[str, Tensor] = {}
     handle = model.get_submodule(layer).register_forward_pre_hook(partial(_keep_input, inputs, layer))
     try:

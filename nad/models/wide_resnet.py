@@ -10,7 +10,7 @@ from nad.models.base import DistillableModel, stack
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each behind batch norm and ReLU; the shortcut is a 1x1 convolution where widths differ."""
+    """Two 3x3 convolutions, each behind batch norm and ReLU; a 1x1 convolution as shortcut between widths."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
         out = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        # Where the width changes, the shortcut starts behind the first activation, as in the original network.
+        # between widths, the shortcut starts behind the first activation, as in the original network
         total: Tensor = out + (x if self.shortcut is None else self.shortcut(active))
         return total
 
@@ -31,9 +31,9 @@ class Block(nn.Module):
 class WideResNet(DistillableModel):
     """WRN-depth-widen: images (batch, 3, height, width) in [0, 1] to logits (batch, classes).
 
-    The three groups end before the last batch norm and ReLU, so their outputs are signed; for images of 32 pixels their
-    maps are 32, 16 and 8 pixels wide.
-    Raises: ConfigError where depth is not 6n + 4.
+    The three groups end before the last batch norm and ReLU, with signed outputs; for images of 32 pixels their maps
+    are 32, 16 and 8 pixels wide.
+    Raises: ConfigError unless depth is 6n + 4.
     """
 
     distillation_layers = ("group1", "group2", "group3")

@@ -1,4 +1,4 @@
-"""When a search has run flat: the rule by which a study stops by itself, and the share that the report goes by."""
+"""Flat searches: the stopping rule of `--until-converged`, and the report's threshold."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from reports.analysis.frontier import hypervolume
 from reports.analysis.objectives import Floats
 
 FLAT = 0.01
-"""A search whose last trials added less than this share of the hypervolume has run flat."""
+"""Flat: the last trials added less than this share of the hypervolume."""
 LEAST_TRIALS = 30
-"""Complete trials before which no search stops by itself: the controls are among them, and a sampler's first draws."""
+"""Fewest complete trials before a stop; controls and a sampler's first draws are among them."""
 
 
 class Plateau(NamedTuple):
@@ -29,10 +29,10 @@ class Plateau(NamedTuple):
 
 
 def plateau(costs: Floats) -> Plateau | None:
-    """Whether the last half of the trials added less than 1% of the hypervolume; None where it added more.
+    """A plateau if the last half of the trials added under 1% of the hypervolume, else None.
 
-    A third of them is too few: a sampler that works on one end of the front lets the hypervolume rest for ten trials.
-    costs: (n, 2) of complete trials, in the order they finished.  Never with fewer than 30, or at a hypervolume of 0.
+    A third of the trials is too few: a sampler at one end of the front may leave the hypervolume unchanged for ten.
+    costs: (n, 2) of complete trials, in the order they finished.  None below 30 trials or at a hypervolume of 0.
     """
     count = len(costs)
     recent = count // 2

@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 
 
 def non_dominated(costs: Floats) -> Mask:
-    """Which points no other point dominates; of identical points the first one stands for all.
+    """Mask of non-dominated points; of identical points the first counts.
 
     costs: (n, 2).  Returns (n,).  Time: O(n log n).
     """
@@ -43,7 +43,7 @@ def front_order(costs: Floats) -> Indices:
 
 
 def hypervolume(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> float:
-    """The exact area that the points dominate up to the reference; points beyond it add nothing.
+    """Exact area dominated by the points, up to the reference; points beyond it add nothing.
 
     costs: (n, 2), n may be 0.  Returns a value in [0, 1] for costs in [0, 1] and the default reference.
     """
@@ -54,9 +54,9 @@ def hypervolume(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> f
 
 
 def expected_hypervolume(costs: Floats) -> Floats:
-    """The hypervolume, up to (1, 1), to expect of the first k points when all come in a random order, for k = 1 to n.
+    """Expected hypervolume, up to (1, 1), of the first k points in random order, for k = 1 to n.
 
-    Exact: a spot that m of the n points dominate is still free after k of them with probability C(n - m, k) / C(n, k).
+    Exact: a spot dominated by m of n points is still free after k of them with probability C(n - m, k) / C(n, k).
     costs: (n, 2) in [0, 1].  Returns (n,).  Time and memory: O(n^2).
     """
     size = len(costs)
@@ -72,9 +72,9 @@ def expected_hypervolume(costs: Floats) -> Floats:
 
 
 def step_line(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> Floats:
-    """The edge of the dominated area, from above the leftmost front point to beside the lowest.
+    """Edge of the dominated area, from above the leftmost front point to beside the lowest.
 
-    A straight line between two front points would promise trade-offs that no trial reached; the steps promise none.
+    Steps, since straight lines between front points would show trade-offs of no trial.
     costs: (n, 2), inside the reference.  Returns (2 * front points + 1, 2), or (0, 2) for no points.
     """
     front = costs[front_order(costs)]
@@ -86,11 +86,11 @@ def step_line(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> Flo
 
 
 def attainment(sets: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """What k of several sets of points reach, for k = 1 to all of them (Fonseca & Fleming 1996).
+    """Attainment of k of several sets of points, for k = 1 to all (Fonseca & Fleming 1996).
 
     sets: each (points, 2), not empty.
-    Returns (m,), the first costs at which any set's edge has a step, ascending; and (sets, m): row k - 1 has the second
-    cost that the best k of the sets reach at no more than that first cost, infinite where fewer than k get there.
+    Returns (m,), first costs at the steps of any set's edge, ascending; and (sets, m): in row k - 1 the second cost
+    reached by the best k sets at no more than that first cost, infinite if fewer than k reach it.
     """
     firsts = np.unique(np.concatenate([costs[:, 0] for costs in sets]))
     within = [np.where(costs[None, :, 0] <= firsts[:, None], costs[None, :, 1], np.inf) for costs in sets]
@@ -98,10 +98,10 @@ def attainment(sets: Sequence[Floats]) -> tuple[Floats, Floats]:
 
 
 def knee(costs: Floats) -> int | None:
-    """Index of the front point that bulges furthest from the chord between the front's ends, towards (0, 0).
+    """Index of the front point furthest from the chord between the front's ends, towards (0, 0).
 
-    Stretching an axis does not move it: distances to one chord all scale alike.
-    costs: (n, 2).  Returns None for fewer than three front points, or when none lies on the better side of the chord.
+    Scaling an axis does not move it: distances to one chord all scale alike.
+    costs: (n, 2).  Returns None for fewer than three front points, or none on the better side of the chord.
     """
     order = front_order(costs)
     if len(order) < 3:
@@ -115,36 +115,36 @@ def knee(costs: Floats) -> int | None:
 
 
 class Bound(NamedTuple):
-    """What a setting has to keep of the victim's skill to be recommended."""
+    """Least accuracy and balanced accuracy of a recommended setting."""
 
     max_drop: float
     """Of accuracy, and of balanced accuracy: on unbalanced classes, one answer for every image may lose no accuracy."""
     acc: float
     """The victim's."""
     balanced_acc: float = math.nan
-    """The victim's; NaN in studies before it was measured, which go by accuracy alone."""
+    """The victim's; NaN in studies from before its measurement, bounded by accuracy alone."""
     guess: float = 0.0
-    """The balanced accuracy up to which a model only guesses: never recommended, however large the drop."""
+    """Balanced accuracy of mere guessing: never recommended, however large the allowed drop."""
 
     def excess(self, acc: Floats, balanced_acc: Floats) -> tuple[Floats, Floats]:
-        """How far past the bound each point is in either accuracy, positive where too far.
+        """Distance of each point past the bound in either accuracy; positive is too far.
 
-        acc, balanced_acc: (n,); balanced_acc is NaN, and its excess -1, where it was not measured.
+        acc, balanced_acc: (n,); where balanced_acc is NaN, not measured, its excess is -1.
         """
         least = np.fmax(self.balanced_acc - self.max_drop, self.guess)
         return self.acc - self.max_drop - acc, np.nan_to_num(least - balanced_acc, nan=-1.0)
 
     def kept(self, acc: Floats, balanced_acc: Floats) -> Mask:
-        """Which points keep enough; see `excess`."""
+        """Mask of the points inside the bound; see `excess`."""
         over, balanced_over = self.excess(acc, balanced_acc)
         guesses = balanced_acc <= self.guess
         return np.asarray((over <= ROUNDING) & (balanced_over <= ROUNDING) & ~guesses)
 
 
 def constrained_pick(asr: Floats, acc: Floats, balanced_acc: Floats, bound: Bound) -> int | None:
-    """Index of the lowest ASR among points that keep enough accuracy; ties go to the higher ACC.
+    """Index of the lowest ASR among points inside the bound; ties go to the higher ACC.
 
-    asr, acc, balanced_acc: (n,) fractions; see Bound.excess.  Returns None when no point keeps enough.
+    asr, acc, balanced_acc: (n,) fractions; see Bound.excess.  Returns None if no point is inside.
     """
     kept = np.flatnonzero(bound.kept(acc, balanced_acc))
     if len(kept) == 0:
@@ -158,7 +158,7 @@ def _lexicographic(costs: Floats) -> Indices:
 
 
 def fronts(costs: Floats) -> np.ndarray:
-    """The front that each point is on, from 0: the points that nothing dominates, what these alone dominate, and so on.
+    """Front of each point, from 0: the non-dominated points, the next layer, and so on.
 
     costs: (n, 2).  Returns (n,); equal points are on one front.  Time and memory: O(n^2).
     """

@@ -11,7 +11,7 @@ from reports.analysis.objectives import Floats
 
 
 class Hyperparameter(NamedTuple):
-    """values: one per trial; None where the trial has none, such as the beta of a layer that it does not distil."""
+    """values: one per trial; None if it has none, such as the beta of an undistilled layer."""
 
     name: str
     label: str
@@ -23,10 +23,10 @@ class Hyperparameter(NamedTuple):
 
     @property
     def absent(self) -> Mask:
-        """Which trials have no value.  Returns (n,)."""
+        """Mask of trials without a value.  Returns (n,)."""
         return np.array([value is None for value in self.values], dtype=bool)
 
     @property
     def numbers(self) -> Floats:
-        """The values of a numeric one, NaN where there is none.  Returns (n,)."""
+        """Values of a numeric one, NaN for none.  Returns (n,)."""
         return np.array([np.nan if value is None else value for value in self.values], dtype=float)

@@ -1,9 +1,9 @@
-"""How much of a score's differences goes with one hyperparameter alone, and how much chance alone would give.
+"""Importance of single hyperparameters for a score, and the importance expected by chance.
 
 Trials are put into the hyperparameter's categories, or into equally full bins of its numbers, and scores into ranks;
-the importance is Kruskal and Wallis' effect size (1952) with Kelley's correction, which a hyperparameter without effect
-brings to 0 on average. It needs no model of the scores, which a few dozen trials could not support, and chance can be
-told from shuffled scores. It sees no interactions, and it takes no account of the sampler's preferences.
+the importance is Kruskal and Wallis' effect size (1952) with Kelley's correction: 0 on average without an effect. It
+needs no model of the scores, for which a few dozen trials are too few, and shuffled scores give the level of chance.
+It sees no interactions, and ignores the sampler's preferences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHANCE = 0.95
 
 
 class Importances(NamedTuple):
-    """values: one per hyperparameter, at most 1; chance: what the largest of them reaches in 19 of 20 shuffles."""
+    """values: one per hyperparameter, at most 1; chance: the largest of them in 19 of 20 shuffles."""
 
     values: Floats
     chance: float

@@ -12,13 +12,13 @@ LEVEL = 0.95
 Interval = tuple[float, float]
 
 ALIKE = 1e-9
-"""Shares that differ by less are equal but for rounding: one image of ten thousand is 1e-4."""
+"""Shares this close are equal but for rounding: one image of ten thousand is 1e-4."""
 
 
 def of_share(share: float, count: int) -> Interval:
-    """Wilson's interval of a share of `count` images (Wilson 1927): what can be said of one model.
+    """Wilson's interval of one model's share of `count` images (Wilson 1927).
 
-    It covers the choice of images, not that of the seeds by which such a model comes about.
+    It covers the choice of images, not of the model's seeds.
     """
     interval = stats.binomtest(round(share * count), count).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
@@ -34,9 +34,9 @@ def of_mean(values: Sequence[float]) -> Interval | None:
 
 
 def of_difference(values: Sequence[float]) -> Interval | None:
-    """The interval of the mean difference of two shares within each seed's pair, inside [-1, 1].
+    """Interval of the mean difference of two shares within each seed's pair, inside [-1, 1].
 
-    None for fewer than two pairs, and for pairs that all differ by the same: their spread says nothing of others.
+    None for fewer than two pairs, and for identical differences: their spread says nothing of others.
     """
     over_seeds = of_mean(values)
     if over_seeds is None or np.ptp(values) < ALIKE:
@@ -45,11 +45,10 @@ def of_difference(values: Sequence[float]) -> Interval | None:
 
 
 def of_score(values: Sequence[float], count: int) -> Interval | None:
-    """The interval of a share that was measured with each of several seeds, inside [0, 1].
+    """Interval of a share measured with each of several seeds, inside [0, 1].
 
-    None for fewer than two seeds: what the images of a single run say would be the narrowest interval of all, and seeds
-    move scores far more. Never narrower than the choice of `count` images alone makes it: seeds that agree by chance,
-    as all do where a share is 0 or 1, would otherwise claim to know it exactly.
+    None for fewer than two seeds: Wilson's interval would be the narrowest of all, and seeds move scores far more.
+    Never narrower than Wilson's of `count` images: seeds may agree by chance, and all do at a share of 0 or 1.
     """
     over_seeds = of_mean(values)
     if over_seeds is None:

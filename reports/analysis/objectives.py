@@ -1,4 +1,4 @@
-"""What a study optimises, said once: the sampler, the front and the plots read it here."""
+"""The objectives of every study, for the sampler, the front and the plots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Objective:
-    """One score of a trial, a fraction in [0, 1], and the direction in which it is better."""
+    """One score of a trial, a fraction in [0, 1], and its better direction."""
 
     name: str
     direction: Literal["minimize", "maximize"]
@@ -31,10 +31,10 @@ OBJECTIVE_NAMES = tuple(objective.name for objective in OBJECTIVES)
 
 
 def costs(values: Floats) -> Floats:
-    """Scores as costs that are all better when smaller: (ASR, 1 - ACC).
+    """Scores as costs to minimise: (ASR, 1 - ACC).
 
     values: (n, 2), one column per entry of OBJECTIVES, fractions.  Returns (n, 2) in [0, 1].
-    Raises: ValueError for another shape, a NaN, or a value that is not a fraction.
+    Raises: ValueError for another shape, a NaN, or a value outside [0, 1].
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 2 or values.shape[1] != len(OBJECTIVES):

@@ -1,4 +1,4 @@
-"""What one setting adds to another's scores, over the draws of clean images that both were run with."""
+"""Paired differences between two settings, over their common draws of clean images."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ class Scored(Protocol):
 
 
 class Added(NamedTuple):
-    """The mean of the paired differences in a score, and its 95% interval: None where the pairs are too few, or all
-    alike."""
+    """Mean paired difference in a score, and its 95% interval; None for too few pairs or identical ones."""
 
     mean: float
     bounds: Interval | None
 
     @property
     def direction(self) -> int:
-        """-1 or 1 where the interval excludes zero; 0 where what is seen may be chance."""
+        """-1 or 1 if the interval excludes zero, else 0."""
         if self.bounds is None or self.bounds[0] <= 0 <= self.bounds[1]:
             return 0
         return 1 if self.mean > 0 else -1
 
 
 class Comparison(NamedTuple):
-    """asr, acc: what the first adds to the second.  pairs: over how many draws."""
+    """asr, acc: differences, first minus second.  pairs: number of common draws."""
 
     asr: Added
     acc: Added
@@ -50,7 +49,7 @@ class Comparison(NamedTuple):
 
 
 def compare(ours: Iterable[Scored], theirs: Iterable[Scored]) -> Comparison | None:
-    """What our runs add to theirs; None without a draw that both have."""
+    """Our runs against theirs; None without a common draw."""
     others = {run.draw: run for run in theirs}
     pairs = [(mine, others[mine.draw]) for mine in ours if mine.draw in others]
     differences = [(mine.asr - its.asr, mine.acc - its.acc) for mine, its in pairs]

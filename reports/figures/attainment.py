@@ -11,7 +11,7 @@ from reports.analysis.frontier import ROUNDING, attainment
 from reports.analysis.objectives import Floats, costs
 from reports.figures.drawing import layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 
@@ -19,11 +19,11 @@ NAME, TITLE = "attainment", "The front of each draw"
 
 
 class AttainmentInfo(NamedTuple):
-    """What the confirmed trials reach together in one, in half, and in all draws of clean images.
+    """Scores attained by the confirmed trials together in one, in half, and in all draws of clean images.
 
-    asr: (m,), ascending; acc: (draws, m), row k - 1 has the highest ACC that k draws reach at no more than this ASR,
-    -inf where fewer do.  trials: those that finished in every draw, so that each draw's front is of the same trials.
-    least_acc: what the victim has on the test images without the loss that is allowed.
+    asr: (m,), ascending; acc: (draws, m), in row k - 1 the highest ACC reached by k draws at no more than this ASR,
+    -inf if fewer do.  trials: those finished in every draw, so each draw's front is of the same trials.
+    least_acc: the victim's on the test images minus the allowed loss.
     """
 
     asr: Floats
@@ -37,7 +37,7 @@ class AttainmentInfo(NamedTuple):
 
     @property
     def half(self) -> int | None:
-        """The row of what at least half of the draws reach; None for two draws, of which one is the best."""
+        """The row attained by at least half of the draws; None for two draws, whose half is the best."""
         return (self.draws - 1) // 2 if self.draws > 2 else None
 
 
@@ -52,11 +52,11 @@ def attainment_info(study: Study) -> AttainmentInfo | None:
     sets = [costs(np.array([(runs[draw].asr, runs[draw].acc) for runs in by_draw])) for draw in draws]
     asr, errors = attainment(sets)
     victim = study.victim.test or study.victim.scores
-    return AttainmentInfo(asr, 1 - errors, len(whole), victim.acc - float(study.summary["max_acc_drop"]))
+    return AttainmentInfo(asr, 1 - errors, len(whole), victim.acc - study.summary.max_acc_drop)
 
 
 def attainment_figure(info: AttainmentInfo) -> go.Figure:
-    """A band from what all draws reach to what the best does, and what at least half of them do as a line."""
+    """A band from the worst draw's attainment to the best draw's, and the median as a line."""
     figure = go.Figure(layout=layout())
     floor = float(info.acc[np.isfinite(info.acc)].min()) - 0.01
     edges = [(info.draws - 1, "all draws", "dot"), (0, "best draw", "dash")]
@@ -80,43 +80,44 @@ def attainment_figure(info: AttainmentInfo) -> go.Figure:
 
 
 def _steps(asr: Floats, acc: Floats, floor: float) -> tuple[Floats, Floats]:
-    """The edge as a step line: up from the floor at the lowest ASR that is reached at all, and on to ASR 1."""
+    """The edge as a step line: up from the floor at the lowest ASR reached, and on to ASR 1."""
     there = np.isfinite(acc)
     x, y = np.append(asr[there], 1.0), acc[there]
     return np.repeat(x, 2)[:-1], np.append(floor, np.repeat(y, 2))
 
 
-def attainment_exhibit(study: Study) -> Exhibit:
+def attainment_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = attainment_info(study)
     if info is None:
         return too_little(
             NAME,
             TITLE,
-            "A band takes at least two draws of clean images, from --confirm, with a trial that ended in each.",
+            "A band takes at least two draws of clean images, from --confirm, and a trial finished in each.",
         )
     columns = {"asr": [round(value, 6) for value in info.asr.tolist()]}
     for count, row in enumerate(info.acc.tolist(), start=1):
         columns[f"acc in {count} of {info.draws} draws"] = [
             round(value, 6) if np.isfinite(value) else "" for value in row
         ]
-    label = f"Clean accuracy against attack success rate that {info.trials} trials reach in one, some and all draws."
+    label = f"Clean accuracy against attack success rate, reached by {info.trials} trials in one, some and all draws."
     note = (
-        "On the test images. A draw is another defender's clean images, with seeds of its own; its front is that of the"
-        f" {info.trials} confirmed trials that finished in every draw. Which draw is the best is asked anew at each"
-        " ASR."
+        "On the test images. A draw is another defender's clean images, with seeds of its own; its front is of the"
+        f" {info.trials} confirmed trials finished in every draw. The best draw may change from one ASR to the next."
     )
-    return Exhibit(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
+    return FigureSection(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
 
 
 def sentence(info: AttainmentInfo) -> str:
-    """How far apart the best and the worst draw are in the lowest ASR that keeps enough accuracy: at the very lowest,
-    the classifier is ruined."""
+    """Lowest ASR at enough accuracy in the best and the worst draw.
+
+    Below that accuracy the classifier is ruined.
+    """
     best, worst = (info.asr[info.acc[row] >= info.least_acc - ROUNDING] for row in (0, -1))
     who = f"With one and the same {info.trials} trials"
     if best.size == 0:
-        return f"{who}, no draw keeps the accuracy that must be kept, {percent(info.least_acc)}."
+        return f"{who}, no draw keeps the least accuracy allowed, {percent(info.least_acc)}."
     reached = f"{who}, the luckiest of {info.draws} draws gets down to {percent(best.min())} ASR at an allowed accuracy"
     if worst.size == 0:
-        return f"{reached}; not every draw has a trial that keeps so much."
+        return f"{reached}; not every draw has a trial with so much accuracy."
     return f"{reached}, and all draws to {percent(worst.min())}."

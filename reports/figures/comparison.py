@@ -1,4 +1,4 @@
-"""Figures with several studies in them, each in two steps: what it shows, then the drawing."""
+"""Figures with several studies in them, each in two steps: info, then drawing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from reports.comparison import Volume
 from reports.figures.drawing import escape, hover, layout, shorten
-from reports.figures.frontier import FrontierInfo, drawn_acc, frontier_info
+from reports.figures.frontier_info import FrontierInfo, drawn_acc, frontier_info
 from reports.figures.hypervolume import HypervolumeInfo, hypervolume_info
 from reports.figures.palette import LIGHT, LIGHT_SERIES
 from reports.formatting import percent
@@ -23,10 +23,11 @@ LONGEST_NAME = 28
 """Characters of a study's name beside an axis or in a legend."""
 
 
-class Look(NamedTuple):
-    """How a study is told from the others: by colour, and by shape for those who do not see it.
+class StudyStyle(NamedTuple):
+    """A study's colour, and a shape for colour-blind readers.
 
-    series: index of its colour in LIGHT_SERIES."""
+    series: index of its colour in LIGHT_SERIES.
+    """
 
     series: int
     symbol: str
@@ -42,27 +43,27 @@ class StudyFront(NamedTuple):
     """One study in a figure of fronts."""
 
     name: str
-    look: Look
+    style: StudyStyle
     frontier: FrontierInfo
 
 
 class FrontsInfo(NamedTuple):
-    """acc_range: what the vertical axis shows."""
+    """acc_range: ends of the vertical axis."""
 
     studies: tuple[StudyFront, ...]
     acc_range: tuple[float, float]
 
 
-def looks(count: int) -> tuple[Look, ...]:
+def study_styles(count: int) -> tuple[StudyStyle, ...]:
     """A look for each of this many studies; from the sixth on, colours return with other shapes."""
-    return tuple(_look(index) for index in range(count))
+    return tuple(_study_style(index) for index in range(count))
 
 
 def fronts_info(studies: Sequence[Study]) -> FrontsInfo:
     """The fronts of these studies on one axis."""
     fronts = tuple(
-        StudyFront(study.name, look, frontier_info(study))
-        for study, look in zip(studies, looks(len(studies)), strict=True)
+        StudyFront(study.name, style, frontier_info(study))
+        for study, style in zip(studies, study_styles(len(studies)), strict=True)
     )
     ranges = [front.frontier.acc_range for front in fronts]
     return FrontsInfo(fronts, (min(low for low, _ in ranges), max(high for _, high in ranges)))
@@ -74,14 +75,14 @@ def only(info: FrontsInfo, indices: Sequence[int]) -> FrontsInfo:
 
 
 def fronts_figure(info: FrontsInfo, *, all_trials: bool) -> go.Figure:
-    """Each study's step line, the trials on it, its victim and what it recommends.
+    """Each study's step line, the trials on it, its victim and its recommended setting.
 
-    all_trials: whether the trials behind the fronts and the accuracy that must be kept are drawn too.
+    all_trials: draw the trials behind the fronts and the least accuracy, too.
     """
     figure = go.Figure(layout=layout())
     if all_trials:
         for front in info.studies:
-            line = {"color": front.look.colour, "width": 1, "dash": "dash"}
+            line = {"color": front.style.colour, "width": 1, "dash": "dash"}
             figure.add_hline(y=100 * front.frontier.least_acc, line=line, opacity=0.6, layer="below")
             _add_trials(figure, front, info.acc_range, on_front=False)
     for front in info.studies:
@@ -95,7 +96,7 @@ def fronts_figure(info: FrontsInfo, *, all_trials: bool) -> go.Figure:
 
 
 def below_axis(info: FrontsInfo, *, all_trials: bool) -> str:
-    """One sentence on drawn trials that stand at the axis' lower edge; empty where there are none."""
+    """One sentence on trials drawn at the axis' lower edge; empty if none."""
     low, count = info.acc_range[0], 0
     for front in info.studies:
         members = set(front.frontier.front)
@@ -109,17 +110,21 @@ def below_axis(info: FrontsInfo, *, all_trials: bool) -> str:
 
 
 def volumes_figure(names: Sequence[str], found: Sequence[Volume]) -> go.Figure:
-    """One row for each study: its search's hypervolume, and that of its confirmed points on the test images."""
+    """One row for each study: hypervolume of its search, and of its confirmed points on the test images."""
     figure = go.Figure(layout=layout())
     places = list(range(len(names)))
-    style = {"size": 11}
+    marker_size = {"size": 11}
     for name, symbol in (("the search", "circle-open"), ("fresh draws", "circle")):
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=name, marker={**style, "symbol": symbol, "color": LIGHT.muted}
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=name,
+            marker={**marker_size, "symbol": symbol, "color": LIGHT.muted},
         )
-    for place, name, look, volume in zip(places, names, looks(len(names)), found, strict=True):
+    for place, name, style, volume in zip(places, names, study_styles(len(names)), found, strict=True):
         search = hover(name, {"search, validation images": f"{volume.search:.4f}", "trials": volume.trials})
-        marker = {**style, "color": look.colour, "symbol": f"{look.symbol}-open", "line": {"width": 2}}
+        marker = {**marker_size, "color": style.colour, "symbol": f"{style.symbol}-open", "line": {"width": 2}}
         _add_volume(figure, volume.search, place, search, marker)
         if volume.fresh:
             mean, bounds, draws, points = volume.fresh
@@ -127,7 +132,12 @@ def volumes_figure(names: Sequence[str], found: Sequence[Volume]) -> go.Figure:
             if bounds:
                 lines["95% interval over draws"] = f"{bounds[0]:.4f} to {bounds[1]:.4f}"
             _add_volume(
-                figure, mean, place, hover(name, lines), {**style, "color": look.colour, "symbol": look.symbol}, bounds
+                figure,
+                mean,
+                place,
+                hover(name, lines),
+                {**marker_size, "color": style.colour, "symbol": style.symbol},
+                bounds,
             )
     ticks = [escape(_short(name)) for name in names]
     figure.update_xaxes(title_text="hypervolume", tickformat=".2f")
@@ -142,9 +152,9 @@ def growth_info(studies: Sequence[Study]) -> tuple[HypervolumeInfo, ...]:
 
 
 def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> go.Figure:
-    """Curves of the studies' hypervolumes: what the same number of trials gave in each."""
+    """Hypervolume of each study against its number of complete trials."""
     figure = go.Figure(layout=layout())
-    for name, look, growth in zip(names, looks(len(names)), growths, strict=True):
+    for name, style, growth in zip(names, study_styles(len(names)), growths, strict=True):
         texts = [
             hover(name, {"hypervolume": f"{value:.4f}", "after trial": number})
             for number, value in zip(growth.numbers, growth.values, strict=True)
@@ -154,8 +164,8 @@ def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> g
             y=growth.values,
             mode="lines+markers",
             name=escape(_short(name)),
-            line={"color": look.colour, "width": 2, "shape": "hv", "dash": look.dash},
-            marker={"size": 5, "symbol": look.symbol, "color": look.colour},
+            line={"color": style.colour, "width": 2, "shape": "hv", "dash": style.dash},
+            marker={"size": 5, "symbol": style.symbol, "color": style.colour},
             hovertext=texts,
             hoverinfo="text",
             showlegend=True,
@@ -166,14 +176,14 @@ def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> g
     return figure
 
 
-def _look(index: int) -> Look:
+def _study_style(index: int) -> StudyStyle:
     """Shapes move on by one whenever the colours begin again."""
     turn = (index + index // len(LIGHT_SERIES)) % len(SYMBOLS)
-    return Look(index % len(LIGHT_SERIES), SYMBOLS[turn], GLYPHS[turn], DASHES[turn])
+    return StudyStyle(index % len(LIGHT_SERIES), SYMBOLS[turn], GLYPHS[turn], DASHES[turn])
 
 
 def _legend(title: str) -> dict[str, Any]:
-    """Entries as thin as what they stand for, else dashes run together."""
+    """Legend entries as thin as the lines, else dashes run together."""
     return {"itemsizing": "trace", "title": {"text": f"{title}  ", "side": "left", "font": {"size": 13}}}
 
 
@@ -184,8 +194,8 @@ def _short(name: str) -> str:
 
 def _add_front(figure: go.Figure, front: StudyFront) -> None:
     """The step line, and the study's entry in the legend, with line and symbol."""
-    line = {"color": front.look.colour, "width": 2, "dash": front.look.dash}
-    marker = {"color": front.look.colour, "symbol": front.look.symbol, "size": 9}
+    line = {"color": front.style.colour, "width": 2, "dash": front.style.dash}
+    marker = {"color": front.style.colour, "symbol": front.style.symbol, "size": 9}
     figure.add_scatter(
         x=[None],
         y=[None],
@@ -201,7 +211,7 @@ def _add_front(figure: go.Figure, front: StudyFront) -> None:
 
 
 def _add_trials(figure: go.Figure, front: StudyFront, acc_range: tuple[float, float], *, on_front: bool) -> None:
-    """The trials on the front, or those behind it, which are faint."""
+    """The trials on the front, or the faint ones behind it."""
     members = set(front.frontier.front)
     rows = [
         (asr, acc, text)
@@ -210,7 +220,7 @@ def _add_trials(figure: go.Figure, front: StudyFront, acc_range: tuple[float, fl
         if (number in members) is on_front
     ]
     acc = np.array([row[1] for row in rows])
-    symbol = front.look.symbol if on_front else f"{front.look.symbol}-open"
+    symbol = front.style.symbol if on_front else f"{front.style.symbol}-open"
     _add(
         figure,
         front,
@@ -218,7 +228,7 @@ def _add_trials(figure: go.Figure, front: StudyFront, acc_range: tuple[float, fl
         y=100 * drawn_acc(acc, acc_range),
         mode="markers",
         marker={
-            "color": front.look.colour,
+            "color": front.style.colour,
             "size": 9 if on_front else 7,
             "symbol": np.where(acc < acc_range[0], "triangle-down", symbol).tolist(),
         },
@@ -242,7 +252,7 @@ def _add_marks(figure: go.Figure, front: StudyFront, acc_range: tuple[float, flo
             x=[100 * mark.scores.asr],
             y=100 * drawn_acc(np.array([mark.scores.acc]), acc_range),
             mode="markers",
-            marker={**marker, "color": front.look.colour},
+            marker={**marker, "color": front.style.colour},
             hovertext=[_with_name(front, mark.hover)],
             hoverinfo="text",
             cliponaxis=False,
@@ -250,7 +260,7 @@ def _add_marks(figure: go.Figure, front: StudyFront, acc_range: tuple[float, flo
 
 
 def _add(figure: go.Figure, front: StudyFront, **trace: Any) -> None:
-    """A trace that the study's entry in the legend switches on and off with the others."""
+    """A trace switched on and off with the study's others by its legend entry."""
     figure.add_scatter(name=escape(front.name), legendgroup=escape(front.name), showlegend=False, **trace)
 
 

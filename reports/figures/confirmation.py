@@ -1,4 +1,4 @@
-"""What became of the confirmed trials: scores in the search, and on the test images with fresh seeds."""
+"""The confirmed trials: scores in the search, and on the test images with fresh seeds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import plotly.graph_objects as go
 from reports.analysis.objectives import OBJECTIVES, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
-from reports.formatting import control_label, seeds, setting, with_interval
+from reports.figures.section import FigureSection, Panel, too_little
+from reports.formatting import control_label, percent, seeds, setting, with_interval
 from reports.study_folder import FreshScores, Scores, Study
 
 NAME, TITLE = "confirmation", "The search against fresh seeds"
 
 
 class Confirmed(NamedTuple):
-    """A setting, of a trial or a baseline, that was run again: its scores in the search, and on the test images.
+    """A confirmed setting of a trial or baseline: scores in the search, and on the test images.
 
-    number: None for a baseline."""
+    number: None for a baseline.
+    """
 
     number: int | None
     label: str
@@ -46,66 +47,47 @@ def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
 
 
 def confirmation_figure(info: tuple[Confirmed, ...], objective: Objective) -> go.Figure:
-    """One row for each: an open circle for the search, and for the test images a dot for each draw and a cross for
-    their mean, with its interval."""
+    """One row for each setting: an open circle for the search, a dot for each draw, a cross for their mean.
+
+    A line is the mean's interval.
+    """
     figure = go.Figure(layout=layout())
     name, rows = objective.name, list(range(len(info)))
-    means = [100 * getattr(one.test, name) for one in info]
-    bounds = [getattr(one.test, f"{name}_ci") for one in info]
     colours = [LIGHT.accent if one.recommended else LIGHT.ink for one in info]
-    before = [100 * getattr(one.scores, name) for one in info]
-    for row, (ends, colour) in enumerate(zip(bounds, colours, strict=True)):
-        line = {"color": colour, "width": 1.5}
-        if ends:
-            figure.add_scatter(
-                x=[100 * end for end in ends],
-                y=[row, row],
-                mode="lines",
-                line=line,
-                hoverinfo="skip",
-                showlegend=False,
-            )
+    for row, (one, colour) in enumerate(zip(info, colours, strict=True)):
+        if ends := getattr(one.test, f"{name}_ci"):
+            x = [100 * end for end in ends]
+            line = {"color": colour, "width": 1.5}
+            figure.add_scatter(x=x, y=[row, row], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     _add_draws(figure, info, name)
+    points: dict[str, Any] = {"y": rows, "mode": "markers", "hoverinfo": "text", "cliponaxis": False}
     figure.add_scatter(
-        x=before,
-        y=rows,
-        mode="markers",
+        x=[100 * getattr(one.scores, name) for one in info],
         name="in the search",
         marker={"symbol": "circle-open", "size": 10, "color": colours, "line": {"width": 2}},
-        hovertext=[
-            hover(one.label, {"in the search": f"{value:.1f}%"}) for one, value in zip(info, before, strict=True)
-        ],
-        hoverinfo="text",
-        cliponaxis=False,
+        hovertext=[hover(one.label, {"in the search": percent(getattr(one.scores, name))}) for one in info],
+        **points,
     )
     figure.add_scatter(
-        x=means,
-        y=rows,
-        mode="markers",
+        x=[100 * getattr(one.test, name) for one in info],
         name="on the test images",
         marker={"symbol": "x-thin", "size": 10, "color": colours, "line": {"width": 2.5, "color": colours}},
-        hovertext=[
-            hover(
-                one.label,
-                {
-                    f"test {name.upper()}": with_interval(mean / 100, ends),
-                    "measured": seeds(one.test.seeds),
-                },
-            )
-            for one, mean, ends in zip(info, means, bounds, strict=True)
-        ],
-        hoverinfo="text",
-        cliponaxis=False,
+        hovertext=[_test_hover(one, name) for one in info],
+        **points,
     )
     figure.update_xaxes(title_text=objective.label, range=[-2, 102], ticksuffix="%", dtick=25)
-    figure.update_yaxes(
-        tickvals=rows, ticktext=[escape(one.label) for one in info], range=[len(info) - 0.4, -0.6], showgrid=False
-    )
+    labels = [escape(one.label) for one in info]
+    figure.update_yaxes(tickvals=rows, ticktext=labels, range=[len(info) - 0.4, -0.6], showgrid=False)
     return figure
 
 
+def _test_hover(one: Confirmed, name: str) -> str:
+    score = with_interval(getattr(one.test, name), getattr(one.test, f"{name}_ci"))
+    return hover(one.label, {f"test {name.upper()}": score, "measured": seeds(one.test.seeds)})
+
+
 def _add_draws(figure: go.Figure, info: tuple[Confirmed, ...], name: str) -> None:
-    """Each run by itself, where there are several: how far they lie apart says more than the interval of so few."""
+    """Each run by itself, if several: their spread says more than the interval of so few."""
     runs = [
         (100 * getattr(run, name), row) for row, one in enumerate(info) for run in one.test.runs if one.test.seeds > 1
     ]
@@ -123,7 +105,7 @@ def _add_draws(figure: go.Figure, info: tuple[Confirmed, ...], name: str) -> Non
     )
 
 
-def confirmation_exhibit(study: Study) -> Exhibit:
+def confirmation_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each objective."""
     info = confirmation_info(study)
     if not info:
@@ -152,10 +134,10 @@ def confirmation_exhibit(study: Study) -> Exhibit:
         for objective in OBJECTIVES
     )
     note = (
-        "Circle: the one run that the search saw. Dots: each draw of clean images, with fresh seeds, on images that"
-        " nothing was tuned on. Cross: their mean, with its 95% interval where there are several."
+        "Circle: the one run of the search. Dots: each draw of clean images, with fresh seeds, on images not used for"
+        " tuning. Cross: their mean, with its 95% interval if there are several."
     )
-    return Exhibit(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
+    return FigureSection(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 
 
 def sentence(info: tuple[Confirmed, ...]) -> str:

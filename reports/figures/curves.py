@@ -1,4 +1,4 @@
-"""ASR and accuracy over the epochs of the front's trials: whether the backdoor came back."""
+"""ASR and accuracy over the epochs of the front's trials: does the backdoor come back?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.analysis.frontier import front_order
 from reports.analysis.objectives import Floats
 from reports.figures.drawing import hover, stacked
 from reports.figures.palette import LIGHT, ramp_colours
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 from reports.trial_table import read_curve, trial_costs
@@ -20,7 +20,7 @@ NAME, TITLE = "curves", "The front’s trials, epoch by epoch"
 MOST_CURVES = len(LIGHT.ramp)
 """As many as there are colours to tell them apart, beside the recommended one."""
 RETURN = 0.05
-"""A backdoor came back where ASR ends this much above the lowest that it had after some epoch."""
+"""A backdoor came back if ASR ends this much above its lowest epoch."""
 
 
 class Curve(NamedTuple):
@@ -32,12 +32,12 @@ class Curve(NamedTuple):
 
     @property
     def returned(self) -> bool:
-        """Whether the backdoor came back after its lowest epoch."""
+        """True if the backdoor came back after its lowest epoch."""
         return bool(self.scores[-1, 0] - self.scores[:, 0].min() > RETURN)
 
 
 class CurvesInfo(NamedTuple):
-    """curves: of the front's trials that have one, by rising ASR; drawn: indices of those that are drawn."""
+    """curves: of the front's trials with one, by rising ASR; drawn: their indices."""
 
     front: int
     curves: tuple[Curve, ...]
@@ -90,7 +90,7 @@ def curves_figure(info: CurvesInfo) -> go.Figure:
     return figure
 
 
-def curves_exhibit(study: Study) -> Exhibit:
+def curves_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = curves_info(study)
     if not info.curves:
@@ -100,7 +100,7 @@ def curves_exhibit(study: Study) -> Exhibit:
         for curve in info.curves
         for epoch, (asr, acc) in enumerate(curve.scores, start=1)
     ]
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
@@ -117,9 +117,9 @@ def curves_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(info: CurvesInfo) -> str:
-    """In how many of the front's trials the backdoor came back, and what became of the recommended one."""
+    """The number of front trials with a returned backdoor, and the recommended trial's course."""
     returned, count = sum(curve.returned for curve in info.curves), len(info.curves)
-    far = f"more than {100 * RETURN:g} points above the lowest that it had on the way"
+    far = f"more than {100 * RETURN:g} points above its lowest on the way"
     if count == 1:
         text = f"The ASR of the front’s only trial {'ends' if returned else 'does not end'} {far}."
     else:

@@ -1,9 +1,8 @@
-"""What all figures share: typeface, axes, margins, and text that shows names as they are."""
+"""Common parts of all figures: typeface, axes, margins, escaped text."""
 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ LONGEST_TEXT = 60
 
 
 def _axis_style() -> dict[str, Any]:
-    """What every axis of every figure has."""
+    """Style of every axis."""
     return {
         "gridcolor": LIGHT.line,
         "linecolor": LIGHT.line,
@@ -73,13 +72,8 @@ def hover(title: str, lines: Mapping[str, Any]) -> str:
 
 
 def escape(text: Any) -> str:
-    """Text that Plotly shows as it is, shortened: Plotly reads some HTML in labels and hover boxes."""
+    """Text escaped for Plotly, which reads some HTML in labels and hover boxes, and shortened."""
     return html.escape(shorten(str(text)), quote=False)
-
-
-def plain(text: str) -> str:
-    """The text that Plotly shows for one that was escaped and perhaps made bold: neither markup nor entities."""
-    return html.unescape(re.sub("<[^>]*>", "", text))
 
 
 def shorten(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The frontier of each clean fraction on its own: what more clean data buys."""
+"""The frontier of each clean fraction on its own: the gain from more clean data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from reports.analysis.frontier import front_order, hypervolume, step_line
 from reports.analysis.objectives import Floats, costs
 from reports.figures.drawing import layout
-from reports.figures.frontier import FrontierInfo, TrialGroup, drawn_acc, frontier_info
+from reports.figures.frontier_info import FrontierInfo, TrialGroup, drawn_acc, frontier_info
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.study_folder import Study
 
@@ -21,9 +21,10 @@ NAME, TITLE = "fractions", "The frontier of each clean fraction"
 
 
 class FractionFront(NamedTuple):
-    """One clean fraction.  front: numbers of its trials that none of its own beats; line: as in FrontierInfo.
+    """One clean fraction.  front: numbers of its non-dominated trials; line: as in FrontierInfo.
 
-    best: lowest ASR of its trials that keep enough accuracy, or None."""
+    best: lowest ASR of its trials inside the accuracy bound, or None.
+    """
 
     group: TrialGroup
     front: tuple[int, ...]
@@ -72,7 +73,7 @@ def fraction_figure(info: FractionsInfo, index: int) -> go.Figure:
     return figure
 
 
-def fractions_exhibit(study: Study) -> Exhibit:
+def fractions_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each clean fraction."""
     info = fractions_info(study)
     if len(info.fronts) < 2:
@@ -92,7 +93,7 @@ def fractions_exhibit(study: Study) -> Exhibit:
     ]
     heads = ("clean data", "trial", "asr", "acc", "on this fraction's front")
     columns = zip(*((a, n, round(float(x), 6), round(float(y), 6), on) for a, n, x, y, on in rows), strict=True)
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
@@ -105,14 +106,14 @@ def fractions_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(info: FractionsInfo) -> str:
-    """Lowest ASR at enough accuracy for each fraction, with the number of trials that it was the lowest of."""
+    """Lowest ASR at enough accuracy for each fraction, with the fraction's number of trials."""
     parts = []
     for one in info.fronts:
         trials = f"{len(one.group.numbers)} trial" + ("" if len(one.group.numbers) == 1 else "s")
-        reached = "none that keeps enough accuracy" if one.best is None else percent(one.best)
+        reached = "none at enough accuracy" if one.best is None else percent(one.best)
         parts.append(f"{one.group.label}: {reached} (of {trials})")
     return (
-        f"Lowest ASR that keeps enough accuracy, by clean data – {'; '.join(parts)}."
+        f"Lowest ASR at enough accuracy, by clean data – {'; '.join(parts)}."
         " A fraction with more trials had more chances."
     )
 

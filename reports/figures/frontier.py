@@ -1,114 +1,37 @@
-"""The frontier: every complete trial by ASR and accuracy, the front, and what it is measured against."""
+"""The frontier: every complete trial by ASR and accuracy, the front, controls and the victim."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
-from reports.analysis.frontier import front_order, knee, step_line
 from reports.analysis.intervals import Interval
-from reports.analysis.objectives import Floats
-from reports.figures.confirmation import Confirmed, confirmation_info
+from reports.figures.confirmation import Confirmed
 from reports.figures.drawing import escape, hover, layout
-from reports.figures.frontier_names import add_names
-from reports.figures.groups import Texts, clean_fraction_groups, point_hover, shares, trial_hovers
+from reports.figures.frontier_info import (
+    FrontierInfo,
+    Mark,
+    TrialGroup,
+    edge_symbols,
+    frontier_info,
+    limit_text,
+    tick_step,
+)
+from reports.figures.groups import shares
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel
-from reports.formatting import control_label, percent, readable_params, seeds, setting, with_interval
-from reports.study_folder import FreshScores, Point, Scores, Study, trial_scores
-from reports.trial_table import trial_costs
+from reports.figures.section import FigureSection, Panel
+from reports.formatting import percent, seeds, with_interval
+from reports.study_folder import FreshScores, Study
 
 NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
-CONTROL_SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "pentagon-open", "hexagram-open", "star-open")
-TICKS = (1, 2, 5, 10, 20)
-"""Points of ASR from one tick to the next."""
-SPAN_TO_SCALE = 0.25
-"""The least that the axis shows below the victim's accuracy: a collapse further down would flatten all the rest. Of
-ASR, what most trials have to stay within for the axis to end there."""
-LEAST_ASR_SPAN = 0.05
-"""The least that the axis of ASR shows."""
-
-
-class TrialGroup(NamedTuple):
-    """Trials that share a colour.  asr, acc: (n,) fractions."""
-
-    label: str
-    colour: str
-    numbers: tuple[int, ...]
-    asr: Floats
-    acc: Floats
-    hover: Texts
-
-
-class Mark(NamedTuple):
-    """A named point: a control, the victim, or the recommended setting. One symbol for each name."""
-
-    label: str
-    symbol: str
-    scores: Scores
-    hover: str
-
-
-class FrontierInfo(NamedTuple):
-    """line: (m, 2) vertices of the front as (ASR, ACC).  knee: None where the recommended point is the knee.
-    acc_range, most_asr: what the vertical axis shows, and how far the horizontal one goes; points beyond are drawn at
-    the edge.  below, beyond: how many trials those are."""
-
-    groups: tuple[TrialGroup, ...]
-    front: tuple[int, ...]
-    line: Floats
-    victim: Mark
-    controls: tuple[Mark, ...]
-    recommended: Mark | None
-    knee: Mark | None
-    confirmed: tuple[Confirmed, ...]
-    least_acc: float
-    acc_range: tuple[float, float]
-    most_asr: float
-    below: int
-    beyond: int
-
-    def place(self, scores: Floats) -> Floats:
-        """Where (ASR, ACC) points are drawn.  scores: (n, 2) fractions, as is the result."""
-        asr = np.minimum(scores[:, 0], self.most_asr)
-        return np.column_stack((asr, drawn_acc(scores[:, 1], self.acc_range)))
-
-
-def frontier_info(study: Study) -> FrontierInfo:
-    """All complete trials, their front, and what they are measured against."""
-    complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
-    acc = complete["acc"].to_numpy()
-    asr = complete["asr"].to_numpy()
-    acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
-    most_asr = _most_asr([*asr, *(mark.scores.asr for mark in controls)])
-    costs = trial_costs(complete)
-    bend, chosen = knee(costs), study.recommended
-    bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
-    steps = step_line(costs)
-    return FrontierInfo(
-        groups=tuple(
-            _group(complete[mask], label, colour, hovers[mask])
-            for label, colour, mask in clean_fraction_groups(complete)
-        ),
-        front=tuple(complete["number"].iloc[front_order(costs)]),
-        line=np.column_stack((steps[:, 0], 1 - steps[:, 1])),
-        victim=_mark(control_label(study.victim.name), "circle-x-open", study.victim),
-        controls=controls,
-        recommended=_mark("recommended", "circle-open", chosen) if chosen else None,
-        knee=_mark("knee", "circle-open", bent) if bent and not (chosen and bent.number == chosen.number) else None,
-        confirmed=confirmation_info(study),
-        least_acc=study.least_acc,
-        acc_range=acc_range,
-        most_asr=most_asr,
-        below=int((acc < acc_range[0]).sum()),
-        beyond=int((asr > most_asr).sum()),
-    )
+MARKERS: dict[str, Any] = {
+    "knee": {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}},
+    "recommended": {"size": 20, "color": LIGHT.accent, "line": {"width": 3}},
+}
+"""Rings; all other marks are CONTROL_MARKER."""
+CONTROL_MARKER = {"size": 13, "color": LIGHT.ink, "line": {"width": 2}}
 
 
 def frontier_figure(info: FrontierInfo) -> go.Figure:
@@ -128,28 +51,25 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
     for group in info.groups:
         _add_group(figure, group, info)
     _add_confirmed(figure, info)
-    if info.knee:
-        _add_mark(figure, info.knee, info, {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}})
-    for mark in (info.victim, *info.controls):
-        _add_mark(figure, mark, info, {"size": 13, "color": LIGHT.ink, "line": {"width": 2}})
-    if info.recommended:
-        ring = {"size": 20, "color": LIGHT.accent, "line": {"width": 3}}
-        _add_mark(figure, info.recommended, info, ring)
-    add_names(figure, info)
+    for mark in info.marks:
+        ring = mark is info.recommended or mark is info.knee
+        _add_mark(figure, mark, info, MARKERS[mark.label] if ring else CONTROL_MARKER)
+    _add_texts(figure, info)
     figure.update_layout(legend_title={"text": "clean data  ", "side": "left", "font": {"size": 13}})
-    most = 100 * info.most_asr
-    step = next(step for step in TICKS if most <= 7 * step)
-    figure.update_xaxes(title_text="attack success rate", range=[-0.02 * most, 1.02 * most], ticksuffix="%", dtick=step)
-    figure.update_yaxes(title_text="clean accuracy", range=[100 * acc for acc in info.acc_range], ticksuffix="%")
+    for update, title, ends in (
+        (figure.update_xaxes, "attack success rate", info.x_range),
+        (figure.update_yaxes, "clean accuracy", info.y_range),
+    ):
+        update(title_text=title, range=ends, ticksuffix="%", dtick=tick_step(ends))
     return figure
 
 
-def frontier_exhibit(study: Study) -> Exhibit:
-    """The figure for the page, which draws it also where no trial is complete."""
+def frontier_section(study: Study) -> FigureSection:
+    """The figure for the page, also without a complete trial."""
     info = frontier_info(study)
     complete = study.complete
     fractions = [params.get("clean_fraction", "") for params in complete["params"]]
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(study, info),
@@ -172,7 +92,7 @@ def frontier_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(study: Study, info: FrontierInfo) -> str:
-    """Where the front runs from and to, and where it bends."""
+    """Ends of the front, and its knee."""
     if not info.front:
         return "No trial is complete yet; the victim stands alone."
     ends = study.complete.set_index("number").loc[[info.front[0], info.front[-1]]]
@@ -192,8 +112,8 @@ def sentence(study: Study, info: FrontierInfo) -> str:
 def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
-        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials that no"
-        " other trial beats in both scores. Dashed: the least accuracy allowed."
+        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials on"
+        " the front: no other trial beats them in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
         trials = "1 trial" if info.below == 1 else f"{info.below} trials"
@@ -201,66 +121,17 @@ def _note(info: FrontierInfo) -> str:
         text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
     if info.most_asr < 1:
         trials = f", {info.beyond} trial{'s' if info.beyond > 1 else ''} among them, as ▶" if info.beyond else ""
-        text += f" The axis ends at {percent(info.most_asr, 0)} ASR, and what has more is drawn there{trials}."
+        text += f" The axis ends at {percent(info.most_asr, 0)} ASR; points beyond are drawn there{trials}."
     if info.confirmed:
         text += (
-            " Crosses: where confirmed settings stand on the test images, on average over fresh seeds; the next figure"
+            " Crosses: mean test scores of the confirmed settings over fresh seeds; the next figure"
             " has their intervals."
         )
     return text
 
 
-def _trial_point(name: str, row: dict[Any, Any]) -> Point:
-    return Point(name, row["number"], row["params"], trial_scores(row))
-
-
-def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialGroup:
-    return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), hovers)
-
-
-def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
-    """One mark for each control; controls that share a name are told apart by their clean data."""
-    names = [control.name for control in controls]
-    symbols = dict(zip(dict.fromkeys(names), itertools.cycle(CONTROL_SYMBOLS), strict=False))
-    marks = []
-    for control in controls:
-        share = setting("clean_fraction", control.params.get("clean_fraction"))
-        label = control_label(control.name) + (f", {share}" if names.count(control.name) > 1 else "")
-        marks.append(_mark(label, symbols[control.name], control))
-    return tuple(marks)
-
-
-def _mark(label: str, symbol: str, point: Point) -> Mark:
-    trial = {} if point.number is None else {"trial": str(point.number)}
-    return Mark(label, symbol, point.scores, point_hover(label, point.scores, trial | readable_params(point.params)))
-
-
-def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tuple[float, float]:
-    """The vertical axis: everything, unless a minority of points lies so deep that it would flatten the rest."""
-    drawn = np.array([*acc, victim_acc, least_acc])
-    floor = min(victim_acc - SPAN_TO_SCALE, 2 * least_acc - victim_acc)
-    low = max(drawn.min(), floor) if np.median(drawn) >= floor else drawn.min()
-    margin = 0.06 * max(drawn.max() - low, 0.01)
-    return float(low - margin), float(drawn.max() + margin)
-
-
-def _most_asr(asr: Sequence[float]) -> float:
-    """How far the horizontal axis goes: to 1, unless most points lie so close to 0 that it would show them as one."""
-    near = 2 * float(np.quantile(asr, 0.75)) if len(asr) else 1.0
-    drawn = [each for each in asr if each <= max(near, LEAST_ASR_SPAN)]
-    most = max(math.ceil(125 * max(drawn, default=1.0)) / 100, LEAST_ASR_SPAN)  # a whole percent
-    return most if most <= SPAN_TO_SCALE else 1.0
-
-
-def drawn_acc(acc: Floats, acc_range: tuple[float, float]) -> Floats:
-    """Where accuracies are drawn: one under the axis just above its lower edge.  acc: any shape, as is the result."""
-    low, high = acc_range
-    return np.where(acc < low, low + 0.02 * (high - low), acc)
-
-
 def _add_group(figure: go.Figure, group: TrialGroup, info: FrontierInfo) -> None:
-    symbols = np.where(group.acc < info.acc_range[0], "triangle-down", "circle")
-    symbols = np.where(group.asr > info.most_asr, "triangle-right", symbols)
+    symbols = edge_symbols(group, info)
     order = np.argsort(symbols != "circle", kind="stable")  # the legend shows the first one's symbol
     x, y = 100 * info.place(np.column_stack((group.asr, group.acc)))[order].T
     figure.add_scatter(
@@ -276,24 +147,51 @@ def _add_group(figure: go.Figure, group: TrialGroup, info: FrontierInfo) -> None
 
 
 def _add_mark(figure: go.Figure, mark: Mark, info: FrontierInfo, marker: dict[str, Any]) -> None:
-    """`meta` tells the page to list the mark in the legend where there is no room for its name beside it."""
-    ((x, y),) = 100 * info.place(np.array([mark.scores]))
+    ((x, y),) = 100 * info.place(np.array([mark.scores[:2]]))
+    beyond = f", {percent(mark.scores.asr, 0)} ASR" if mark.scores.asr > info.most_asr else ""
     figure.add_scatter(
         x=[x],
         y=[y],
         mode="markers",
-        name=escape(mark.label),
+        name=escape(mark.label + beyond),
         marker=marker | {"symbol": mark.symbol},
         hovertext=[mark.hover],
         hoverinfo="text",
         cliponaxis=False,
-        showlegend=False,
-        meta="mark",
     )
 
 
+def _add_texts(figure: go.Figure, info: FrontierInfo) -> None:
+    """Texts in the plot; `name` tells the page's script to hide them on narrow screens."""
+    figure.add_annotation(
+        name="limit",
+        text=limit_text(info),
+        x=1,
+        y=100 * info.least_acc,
+        xref="paper",
+        xanchor="right",
+        yanchor="top",
+        showarrow=False,
+        font={"color": LIGHT.muted, "size": 12},
+    )
+    if info.recommended:
+        ((x, y),) = 100 * info.place(np.array([info.recommended.scores[:2]]))
+        left = x > sum(info.x_range) / 2
+        figure.add_annotation(
+            name="recommended",
+            text="<b>recommended</b>",
+            x=x,
+            y=y,
+            xanchor="right" if left else "left",
+            xshift=-12 if left else 12,
+            yshift=-14,
+            showarrow=False,
+            font={"color": LIGHT.accent},
+        )
+
+
 def _add_confirmed(figure: go.Figure, info: FrontierInfo) -> None:
-    """Crosses where the confirmed trials stand on the test images, and lines from where they stood in the search.
+    """Crosses at the confirmed trials' test scores, and lines from their search scores.
 
     The recommended one has its intervals; those of all would cover the figure.
     """

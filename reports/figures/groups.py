@@ -1,4 +1,4 @@
-"""What several figures share: the colours of clean fractions, and what a hover box says of a trial."""
+"""Common to several figures: colours of clean fractions, and hover boxes of trials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Texts = NDArray[np.object_]
 def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]:
     """Label, colour and rows of the trials of each clean fraction, from little to much clean data.
 
-    More distinct fractions than colours become that many ranges. Trials without a clean fraction come last, in grey.
+    More fractions than colours become ranges, one per colour. Trials without a clean fraction come last, in grey.
     """
     stated = [params.get("clean_fraction") for params in complete["params"]]
     fractions = np.array([value if isinstance(value, float | int) else np.nan for value in stated], dtype=float)

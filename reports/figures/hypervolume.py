@@ -14,7 +14,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import layout
 from reports.figures.groups import shares
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import quantity
 from reports.study_folder import Study
 from reports.trial_table import trial_costs
@@ -25,8 +25,8 @@ NAME, TITLE = "hypervolume", "Was the search long enough?"
 class HypervolumeInfo(NamedTuple):
     """values[i]: hypervolume of the first i + 1 complete trials, as they finished; numbers[i]: the last of them.
 
-    minutes: when each finished, since the first trial started; NaN where that is not known.
-    expected: what the first i + 1 would have on average, had all come in a random order.
+    minutes: when each finished, since the first trial started; NaN if unknown.
+    expected: mean for i + 1 trials in a random order.
     """
 
     numbers: tuple[int, ...]
@@ -53,7 +53,7 @@ def hypervolume_info(study: Study) -> HypervolumeInfo:
 
 
 def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
-    """A curve that has been flat for long says that more trials of this space would add little."""
+    """Hypervolume over time; after a long flat stretch, more trials of this space add little."""
     figure = _drawing(info, np.arange(1.0, len(info.values) + 1))
     figure.add_scatter(
         x=np.arange(1, len(info.values) + 1),
@@ -76,7 +76,7 @@ def hypervolume_time_figure(info: HypervolumeInfo) -> go.Figure:
     return figure
 
 
-def hypervolume_exhibit(study: Study) -> Exhibit:
+def hypervolume_section(study: Study) -> FigureSection:
     """The figure for the page."""
     count = len(study.complete)
     if count < 2:
@@ -86,15 +86,12 @@ def hypervolume_exhibit(study: Study) -> Exhibit:
     panels = [Panel(hypervolume_figure(info), f"Hypervolume against the number of complete trials; {words}.")]
     if np.isfinite(info.minutes).all():
         panels.append(Panel(hypervolume_time_figure(info), f"Hypervolume against minutes; {words}."))
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         " ".join(filter(None, (study.stopped, sentence(info)))),
-        "Hypervolume: the share of the square of ASR and ACC that the front dominates. Dotted: what"
-        " to expect of as many"
-        " of the same trials in a random order. It is no random search: its trials are the sampler’s"
-        " own, so it shows only"
-        " whether the good ones came early.",
+        "Hypervolume: the share of the square of ASR and ACC dominated by the front. Dotted: its mean for as many of"
+        " the same trials in a random order. That is no random search: a gap only shows an early start.",
         tuple(panels),
         {
             "complete trials": list(range(1, count + 1)),
@@ -108,7 +105,7 @@ def hypervolume_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(info: HypervolumeInfo) -> str:
-    """What the curve says about going on, and about the order of the trials."""
+    """A verdict on more trials, and on the order of the trials."""
     count, last = len(info.values), info.values[-1]
     third = max(count // 3, 1)
     added = last - info.values[-third - 1]
@@ -116,7 +113,7 @@ def sentence(info: HypervolumeInfo) -> str:
     if last == 0:
         return "No trial dominates anything yet: the hypervolume is 0."
     if count < 9:
-        verdict = f"{recent}; {count} trials are too few to say whether more would help."
+        verdict = f"{recent}; {count} trials are too few for a verdict on more."
     elif added < FLAT * last:
         verdict = f"{recent}, so more trials of the same space would probably add little."
     else:
@@ -124,7 +121,7 @@ def sentence(info: HypervolumeInfo) -> str:
     half = count // 2 - 1
     ahead = info.values[half] - info.expected[half]
     if abs(ahead) < FLAT * last:
-        order = "about what the same trials give in a random order"
+        order = "about the same as in a random order"
     else:
         order = (
             f"{'more' if ahead > 0 else 'less'} than the {info.expected[half]:.4f} of the same trials in a random order"

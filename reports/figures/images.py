@@ -14,7 +14,7 @@ from reports.files import ReportError, write_bytes
 FORMATS = ("png", "svg")
 SIZE = {"width": 960, "height": 560}
 SCALE = 2.0
-"""Pixels of a PNG for each of the figure's, so that print is sharp."""
+"""Pixels of a PNG for each of the figure's, for sharp print."""
 PATIENCE = 120.0
 """Seconds for the browser to start, and again for each image."""
 NOWHERE = "http://127.0.0.1:9"
@@ -26,7 +26,7 @@ Images = dict[tuple[str, str], bytes]
 def write_images(figures: Mapping[str, go.Figure], formats: Sequence[str], folder: Path) -> list[Path]:
     """Draw each figure in each format and return the files, folder/<figure>.<format>.
 
-    Raises: ReportError without the extra, without a browser, or where the folder cannot be written.
+    Raises: ReportError without the extra, without a browser, or without permission to write.
     """
     images = draw(figures, formats)
     try:
@@ -42,15 +42,13 @@ def write_images(figures: Mapping[str, go.Figure], formats: Sequence[str], folde
 def draw(figures: Mapping[str, go.Figure], formats: Sequence[str]) -> Images:
     """The files' contents by figure and format, on the light theme's paper.
 
-    Raises: ReportError without the extra, or without a browser that works.
+    Raises: ReportError without the extra, or without a working browser.
     """
     try:
         from kaleido import Kaleido
         from kaleido.errors import ChromeNotFoundError, JavascriptError, KaleidoError
     except ImportError as error:
-        raise ReportError(
-            "images need the package kaleido, which is not installed; run: pip install 'nad-study[images]'"
-        ) from error
+        raise ReportError("images need the package kaleido; run: pip install 'nad-study[images]'") from error
 
     async def drawn() -> Images:
         # Kaleido would fetch MathJax from the network; no figure here has a formula.

@@ -1,4 +1,4 @@
-"""Which hyperparameters go with ASR and with accuracy, and what chance alone would show."""
+"""Importance of the hyperparameters for ASR and accuracy, beside chance alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.analysis.importance import LEAST_TRIALS, importances
 from reports.analysis.objectives import OBJECTIVES, Floats, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.hyperparameters import hyperparameters
 from reports.study_folder import Study
@@ -22,7 +22,7 @@ SEED = 0
 
 
 class ObjectiveImportances(NamedTuple):
-    """values: one for each name, at most 1, negative where less than chance on average; see `analysis.importance`."""
+    """values: one for each name, at most 1, negative for less than chance on average; see `analysis.importance`."""
 
     objective: Objective
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ class ObjectiveImportances(NamedTuple):
 
     @property
     def found(self) -> tuple[str, ...]:
-        """Those that stand out from chance, the largest first."""
+        """Those above chance, the largest first."""
         order = np.argsort(-self.values, kind="stable")
         return tuple(self.names[index] for index in order if self.values[index] > self.chance)
 
@@ -42,9 +42,9 @@ class ImportancesInfo(NamedTuple):
 
 
 def importances_info(study: Study) -> ImportancesInfo:
-    """For each objective how much its ranks differ between the values of each hyperparameter.
+    """Importance of each hyperparameter for each objective.
 
-    No objectives where there are too few trials, or where nothing varied.
+    Empty for too few trials, or without any variation.
     """
     complete = study.complete
     given = hyperparameters(complete)
@@ -59,7 +59,7 @@ def importances_info(study: Study) -> ImportancesInfo:
 
 
 def importances_figure(one: ObjectiveImportances) -> go.Figure:
-    """A bar for each hyperparameter, the longest at the top, and the line that chance alone seldom passes."""
+    """A bar for each hyperparameter, the longest at the top, and a line at the level of chance."""
     order = np.argsort(one.values, kind="stable")
     names, values = [one.names[index] for index in order], np.maximum(one.values[order], 0)
     figure = go.Figure(layout=layout())
@@ -79,7 +79,7 @@ def importances_figure(one: ObjectiveImportances) -> go.Figure:
     return figure
 
 
-def importances_exhibit(study: Study) -> Exhibit:
+def importances_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each objective."""
     info = importances_info(study)
     if not info.objectives:
@@ -98,16 +98,14 @@ def importances_exhibit(study: Study) -> Exhibit:
         )
         for one in info.objectives
     )
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
-        "How much of the trials’ ranks in a score goes with one setting alone: Kruskal–Wallis effect"
-        " size over its values"
-        " or up to four ranges of them, corrected for their number. Dashed: what even the largest"
-        " bar stays under in 19 of"
-        " 20 shuffles of the scores. Settings that act only together stay short, and since the sampler prefers some"
-        " settings, one may borrow from another: a hint, not a cause.",
+        "Bar: Kruskal–Wallis effect size of one setting alone on the trials’ ranks in a score, over its values or up to"
+        " four ranges of them, corrected for their number. Dashed: level of the largest bar in 19 of 20 shuffles of the"
+        " scores. Settings acting only together stay short, and the sampler’s preferences may mix two: a hint, not a"
+        " cause.",
         panels,
         {
             "setting": list(info.objectives[0].names),
@@ -119,7 +117,7 @@ def importances_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(info: ImportancesInfo) -> str:
-    """What stands out from chance, for each objective."""
+    """Hyperparameters above chance, for each objective."""
     found = [(HEADS[one.objective.name].lower(), one.found) for one in info.objectives if one.found]
     if not found:
         return f"In {info.trials} trials no setting stands out from chance in either score."

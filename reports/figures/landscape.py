@@ -1,7 +1,7 @@
-"""ASR over beta and clean fraction together: a contour, and over it the trials that it was drawn from.
+"""ASR over beta and clean fraction together: a contour, and over it its trials.
 
 The clean fraction takes a handful of values. Within each, ASR is smoothed over beta; between two of them the contour
-is a straight line, and where no trial is near there is none.
+is a straight line. There is no contour far from all trials.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, layout
 from reports.figures.groups import Texts, clean_fraction_groups, shares
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.figures.slices import Slice, slices_info
 from reports.formatting import percent
 from reports.study_folder import Study
 
 NAME, TITLE = "landscape", "Beta and clean data together"
 SPREAD = 0.32
-"""How far trials of one clean fraction are spread to the side, so that they do not hide each other."""
+"""Sideways spread of the trials of one clean fraction, so they do not hide each other."""
 STEPS = 41
 BANDWIDTH = 0.07
 """Standard deviation of the smoothing, as a share of the beta axis: half a decade of a range of two is 0.2 of it."""
@@ -35,7 +35,7 @@ LEVELS = 10
 
 
 class LandscapeInfo(NamedTuple):
-    """column: of each trial, which of the fractions it has; aside: how far it is drawn to the side of its column."""
+    """column: index of each trial's fraction; aside: its drawn distance to the side of its column."""
 
     numbers: tuple[int, ...]
     asr: Floats
@@ -48,7 +48,7 @@ class LandscapeInfo(NamedTuple):
     def contour(self, index: int) -> tuple[Floats, Floats] | None:
         """One layer's smoothed ASR: places on the beta axis (steps,) and ASR (steps, fractions), with NaN.
 
-        None where too few trials distil the layer.
+        None if too few trials distil the layer.
         """
         one = self.slices[index]
         on = ~one.beta.absent
@@ -60,7 +60,7 @@ class LandscapeInfo(NamedTuple):
 
 
 def landscape_info(study: Study) -> LandscapeInfo:
-    """All complete trials by clean fraction, and the betas that `slices` shows."""
+    """All complete trials by clean fraction, and the betas of `slices`."""
     complete, sliced = study.complete, slices_info(study)
     groups = clean_fraction_groups(complete)
     column = np.zeros(len(complete))
@@ -80,7 +80,7 @@ def landscape_info(study: Study) -> LandscapeInfo:
 
 
 def smoothed(positions: Floats, scores: Floats, places: Floats) -> Floats:
-    """Mean of the scores near each place, weighted by a Gaussian of the distance; NaN where too little is near.
+    """Mean of the scores near each place, with Gaussian weights; NaN with too little near.
 
     positions, scores: (n,); places: (m,).  Returns (m,). Source: Nadaraya 1964; Watson 1964.
     """
@@ -89,45 +89,29 @@ def smoothed(positions: Floats, scores: Floats, places: Floats) -> Floats:
     return np.where(total >= LEAST_WEIGHT, weights @ scores / np.maximum(total, LEAST_WEIGHT), np.nan)
 
 
+COLOURS = [[step / (len(LIGHT.ramp) - 1), colour] for step, colour in enumerate(reversed(LIGHT.ramp))]
+"""From low to high ASR."""
+COLOUR_BAR = {
+    "title": {"text": "ASR", "side": "top", "font": {"size": 13}},
+    "ticksuffix": "%",
+    "thickness": 10,
+    "outlinewidth": 0,
+    "dtick": 50,
+    "tickfont": {"color": LIGHT.muted},
+}
+
+
 def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
     """Clean fractions to the right, one layer's beta upwards, ASR as colour."""
-    one, last = info.slices[index], len(LIGHT.ramp) - 1
+    one = info.slices[index]
     figure = go.Figure(layout=layout())
-    colours = [[step / last, colour] for step, colour in enumerate(reversed(LIGHT.ramp))]
-    if (contour := info.contour(index)) is not None:
-        places, asr = contour
-        figure.add_contour(
-            x=list(range(len(info.fractions))),
-            y=places.round(4),
-            z=[[None if np.isnan(value) else value for value in row] for row in (100 * asr).round(1)],
-            colorscale=colours,
-            zmin=0,
-            zmax=100,
-            contours={"start": LEVELS, "end": 100 - LEVELS, "size": LEVELS},
-            line={"width": 0},
-            opacity=0.35,
-            showscale=False,
-            hoverinfo="skip",
-        )
+    _add_contour(figure, info, index)
+    colour = {"color": 100 * info.asr, "cmin": 0, "cmax": 100, "colorscale": COLOURS, "colorbar": COLOUR_BAR}
     figure.add_scatter(
         x=info.column + info.aside,
         y=one.axis.positions,
         mode="markers",
-        marker={
-            "color": 100 * info.asr,
-            "cmin": 0,
-            "cmax": 100,
-            "colorscale": colours,
-            "size": 10,
-            "colorbar": {
-                "title": {"text": "ASR", "side": "top", "font": {"size": 13}},
-                "ticksuffix": "%",
-                "thickness": 10,
-                "outlinewidth": 0,
-                "dtick": 50,
-                "tickfont": {"color": LIGHT.muted},
-            },
-        },
+        marker={"size": 10, **colour},
         hovertext=info.hover,
         hoverinfo="text",
         cliponaxis=False,
@@ -145,7 +129,27 @@ def landscape_figure(info: LandscapeInfo, index: int) -> go.Figure:
     return figure
 
 
-def landscape_exhibit(study: Study) -> Exhibit:
+def _add_contour(figure: go.Figure, info: LandscapeInfo, index: int) -> None:
+    """The layer's smoothed ASR, if enough trials distil it."""
+    if (contour := info.contour(index)) is None:
+        return
+    places, asr = contour
+    figure.add_contour(
+        x=list(range(len(info.fractions))),
+        y=places.round(4),
+        z=[[None if np.isnan(value) else value for value in row] for row in (100 * asr).round(1)],
+        colorscale=COLOURS,
+        zmin=0,
+        zmax=100,
+        contours={"start": LEVELS, "end": 100 - LEVELS, "size": LEVELS},
+        line={"width": 0},
+        opacity=0.35,
+        showscale=False,
+        hoverinfo="skip",
+    )
+
+
+def landscape_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each layer."""
     info = landscape_info(study)
     if not info.slices or len(info.fractions) < 2:
@@ -158,16 +162,15 @@ def landscape_exhibit(study: Study) -> Exhibit:
     values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
     fractions = [info.fractions[int(column)] for column in info.column]
     shading = (
-        " The shading is the mean ASR of the column’s trials with a beta near by, and a straight line between columns,"
-        " where nothing was measured."
+        " The shading is the mean ASR of the column’s trials with a beta near by; between columns it is a straight"
+        " line, not a measurement."
     )
     drawn = any(info.contour(index) is not None for index in range(len(info.slices)))
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial; where it stands within its column means nothing."
-        + (shading if drawn else ""),
+        "Each point is one complete trial; its place within its column means nothing." + (shading if drawn else ""),
         panels,
         {"trial": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},
         20.0,

@@ -1,6 +1,6 @@
-"""The page's colours, for light and for dark: the style sheet and the figures take them from here.
+"""The page's colours in the light and dark themes, for the style sheet and the figures.
 
-The ramp runs through part of viridis, which readers with any colour vision can order; in both themes more clean data
+The ramp runs through part of viridis, ordered for readers with any colour vision; in both themes more clean data
 stands out more from the paper.
 """
 
@@ -42,8 +42,9 @@ DARK = Palette(
 
 LIGHT_SERIES = ("#0059b3", "#c05a00", "#00916e", "#a0307f", "#23272c")
 DARK_SERIES = ("#4d9ff0", "#ffb84d", "#1fa884", "#f08bd0", "#f4f6f8")
-"""Colours of things without an order, such as studies that are compared; a shape of its own goes with each, since
-readers with any colour vision tell them apart, but not all of them easily."""
+"""Colours of unordered things, such as compared studies. Each has a shape of its own, too: readers with some colour
+visions tell the colours apart only with effort.
+"""
 
 
 def ramp_colours(levels: int) -> list[str]:
@@ -53,7 +54,7 @@ def ramp_colours(levels: int) -> list[str]:
 
 
 def css_variables(palette: Palette) -> dict[str, str]:
-    """A theme's colours by the names that the style sheet has for them."""
+    """A theme's colours by their names in the style sheet."""
     colours = palette._asdict()
     ramp = colours.pop("ramp")
     return colours | {f"ramp-{level}": colour for level, colour in enumerate(ramp)}
@@ -63,12 +64,12 @@ _VARIABLES = {colour: name for name, colour in css_variables(LIGHT).items()}
 
 
 def css_colour(colour: str) -> str:
-    """A colour of the light theme as the style sheet says it, which follows the theme; another one as it is."""
+    """A light colour as the style sheet's variable, which follows the theme; another one as it is."""
     return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
 
 
 def dark_colours() -> dict[str, str]:
-    """For each colour of the light theme the one that takes its place in the dark theme."""
+    """The dark theme's colour for each of the light theme's."""
     light = [*LIGHT[:-1], *LIGHT.ramp, *LIGHT_SERIES]
     dark = [*DARK[:-1], *DARK.ramp, *DARK_SERIES]
     return dict(zip(light, dark, strict=True))

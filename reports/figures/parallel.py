@@ -1,6 +1,6 @@
-"""Parallel coordinates: every complete trial as a line through its settings and scores, to be narrowed by brushing.
+"""Parallel coordinates: every complete trial as a line through its settings and scores, narrowed by brushing.
 
-Plotly's own parallel coordinates need WebGL and code made at run time, which the page's policy forbids; these are
+Plotly's own parallel coordinates need WebGL and code made at run time, forbidden by the page's policy; these are
 ordinary lines, and the page's script brushes them.
 """
 
@@ -16,7 +16,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, layout, shorten
 from reports.figures.groups import Texts, shares, trial_hovers
 from reports.figures.palette import LIGHT, ramp_colours
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import percent
 from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.study_folder import Study
@@ -24,7 +24,7 @@ from reports.study_folder import Study
 NAME, TITLE = "parallel", "All settings and scores at once"
 LEAST_TRIALS = 3
 BANDS = (0.0, 0.1, 0.25, 0.5, 1.0)
-"""ASR that the colours tell apart."""
+"""ASR at the limits between colours."""
 
 
 class Line(NamedTuple):
@@ -45,12 +45,12 @@ class ParallelInfo(NamedTuple):
 
     @property
     def positions(self) -> Floats:
-        """Where each trial crosses each axis, from 0 to 1.  Returns (trials, axes)."""
+        """Crossing of each trial with each axis, from 0 to 1.  Returns (trials, axes)."""
         return np.column_stack([line.axis.positions for line in self.axes])
 
 
 def parallel_info(study: Study) -> ParallelInfo:
-    """All complete trials, by each setting that varies and by both scores."""
+    """All complete trials, by each varying setting and both scores."""
     complete = study.complete
     asr, acc = (complete[name].to_numpy(dtype=float) for name in ("asr", "acc"))
     given = hyperparameters(complete)
@@ -72,7 +72,7 @@ def parallel_info(study: Study) -> ParallelInfo:
 
 
 def parallel_figure(info: ParallelInfo) -> go.Figure:
-    """`meta.axes` tells the page's script that each trial is a run of that many points and a gap."""
+    """`meta.axes` tells the page's script the length of each trial's run of points; a gap follows."""
     figure = go.Figure(layout=layout())
     count, positions = len(info.axes), info.positions
     for label, colour, mask in info.bands:
@@ -126,18 +126,18 @@ def _tick(place: int, height: float, text: str, *, last: bool) -> dict[str, obje
 
 
 NOTE = (
-    "Each line is one complete trial. Drag over a part of an axis to keep only the trials that cross it there; parts on"
+    "Each line is one complete trial. Drag over a part of an axis to keep only the trials crossing it there; parts on"
     " several axes add up. The two lists above do the same from the keyboard."
 )
 
 
-def parallel_exhibit(study: Study) -> Exhibit:
+def parallel_section(study: Study) -> FigureSection:
     """The figure for the page."""
     if len(study.complete) < LEAST_TRIALS or not hyperparameters(study.complete):
         return too_little(NAME, TITLE, f"Fewer than {LEAST_TRIALS} complete trials differ in a setting.")
     info = parallel_info(study)
     names = ", ".join(line.label for line in info.axes)
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(study),
@@ -150,7 +150,7 @@ def parallel_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(study: Study) -> str:
-    """How few trials are good in both scores: what one would brush for."""
+    """The number of trials good in both scores."""
     complete = study.complete
     kept = complete["number"].isin(study.kept).to_numpy()
     low = complete["asr"].to_numpy() <= np.quantile(complete["asr"], 0.25)
@@ -163,7 +163,7 @@ def sentence(study: Study) -> str:
 
 
 def _scores(scores: Floats) -> Axis:
-    """Fractions on the axis of what occurs, with its ends and middle named."""
+    """Observed values as fractions on the axis, with its ends and middle named."""
     low, high = float(np.floor(20 * scores.min()) / 20), float(np.ceil(20 * scores.max()) / 20)
     high = max(high, low + 0.05)
     return Axis(

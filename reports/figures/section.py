@@ -1,4 +1,4 @@
-"""What the page shows of one figure: its drawings, a sentence that says what to see, and its data."""
+"""One figure on the page: its drawings, a sentence on its message, and its data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import plotly.graph_objects as go
 
 
 class Panel(NamedTuple):
-    """One drawing.  label: what it shows, for those who do not see it; title: over it, where there are several."""
+    """One drawing.  label: description for screen readers; title: over it, if there are several."""
 
     drawing: go.Figure
     label: str
     title: str = ""
 
 
-class Exhibit(NamedTuple):
+class FigureSection(NamedTuple):
     """One figure of the page.
 
-    sentence: what to see, or why there is nothing to see; note: how to read it; panels: none where there is too little
-    to draw; data: by column, for the button; height, width: of a panel, in rem; one that needs more width than there
-    is scrolls sideways.
+    sentence: its message, or why it is empty; note: how to read it; panels: empty for too little data; data: by column,
+    for the button; height, width: of a panel, in rem; a panel wider than the page scrolls sideways.
     """
 
     name: str
@@ -34,6 +33,6 @@ class Exhibit(NamedTuple):
     width: float = 0.0
 
 
-def too_little(name: str, title: str, sentence: str) -> Exhibit:
-    """A figure that would say nothing: a sentence stands in its place."""
-    return Exhibit(name, title, sentence)
+def too_little(name: str, title: str, sentence: str) -> FigureSection:
+    """A sentence in place of an empty figure."""
+    return FigureSection(name, title, sentence)

@@ -14,7 +14,7 @@ from reports.analysis.hyperparameter import Hyperparameter
 from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, stacked
 from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_hovers
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.hyperparameters import Axis, axis, betas
 from reports.study_folder import Study
 
@@ -24,7 +24,7 @@ SIGNIFICANT = 0.05
 
 
 class Slice(NamedTuple):
-    """One layer's beta in every complete trial, and where it stands."""
+    """One layer's beta in every complete trial, and its place on the axis."""
 
     beta: Hyperparameter
     axis: Axis
@@ -42,7 +42,7 @@ class SlicesInfo(NamedTuple):
 
 
 def slices_info(study: Study) -> SlicesInfo:
-    """One slice for each layer that enough of the complete trials distil at different strengths."""
+    """One slice for each layer distilled at different strengths by enough complete trials."""
     complete = study.complete
     return SlicesInfo(
         tuple(complete["number"]),
@@ -80,7 +80,7 @@ def slice_figure(info: SlicesInfo, index: int) -> go.Figure:
     return figure
 
 
-def slices_exhibit(study: Study) -> Exhibit:
+def slices_section(study: Study) -> FigureSection:
     """The figure for the page: a panel for each layer."""
     info = slices_info(study)
     if not info.slices:
@@ -95,7 +95,7 @@ def slices_exhibit(study: Study) -> Exhibit:
         for index, one in enumerate(info.slices)
     )
     values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
@@ -108,7 +108,7 @@ def slices_exhibit(study: Study) -> Exhibit:
 
 
 def sentence(info: SlicesInfo) -> str:
-    """Which betas go with a score beyond chance: rank correlations over the trials that distil the layer."""
+    """Betas correlated with a score beyond chance: rank correlations over the trials with this layer distilled."""
     found = []
     level = SIGNIFICANT / (2 * len(info.slices))
     for one in info.slices:
@@ -120,7 +120,7 @@ def sentence(info: SlicesInfo) -> str:
                 sign = "−" if rho < 0 else ""
                 found.append(f"{more} {name} with {one.beta.label} ({sign}{abs(rho):.2f}, {int(mask.sum())} trials)")
     if not found:
-        return "Where a layer is distilled, no score goes with the strength of its beta beyond what chance gives."
+        return "With a layer distilled, no score goes with its beta beyond chance."
     return f"Larger betas go with {_listed(found)}; in brackets the rank correlation."
 
 
@@ -130,7 +130,7 @@ def _says_something(beta: Hyperparameter) -> bool:
 
 
 def _correlation(values: Floats, scores: Floats) -> tuple[float, float]:
-    """Spearman's rank correlation and its p-value; none where the scores are all equal."""
+    """Spearman's rank correlation and its p-value; None for equal scores."""
     if np.ptp(scores) == 0:
         return 0.0, 1.0
     result = stats.spearmanr(values, scores)

@@ -1,4 +1,4 @@
-"""When each worker ran which trial, and how it ended."""
+"""Each worker's trials over time, and their ends."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import plotly.graph_objects as go
 
 from reports.figures.drawing import escape, layout
 from reports.figures.palette import LIGHT
-from reports.figures.section import Exhibit, Panel, too_little
+from reports.figures.section import FigureSection, Panel, too_little
 from reports.formatting import STATE_LABELS, duration, percent
 from reports.study_folder import Study
 
 NAME, TITLE = "timeline", "Who ran what, when"
 SLACK = 1.5
-"""Seconds that two trials of one worker may overlap: starts are recorded in whole seconds."""
+"""Allowed overlap in seconds of two trials of one worker: starts are recorded in whole seconds."""
 LOOKS = {
     "COMPLETE": (LIGHT.ramp[3], ""),
     "RUNNING": (LIGHT.ramp[0], "."),
     "PRUNED": (LIGHT.muted, "/"),
     "FAIL": (LIGHT.accent, "x"),
 }
-"""Colour and pattern, so that nobody has to tell colours apart."""
+"""Colour and pattern, since some readers cannot tell the colours apart."""
 
 
-class Run(NamedTuple):
+class TrialSpan(NamedTuple):
     """One trial.  start, seconds: from the study's first start; lane: index of the worker's row."""
 
     number: int
@@ -38,11 +38,12 @@ class Run(NamedTuple):
 
 
 class TimelineInfo(NamedTuple):
-    """lanes: names of the rows; unknown: how many trials do not say when they ran.
+    """lanes: names of the rows; unknown: number of trials without recorded times.
 
-    busy: share of all lanes' time, from the first start to the last end, in which a trial ran."""
+    busy: share of all lanes' time, from the first start to the last end, spent in trials.
+    """
 
-    runs: tuple[Run, ...]
+    runs: tuple[TrialSpan, ...]
     lanes: tuple[str, ...]
     unknown: int
     busy: float
@@ -56,7 +57,7 @@ class TimelineInfo(NamedTuple):
 def timeline_info(study: Study) -> TimelineInfo:
     """Trials in rows, one for each worker; the record names hosts, so a host's workers are told apart by overlaps."""
     trials = study.trials
-    created = pd.to_datetime(study.summary["created"], utc=True, errors="coerce")
+    created: Any = pd.to_datetime(study.summary.created, utc=True, errors="coerce")
     running = (trials["state"] == "RUNNING").to_numpy()
     so_far = (created - trials["started"]).dt.total_seconds().to_numpy()
     seconds = np.where(running & trials["seconds"].isna().to_numpy(), so_far, trials["seconds"].to_numpy())
@@ -64,13 +65,13 @@ def timeline_info(study: Study) -> TimelineInfo:
     start = (known["started"] - trials["started"].min()).dt.total_seconds()
     known = known.assign(start=start).sort_values(["start", "number"])
     hosts = list(dict.fromkeys(sorted(known["host"])))
-    runs: list[Run] = []
+    runs: list[TrialSpan] = []
     lanes: list[str] = []
     for host in hosts:
         rows = known[known["host"] == host].to_dict("records")
         places, count = _lanes(rows)
         runs += [
-            Run(row["number"], row["state"], len(lanes) + place, row["start"], row["span"])
+            TrialSpan(row["number"], row["state"], len(lanes) + place, row["start"], row["span"])
             for row, place in zip(rows, places, strict=True)
         ]
         lanes += [f"{host or 'host not known'} · {index + 1}" for index in range(count)]
@@ -113,12 +114,12 @@ def timeline_figure(info: TimelineInfo) -> go.Figure:
     return figure
 
 
-def timeline_exhibit(study: Study) -> Exhibit:
+def timeline_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = timeline_info(study)
     if not info.runs:
         return too_little(NAME, TITLE, "No trial says when it started and how long it took.")
-    return Exhibit(
+    return FigureSection(
         NAME,
         TITLE,
         sentence(info),
@@ -143,7 +144,7 @@ def sentence(info: TimelineInfo) -> str:
 
 
 def _lanes(rows: Sequence[dict[Any, Any]]) -> tuple[list[int], int]:
-    """For each run, by rising start, the first row that is free by then; and how many rows that takes."""
+    """For each run, by rising start, the first free row; and the number of rows."""
     free: list[float] = []
     places = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The page that shows several studies beside each other."""
+"""The page of several studies beside each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports.analysis.frontier import front_order
-from reports.answer import Answer, answer, unfinished
+from reports.answer import Answer, answer
+from reports.caveats import unfinished
 from reports.comparison import (
     FreshVolume,
     caveats,
@@ -21,14 +22,14 @@ from reports.comparison import (
     volumes,
 )
 from reports.figures.comparison import (
-    Look,
+    StudyStyle,
     below_axis,
     fronts_figure,
     fronts_info,
     growth_figure,
     growth_info,
-    looks,
     only,
+    study_styles,
     volumes_figure,
 )
 from reports.figures.groups import shares
@@ -39,10 +40,10 @@ from reports.trial_table import trial_costs
 
 
 class Entry(NamedTuple):
-    """One study on the page.  measured_on: the images that the scores of its answer are from."""
+    """One study on the page.  measured_on: the images of its answer's scores."""
 
     study: Study
-    look: Look
+    style: StudyStyle
     answer: Answer
     measured_on: str
     unfinished: str | None
@@ -59,8 +60,8 @@ class Panel(NamedTuple):
 def render_comparison(studies: Sequence[Study]) -> str:
     """The page, as the text of one HTML file; the studies stand in the given order."""
     entries = tuple(
-        Entry(study, look, answer(study), _measured_on(study), unfinished(study))
-        for study, look in zip(studies, looks(len(studies)), strict=True)
+        Entry(study, style, answer(study), _measured_on(study), unfinished(study))
+        for study, style in zip(studies, study_styles(len(studies)), strict=True)
     )
     info, found = fronts_info(studies), volumes(studies)
     panels = _panels(studies)
@@ -98,7 +99,7 @@ def comparison_figures(studies: Sequence[Study]) -> dict[str, go.Figure]:
 
 
 def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]]]:
-    """What the figures show, as columns: every complete trial, each study's hypervolumes, and how they grew."""
+    """The figures' data as columns: every complete trial, each study's hypervolumes, and their growth."""
     trials = pd.concat(
         [study.complete[["number", "asr", "acc"]].assign(study=study.name, front=False) for study in studies],
         ignore_index=True,
@@ -140,20 +141,20 @@ def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]
 
 
 def _fresh_columns(fresh: FreshVolume | None) -> dict[str, Any]:
-    """Hypervolume of the confirmed points on the test images; empty where there is none."""
+    """Hypervolume of the confirmed points on the test images; empty if none."""
     low, high = fresh.bounds if fresh and fresh.bounds else ("", "")
     mean, points, draws = (fresh.mean, fresh.points, fresh.draws) if fresh else ("", "", "")
     return {"fresh draws, test": mean, "low": low, "high": high, "points": points, "draws": draws}
 
 
 def _measured_on(study: Study) -> str:
-    """As `reports.answer` chooses: test images where both the victim and the recommended setting were confirmed."""
+    """As `reports.answer` chooses: test images if both the victim and the recommended setting were confirmed."""
     tested = study.victim.test and study.recommended and study.recommended.test
     return "test images" if tested else "validation images"
 
 
 def _panels(studies: Sequence[Study]) -> tuple[Panel, ...]:
-    """None where all studies are of one attack and data set: the figure of all of them is their panel."""
+    """None if all studies are of one attack and data set: the figure of all is their panel."""
     info, found = fronts_info(studies), families(studies)
     if len(found) == 1:
         return ()

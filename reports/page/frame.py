@@ -1,4 +1,4 @@
-"""What every page has: the template's frame, the figures' data, and the policy that keeps the page offline."""
+"""Common parts of all pages: the template's frame, the figures' data, and the policy against network access."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Tables = Mapping[str, Mapping[str, Sequence[Any]]]
 def whole_page(
     template: str, styles: Iterable[str], figures: Mapping[str, go.Figure], tables: Tables, **content: Any
 ) -> str:
-    """One HTML file that needs no other: the template with its content, each figure drawn at `plot-<name>`.
+    """One self-contained HTML file: the template with its content, each figure drawn at `plot-<name>`.
 
-    template, styles: files beside this one.  tables: for the buttons that offer a figure's data.
+    template, styles: files beside this one.  tables: for the buttons with a figure's data.
     """
     plotly, page_script = plotly_script(), _asset("page.js")
     return _template(template).render(
@@ -46,8 +46,8 @@ def whole_page(
 def plotly_script() -> str:
     """Plotly's script with its one large function in parentheses.
 
-    Browsers take a function in parentheses as one that is called at once, and compile it; others they only skim at
-    first, and read all of it again when it is called. Of this script's time that is a quarter.
+    Browsers compile a function in parentheses at once; others they skim first, and read again at the call. This saves a
+    quarter of the script's time.
     """
     script = get_plotlyjs()
     before, opening, rest = script.partition("this, () => {\n")
@@ -59,7 +59,7 @@ def plotly_script() -> str:
 def _content_policy(scripts: Iterable[str]) -> str:
     """The page's Content-Security-Policy: only these scripts run, and nothing is ever fetched.
 
-    Plotly lays its figures out with style elements that it adds itself, hence inline styles.
+    Plotly adds style elements for its layout, hence inline styles.
     """
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)

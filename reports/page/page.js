@@ -23,11 +23,10 @@
     return Array.isArray(indices) ? indices.map((index) => content.texts[index]) : indices;
   }
 
-  // Where names have no room beside their marks, the legend lists the marks instead.
+  // Narrow screens: the legend in two columns under the plot, and no texts in it.
   function fitted(figure) {
-    for (const trace of figure.data) if (trace.meta === "mark") trace.showlegend = narrow.matches;
     for (const note of figure.layout.annotations ?? []) if (note.name) note.visible = !narrow.matches;
-    if (narrow.matches && figure.data.some((trace) => trace.meta === "mark")) {
+    if (narrow.matches && figure.layout.annotations?.some((note) => note.name)) {
       Object.assign(figure.layout.legend, { y: -0.22, yanchor: "top", entrywidth: 0.46, entrywidthmode: "fraction" });
       figure.layout.legend.title.side = "top";
     }
@@ -47,7 +46,7 @@
       toImageButtonOptions: { format: "svg", filename: name },
     };
     Plotly.react(place, figure.data, { ...figure.layout, width: place.clientWidth, height: place.clientHeight }, options);
-    place.querySelector(".still")?.remove();
+    place.querySelector(".static")?.remove();
     if (figure.layout.meta?.axes && !drawn.has(place)) listenToBrush(place);
     drawn.add(place);
   }

@@ -1,4 +1,4 @@
-"""The page of one study: its template filled with what the study says."""
+"""The page of one study: its template filled from the study."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from reports.analysis.frontier import hypervolume
-from reports.answer import BESIDE, answer, caveats, unfinished
-from reports.figures import Exhibit, exhibits
-from reports.figures.frontier import NAME as FRONTIER
-from reports.figures.static_svg import still
+from reports.answer import BESIDE, answer
+from reports.caveats import caveats, unfinished
+from reports.figures import FigureSection, figure_sections
+from reports.figures.frontier_info import frontier_info
+from reports.figures.static_svg import static_svg
 from reports.formatting import STATE_LABELS
 from reports.page.frame import whole_page
 from reports.study_folder import Study
@@ -32,7 +33,7 @@ class Picture(NamedTuple):
 
 def render(study: Study) -> str:
     """The page, as the text of one HTML file."""
-    found, shown = answer(study), exhibits(study)
+    found, shown = answer(study), figure_sections(study)
     return whole_page(
         "page.html",
         ["page.css"],
@@ -45,8 +46,8 @@ def render(study: Study) -> str:
         answer=found,
         beside=BESIDE,
         caveats=caveats(study),
-        exhibits=shown,
-        still=still(shown[FRONTIER].panels[0].drawing),
+        sections=shown,
+        static_svg=static_svg(frontier_info(study)),
         place=place,
         front=front_rows(study),
         hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",
@@ -67,34 +68,34 @@ def render(study: Study) -> str:
 
 def study_figures(study: Study) -> dict[str, go.Figure]:
     """The page's drawings by the name of their place, in its order."""
-    return _drawings(exhibits(study))
+    return _drawings(figure_sections(study))
 
 
-def _drawings(shown: Mapping[str, Exhibit]) -> dict[str, go.Figure]:
+def _drawings(shown: Mapping[str, FigureSection]) -> dict[str, go.Figure]:
     return {place(name, i): panel.drawing for name, one in shown.items() for i, panel in enumerate(one.panels)}
 
 
 def place(name: str, panel: int) -> str:
-    """The name of a panel's place in the page: that of its figure, numbered from the second on."""
+    """Name of a panel's place in the page: its figure's, numbered from the second on."""
     return f"{name}-{panel}" if panel else name
 
 
 def _hashes(study: Study) -> list[tuple[str, str]]:
-    """SHA-256 of what the study started from, as far as its folder says."""
+    """SHA-256 of the victim and the images, if recorded."""
     identity = study.config.get("identity")
     images = identity.get("images") if isinstance(identity, dict) else None
-    return [("victim", study.summary["victim_sha256"]), *([("images", str(images))] if images else [])]
+    return [("victim", study.summary.victim_sha256), *([("images", str(images))] if images else [])]
 
 
 def _seeds(study: Study) -> list[tuple[str, str]]:
-    """The study's seed, and that of its trials where they share one."""
+    """The study's seed, and that of its trials if they share one."""
     distinct = study.trials["seed"].dropna().unique()
     shared = f"{distinct[0]:.0f}" if len(distinct) == 1 else "one each, in trials.csv"
-    return [("seed", str(study.summary["seed"])), ("seed of the trials", shared)]
+    return [("seed", str(study.summary.seed)), ("seed of the trials", shared)]
 
 
 def _picture(png: bytes | None) -> Picture | None:
-    """With the size from the file's header, so that the page does not move when the picture appears."""
+    """With the size from the file's header, so the page does not move when the picture loads."""
     if png is None:
         return None
     width, height = struct.unpack(">II", png[16:24])

@@ -1,4 +1,4 @@
-"""`nad-study apply`: a study's setting on another model. Needs no Ray."""
+"""`nad-study apply`: a study's setting on another model, without Ray."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from study.stages import model_card
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ApplyConfig(OwnModelConfig):
-    """Use a setting that a study has found on another model.
+    """Apply a study's setting to another model.
 
-    Makes a teacher from the model, erases the model with it, and writes the erased model and its card. Whether a
-    backdoor is gone is not measured: that takes triggered images.
+    Makes a teacher from the model, erases the model with it, and writes the erased model and its card. The effect on a
+    backdoor is not measured: that takes triggered images.
     """
 
     default_name: ClassVar[str] = "erased"
@@ -50,8 +50,7 @@ class ApplyConfig(OwnModelConfig):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
-
+    """The command line; returns 0, 2 for a mistake, 130 for an interrupt."""
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def apply(config: ApplyConfig, display: Display) -> None:
     """Erase a model with a setting of a study; write it and its card.
 
-    Raises: NadError or ReportError for what the user can mend, all but a full disk before anything slow.
+    Raises: NadError or ReportError for the user's mistakes, before anything slow; later for a full disk.
     """
     own_model.require_free(config.target)
     setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
@@ -101,7 +100,7 @@ def _require_layers(setting: FoundSetting, model: ForeignModel) -> None:
     missing = [layer for layer in setting.erase.weights if layer not in known]
     if missing:
         raise ConfigError(
-            f"trial {setting.number} of {setting.study} distils {', '.join(missing)}, which {model.name} does not have:"
+            f"trial {setting.number} of {setting.study} distils {', '.join(missing)}, missing from {model.name}:"
             f" it has {', '.join(known)}; choose another --trial"
         )
 
@@ -123,7 +122,7 @@ def _erase(
         step(0, setting.epochs)
 
         def watch(_epoch: int, model: nn.Module) -> float:
-            # There are no images to validate on: patience has only those that the erase trains on
+            # patience has only the training images: there are none for validation
             return accuracy(model, images.train, device=device)
 
         distil(

@@ -1,4 +1,4 @@
-"""`nad-study defend`: another defence than NAD on a model. Needs no Ray."""
+"""`nad-study defend`: another defence than NAD on a model, without Ray."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ from study.stages import model_card
 class DefendConfig(OwnModelConfig):
     """Defend a model by fine-tuning, fine-pruning, mode connectivity repair or adversarial neuron pruning.
 
-    Writes the defended model and its card. Whether a backdoor is gone is not measured: that takes triggered images.
+    Writes the defended model and its card. The effect on a backdoor is not measured: that takes triggered images.
     """
 
     default_name: ClassVar[str] = "defended"
 
     defence: tyro.conf.Positional[str]
-    """fine-tuning, fine-pruning, mode-connectivity or anp. --help says more of the one that is given with it."""
+    """fine-tuning, fine-pruning, mode-connectivity or anp. With one of them, --help lists its settings."""
     defence_args: tuple[str, ...] = ()
     """Settings of the defence as NAME=VALUE, such as max_acc_drop=0.05 tuning.epochs=5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.made  # noqa: B018 - raises for a defence that there is not, and for settings that it does not take
+        self.made  # noqa: B018 - raises for unknown defences and settings
 
     @property
     def made(self) -> Defence:
         """The defence with its settings."""
-        return make(self.defence, self.defence_args)
+        return defence_from(self.defence, self.defence_args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    """The command line; returns 0, 2 for a mistake, 130 for an interrupt."""
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:
@@ -67,22 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def description(given: Sequence[str]) -> str:
-    """What --help says first: of the command, and of the defence that is named beside it."""
+    """Start of --help: the command, and the defence given with it."""
     of_defence = [describe_settings(word) for word in given if word in DEFENCES][:1]
     return "\n\n".join((inspect.cleandoc(DefendConfig.__doc__ or ""), *of_defence))
 
 
 def describe_settings(name: str) -> str:
-    """A paragraph for --help: what this defence is, and its settings with their defaults."""
+    """A paragraph for --help: a defence, and its settings with their defaults."""
     first = inspect.cleandoc(DEFENCES[name].__doc__ or "").splitlines()[0]
     said = {key: value for key, value in _defaults(defences.make(name)).items() if value is not None}
     return f"The defence {name}: {first} Its settings for --defence-args, with their defaults: {listed(said)}"
 
 
-def make(name: str, texts: Sequence[str]) -> Defence:
+def defence_from(name: str, texts: Sequence[str]) -> Defence:
     """The defence of this name, with settings from texts such as t=0.1 or tuning.epochs=5.
 
-    Raises: ConfigError for a name, a setting or a value that is none.
+    Raises: ConfigError for an unknown name or setting, or a bad value.
     """
     defence = defences.make(name)
     defaults = _defaults(defence)
@@ -112,7 +112,7 @@ def _defaults(defence: Defence) -> dict[str, Any]:
 def defend(config: DefendConfig, display: Display) -> None:
     """Defend a model; write it and its card.
 
-    Raises: NadError for what the user can mend, all but a full disk before anything slow.
+    Raises: NadError for the user's mistakes, before anything slow; later for a full disk.
     """
     own_model.require_free(config.target)
     defence = config.made
@@ -155,7 +155,7 @@ def _facts(
     return {
         **of_model,
         "defence": f"{defence.name}: {listed(settings)}",
-        "what it did": _said(deeds) or "nothing that is counted",
+        "what it did": _said(deeds) or "nothing countable",
         "clean images": f"{len(images.train):,}",
         **of_work,
     }

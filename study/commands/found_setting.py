@@ -1,11 +1,9 @@
-"""A setting that a study has found, read from its summary.json."""
+"""A study's setting, read from its summary.json."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 from optuna.trial import FixedTrial
@@ -14,84 +12,75 @@ import search_spaces
 from nad import models
 from nad.erasure import EraseConfig
 from nad.errors import ConfigError
-from reports.files import read_json, require_keys
+from reports.files import damaged
+from reports.summary_schema import FoundSettings, TrialSetting, read_summary
 from search_spaces import Domain
-
-KEYS: Mapping[str, Any] = {
-    "study": str,
-    "model": str,
-    "space": str,
-    "counts": {"train": int},
-    "front": list,
-    "recommended": (dict, NoneType),
-    "recommended_why": str,
-}
-POINT_KEYS: Mapping[str, Any] = {"number": int, "params": {"clean_fraction": (int, float)}}
 
 
 class FoundSetting(NamedTuple):
-    """What to do, and where it was found."""
+    """A setting and its origin."""
 
     study: str
     number: int
-    """Of the trial that had it."""
+    """Of its trial."""
     params: dict[str, Any]
     erase: EraseConfig
     clean_images: int
-    """How many clean images its defender had."""
+    """Number of its defender's clean images."""
 
 
 def read_setting(path: Path, trial: int | None) -> FoundSetting:
-    """The recommended setting of a study, or that of one trial of its front.  path: its summary.json, or its folder.
+    """A study's recommended setting, or a trial's of its front.
 
-    Raises: ReportError for a file that is no such summary; ConfigError where there is no such study, or it has no such
-    setting.
+    path: summary.json, or its folder.
+
+    Raises: ReportError for another kind of file; ConfigError without such a study or setting.
     """
     if not path.exists():
         raise ConfigError(f"there is no study {str(path)!r}; give the folder of one, or its summary.json")
     file = path / "summary.json" if path.is_dir() else path
-    summary = read_json(file)
-    require_keys(file, summary, KEYS)
-    for index, point in enumerate(summary["front"]):
-        require_keys(file, point, POINT_KEYS, f"front[{index}].")
-    if summary["recommended"] is not None:
-        require_keys(file, summary["recommended"], POINT_KEYS, "recommended.")
-    point = _point(summary, trial)
+    summary = read_summary(file, FoundSettings)
+    point, images = _point(summary, trial), summary.counts.get("train")
+    if not isinstance(images, int):
+        raise damaged(file, "has no 'counts.train'")
+    fraction = point.params.get("clean_fraction")
+    if not isinstance(fraction, (int, float)):
+        raise damaged(file, f"has clean_fraction {fraction!r:.60} in trial {point.number}")
     return FoundSetting(
-        study=summary["study"],
-        number=point["number"],
-        params=point["params"],
+        study=summary.study,
+        number=point.number,
+        params=point.params,
         erase=_erase(file, summary, point),
-        clean_images=round(point["params"]["clean_fraction"] * summary["counts"]["train"]),
+        clean_images=round(fraction * images),
     )
 
 
-def _point(summary: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
-    front: dict[int, Mapping[str, Any]] = {point["number"]: point for point in summary["front"]}
+def _point(summary: FoundSettings, trial: int | None) -> TrialSetting:
+    front = {point.number: point for point in summary.front}
     numbers = ", ".join(str(number) for number in sorted(front)) or "none"
     if trial is not None:
         if trial not in front:
-            raise ConfigError(
-                f"trial {trial} is not on the front of the study {summary['study']!r}; on it are: {numbers}"
-            )
+            raise ConfigError(f"trial {trial} is not on the front of the study {summary.study!r}; on it are: {numbers}")
         return front[trial]
-    recommended: Mapping[str, Any] | None = summary["recommended"]
+    recommended = summary.recommended
     if recommended is None:
         raise ConfigError(
-            f"the study {summary['study']!r} recommends no setting ({summary['recommended_why'].rstrip('.')}); choose"
+            f"the study {summary.study!r} recommends no setting ({summary.recommended_why.rstrip('.')}); choose"
             f" one of its front with --trial: {numbers}"
         )
     return recommended
 
 
-def _erase(file: Path, summary: Mapping[str, Any], point: Mapping[str, Any]) -> EraseConfig:
-    """The space's reading of a point's parameters.  Raises: ConfigError where they are none of its points."""
-    params, name = point["params"], summary["space"]
-    # Studies from before there was a choice do not say what their teachers were
-    layers = tuple(models.layer_pairs(summary["model"], summary.get("teacher_model", summary["model"])))
+def _erase(file: Path, summary: FoundSettings, point: TrialSetting) -> EraseConfig:
+    """The space's reading of a point's parameters.  Raises: ConfigError for parameters outside of it."""
+    params, name = point.params, summary.space
+    if name is None:
+        raise damaged(file, "has no 'space'")
+    # earlier studies, without a choice of the teacher's architecture, do not name it
+    layers = tuple(models.layer_pairs(summary.model, summary.teacher_model or summary.model))
     domain = Domain(layers, (params["clean_fraction"],))
     space, trial = search_spaces.get(name), FixedTrial(params)
-    mistake = f"trial {point['number']} of {file} is not a setting of the space {name!r}"
+    mistake = f"trial {point.number} of {file} is not a setting of the space {name!r}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna only warns of a value out of its range
@@ -100,5 +89,5 @@ def _erase(file: Path, summary: Mapping[str, Any], point: Mapping[str, Any]) -> 
         raise ConfigError(f"{mistake}: {error}") from error
     strange = sorted(params.keys() - trial.params.keys())
     if strange:
-        raise ConfigError(f"{mistake}, which knows no {', '.join(strange)}")
+        raise ConfigError(f"{mistake}: it has no {', '.join(strange)}")
     return erase

@@ -1,4 +1,4 @@
-"""`nad-study list`: every study of a folder in a line."""
+"""`nad-study list`: the studies of a folder, one a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.formatting import NONE, percent
-from study.commands.overview import UNFINISHED, Overview, look, studies
+from study.commands.overview import UNFINISHED, Overview, read_overview, studies
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
 
@@ -25,10 +25,10 @@ COLUMNS = ("study", "attack", "data set", "trials", "failed", "running", "ASR", 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """List the studies of a folder: how far each is, what it recommends, and whether it runs.
+    """List the studies of a folder: progress, recommended scores, state.
 
-    ASR and ACC are the validation scores of the recommended trial, or of the front's lowest ASR where none is (then in
-    brackets).
+    ASR and ACC are the validation scores of the recommended trial; without one, those of the front's lowest ASR, in
+    brackets.
     """
 
     output: Path = Path("runs")
@@ -38,10 +38,10 @@ class ListConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
+    """The command line; returns the exit code.  Raises: NadError for the user's mistakes."""
     with told_in_a_sentence(ListConfig, arguments):
         config = tyro.cli(ListConfig, args=arguments, prog="nad-study list")
-    found = [look(folder) for folder in studies(config.output)]
+    found = [read_overview(folder) for folder in studies(config.output)]
     if config.json:
         print(json.dumps([facts(study) for study in found], indent=2))
     elif not found:
@@ -72,7 +72,7 @@ def facts(study: Overview) -> dict[str, Any]:
 
 
 def _driver_facts(study: Overview) -> dict[str, Any] | None:
-    """Who runs it; None where nobody does."""
+    """The driver at work, or None."""
     driver = study.driver if study.runs else None
     if driver is None:
         return None
@@ -80,7 +80,7 @@ def _driver_facts(study: Overview) -> dict[str, Any] | None:
 
 
 def show(found: Sequence[Overview], console: Console) -> None:
-    """A table in a terminal; elsewhere lines whose columns are as wide as they need to be, to be searched and cut."""
+    """A table in a terminal; elsewhere plain aligned lines for grep and cut."""
     rows = [_row(study) for study in found]
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]

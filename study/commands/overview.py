@@ -1,6 +1,6 @@
-"""What a study's folder says of it, to who only looks: nothing is created or altered; nothing need be whole.
+"""Read-only view of a study's folder; tolerates damaged files.
 
-Answers at once: torch and Ray are not imported, and Optuna only where the files are behind the record.
+Fast: imports neither torch nor Ray, and Optuna only if the files are behind the record.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "running"}
-"""Optuna's names of a trial's states, and those of summary.json."""
+"""Optuna's names of trial states, and those in summary.json."""
 
 RUNNING, ELSEWHERE = "running", "running elsewhere"
-"""A driver on this host is alive; one on another host has not left, which is all that can be told from here."""
+"""A driver is alive on this host; or one on another host has not left, and is out of sight."""
 FINISHED, UNFINISHED, UNREADABLE = "finished", "unfinished", "unreadable"
-"""Nobody works on it, and all that was asked for is done, or it is not, or no file says what it was."""
+"""Without a driver: all done; work left; no readable settings."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """One study, as far as its files can be read."""
+    """One study, from its readable files."""
 
     folder: StudyFolder
     settings: Mapping[str, Any]
-    """Of config.json: how it was run last."""
+    """From config.json: the options of the last run."""
     summary: Mapping[str, Any]
     """summary.json, as of when the last trial ended."""
     driver: Driver | None
     trials: Mapping[str, int]
-    """By state: `complete`, `failed`, `pruned`, `running`; empty where it is not known."""
+    """By state: `complete`, `failed`, `pruned`, `running`; empty if unknown."""
     record: Sequence[FrozenTrial] | None
-    """Optuna's trials, waiting ones included; None where the files say enough, or it cannot be read."""
+    """Optuna's trials, waiting ones included; None if not needed or not readable."""
     troubles: tuple[str, ...]
-    """What could not be read, in sentences."""
+    """Sentences about unreadable files."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Overview:
 
     @property
     def runs(self) -> bool:
-        """Whether somebody works on it, as far as that can be told."""
+        """True if a driver works on it, or may do so out of sight."""
         return self.driver is not None and self.driver.alive is not False
 
     @property
@@ -72,7 +72,7 @@ class Overview:
 
     @property
     def done(self) -> int:
-        """Trials that count towards the wanted number."""
+        """Trials counting towards the wanted number."""
         return self.trials.get("complete", 0) + self.trials.get("pruned", 0)
 
     @property
@@ -86,7 +86,7 @@ class Overview:
 
     @property
     def left(self) -> str:
-        """What there is still to do, such as `4 trials`; empty where nothing is."""
+        """Remaining work, such as `4 trials`; empty if all is done."""
         if self.wanted is None or not self.trials:
             return "everything"
         missing = self.wanted - self.done
@@ -100,8 +100,7 @@ class Overview:
 
     @property
     def _asked_since(self) -> str:
-        """What settings ask for that the summary, which is older, knows nothing of; one of an earlier version may lack
-        the keys."""
+        """Work in the settings but not in an older summary."""
         draws, baselines = self.settings.get("confirm"), self.settings.get("baselines")
         if baselines and "baselines" in self.summary and not _part(self.summary, "baselines"):
             return "the baselines"
@@ -117,8 +116,7 @@ class Overview:
 
     @property
     def best(self) -> Mapping[str, float] | None:
-        """Validation `asr` and `acc` of the recommended trial, or of the front's lowest ASR; None before a trial is
-        complete."""
+        """Validation `asr` and `acc` of the recommended trial, else of the front's first."""
         point = self.recommended or next(iter(self.front), {})
         return _part(point, "validation") or None
 
@@ -138,7 +136,7 @@ class Overview:
 
     @property
     def changed(self) -> datetime | None:
-        """When a file of it was last written to."""
+        """Time of the last write to one of its files."""
         folder = self.folder
         newest = max(
             map(_changed, (folder.summary, folder.config, folder.database, folder.database_log, folder.report))
@@ -147,9 +145,9 @@ class Overview:
 
 
 def find(name: str, output: Path) -> StudyFolder:
-    """The folder of a study; name: in the output folder, or the path of the study's own.
+    """The folder of a study.  name: within the output folder, or the folder's path.
 
-    Raises: ConfigError for an unknown one, with the nearest name there is.
+    Raises: ConfigError for an unknown one, with the nearest known name.
     """
     for path in (expanded(output, "--output") / name, expanded(Path(name), "NAME")):
         try:
@@ -164,15 +162,15 @@ def find(name: str, output: Path) -> StudyFolder:
 
 
 def studies(output: Path) -> list[StudyFolder]:
-    """All studies of a folder, by name, but for those that this user may not read, such as another user's.
+    """All readable studies of a folder, by name.
 
-    Raises: ConfigError where there is no such folder, or it may not be read.
+    Raises: ConfigError for a missing or unreadable folder.
     """
     try:
         paths = sorted(expanded(output, "--output").iterdir())
     except OSError as error:
         raise ConfigError(
-            f"cannot read the folder {output}: {error.strerror}; name that of your studies with --output"
+            f"cannot read the folder {output}: {error.strerror}; name the folder of your studies with --output"
         ) from error
     found = []
     for path in paths:
@@ -183,13 +181,13 @@ def studies(output: Path) -> list[StudyFolder]:
 
 
 def _is_study(path: Path) -> bool:
-    """Whether a folder holds one, or what is left of it.  Raises: OSError where that cannot be told."""
+    """True if a folder holds a study, or remains of one.  Raises: OSError if unreadable."""
     folder = StudyFolder(path)
     return any(file.exists() for file in (folder.config, folder.database, folder.summary))
 
 
-def look(folder: StudyFolder, *, live: bool = False) -> Overview:
-    """Read a study's files; its record where they may be behind it, or always when live."""
+def read_overview(folder: StudyFolder, *, live: bool = False) -> Overview:
+    """Read a study's files; its record if live, or if they lag behind."""
     config, troubles = _read(folder.config)
     settings = _part(config, "settings")
     summary, unread = _read(folder.summary) if folder.summary.exists() else ({}, ())
@@ -217,13 +215,13 @@ def _points(summary: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object inside another; an empty one where there is none."""
+    """An object inside another, or an empty one."""
     part = content.get(name)
     return part if isinstance(part, Mapping) else {}
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """A JSON object; else an empty one, and why."""
+    """A JSON object; else an empty one and the reason."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -236,7 +234,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 
 
 def _changed(path: Path) -> float:
-    """Seconds since 1970; 0 where there is no such file."""
+    """Seconds since 1970; 0 for a missing file."""
     try:
         return path.stat().st_mtime
     except OSError:

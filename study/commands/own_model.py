@@ -1,4 +1,4 @@
-"""What the commands share that work on a model of the user's own: read it and its images, score it, write a new one."""
+"""Shared by apply and defend: reading a model and images, scoring, writing the result."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class OwnModelConfig:
-    """A model, the clean images for it, and where the new one goes."""
+    """A model, its clean images, and the new model's file."""
 
     default_name: ClassVar[str]
-    """Of the file that is written, without its suffix."""
+    """Of the new file, without its suffix."""
 
     victim: Path
-    """The model: what this tool, the released NAD code or BackdoorBench wrote, a state dict, or safetensors."""
+    """The model: a file of this tool, of the released NAD code or of BackdoorBench, a state dict, or safetensors."""
     data: Path
-    """Clean images: a folder with train/, what to work with, and perhaps test/, what to score on; in each one folder
-    per class, in the order of the model's labels."""
+    """Clean images: a folder with train/ for the work, perhaps test/ for scores, and in each one folder per class,
+    in the order of the model's labels."""
     victim_mean: tuple[float, float, float] | None = None
-    """Mean of each channel, in [0, 1], that the model was trained with. Default: what its format says."""
+    """Mean of each channel, in [0, 1], in the model's training. Default: from its file's format."""
     victim_std: tuple[float, float, float] | None = None
     """Standard deviation of each channel, likewise."""
     trust_checkpoint: bool = False
-    """Unpickle --victim in full where nothing else will do. That runs any code that its maker put into it."""
+    """Unpickle --victim in full if nothing else works. That runs any code in the file."""
     output: Path | None = None
     """The file to write. Default: erased.safetensors beside the model, or defended.safetensors."""
     image_size: int | None = None
-    """Images are resized to this many pixels a side. Default: what the model's file says it was trained on, or 32."""
+    """Images are resized to this many pixels a side. Default: as recorded in the model's file, or 32."""
     flip: Annotated[bool | None, tyro.conf.DisallowNone] = None
-    """Train on mirrored images, too; --no-flip where a mirrored image is another class, as with traffic signs. Default:
-    what the model's file says it was trained on, or --flip."""
+    """Train on mirrored images, too; --no-flip if a mirrored image is another class, as with traffic signs. Default: as
+    recorded in the model's file, or --flip."""
     allow_guessing: bool = False
-    """Work on a model that only guesses on the images all the same."""
+    """Accept a model that only guesses on the images."""
     seed: int = 0
-    """Seeds all that is drawn at random."""
+    """Seed of all random draws."""
     cache: Path | None = None
     """Folder of decoded images. Default: this user's cache folder."""
 
@@ -73,7 +73,7 @@ class OwnModelConfig:
             raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
         require_range("--image-size", self.used_image_size, 16, 512)
         require_range("--seed", self.seed, 0, 2**31 - 1)
-        self.normalisation  # noqa: B018 - raises for numbers that are out of range
+        self.normalisation  # noqa: B018 - raises for numbers out of range
 
     @property
     def used_image_size(self) -> int:
@@ -82,12 +82,12 @@ class OwnModelConfig:
 
     @property
     def used_flip(self) -> bool:
-        """Whether mirrored images are trained on, too."""
+        """True to train on mirrored images, too."""
         return self.flip is not False
 
     @property
     def normalisation(self) -> Normalisation | None:
-        """What the user says that the model was trained with."""
+        """The user's normalisation, or None."""
         return chosen_normalisation(self.victim_mean, self.victim_std)
 
     @property
@@ -104,9 +104,9 @@ C = TypeVar("C", bound=OwnModelConfig)
 
 
 def run_command(work: Callable[[Display], None]) -> int:
-    """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for an interrupt."""
+    """Run a command; returns 0, 2 for a mistake, 130 for an interrupt."""
     show_any_text()
-    os.umask(0o077)  # what is written is for its owner alone
+    os.umask(0o077)  # new files are for their owner alone
     try:
         with following_load():
             work(Display(Console()))
@@ -114,7 +114,7 @@ def run_command(work: Callable[[Display], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        raise  # nobody reads what this prints any more
+        raise  # the output's reader has left
     except OSError as error:
         print(
             f"error: {error.strerror or error} ({error.filename or 'no file'}); mend that and try again",
@@ -128,7 +128,7 @@ def run_command(work: Callable[[Display], None]) -> int:
 
 
 def require_free(target: Path) -> None:
-    """Raise ConfigError where a model and its card cannot be written, or are there; nothing is made yet."""
+    """Raise ConfigError if a model and its card cannot be written or exist; creates nothing."""
     if target.suffix != SUFFIX:
         raise ConfigError(f"--output {target} must end in {SUFFIX}")
     for path in (target, target.with_suffix(".md")):
@@ -140,9 +140,9 @@ def require_free(target: Path) -> None:
 
 
 def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
-    """The settings with the model's image size and mirroring, and the model in --victim, after a line about it.
+    """The model in --victim, introduced to the user, and the settings completed from its file.
 
-    Raises: CheckpointError for a file that cannot be used; ConfigError for settings that contradict it.
+    Raises: CheckpointError for an unusable file; ConfigError for settings in conflict with it.
     """
     model = load_foreign(
         expanded(config.victim, "--victim"), trust=config.trust_checkpoint, normalisation=config.normalisation
@@ -153,7 +153,7 @@ def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
 
 
 def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -> Owned:
-    """The images in --data.  Raises: DataError where their classes are not the model's."""
+    """The images in --data.  Raises: DataError if their classes are not the model's."""
     with display.stage("images", "read") as step:
         images = load_owned(
             expanded(config.data, "--data"),
@@ -173,18 +173,18 @@ def read_images(config: OwnModelConfig, model: ForeignModel, display: Display) -
 
 
 def require_known(config: OwnModelConfig, model: nn.Module, images: Owned, device: torch.device) -> None:
-    """Raise DataError for a model that only guesses on the images, unless the settings allow it."""
+    """Raise DataError for a model that only guesses, without --allow-guessing."""
     if not config.allow_guessing:
         judging.require_known(model, images.train, allow="add --allow-guessing", device=device)
 
 
 def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:
-    """By name of the images. On the defender's own, the model's says whether classes and sizes are what it expects."""
+    """Accuracy by name of the images; a low one on the defender's own means wrong classes or size."""
     parts = {"your own images (train/)": images.train, "test images (test/)": images.test}
     return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
 
 
-Scores = Sequence[tuple[str, float, float]]
+Accuracies = Sequence[tuple[str, float, float]]
 """Name of the images, accuracy on them before and after."""
 
 
@@ -193,12 +193,15 @@ def write_model(
     model: nn.Module,
     class_names: Sequence[str],
     facts: Mapping[str, str],
-    scores: Scores,
-    card: Callable[[Mapping[str, str], Scores], str],
+    scores: Accuracies,
+    card: Callable[[Mapping[str, str], Accuracies], str],
     what: str,
     display: Display,
 ) -> None:
-    """Write a model and its card, and say how accurate it is.  what: it is called where it is named."""
+    """Write a model and its card, and print its accuracies.
+
+    what: the model's name in messages.
+    """
     state: State = copy_state(model)
     known = TrainedOn(image_size=config.used_image_size, flip=config.used_flip, class_names=tuple(class_names))
     save(config.target, Checkpoint(state, {"facts": dict(facts), **known.card()}))
@@ -211,7 +214,7 @@ def write_model(
 
 
 def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str, str], dict[str, str]]:
-    """What a card says of the model before, and of the work on it."""
+    """A card's facts: about the original model, and about the work on it."""
     with following_load() as threads:
         steps = ", ".join(f"{count}: {taken:,}" for count, taken in said(threads.steps).items())
     return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {

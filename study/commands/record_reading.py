@@ -1,6 +1,6 @@
-"""A study's record for who only looks: read beside the driver that writes it, nothing created or altered.
+"""Read-only access to a study's record, safe beside its driver.
 
-Imports Optuna but neither torch nor Ray: `nad-study list` and `show` are to answer at once.
+Imports neither torch nor Ray, for quick answers of `nad-study list` and `show`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from study.record.tables import require_optuna
 
 
 def storage_of(config: Mapping[str, Any]) -> str | None:
-    """The storage that a study's config.json names; a relative file counts from where the study was run."""
+    """The storage in a study's config.json; a relative file counts from the study's working directory."""
     storage = config["settings"].get("storage") if isinstance(config.get("settings"), Mapping) else None
     if not storage:
         return None
@@ -32,23 +32,25 @@ def storage_of(config: Mapping[str, Any]) -> str | None:
 
 
 def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTrial]:
-    """All trials of a study, waiting ones included, by number; none where it has no record yet.
+    """All trials of a study, waiting ones included, by number; none without a record.
 
-    config: config.json, which names a record outside the folder.
-    Raises: NadError where the record cannot be read.
+    config: config.json, with the URL of a record outside the folder.
+    Raises: NadError if the record cannot be read.
     """
     elsewhere = storage_of(config)
     location = elsewhere or f"{folder.database}"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if elsewhere and hides_password(elsewhere):
-        raise NadError(f"its record is at {location}, and the password is not kept: what follows is from summary.json")
+        raise NadError(
+            f"its record is at {location}, and its password is not stored: these figures are from summary.json"
+        )
     try:
         with _opened(elsewhere) if elsewhere else _database(folder.database) as storage:
             studies = {} if storage is None else {study.study_name: study for study in storage.get_all_studies()}
             if elsewhere is None and studies and folder.name not in studies:
                 raise NadError(
-                    f"its record is that of the study {min(studies)!r}: give the folder that name again; what follows"
-                    " is from summary.json"
+                    f"its record belongs to the study {min(studies)!r}: rename the folder to that; these figures are"
+                    " from summary.json"
                 )
             if storage is None or folder.name not in studies:
                 return []
@@ -64,13 +66,13 @@ def read_trials(folder: StudyFolder, config: Mapping[str, Any]) -> list[FrozenTr
     ) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise NadError(
-            f"its record at {location} cannot be read ({reason}): what follows is from summary.json"
+            f"its record at {location} cannot be read ({reason}): these figures are from summary.json"
         ) from error
 
 
 @contextmanager
 def _opened(location: str) -> Iterator[BaseStorage | None]:
-    """The storage; None where it is a file that is not there."""
+    """The storage; None for a missing file."""
     if (journal := journal_path(location)) is not None:
         yield JournalStorage(JournalFileBackend(str(journal))) if journal.exists() else None
         return

@@ -1,4 +1,4 @@
-"""`nad-study resume NAME`: the command of a study again, from the settings that its folder keeps."""
+"""`nad-study resume NAME`: a study's command again, from the settings in its folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from study.record.folder import StudyFolder
 from study.search.fork import fork_of
 
 OF_ONE_RUN = ("json", "output", "name", "storage", "take_over", "fork")
-"""Settings that are not taken over as they are: how a run was shown, how it began, and where its files were then."""
+"""Settings of a single run, not resumed as recorded: its display, its start, its files' places."""
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig:
-    """Go on with a study as it was run last. Options of a study given here change its settings, such as --trials."""
+    """Go on with a study as last run; further options, such as --trials, change it."""
 
     name: Annotated[str, tyro.conf.Positional]
     """The study, or the path of its folder."""
@@ -39,7 +39,7 @@ class ResumeConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit code of the study.  Raises: NadError for what the user can mend."""
+    """The command line; returns the study's exit code.  Raises: NadError for the user's mistakes."""
     if "--help" in arguments or "-h" in arguments:
         tyro.cli(ResumeConfig, args=["--help"], prog="nad-study resume")
     if arguments and (first := arguments[0].partition("=")[0]).startswith("-") and first != "--output":
@@ -50,13 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     recorded = recorded_settings(folder)
     with told_in_a_sentence(StudyConfig, changes):
         config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
-    from study.run import main as run  # not above: Ray takes seconds, and a mistake is to be told at once
+    from study.run import main as run  # not above: Ray takes seconds, and a mistake should be reported at once
 
     return run(options_of(with_points_of_the_old(config, folder)))
 
 
 def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyConfig:
-    """The command that forked, where it ended before its search began: what a fork is to ask is only then recorded."""
+    """The fork command again, if the fork ended before recording its points."""
     old = fork_of(folder.path)
     if old is None or folder.summary.exists() or config.fork is not None or config.directory != folder.path:
         return config
@@ -64,9 +64,9 @@ def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyCon
 
 
 def recorded_settings(folder: StudyFolder) -> StudyConfig:
-    """The settings that a study was run with last; relative paths count from where it was run then.
+    """The settings of a study's last run; relative paths count from its working directory.
 
-    Raises: ConfigError where they cannot be read, or are of a version that has other options.
+    Raises: ConfigError if they cannot be read, or have options of another version.
     """
     again = "give the study's command itself again, with the same --name and --output"
     try:
@@ -79,8 +79,8 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
     kinds = typing.get_type_hints(StudyConfig)
     if unknown := sorted(settings.keys() - kinds.keys()):
         raise ConfigError(
-            f"the study {folder.name!r} was run by another version of nad-study, with options that this one does not"
-            f" know: {', '.join(unknown)}; install that version, or {again}"
+            f"the study {folder.name!r} was run by another version of nad-study, with options unknown to this one:"
+            f" {', '.join(unknown)}; install that version, or {again}"
         )
     start = Path(config.get("directory") or ".")
     values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
@@ -90,9 +90,9 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
 
 
 def options_of(config: StudyConfig) -> list[str]:
-    """The command line that gives this config: every setting that is not its default.
+    """The command line of this config: every setting other than its default.
 
-    Raises: ConfigError for a storage whose password was not kept.
+    Raises: ConfigError for a storage without its password.
     """
     words: list[str] = []
     for field in dataclasses.fields(config):
@@ -101,7 +101,7 @@ def options_of(config: StudyConfig) -> list[str]:
             continue
         option = field.name.replace("_", "-")
         if isinstance(value, str) and hides_password(value):
-            raise ConfigError(f"the password in --{option} {value} is not kept; give --{option} again, in full")
+            raise ConfigError(f"the password in --{option} {value} is not stored; give --{option} again, in full")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
         elif isinstance(value, tuple):
@@ -112,7 +112,7 @@ def options_of(config: StudyConfig) -> list[str]:
 
 
 def _value(kind: Any, value: Any, start: Path) -> Any:
-    """A JSON value as the field's type has it."""
+    """A JSON value in the field's type."""
     if value is None:
         return None
     kinds = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)

@@ -1,4 +1,4 @@
-"""`nad-study show NAME`: where one study stands, also while it runs."""
+"""`nad-study show NAME`: one study's progress and results, also while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tyro
 
 from reports.formatting import NONE, control_label, duration, percent, readable_params
 from study.commands import list as listing
-from study.commands.overview import FINISHED, UNFINISHED, Overview, find, look
+from study.commands.overview import FINISHED, UNFINISHED, Overview, find, read_overview
 from study.display.trial_logs import log_of
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FAILURES = 3
-"""The last ones that are shown."""
+"""Number of last failures shown."""
 PACE_TRIALS = 20
-"""Finished trials, the last ones of this run, that the pace is taken from."""
+"""Number of this run's last finished trials, for its pace."""
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ShowConfig:
-    """Show where a study stands: who runs it, how far it is, its front and controls, and what failed last.
+    """Show one study: its driver, progress, front, controls and last failures.
 
-    Reads the study's record beside whoever writes it, and changes nothing.
+    Reads the record, also of a running study, and changes nothing.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -45,10 +45,10 @@ class ShowConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit code.  Raises: NadError for what the user can mend."""
+    """The command line; returns the exit code.  Raises: NadError for the user's mistakes."""
     with told_in_a_sentence(ShowConfig, arguments):
         config = tyro.cli(ShowConfig, args=arguments, prog="nad-study show")
-    study = look(find(config.name, config.output), live=True)
+    study = read_overview(find(config.name, config.output), live=True)
     if config.json:
         print(json.dumps(facts(study), indent=2, default=str))
     else:
@@ -76,7 +76,7 @@ def facts(study: Overview) -> dict[str, Any]:
 def lines(study: Overview) -> Iterator[str]:
     """The same for people."""
     yield f"{study.name}: {study.attack or NONE} on {study.dataset or NONE}, {listing.state(study)}"
-    yield f"trials: {_progress(study)}"
+    yield f"trials: {_counts(study)}"
     for trial in _in_state(study, "RUNNING"):
         begun = times.began(trial)
         since = f" for {duration((datetime.now(UTC) - begun).total_seconds())}" if begun and study.runs else ""
@@ -101,7 +101,7 @@ def lines(study: Overview) -> Iterator[str]:
 
 
 def eta(study: Overview) -> float | None:
-    """Seconds until the wanted trials are done, from the pace of this run's last ones; None where that is not known."""
+    """Seconds until the wanted trials are done, at this run's pace; None if unknown."""
     if study.driver is None or not study.driver.alive or study.wanted is None:
         return None
     since = datetime.fromisoformat(study.driver.started)
@@ -125,7 +125,7 @@ def said(study: Overview) -> str | None:
     return last[-1] if last else None
 
 
-def _progress(study: Overview) -> str:
+def _counts(study: Overview) -> str:
     counts = study.trials
     parts = [f"{study.done} of {study.wanted if study.wanted is not None else '?'} done"]
     parts += [f"{counts[state]} {state}" for state in ("running", "failed", "pruned") if counts.get(state)]
@@ -142,7 +142,7 @@ def _begun(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _error(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("error", "for a reason that is not on record")).partition("\n")[0]
+    return str(trial.user_attrs.get("error", "for an unrecorded reason")).partition("\n")[0]
 
 
 def _settings(params: Mapping[str, Any]) -> str:
@@ -150,7 +150,7 @@ def _settings(params: Mapping[str, Any]) -> str:
 
 
 def _table(title: str, points: Sequence[tuple[str, Mapping[str, Any]]], *, settings: bool = True) -> Iterator[str]:
-    """Named points with their scores, the test scores where there are any, and their settings."""
+    """Named points with their validation and test scores and their settings."""
     rows: list[tuple[str, ...]] = [("", "ASR", "ACC", "test ASR", "test ACC", "")]
     for name, point in points:
         scores = [_score(point.get(split), score) for split in ("validation", "test") for score in ("asr", "acc")]

@@ -1,4 +1,4 @@
-"""`nad-study stop NAME`: ends a study that runs, and says what became of it."""
+"""`nad-study stop NAME`: ends a running study, and waits for its end."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Annotated
 import tyro
 
 from nad.errors import NadError
-from study.commands.overview import UNFINISHED, find, look
+from study.commands.overview import UNFINISHED, find, read_overview
 from study.options.command_line import told_in_a_sentence
 from study.options.helptext import documented
 from study.record.driver import Driver, driver_of
 
 POLL_SECONDS = 0.2
 TOLD_EVERY = 60.0
-"""Seconds between two sentences of a long wait."""
+"""Seconds between two messages of a long wait."""
 LONGEST_END = 120.0
-"""Seconds that a driver may take to end once it was told to stop at once."""
+"""Limit in seconds for a driver to end with --now."""
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class StopConfig:
-    """Stop a study that runs: it starts no further trial, lets the running ones finish, writes its report, and ends.
+    """Stop a running study after its running trials, with a report.
 
-    A run of a baseline or of the confirmation is not waited for: `nad-study resume` makes it again. This command waits
-    until the study has ended; Ctrl-C ends the waiting, not the stopping. A study that does not run is no error: there
-    is nothing to do, and the exit code is 0.
+    Runs of baselines and confirmation are cut short; `nad-study resume` repeats them. This command waits for the
+    study's end; Ctrl-C ends the waiting, not the stopping. For a study that is not running it does nothing, with exit
+    code 0.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -40,11 +40,11 @@ class StopConfig:
     output: Path = Path("runs")
     """Folder of all studies."""
     now: bool = False
-    """Do not wait for the running trials: they are lost, and `nad-study resume` asks their settings again."""
+    """Cut the running trials short; `nad-study resume` asks their settings again."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit code.  Raises: NadError where the study cannot be stopped from here."""
+    """The command line; returns the exit code.  Raises: NadError if the study cannot be stopped from here."""
     with told_in_a_sentence(StopConfig, arguments):
         config = tyro.cli(StopConfig, args=arguments, prog="nad-study stop")
     folder = find(config.name, config.output)
@@ -54,24 +54,24 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if driver.alive is None:
         raise NadError(
-            f"the study {folder.name!r} runs on the host {driver.host!r} as process {driver.pid}, which cannot be"
-            f" reached from here; run this command there, or: ssh {driver.host} kill {driver.pid}"
+            f"the study {folder.name!r} runs on the host {driver.host!r} as process {driver.pid}, out of reach from"
+            f" here; run this command there, or: ssh {driver.host} kill {driver.pid}"
         )
     try:
         stop(driver, folder.name, now=config.now)
     except KeyboardInterrupt:
         print(f"no longer waiting; the study {folder.name!r} still stops by itself")
         return 130
-    after = look(folder, live=True)
+    after = read_overview(folder, live=True)
     left = f"; {after.left} left, `nad-study resume {folder.path}` goes on" if after.state == UNFINISHED else ""
     print(f"stopped: {after.done} of {after.wanted} trials are done{left}")
     return 0
 
 
 def stop(driver: Driver, name: str, *, now: bool) -> None:
-    """Ask the driver to end, and wait until it has.
+    """Ask the driver to end, and wait for that.
 
-    Raises: NadError where it may not be asked, or does not end at once although told so.
+    Raises: NadError if it belongs to another user, or with --now does not end in time.
     """
     _ask(driver, name)
     if now:
@@ -79,7 +79,7 @@ def stop(driver: Driver, name: str, *, now: bool) -> None:
         _wait(driver, 1.0)
         _ask(driver, name)
     print(
-        f"the study {name!r} (process {driver.pid}) stops{'' if now else '; trials that are running finish first'}",
+        f"the study {name!r} (process {driver.pid}) stops{'' if now else '; running trials finish first'}",
         flush=True,
     )
     if _wait(driver, LONGEST_END if now else None):
@@ -101,7 +101,7 @@ def _ask(driver: Driver, name: str) -> None:
 
 
 def _wait(driver: Driver, seconds: float | None) -> bool:
-    """Whether the driver has ended, within so many seconds where that is limited."""
+    """Wait for the driver's end; false if it takes longer than so many seconds."""
     start = told = time.monotonic()
     while driver.alive:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What other programs see of a study that runs: one JSON object a line. docs/events.md describes them."""
+"""Events of a running study for other programs, one JSON object a line; see docs/events.md."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from rich.console import Console
 
 from study.display.progress import Display, Step
 from study.display.streams import LastingStream
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 INTERVAL = 1.0
 """Seconds between two lines of one stage; its first and its last line always come."""
 
 
 def display_for(arguments: list[str]) -> Display:
-    """How a command with these arguments is to be shown; before they are read, for they may be wrong.
+    """The display for a command with these arguments, chosen before parsing.
 
-    Where nobody reads any longer, the study goes on unseen.
+    The study goes on after its output's reader has left.
     """
     shown = cast("TextIO", LastingStream(sys.stdout))
     return EventLines(shown) if "--json" in arguments else Display(Console(file=shown))
 
 
 class EventLines(Display):
-    """Writes each event as one line of JSON; how a command ended is the last one."""
+    """Writes each event as one line of JSON; the command's end is the last one."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -80,12 +80,12 @@ class EventLines(Display):
     def _write(self, kind: str, **content: Any) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps(plain({"event": kind, "time": stamp, **content}), allow_nan=False)
-        self._file.write(f"{line}\n")  # in one piece: an interrupt may come between any two
+        self._file.write(f"{line}\n")  # in one call: an interrupt may come between two
         self._file.flush()
 
 
 def plain(value: Any) -> Any:
-    """As JSON has it: numpy's numbers become numbers, what is not finite null, anything unknown its text."""
+    """JSON values: numpy's numbers as numbers, null for infinite and NaN, texts for unknown types."""
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Who is told of every trial beside the record: the display, the logs, and TensorBoard where that is asked for."""
+"""Observers of every trial beside the record: display, logs and, with --tensorboard, TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from study.display.tensorboard import TensorBoard
 from study.display.trial_logs import DriverLog, TrialLogs
 from study.options.config import StudyConfig
 from study.record.folder import StudyFolder
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 
 @contextmanager
 def observers(config: StudyConfig, folder: StudyFolder, display: Display) -> Iterator[Callable[[TrialEvent], None]]:
-    """For one run of the study: what is to be called with every event.  The display keeps its log from here on."""
+    """Call the result with every event of one run.  Starts the display's log."""
     display.log = DriverLog(folder.driver_log)
     display.begin(config.study_name, folder.path, config.trials)
     writers: list[TrialLogs | TensorBoard] = [TrialLogs(folder.logs)]

@@ -1,6 +1,6 @@
-"""What a person sees while a study runs: one live line in a terminal, plain lines elsewhere.
+"""Progress of a running study: one live line in a terminal, plain lines elsewhere.
 
-`Display` is also the interface for who else wants to see it: `study.display.events` has the one for programs.
+`Display` is also the interface of other displays: `study.display.events` has one for programs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from reports.analysis.frontier import non_dominated
 from reports.analysis.objectives import OBJECTIVES, costs
 from study.display.streams import LastingStream
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one stage; its last line always comes."""
 
 
 class Step(Protocol):
-    """Tells how far a stage is; itself a `nad.progress.Progress`."""
+    """Reports a stage's progress; itself a `nad.progress.Progress`."""
 
     def __call__(self, done: int, total: int, running: Sequence[float] = (), /) -> None:
-        """running: how much of each one under way is done, from 0 to 1, where that is known."""
+        """running: share done of each unit under way, from 0 to 1, if known."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class TrialBoard:
 
     @classmethod
     def of(cls, study: optuna.Study) -> TrialBoard:
-        """The board of a study that may hold trials of earlier runs."""
+        """The board of a study with its earlier trials."""
         board = cls()
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             board.scores.append(list(trial.values))
@@ -58,7 +58,7 @@ class TrialBoard:
 
     @property
     def done(self) -> int:
-        """Trials that count towards the wanted number."""
+        """Trials counting towards the wanted number."""
         return len(self.scores) + self.pruned
 
     def on_event(self, event: TrialEvent) -> None:
@@ -87,8 +87,7 @@ class TrialBoard:
 class Display:
     """Shows stages one after another: `with display.stage("victim", "epochs") as step: ... step(done, all)`.
 
-    log: is told what was said and how far stages and trials came, as plain sentences, too; see
-        `study.display.trial_logs`.
+    log: receives messages and the progress of stages and trials as plain sentences; see `study.display.trial_logs`.
     """
 
     log: Callable[[str], None] = staticmethod(lambda sentence: None)
@@ -107,7 +106,7 @@ class Display:
 
     @contextmanager
     def stage(self, name: str, unit: str, status: Callable[[], str] = str) -> Iterator[Step]:
-        """Show how far a stage is, and when it may end. status: more to say, asked anew at every step."""
+        """Show a stage's progress and expected end. status: further text, asked anew at every step."""
         ended = False
         with self._stage(name, unit, status) as show:
 
@@ -121,7 +120,7 @@ class Display:
             yield step
 
     def trial(self, event: TrialEvent) -> None:
-        """Something happened to a trial."""
+        """Log a trial's event."""
         if event.kind == "complete":
             found = ", ".join(f"{name.upper()} {score:.1%}" for name, score in event.scores.items())
             self.log(f"trial {event.number} complete: {found}")
@@ -129,11 +128,11 @@ class Display:
             self.log(f"trial {event.number} {event.kind}: {event.reason}")
 
     def finished(self, report: Path) -> None:
-        """The command has done what was asked."""
+        """The command has succeeded."""
         self.say(f"report: {report}")
 
     def failed(self, sentence: str, exit_code: int) -> int:
-        """The command ends early; 2 stands for what the user can mend.  Returns the exit code."""
+        """The command ends early; code 2 is for the user's mistakes.  Returns the exit code."""
         self.log(sentence)
         print(f"error: {sentence}" if exit_code == 2 else sentence, file=LastingStream(sys.stderr))
         return exit_code
@@ -199,7 +198,7 @@ def _said(running: Sequence[float]) -> str:
 
 
 class Eta:
-    """When a stage may end, from the pace since its first step."""
+    """A stage's expected end, from the pace since its first step."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None

@@ -1,4 +1,4 @@
-"""Standard streams that outlive whoever reads them: a closed terminal, a reader of a pipe that has left."""
+"""Standard streams for a study that outlives its terminal or its pipe's reader."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TextIO
 
 
 class LastingStream(io.TextIOBase):
-    """Writes to another stream as long as that takes it, and then to nobody, without a word."""
+    """Writes to another stream until it fails, and from then on nowhere, silently."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with self._to_whoever_reads():
+        with self._ending_quietly():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._to_whoever_reads():
+        with self._ending_quietly():
             self._stream.flush()
 
     def isatty(self) -> bool:
@@ -35,11 +35,11 @@ class LastingStream(io.TextIOBase):
         return self._stream.encoding
 
     @contextmanager
-    def _to_whoever_reads(self) -> Iterator[None]:
+    def _ending_quietly(self) -> Iterator[None]:
         try:
             yield
         except OSError:
-            # Python flushes the stream once more when it ends, and would complain
+            # or Python would complain as it flushes the stream at exit
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)

@@ -1,7 +1,7 @@
-"""Trials for TensorBoard: one run each, with the scores of every epoch, and the hyperparameters beside the final ones.
+"""Trials for TensorBoard: one run each, with scores by epoch and hyperparameters.
 
-Written with tensorboardX, which Ray Tune brings along, and with its plain file writer: the `SummaryWriter` around it
-hands events to a thread through a queue, and on a full disk that queue is never emptied again.
+Uses the plain file writer of tensorboardX: its `SummaryWriter` passes events through a queue to a thread, and hangs on
+a full disk.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any
 
 from nad.errors import ConfigError
 from reports.analysis.objectives import OBJECTIVES
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 FLUSH_SECONDS = 10.0
-"""Between two of them: the library waits for the disk each time."""
+"""Seconds between two flushes: the library waits for the disk each time."""
 
 
 def require_installed() -> None:
-    """Raises: ConfigError where the package that writes the files is missing."""
+    """Raises: ConfigError without the package that writes the files."""
     if _find("tensorboardX") is None:
         raise ConfigError(
-            "--tensorboard needs the package tensorboardX, which is not installed; leave the option out, or install it"
+            "--tensorboard needs the package tensorboardX, not installed here; leave the option out, or install it"
             " with: pip install 'nad-study[tensorboard]'"
         )
 
 
 class TensorBoard:
-    """Observes a search; a run that cannot be written, on a full disk, is given up."""
+    """Observes a search; gives up a run on a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, _TrialFile] = {}
 
     def __call__(self, event: TrialEvent) -> None:
         try:
@@ -45,7 +45,7 @@ class TensorBoard:
 
     def _take(self, event: TrialEvent) -> None:
         if event.kind == "started":
-            self._runs[event.number] = _Run(self._folder / f"trial-{event.number:05}")
+            self._runs[event.number] = _TrialFile(self._folder / f"trial-{event.number:05}")
         elif event.number not in self._runs:
             return
         elif event.kind == "progress":
@@ -65,7 +65,7 @@ class TensorBoard:
             self._runs.pop(number).close()
 
 
-class _Run:
+class _TrialFile:
     """One trial's file of events."""
 
     def __init__(self, folder: Path) -> None:

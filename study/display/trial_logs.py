@@ -1,7 +1,7 @@
-"""Logs in the study's folder, for its owner: one per trial, and one of what the driver said.
+"""Logs in the study's folder: one per trial, one of the driver's messages.
 
-The driver writes them all, from what trials report: they need no shared file system. The record is elsewhere; a line
-that cannot be written, on a full disk, is left out without a word.
+The driver writes them all, from the trials' reports: no shared file system is needed. The record is elsewhere; on a
+write error, such as a full disk, a line is dropped silently.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 _HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
-"""What is known of a trial when it begins."""
+"""Attributes known at a trial's start."""
 _APART = (*_HEAD, "curve", "error", "traceback", "printed", "elapsed", "ended")
-"""What has its own place in the log, and so is not among what was measured."""
+"""Attributes with a place of their own in the log, apart from the measured values."""
 
 
 class DriverLog:
@@ -33,7 +33,7 @@ class DriverLog:
 
 
 class TrialLogs:
-    """Observes a search and writes down each trial as it runs: parameters, scores, what it printed, how it ended."""
+    """Observes a search and logs each trial as it runs: parameters, scores, output, end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,7 +52,7 @@ class TrialLogs:
             self._append(event.number, _end(event))
 
     def close(self) -> None:
-        """The search is over: trials that still run are lost."""
+        """End the logs; trials still running are lost."""
         for number in self._running:
             self._append(
                 number, ["stopped: the study ended while this trial ran; the next run asks its settings again"]
@@ -69,7 +69,7 @@ def log_of(folder: Path, number: int) -> Path:
 
 
 def append(path: Path, lines: Iterable[str]) -> None:
-    """Add lines to a file that only its owner may read, in one write; nothing where that fails."""
+    """Append lines to an owner-only file in one write; errors are ignored."""
     text = "".join(f"{line}\n" for line in lines)
     with suppress(OSError):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -1,6 +1,6 @@
-"""Where a running Ray cluster is, and how it wants to be asked: found out before Ray is asked to join it.
+"""Address and authentication of a running Ray cluster, checked before Ray joins it.
 
-Ray itself takes minutes to give up on an address where nobody answers, and 20 seconds on a wrong token.
+Ray itself takes minutes to give up on a silent address, and 20 seconds on a wrong token.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import NamedTuple
 from nad.errors import ConfigError
 
 CONNECT_SECONDS = 5.0
-"""A cluster's address answers within this."""
+"""Limit for a cluster's answer."""
 _KNOCK_SECONDS = 30.0
 
-# The cluster id is made up: a request that gets past the token is answered with the news that the id is wrong. Then
-# the cluster is asked for its nodes.
+# The cluster id is made up: past the token check, Ray answers "wrong id". Then the cluster is asked for its nodes.
 _KNOCK = """
 import sys
 from ray._raylet import GcsClient
@@ -35,20 +34,20 @@ except Exception as error:
 
 
 class Cluster(NamedTuple):
-    """A running cluster that lets this process in."""
+    """A running cluster open to this process."""
 
     address: str
     """HOST:PORT."""
     authenticated: bool
-    """Whether it asks for a token."""
+    """True if it asks for a token."""
 
 
 def find_cluster(address: str) -> Cluster:
-    """The cluster at HOST:PORT, or for `auto` the one that RAY_ADDRESS or `ray start` on this machine names.
+    """The cluster at HOST:PORT; `auto` takes RAY_ADDRESS, then this machine's `ray start`.
 
-    A token is looked for where Ray does: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
-    Raises: ConfigError where nobody answers in time, what answers is not Ray, the token is missing or wrong, or this
-    machine is no node of the cluster.
+    Looks for a token in Ray's own places: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
+    Raises: ConfigError without an answer in time, for a server other than Ray, a missing or wrong token, or on a
+    machine outside the cluster.
     """
     from ray._private.services import canonicalize_bootstrap_address  # late: it imports Ray
 
@@ -63,14 +62,13 @@ def find_cluster(address: str) -> Cluster:
         return Cluster(found, authenticated=False)
     if "InvalidAuthToken" not in answer:
         raise ConfigError(
-            f"what answers at {found} is no Ray cluster of this version; give the HOST:PORT that `ray start --head`"
-            " printed"
+            f"the server at {found} is no Ray cluster of this version; give the HOST:PORT printed by `ray start --head`"
         )
     answer = _knock(found, {**os.environ, "RAY_AUTH_MODE": "token"})
     if "WrongClusterID" not in answer:
-        which = "the token found here is another one" if "InvalidAuthToken" in answer else "no token is found here"
+        fault = "the token found here is another one" if "InvalidAuthToken" in answer else "no token is found here"
         raise ConfigError(
-            f"the Ray cluster at {found} asks for a token, and {which}; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a"
+            f"the Ray cluster at {found} asks for a token, and {fault}; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a"
             " file with it, or put it into ~/.ray/auth_token"
         )
     _require_node_here(found, answer)
@@ -78,7 +76,7 @@ def find_cluster(address: str) -> Cluster:
 
 
 def _require_node_here(address: str, answer: str) -> None:
-    """Raise ConfigError unless one of the cluster's nodes is this machine: Ray needs one to talk through."""
+    """Raise ConfigError on a machine outside the cluster: Ray needs a local node."""
     nodes = [line.removeprefix("node ") for line in answer.splitlines() if line.startswith("node ")]
     if not any(map(_is_here, nodes)):
         raise ConfigError(
@@ -88,7 +86,7 @@ def _require_node_here(address: str, answer: str) -> None:
 
 
 def _is_here(host: str) -> bool:
-    """Whether this machine has that address: nobody else can listen on it."""
+    """True if this machine can listen on that address."""
     try:
         socket.create_server((host, 0)).close()
     except OSError:
@@ -123,7 +121,7 @@ def _require_answer(address: str) -> None:
 
 
 def _knock(address: str, environment: dict[str, str]) -> str:
-    """What the cluster says to a request; from a process of its own, for Ray reads its settings once."""
+    """The cluster's reply, through a separate process: Ray reads its settings once."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _KNOCK, address],  # -P: nothing from the current folder

@@ -1,4 +1,4 @@
-"""The code that a process runs: a digest of this tool's own files, and the places of the libraries."""
+"""Identity of the running code: a digest of this tool's files, and the libraries' places."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PACKAGES = ("nad", "search_spaces", "study", "reports")
 """This tool's own; they travel to the nodes of a cluster."""
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "skimage", "PIL", "optuna", "ray", "json", "random")
-"""What trials compute with, and two of Python's own modules: a file of that name in the wrong folder shadows them."""
+"""Libraries of a trial, and two modules of Python as samples: a file of that name in the wrong folder shadows them."""
 
 
 class Code(NamedTuple):
-    """Equal in two processes of one machine that import the same files."""
+    """Equal in two processes of one machine if they import the same files."""
 
     digest: str
     """Of this tool's files."""
@@ -26,7 +26,7 @@ class Code(NamedTuple):
 
 @cache
 def digest() -> str:
-    """SHA-256 over the names and contents of this tool's Python files, as this process imports them."""
+    """SHA-256 over names and contents of this tool's Python files, as imported here."""
     total = hashlib.sha256()
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -38,12 +38,12 @@ def digest() -> str:
 
 
 def imported() -> Code:
-    """What this process imports; nothing is imported for that."""
+    """Code of this process, found without importing anything."""
     return Code(digest(), tuple((name, _place(name)) for name in (*PACKAGES, *_LIBRARIES)))
 
 
 def differences(there: Code, here: Code) -> str:
-    """Such as `numpy from /tmp/numpy.py (here /usr/lib/.../numpy/__init__.py)`; empty where the files are the same."""
+    """Such as `numpy from /tmp/numpy.py (here /usr/lib/.../numpy/__init__.py)`; empty for equal code."""
     others = [
         f"{name} from {place} (here {mine})"
         for (name, place), (_, mine) in zip(there.places, here.places, strict=True)

@@ -1,4 +1,4 @@
-"""What this machine has to compute on, and where a process that is no Ray worker does so."""
+"""Computing devices of this machine, for processes outside Ray."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from study.options.config import StudyConfig
 
 
 def driver_device() -> torch.device:
-    """This machine's GPU where it has one."""
+    """This machine's GPU, else its CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def require_devices(config: StudyConfig) -> None:
-    """Raise ConfigError where this machine, if trials run on it, has not what one of them asks for."""
+    """Raise ConfigError if trials run here and one asks for too much."""
     if config.address is not None:
         return
     if config.workers is None and config.cpus_per_trial > cores():
         raise ConfigError(
-            f"--cpus-per-trial {config.cpus_per_trial} is more than the {cores()} that this process may use; give less,"
-            " or --workers 1 to share them all the same"
+            f"--cpus-per-trial {config.cpus_per_trial} is more than the {cores()} CPUs of this process; give less, or"
+            " --workers 1 to share them"
         )
     if config.gpus_per_trial > 0 and torch.cuda.device_count() == 0:
         raise ConfigError(
             f"--gpus-per-trial {config.gpus_per_trial:g}: torch finds no GPU on this machine; leave it out, or name a"
-            " cluster that has some with --address"
+            " cluster with GPUs in --address"
         )

@@ -1,4 +1,4 @@
-"""What a worker does: make a teacher, or run one trial. Everything it needs comes as one block of arrays."""
+"""A worker's tasks: making a teacher, running a trial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nad import models
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
-from nad.evaluation import Exam, accuracy, evaluate
+from nad.evaluation import EvalSet, accuracy, evaluate
 from nad.map_memory import MapMemory
 from nad.precision import Precision
 from nad.progress import Progress
@@ -33,11 +33,11 @@ Weights = dict[str, Array]
 Report = Callable[[Mapping[str, Any]], None]
 
 GLANCE = 100
-"""Images of either kind that are scored after each epoch; the objectives are measured on all of them at the end."""
+"""Images of either kind for the scores after each epoch; the final scores take all images."""
 
 
 class Origin(NamedTuple):
-    """What teachers are fine-tuned from."""
+    """The teachers' starting point."""
 
     model: str
     """Name of the architecture."""
@@ -46,34 +46,34 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """What every trial of a study shares, as numpy arrays: one copy per machine, read by all of its workers."""
+    """A study's shared data as numpy arrays: one copy per machine, for all its workers."""
 
     model: str
     classes: int
     flip: bool
     seed: int
     train_size: int
-    """Images in the whole training set: what clean fractions count against."""
+    """Images in the whole training set: the base of clean fractions."""
     holdout_images: Array
     """The defender's images at the largest clean fraction; a smaller one is the front part. (count, 3, h, w) uint8"""
     holdout_labels: Array
     clean_images: Array
-    """The exam that erased models sit: validation images in the search, test images in the confirmation."""
+    """Evaluation set of erased models: validation images in the search, test images in the confirmation."""
     clean_labels: Array
     triggered_images: Array
     triggered_labels: Array
     watched_images: Array
-    """A few clean validation images, also where the exam is another: what a setting's patience looks at."""
+    """A few clean validation images, in the confirmation too: for a setting's patience."""
     watched_labels: Array
     target: int | Array
-    """The class that triggered images are to be given: one for all, or one for each."""
+    """Target class of triggered images: one for all, or one for each."""
     victim: Weights
     teachers: Mapping[float, Weights]
     """The teacher of each clean fraction; empty while they are being made."""
     lost_teachers: Mapping[float, str] = field(default_factory=dict, kw_only=True)
-    """Why a clean fraction has none: its fine-tuning diverged."""
+    """By clean fraction: why its fine-tuning diverged."""
     teachers_origin: Origin | None = field(default=None, kw_only=True)
-    """For teachers of another architecture than the victim's; None where they start as the victim."""
+    """For teachers of another architecture than the victim's; None: they start as the victim."""
     threads: int
     precision: Precision
     """Of the students' and teachers' passes in training."""
@@ -85,9 +85,9 @@ class Workload:
         count = round(clean_fraction * self.train_size)
         return _images(self.holdout_images[:count], self.holdout_labels[:count])
 
-    def exam(self) -> Exam:
-        """What erased models are scored on."""
-        return Exam(
+    def eval_set(self) -> EvalSet:
+        """Images for scoring erased models."""
+        return EvalSet(
             _images(self.clean_images, self.clean_labels),
             _images(self.triggered_images, self.triggered_labels),
             self.target if isinstance(self.target, int) else torch.tensor(self.target),
@@ -95,22 +95,22 @@ class Workload:
 
     @property
     def origin(self) -> Origin:
-        """What the teachers are fine-tuned from."""
+        """The teachers' starting point."""
         return self.teachers_origin or Origin(self.model, self.victim)
 
     @property
     def pairs(self) -> dict[str, str]:
-        """The teacher's layer for each of the student's that has one."""
+        """Student's layer to teacher's layer."""
         return models.layer_pairs(self.model, self.origin.model)
 
     def teacher(self, clean_fraction: float) -> Weights:
-        """The teacher for so many clean images.  Raises: EraseDiverged where its fine-tuning failed."""
+        """The teacher for so many clean images.  Raises: EraseDiverged if its fine-tuning failed."""
         if clean_fraction in self.lost_teachers:
             raise EraseDiverged(self.lost_teachers[clean_fraction])
         return self.teachers[clean_fraction]
 
     def watch(self, device: torch.device) -> Watch:
-        """The validation accuracy that a setting's patience looks at."""
+        """Validation accuracy, for a setting's patience."""
         watched = _images(self.watched_images, self.watched_labels)
         return lambda _epoch, model: accuracy(model, watched, device=device)
 
@@ -124,18 +124,18 @@ class Workload:
 
 
 def describe_point(point: Point) -> dict[str, Any]:
-    """A point as plain values, for the way to a worker."""
+    """A point as plain values, to be sent to a worker."""
     return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
 
 
 def make_teacher_weights(
-    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+    case: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
 ) -> Weights:
-    """The teacher of one draw and clean fraction, which all erases by that defender share.
+    """The teacher of one draw and clean fraction, shared by all erases of that defender.
 
-    Raises: EraseDiverged where its fine-tuning fails.
+    Raises: EraseDiverged if its fine-tuning fails.
     """
-    draw, clean_fraction = which
+    draw, clean_fraction = case
     workload = workloads[draw]
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
@@ -155,22 +155,22 @@ def make_teacher_weights(
 
 
 def teacher_or_why(
-    which: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
+    case: tuple[int, float], workloads: Mapping[int, Workload], progress: Progress | None = None
 ) -> Weights | str:
-    """The same, with the reason in place of a teacher whose fine-tuning fails: that is a result, not a mistake."""
+    """The same, with the reason in place of a diverged teacher."""
     try:
-        return make_teacher_weights(which, workloads, progress)
+        return make_teacher_weights(case, workloads, progress)
     except EraseDiverged as error:
         return str(error)
 
 
 def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
-    """One trial, a complete erase: reports a glance at the scores after each epoch, and at the end all of `measure`.
+    """One trial, a complete erase. Reports quick scores each epoch, those of `measure` last.
 
-    config: what the searcher suggested; `params` is what `describe_point` made.
-    Raises: EraseDiverged where the loss is no longer finite.
+    config: from the searcher; its `params` are from `describe_point`.
+    Raises: EraseDiverged if the loss is no longer finite.
     """
-    glance = workload.exam().subset(GLANCE)
+    glance = workload.eval_set().subset(GLANCE)
 
     def watch(epoch: int, model: nn.Module) -> float:
         scores = evaluate(model, glance, device=torch.device(granted_device()))
@@ -190,14 +190,14 @@ def measure(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Erase the victim once and score what is left of it on the workload's exam: see `erase_victim`."""
+    """Scores of `erase_victim`."""
     return erase_victim(params, seed, workload, watch, progress)[1]
 
 
 def erase_again(
     argument: tuple[dict[str, Any], int], workload: Workload, progress: Progress | None = None
 ) -> tuple[Weights, dict[str, float]]:
-    """The student of a trial that is on record, from its parameters and its seed, and its scores."""
+    """The student of a recorded trial, from its parameters and seed, and its scores."""
     params, seed = argument
     student, scores = erase_victim(params, seed, workload, progress=progress)
     return as_arrays(student.state_dict()), scores
@@ -210,11 +210,11 @@ def erase_victim(
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Erase the victim once and score what is left of it on the workload's exam.
+    """Erase the victim once and score the student on the workload's evaluation set.
 
-    params: what `describe_point` made.  watch: without one, a setting's patience looks at the watched images.
+    params: from `describe_point`.  watch: for a setting's patience; default: accuracy on the watched images.
     Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
-    Raises: EraseDiverged where the loss is no longer finite.
+    Raises: EraseDiverged if the loss is no longer finite.
     """
     started = time.perf_counter()
     torch.set_num_threads(workload.threads)
@@ -242,7 +242,7 @@ def erase_victim(
         ),
         precision=workload.precision,
     )
-    scores = evaluate(student, workload.exam(), device=device)
+    scores = evaluate(student, workload.eval_set(), device=device)
     return student, {
         **scores._asdict(),
         "epochs_run": result.epochs,
@@ -253,9 +253,9 @@ def erase_victim(
 
 @lru_cache(maxsize=4)
 def _memory(layers: tuple[str, ...], _teacher_and_holdout: str, _batches: Hashable) -> MapMemory:
-    """This process's memory of a teacher's attention; trials differ in betas and layers more often than in these.
+    """Cache of a teacher's attention maps, at most 4 of 100 MB in a worker.
 
-    The number of memories and their size bound what a worker holds to 400 MB.
+    Trials differ in betas and layers more often than in these arguments.
     """
     return MapMemory(layers, most_bytes=100_000_000)
 
@@ -269,7 +269,7 @@ def _digest(*arrays: Array) -> str:
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> Weights:
-    """Weights as numpy arrays, which Ray shares between processes without a copy; a torch tensor would be copied."""
+    """Weights as numpy arrays; unlike tensors, Ray shares them without a copy."""
     return {name: value.detach().cpu().contiguous().numpy() for name, value in state.items()}
 
 

@@ -1,7 +1,7 @@
-"""Whether the Ray that this process runs on is still there.
+"""Liveness checks of Ray.
 
-Ray itself ends the process of a driver that has lost its head node, after a minute, without a word and with the record
-as it was: whoever waits for Ray asks here first, and has time to put things in order.
+A minute after losing its head node, Ray ends the driver's process silently, before the record is closed. Code waiting
+for Ray checks here and gets an exception in time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ray
 from nad.errors import NadError
 
 PERIOD = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 _PATIENCE = 5.0  # seconds for a connection, and thrice in a row: a busy machine is not a lost one
 _ATTEMPTS = 3
 
@@ -23,27 +23,27 @@ Address = tuple[str, int]
 
 
 class RayLost(NadError):
-    """Ray's head, or its process on this machine, is gone; what ran there is lost."""
+    """Ray's head, or its process on this machine, is gone, with all running trials."""
 
 
 class Lifeline:
-    """The two processes that a driver cannot do without: Ray's head and the raylet of its own node."""
+    """A driver's two vital processes: Ray's head and its own node's raylet."""
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         self._needed = _needed()
 
     def check(self) -> None:
-        """To be called often: looks once in a period.  Raises: RayLost."""
+        """Check once in a period; cheap to call often.  Raises: RayLost."""
         now = time.monotonic()
-        if now - self._looked < PERIOD:
+        if now - self._checked < PERIOD:
             return
         lost = [name for name, address in self._needed if not _answers(address)]
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         if lost:
             raise RayLost(
-                f"{' and '.join(lost)} no longer answers: it was killed, or ran out of memory; what had finished is"
-                " kept, and the same command goes on"
+                f"{' and '.join(lost)} no longer answers: it was killed, or ran out of memory; run the same command"
+                " again: finished trials are kept"
             )
 
 

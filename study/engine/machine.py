@@ -1,4 +1,4 @@
-"""What a study needs of this machine, asked before anything slow: without it, Ray hangs or blames something else."""
+"""Limits of this machine, checked first: with too little, Ray hangs or blames something else."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from nad.errors import ConfigError
 from study.engine.scratch import temporary_base
 
@@ -19,29 +21,29 @@ if TYPE_CHECKING:
 MiB = 2**20
 
 THREADS = 160
-"""Of Ray's own processes, and new ones of the driver; `python -m benchmarks.machine` measures these figures."""
+"""Of Ray's own processes and of the driver. `python -m benchmarks.machine` measures these figures."""
 THREADS_PER_WORKER = 25
-"""Beside those that a trial computes with."""
+"""Beside a trial's computing threads."""
 FILES = 80
-"""Open ones of Ray's busiest process."""
+"""Open files of Ray's busiest process."""
 FILES_PER_WORKER = 5
 MEMORY = 300 * MiB
 """Of Ray's own processes."""
 MEMORY_PER_WORKER = 350 * MiB
-"""Before it computes."""
+"""Before its first trial."""
 DISK = 50 * MiB
 """Of Ray's temporary folder."""
 STORE = 100 * MiB
-"""Of what trials share, images and weights."""
+"""Of the trials' shared images and weights."""
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def require_machine(config: StudyConfig) -> None:
-    """Raise ConfigError, with its value and what is needed, for what this machine has too little of.
+    """Raise ConfigError for a resource in short supply, with its amount and the need.
 
-    Nothing is asked of a machine that joins a cluster: trials run elsewhere.
+    A machine joining a cluster passes: trials run elsewhere.
     """
     if config.address is not None or not sys.platform.startswith("linux"):
         return
@@ -54,7 +56,7 @@ def require_machine(config: StudyConfig) -> None:
 def _require_files(workers: int) -> None:
     import resource  # late: only Unix has it
 
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # Ray raises the soft one to that
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # Ray raises the soft limit to the hard one
     needed = FILES + FILES_PER_WORKER * workers
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise ConfigError(
@@ -68,7 +70,7 @@ def _require_threads(workers: int, threads: int) -> None:
     for name, most, used in _thread_limits():
         if most - used < needed:
             raise ConfigError(
-                f"{most} processes and threads are allowed here ({name}), of which {used} run, and a study with"
+                f"{most} processes and threads are allowed here ({name}), {used} run, and a study with"
                 f" {_workers(workers)} needs {needed} more; raise that limit, end other programs, or give fewer"
                 " --workers"
             )
@@ -89,16 +91,16 @@ def _require_disk() -> None:
         room = shutil.disk_usage(shared).free
     except OSError as error:
         raise ConfigError(
-            f"cannot use {shared} ({error.strerror}), where Ray keeps what trials share; mount a tmpfs of"
+            f"cannot use {shared} ({error.strerror}), Ray's place for the trials' shared data; mount a tmpfs of"
             f" {STORE / MiB:.0f} MB there"
         ) from error
     free = shutil.disk_usage(folder).free
-    needed = DISK + (0 if room >= STORE else STORE)  # Ray then keeps on the disk what trials share
+    needed = DISK + (0 if room >= STORE else STORE)  # Ray then keeps shared data on the disk
     if free < needed:
-        also = "" if needed == DISK else f", for {shared} has {room / MiB:.0f} MB left where {STORE / MiB:.0f} would do"
+        shortage = f", since {shared} has {room / MiB:.0f} MB left of the {STORE / MiB:.0f} needed"
         raise ConfigError(
             f"the disk of the temporary folder {folder} has {free / MiB:.0f} MB left, and Ray needs"
-            f" {needed / MiB:.0f}{also}; free some space, or name another folder in TMPDIR"
+            f" {needed / MiB:.0f}{shortage if needed > DISK else ''}; free some space, or name another folder in TMPDIR"
         )
 
 
@@ -107,27 +109,27 @@ def _workers(count: int) -> str:
 
 
 def free_memory() -> int:
-    """Bytes, of this machine or of the container whose limit this process has."""
+    """Bytes, of this machine or within the container's limit."""
     from ray._private.utils import estimate_available_memory  # late: it imports Ray
 
     return int(estimate_available_memory())  # type: ignore[no-untyped-call]
 
 
 def _thread_limits() -> Iterator[tuple[str, int, int]]:
-    """Name, limit, and number of processes and threads that count against it, of each limit that there is."""
+    """(name, limit, current number of processes and threads) of each limit."""
     import resource  # late: only Unix has it
 
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if os.getuid() != 0 and limit != resource.RLIM_INFINITY:  # root may have any number
         yield "ulimit -u", limit, _threads_of(os.getuid())
     for folder in _pids_cgroups():
-        with suppress(OSError, ValueError):  # no such file; or `max`
+        with suppress(OSError, ValueError):  # no such file; or the word `max`
             limit = int((folder / "pids.max").read_text())
             yield f"{folder}/pids.max", limit, int((folder / "pids.current").read_text())
 
 
 def _pids_cgroups() -> Iterator[Path]:
-    """Folders of this process's control groups, of both versions, and of those above."""
+    """Folders of this process's control groups and their parents, for both versions of cgroups."""
     with suppress(OSError):
         for line in (_PROC / "self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -137,10 +139,6 @@ def _pids_cgroups() -> Iterator[Path]:
 
 
 def _threads_of(user: int) -> int:
-    """How many threads this user's processes have."""
-    count = 0
-    for process in _PROC.glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
-            if process.stat().st_uid == user:
-                count += len(os.listdir(process / "task"))
-    return count
+    """Number of threads of this user's processes."""
+    found = (process.info for process in psutil.process_iter(["uids", "num_threads"]))
+    return sum(one["num_threads"] or 0 for one in found if one["uids"] and one["uids"].real == user)

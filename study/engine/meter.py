@@ -1,4 +1,4 @@
-"""How far running tasks are: their workers tell a meter, whoever waits for them reads it."""
+"""Progress of running tasks: workers report to a meter, the driver reads it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from nad.progress import Progress
 
 Told = Mapping[int, tuple[int, int]]
-"""What each task told last, by its index: (done, all)."""
+"""Last report of each task, by its index: (done, all)."""
 
 _PERIOD = 1.0
-"""Seconds between two words of one task; its first and its last always come."""
+"""Seconds between two reports of one task; its first and its last always come."""
 
 
 class Meter:
-    """The waiting side: an actor that workers find by its name once it is open.
+    """The driver's side: an actor, found by workers under its name once it is open.
 
-    An actor is a process of its own: who waits for tasks that may be short opens it when they turn out to be long. It
-    ends with this object.
+    An actor costs a process, so open it only for long tasks. It ends with this object.
     """
 
     def __init__(self) -> None:
@@ -33,13 +32,13 @@ class Meter:
         self._actor: Any = None
 
     def open(self) -> None:
-        """Start the actor, on the node of this process: no other one's loss is to cost it."""
+        """Start the actor on this process's node, independent of other nodes."""
         if self._actor is None:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._actor = ray.remote(num_cpus=0)(_Board).options(name=self.name, scheduling_strategy=here).remote()
 
     def read(self) -> Told:
-        """Empty before it is open, and where its process was lost: work goes on without being watched."""
+        """The reports; empty before it is open, or after losing its process."""
         if self._actor is None:
             return {}
         try:
@@ -63,7 +62,7 @@ class _Board:
 
 
 def teller(name: str, index: int) -> Progress:
-    """For the worker of the task of this index: tells the meter of this name, as soon as it is open."""
+    """A worker's progress function; reports to the meter of this name once open."""
     board: Any = None
     last = -_PERIOD
 
@@ -74,7 +73,7 @@ def teller(name: str, index: int) -> Progress:
             return
         last = now
         if board is None:
-            with suppress(ValueError):  # nobody of that name: not open yet, or closed
+            with suppress(ValueError):  # not open yet, or closed
                 board = ray.get_actor(name)
         if board is not None:
             board.tell.remote(index, done, total)

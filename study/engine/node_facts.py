@@ -1,4 +1,4 @@
-"""What a node of a cluster says of itself. Imports nothing that may be missing there: that is one of the answers."""
+"""Versions and code of a cluster's node. Imports only packages present on any node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from study.engine.code import digest
 
 
 class Facts(NamedTuple):
-    """Python's and the packages' versions, why the study's code cannot be imported (else empty), and its digest."""
+    """Versions of Python and packages; the code's import error, or empty; its digest."""
 
     versions: dict[str, str]
     failure: str
@@ -20,10 +20,9 @@ class Facts(NamedTuple):
 
 
 def describe(packages: Sequence[str], modules: Sequence[str]) -> Facts:
-    """The facts of the machine that this runs on.
+    """The facts of this machine.
 
-    packages: by the names that they are installed under; one that is missing has no version.
-    modules: to be imported, as a trial would.
+    packages: names of distributions; missing ones are left out.  modules: imported as a trial would.
     """
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for package in packages:

@@ -1,4 +1,4 @@
-"""The nodes of the Ray that runs: what they have, what they say, and how more are asked for."""
+"""Nodes of the running Ray: resources, remote calls on each, and requests for more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from study.engine.tasks import fetch
 
 
 class Share(NamedTuple):
-    """What one task takes of one node."""
+    """Resources of one task on one node."""
 
     cpus: int
     gpus: int
@@ -24,13 +24,13 @@ class Share(NamedTuple):
 
 
 def working_nodes() -> dict[str, dict[str, Any]]:
-    """The nodes that are alive and have a CPU for tasks, by id, as Ray describes them."""
+    """Live nodes with a CPU for tasks, by id, in Ray's description."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {node["NodeID"]: node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1}
 
 
 def largest_share() -> Share:
-    """A GPU where a node has one, else all CPUs of the node with most."""
+    """A GPU if any node has one, else all CPUs of the node with most."""
     resources = [node["Resources"] for node in working_nodes().values()]
     if any(one.get("GPU", 0) >= 1 for one in resources):
         return Share(1, 1)
@@ -38,9 +38,9 @@ def largest_share() -> Share:
 
 
 def on_every_node(function: Callable[..., Any], arguments: tuple[Any, ...], *, seconds: float) -> list[tuple[str, Any]]:
-    """Each working node's name, and what function(*arguments) returns there; a text where it does not run.
+    """Each working node's name and its result of function(*arguments), or the failure as text.
 
-    function: of a module that every node can import.  seconds: for the slowest node to answer.
+    function: from a module importable on every node.  seconds: limit for the slowest node.
     """
     task = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = {node: task.options(scheduling_strategy=pinned(node)).remote(*arguments) for node in working_nodes()}
@@ -67,14 +67,14 @@ def pinned(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 def _name_of(node: str) -> str:
-    """How people know it: its address, and its host's name."""
+    """For people: its address and host name."""
     found = next(one for one in ray.nodes() if one["NodeID"] == node)  # type: ignore[no-untyped-call]
     return f"{found['NodeManagerAddress']} ({found['NodeManagerHostname']})"
 
 
 @contextmanager
 def requested(count: int, cpus: float, gpus: float) -> Iterator[None]:
-    """While this is entered, an autoscaler knows that so many tasks of this size are wanted at once."""
+    """Ask an autoscaler for room for so many tasks during the block."""
     size = {name: value for name, value in (("CPU", cpus), ("GPU", gpus)) if value}
     request_resources(bundles=[size] * count)
     try:

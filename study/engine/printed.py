@@ -1,4 +1,4 @@
-"""What a trial prints and warns of, caught in its worker process, for the way home with what it reports."""
+"""Output and warnings of a trial, caught in its worker and sent with its reports."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import TextIO
 
 MOST = 8000
-"""Characters that are kept: the last ones."""
+"""Characters kept: the last ones."""
 
 
 class Printed(io.TextIOBase):
-    """Stands in for stdout and stderr while a trial runs, and remembers the end of what went through.
+    """Stand-in for stdout and stderr during a trial; remembers the end of the text.
 
-    Python's own printing, warnings and logging, from every thread of the process; not what a library in C writes.
+    Catches Python's printing, warnings and logging in every thread, not the output of C libraries.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Printed(io.TextIOBase):
         return True
 
     def report(self) -> dict[str, str]:
-        """For a trial's report: {"printed": text}, or nothing where nothing was printed."""
+        """For a trial's report: {"printed": text}, or empty."""
         return {"printed": self._text} if self._text else {}
 
     def __enter__(self) -> Printed:

@@ -1,4 +1,4 @@
-"""Whether every node of a cluster can run this study's trials: asked before the first one."""
+"""Check every node of a cluster before the first trial."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from study.engine.node_facts import Facts, describe
 from study.engine.nodes import on_every_node
 
 DECISIVE = ("python", "torch")
-"""Another version of these is refused: another Python cannot read what this one sends, another torch sums otherwise."""
+"""Versions must be equal: another Python cannot read this one's messages, another torch gives other sums."""
 
 PACKAGES = ("torch", "torchvision", "numpy", "optuna", "scipy", "scikit-image")
-"""What trials compute with."""
+"""Libraries of a trial."""
 
 _MODULES = ("study.engine.erase_task", "study.engine.tune")
 _SECONDS = 300.0
@@ -20,9 +20,9 @@ _SECONDS = 300.0
 
 
 def require_equal_nodes() -> list[str]:
-    """Sentences about the nodes whose packages differ in ways that may change results, but not break trials.
+    """Warnings about nodes with other versions of packages: results may change, but trials run.
 
-    Raises: ConfigError, naming the node and the difference, where trials would fail.
+    Raises: ConfigError with the node and the difference if trials would fail there.
     """
     here = describe(PACKAGES, ())
     answers = on_every_node(describe, (PACKAGES, _MODULES), seconds=_SECONDS)

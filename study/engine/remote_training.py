@@ -19,27 +19,26 @@ from study.engine.meter import Meter, teller
 from study.engine.nodes import Share, largest_share
 from study.options.config import StudyConfig
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _STARTED = (0, 0)
 _ONLY = 0
 """Index of the task, for its meter."""
 _PATIENCE = 15.0
-"""Seconds until a task that has not started is worth a word."""
+"""Seconds of waiting for a start before the user is told."""
 
 
 def runner(config: StudyConfig, say: Callable[[str], None]) -> Runner:
-    """Where this study's victims are trained: on the cluster that it runs on, else here."""
+    """The place for training victims: the study's cluster, else here."""
     return run_here if config.address is None else partial(_run_on_cluster, say)
 
 
 def _run_on_cluster(
     say: Callable[[str], None], work: Work, _device: torch.device | None, progress: Progress | None
 ) -> Checkpoint:
-    """As a task on a GPU if the cluster has one, else on all CPUs of its largest node; the weights come back.
+    """Train as one task, on a GPU, else on all CPUs of the largest node.
 
-    The number of threads is at most that of those CPUs, so the weights depend on the node and its load, as those of a
-    victim that is trained here depend on this machine.
-    Raises: what the work raises; NadError if its node is lost twice; RayLost.
+    The weights depend on the number of threads, so on the node and its load, as they do for training here.
+    Raises: the work's own errors; NadError if its node is lost twice; RayLost.
     """
     share = largest_share()
     started = time.monotonic()
@@ -50,7 +49,7 @@ def _run_on_cluster(
         nonlocal last, told
         if latest is None and not told and time.monotonic() - started > _PATIENCE:
             told = True
-            say(f"waiting for {share} of one node, which the cluster's other work has taken")
+            say(f"waiting for {share} of one node: the cluster's other work has them now")
         if latest not in (None, _STARTED, last) and progress is not None:
             progress(*latest)
         last = latest
@@ -62,22 +61,22 @@ def _run_on_cluster(
 def _run_watched(
     work: Work, share: Share, watch: Callable[[tuple[int, int] | None], None]
 ) -> tuple[Weights, dict[str, object]]:
-    """The task's result; watch is called twice a second with its progress, None before it starts."""
+    """The task's result; calls watch with its progress, None before the start."""
     meter = Meter()
     meter.open()
-    # A node that is lost costs one more training; what the work raises is raised at once.
+    # A lost node costs one more training; errors of the work itself are raised at once.
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1)(_train).remote(
         work, share.cpus, meter.name
     )
     lifeline = Lifeline()
     try:
-        while not ray.wait([task], timeout=_LOOK_SECONDS)[0]:
+        while not ray.wait([task], timeout=_POLL_SECONDS)[0]:
             lifeline.check()
             watch(meter.read().get(_ONLY))
         watch(meter.read().get(_ONLY))
         made: tuple[Weights, dict[str, object]] = tasks.fetch(task)
     except RayLost:
-        raise  # nobody is there to end them, and asking would wait for it
+        raise  # cancelling would wait for the lost Ray
     except BaseException:
         ray.cancel(task, force=True)
         raise
@@ -85,8 +84,7 @@ def _run_watched(
 
 
 def _train(work: Work, threads: int, meter: str) -> tuple[Weights, dict[str, object]]:
-    """In the task; returns plain arrays, for the driver may have no GPU."""
-
+    """In the task; returns plain arrays, since the driver may have no GPU."""
     show = teller(meter, _ONLY)
     show(*_STARTED)
     torch.set_num_threads(threads)

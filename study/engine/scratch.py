@@ -1,4 +1,4 @@
-"""Private folders for what need not outlive a process; those of killed processes go when the next one starts."""
+"""Private temporary folders; the next process removes those of killed ones."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from nad.errors import NadError
 
 _PREFIX = "nad-"
 _LOCK = "in-use.lock"
-_YOUNG = 60.0  # seconds: a folder may be so young that its process has not locked it yet
+_YOUNG = 60.0  # seconds: younger folders may not be locked yet
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]{1,22}")
-"""Names that Ray takes: its sockets add 83 characters to the path, and the kernel allows 107."""
-_ELSEWHERE = "/tmp"  # noqa: S108 - what is made in it is private
+"""Names accepted by Ray: its sockets add 83 characters to the path, and the kernel allows 107."""
+_ELSEWHERE = "/tmp"  # noqa: S108 - the folders in it are private
 
 
 def temporary_base() -> Path:
-    """The folder for temporary files; /tmp where its name is one that Ray cannot take.
+    """The folder for temporary files; /tmp if Ray cannot take its name.
 
-    Raises: NadError where no folder can be written to.
+    Raises: NadError if no folder can be written to.
     """
     try:
         base = tempfile.gettempdir()
     except FileNotFoundError as error:
         raise NadError(
-            "no folder for temporary files can be written to: not that of TMPDIR, nor /tmp; free some space there, or"
+            "no folder for temporary files can be written to, neither that in TMPDIR nor /tmp; free some space, or"
             " name another one in TMPDIR"
         ) from error
     return Path(base if _PLAIN.fullmatch(base) else _ELSEWHERE)
@@ -40,10 +40,10 @@ def temporary_base() -> Path:
 
 @contextmanager
 def scratch_folder(base: Path) -> Iterator[Path]:
-    """A new folder in `base` that only this user can enter, removed at the end.
+    """A new folder in `base`, private to this user, removed at the end.
 
-    The kernel frees its lock when its process ends, however that comes: this is how the next one knows.
-    Raises: NadError where there is no space for it.
+    The kernel frees the lock of a killed process; the next process sees that and removes the folder.
+    Raises: NadError if it cannot be made.
     """
     _sweep(base)
     try:

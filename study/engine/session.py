@@ -1,8 +1,8 @@
-"""The only file that starts, joins or leaves Ray; `tasks` beside it and `study.engine.tune` run what runs there.
+"""Starting, joining and leaving Ray; no other file does.
 
-A cluster that is joined belongs to others: it is left running, and nothing here sets how it listens or whom it trusts.
-Embedded Ray listens on the loopback interface only, asks for a token that only this process and its children hold,
-and has no dashboard, no telemetry and no files outside one private folder, which goes when the session ends.
+A joined cluster belongs to others: it is left running, with its own network settings.
+Embedded Ray listens on the loopback interface only, asks for a token known to this process and its children, and has
+no dashboard and no telemetry. All its files are in one private folder, removed with the session.
 """
 
 from __future__ import annotations
@@ -31,72 +31,73 @@ from study.engine.scratch import scratch_folder, temporary_base
 from study.signals import deaf_to_hangups, handlers_kept
 
 _NOWHERE = "http://127.0.0.1:9"
-"""A proxy on this machine where nobody listens."""
+"""A proxy address without a server."""
 _NO_NETWORK: dict[str, str | None] = {
     name: None for proxy in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())
 } | dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOWHERE)
-"""Ray asks the metadata services of three clouds where it is, usage statistics or not."""
+"""Ray asks three clouds' metadata services for its location, even without usage statistics."""
 
 _NO_ROOM = (ObjectStoreFullError, OutOfDiskError, OutOfMemoryError)
 
 
 @contextmanager
 def ray_session(*, cpus: int) -> Iterator[None]:
-    """Start Ray inside this process with so many CPUs, and stop it at the end; a Ray that already runs is used.
+    """Start Ray inside this process, with all GPUs, or reuse a running one.
 
-    GPUs are those that Ray finds.
-    Raises: NadError if Ray would be reachable from other machines, and in place of what Ray raises in the block.
+    Raises: NadError if Ray would be reachable from other machines, and in place of Ray's errors in the block.
     """
     if ray.is_initialized():
-        with _told_in_a_sentence():
+        with _one_line_errors():
             yield
         return
     with (
-        _told_in_a_sentence(),
+        _one_line_errors(),
         scratch_folder(temporary_base()) as folder,
         _ray_environment(
             RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # loopback only; checked below
             RAY_AUTH_MODE="token",
-            RAY_AUTH_TOKEN=secrets.token_hex(32),  # never that of a cluster, which others hold
+            RAY_AUTH_TOKEN=secrets.token_hex(32),  # never a cluster's token: others know it
             RAY_USAGE_STATS_ENABLED="0",
             **_NO_NETWORK,
         ),
     ):
-        with handlers_kept(), deaf_to_hangups(), _start_or_say_why(folder):
+        with handlers_kept(), deaf_to_hangups(), _one_line_start(folder):
             ray.init(
-                address="local",  # never what a stale address file names
+                address="local",  # ignores a stale address file
                 num_cpus=cpus,
                 include_dashboard=False,
                 configure_logging=False,
                 log_to_driver=False,
                 job_config=_SamePath(),
-                _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays private
+                _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the outer one stays private
             )
         if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
-            raise NadError("Ray would listen on the network; this version of it is not the one that was tested")
+            raise NadError(
+                "Ray would listen on the network: this version was not tested; install the one in requirements.lock"
+            )
         _require_same_code()
         yield
 
 
 class _SamePath(JobConfig):
-    """Workers import from where this process does, in the same order."""
+    """Import paths of this process for its workers, in the same order."""
 
     def __init__(self) -> None:
         folders = [os.path.abspath(entry) for entry in sys.path]
         super().__init__(_py_driver_sys_path=folders[::-1])  # each is put first
 
     def _runtime_env_has_working_dir(self) -> bool:
-        """Without one, Ray would put the current folder first, where another checkout or a numpy.py may lie."""
+        """True, or Ray would import from the current folder first."""
         return True
 
 
 def _require_same_code() -> None:
-    """Raise NadError where workers import other files than this process."""
+    """Raise NadError if workers import other files than this process."""
     there = ray.get(ray.remote(num_cpus=0)(code.imported).remote())
     if others := code.differences(there, code.imported()):
         raise NadError(
-            f"the study's processes import {others}; move those away, or where they"
-            " were changed just now, run the same command again"
+            f"the study's processes import {others}; move those away, or, if you have just edited them, run the same"
+            " command again"
         )
 
 
@@ -104,11 +105,11 @@ def _require_same_code() -> None:
 def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iterator[None]:
     """Join a running Ray cluster, and leave it running at the end.
 
-    modules: packages and modules that travel to its nodes from here; all else that tasks import is installed there.
-    Raises: ConfigError if Ray cannot join it, with its reason; NadError in place of what Ray raises in the block.
+    modules: packages and modules sent to its nodes; all others must be installed there.
+    Raises: ConfigError if Ray cannot join it, with its reason; NadError in place of Ray's errors in the block.
     """
     mode = "token" if cluster.authenticated else "disabled"
-    # Without a working_dir, Ray would put this one first on the path of workers: on another node, it may be an older
+    # Without a working_dir, Ray would put the current folder first on the workers' path: elsewhere perhaps an older
     # checkout.
     with _ray_environment(RAY_AUTH_MODE=mode), scratch_folder(temporary_base()) as folder:
         empty = folder / "empty"
@@ -129,28 +130,25 @@ def cluster_session(cluster: Cluster, modules: Sequence[str] = PACKAGES) -> Iter
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             raise ConfigError(
-                f"cannot join the Ray cluster at {cluster.address}: {reason}; it takes the same Ray and Python as on"
-                " its nodes"
+                f"cannot join the Ray cluster at {cluster.address}: {reason}; install the same Ray and Python here"
+                " as on its nodes"
             ) from error
-        with _told_in_a_sentence():
+        with _one_line_errors():
             yield
 
 
 def _source_of(module: str) -> str:
-    """The folder of a package or the file of a module, wherever it is imported from."""
+    """The folder of a package or the file of a module."""
     found = importlib.import_module(module).__file__
     if found is None:
-        raise NadError(f"the package {module} has no folder that could travel")
+        raise NadError(f"the package {module} has no folder to send to the nodes; install it there")
     path = Path(found)
     return str(path.parent if path.name == "__init__.py" else path)
 
 
 @contextmanager
 def _ray_environment(**settings: str | None) -> Iterator[None]:
-    """These environment variables, for Ray in this process and for what it starts; Ray is left at the end.
-
-    None: the variable is not set.
-    """
+    """Set environment variables, or unset for None, for Ray and its children; leave Ray at the end."""
     before = {name: os.environ.get(name) for name in settings}
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     _set_environment(settings)
@@ -172,15 +170,15 @@ def _set_environment(settings: Mapping[str, str | None]) -> None:
 
 
 def _read_environment_again() -> None:
-    """Ray reads these when it is imported, which is before anybody knows whether it will be started or joined."""
+    """Have Ray read its import-time variables again, for starting or joining."""
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1") == "1"
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
-def _told_in_a_sentence() -> Iterator[None]:
-    """Raises: NadError for whatever Ray raises and nobody has put into words."""
+def _one_line_errors() -> Iterator[None]:
+    """Turn Ray's own errors into NadError, one sentence."""
     try:
         yield
     except RayError as error:
@@ -193,14 +191,14 @@ def _told_in_a_sentence() -> Iterator[None]:
 
 
 @contextmanager
-def _start_or_say_why(folder: Path) -> Iterator[None]:
-    """Raises: NadError with what Ray says, and what is wrong more often than it knows."""
+def _one_line_start(folder: Path) -> Iterator[None]:
+    """Turn a failed start into NadError with Ray's reason and the usual causes."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         raise _not_started(folder, error) from error
     except Exception as error:
-        if type(error) is not Exception:  # what Ray raises where one of its processes does not come up
+        if type(error) is not Exception:  # Ray's error for a process that does not come up
             raise
         raise _not_started(folder, error) from error
 
@@ -210,5 +208,5 @@ def _not_started(folder: Path, error: Exception) -> NadError:
     said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return NadError(
         f"Ray did not start: {said}; it needs free processes, open files, memory, and 50 MB on the disk of"
-        f" {folder.parent}, which has {free:.0f} MB left: docs/running.md says how much of each"
+        f" {folder.parent} ({free:.0f} MB left); docs/running.md has the amounts"
     )

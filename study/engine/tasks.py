@@ -1,7 +1,7 @@
-"""Tasks on the Ray that runs, and what room it has for them.
+"""Tasks on the running Ray, and its room for them.
 
-What runs on Ray is written without Ray: a task is `function(argument, payload, progress) -> result`, and tells by
-`progress` how far it is. It travels by reference: it lives in a module that workers can import.
+Tasks are written without Ray, as `function(argument, payload, progress) -> result`, and call `progress` as they go.
+They travel by reference, so their module must be importable by workers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from study.engine.meter import Meter, teller
 from study.search.lost_trial import lost_process
 
 TaskFunction = Callable[[Any, Any, Progress], Any]
+ShareTold = Callable[[Sequence[float]], None]
 
 LONG = 5.0
-"""Seconds from which on tasks are long, and it is worth a process to know how far they are."""
+"""Seconds: longer tasks are worth a process for their progress."""
 
 
 def available_slots(cpus: float, gpus: float = 0.0) -> int:
-    """How many trials or tasks of this size the nodes hold at once.
+    """Number of trials or tasks of this size with room on the nodes at once.
 
-    Raises: ConfigError if no node can hold one: it would wait for ever.
+    Raises: ConfigError if no node has room for one: it would wait for ever.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     slots = sum(_slots_of(node, cpus, gpus) for node in nodes)
@@ -42,15 +43,15 @@ def available_slots(cpus: float, gpus: float = 0.0) -> int:
 
 
 def _slots_of(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    # the small term: 0.1 of a GPU fits ten times, in spite of rounding
+    # the small term is for rounding: 0.1 of a GPU fits ten times
     return int(min(node.get(kind, 0) / size + 1e-9 for kind, size in (("CPU", cpus), ("GPU", gpus)) if size))
 
 
 def granted_device() -> str:
-    """The device of this task or trial, in torch's words: a GPU only where Ray granted one.
+    """Torch's name of this task's or trial's device: a GPU only if Ray granted one.
 
-    A trial without one may still see the GPUs of its node; it must not use them. On a GPU that it shares, this process
-    is held to its share of the memory: one that needs more fails by itself, instead of making the others fail.
+    A trial without one may still see its node's GPUs; it must not use them. On a shared GPU, this process is limited to
+    its share of the memory: a greedy trial fails alone, without harm to the others.
     """
     if not ray.is_initialized() or not ray.get_gpu_ids():
         return "cpu"
@@ -68,48 +69,59 @@ def run_tasks(
     payload: Any = None,
     cpus: float = 1,
     gpus: float = 0.0,
-    on_done: Callable[[int, Any], None] | None = None,
-    on_progress: Callable[[Sequence[float]], None] | None = None,
+    on_done: Callable[[int, Any], None] = lambda _index, _result: None,
+    on_progress: ShareTold | None = None,
 ) -> list[Any]:
     """Run function(argument, payload, progress) for every argument, in parallel; results in the arguments' order.
 
     payload: goes into the object store once; numpy arrays in it are shared and read-only.
     on_done: called with the index and the result of each task as it ends.
-    on_progress: called when long tasks have come further, with how much of each running one is done, from 0 to 1.
-    Raises: what the first failing task raised, after stopping the others; NadError if a worker process died.
+    on_progress: called with the share done, from 0 to 1, of each running task, as long tasks advance.
+    Raises: the first failing task's error, after stopping the others; NadError if a worker process died.
     """
     available_slots(cpus, gpus)
     shared = ray.put(payload)
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(_run_told).options(name=function.__name__)
-    meter = Meter()
+    watch = _Watch(on_progress)
     indices = {
-        task.remote(function, argument, shared, meter.name, index): index for index, argument in enumerate(arguments)
+        task.remote(function, argument, shared, watch.meter.name, index): index
+        for index, argument in enumerate(arguments)
     }
     results: list[Any] = [None] * len(arguments)
     pending = list(indices)
     lifeline = Lifeline()
-    started, seen = time.monotonic(), list[float]()
     try:
         while pending:
             ended, pending = ray.wait(pending, timeout=PERIOD)
             lifeline.check()
             for done in ended:
                 results[indices[done]] = fetch(done)
-                if on_done is not None:
-                    on_done(indices[done], results[indices[done]])
-            if on_progress is not None and time.monotonic() - started > LONG:
-                meter.open()
-                told = meter.read()
-                words = [told[indices[left]] for left in pending if indices[left] in told]
-                parts = [done / total for done, total in words]
-                if parts != seen:
-                    seen = parts
-                    on_progress(parts)
+                on_done(indices[done], results[indices[done]])
+            watch.update([indices[left] for left in pending])
     except BaseException:
         for left in pending:
             ray.cancel(left, force=True)
         raise
     return results
+
+
+class _Watch:
+    """Progress of long tasks, reported as it changes."""
+
+    def __init__(self, on_progress: ShareTold | None) -> None:
+        self.meter = Meter()
+        self._on_progress, self._started, self._last = on_progress, time.monotonic(), list[float]()
+
+    def update(self, running: Sequence[int]) -> None:
+        """running: indices of the tasks under way."""
+        if self._on_progress is None or time.monotonic() - self._started <= LONG:
+            return
+        self.meter.open()
+        told = self.meter.read()
+        shares = [done / total for done, total in (told[index] for index in running if index in told)]
+        if shares != self._last:
+            self._last = shares
+            self._on_progress(shares)
 
 
 def _run_told(function: TaskFunction, argument: Any, payload: Any, meter: str, index: int) -> Any:
@@ -118,7 +130,7 @@ def _run_told(function: TaskFunction, argument: Any, payload: Any, meter: str, i
 
 
 def fetch(reference: ray.ObjectRef[Any]) -> Any:
-    """What a task returned.  Raises: what it raised; NadError if its worker process died."""
+    """A task's result.  Raises: its own error; NadError if its worker process died."""
     try:
         return ray.get(reference)
     except RayTaskError as error:

@@ -1,7 +1,7 @@
-"""Trials on Ray Tune: the only file that knows it.
+"""Trials on Ray Tune; no other file imports it.
 
-A trial is `function(config, payload, report) -> None`, written without Ray, where `report` takes a dict of scores and
-`final: True` marks the last. It travels by reference: it lives in a module that workers can import.
+A trial is `function(config, payload, report) -> None`, written without Ray. It calls `report` with dicts of scores; the
+last one has `final: True`. It travels by reference, so its module must be importable by workers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,29 +29,29 @@ from study.engine.lifeline import Lifeline, RayLost
 from study.engine.printed import Printed
 from study.engine.scratch import scratch_folder, temporary_base
 from study.engine.tasks import available_slots
-from study.search.lost_trial import Loss, loss_of
+from study.search.lost_trial import LostTrial
 from study.search.queue import DIVERGED
-from study.signals import Interrupted, handled_by
+from study.signals import Interrupted, Interruption, handled_by
 
 Report = Callable[[Mapping[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Any, Report], None]
 
 _ABANDONED: list[BaseException] = []
-"""Keep Tune's objects of a run whose Ray is lost: as they go, they would wait for it, until Ray ends the process."""
-_REPORT = "report"  # what a trial reports travels under this key, apart from what Tune adds
+"""Keeps Tune's objects after the loss of Ray: their destructors would wait for it until Ray ends the process."""
+_REPORT = "report"  # key of a trial's report, apart from Tune's own entries
 
 
 class TrialSource(Protocol):
-    """Where trials come from and where their results go: `study.search.searcher.OptunaSearcher`."""
+    """Source of trials and receiver of results: `study.search.searcher.OptunaSearcher`."""
 
     @property
     def finished(self) -> bool: ...
     def suggest(self, trial_id: str) -> dict[str, Any] | None: ...
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Whether the trial is to be stopped; `on_trial_complete` follows."""
+        """True to stop the trial; `on_trial_complete` follows."""
         ...
 
-    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, loss: Loss | None) -> None: ...
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None, lost: LostTrial | None) -> None: ...
     def close(self) -> None: ...
     def raise_if_failing(self) -> None: ...
 
@@ -68,17 +67,19 @@ def run_trials(
     trial_timeout: float | None = None,
     on_interrupt: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run function(config, payload, report) for every config that the searcher suggests, at most `slots` at a time.
+    """Run function(config, payload, report) for every config of the searcher.
 
-    Worker processes are reused: a trial has to seed what it draws, and to leave no state in modules.  A trial that
-    raises fails with its text: a NadError keeps the process, anything else gets a new one.
-    trial_timeout: seconds after which a running trial's process is killed; it is asked again once.
-    on_interrupt: called after the first Ctrl-C or SIGTERM, from which on no trial starts and the running ones finish; a
-        second one stops them at once.
-    Raises: ConfigError if no node can hold a trial; what the searcher raised; NadError if too many trials failed;
+    slots: limit of trials at a time.
+
+    Worker processes are reused: a trial must seed its random draws and leave no state in modules.  An error fails the
+    trial with its text; after a NadError the process is kept, after any other replaced.
+    trial_timeout: limit in seconds; the process of a slower trial is killed, and its point asked once more.
+    on_interrupt: called after the first Ctrl-C or SIGTERM; running trials finish, no other starts. A second one stops
+        at once.
+    Raises: ConfigError if no node has room for a trial; the searcher's errors; NadError if too many trials failed;
     RayLost; Interrupted.  The searcher is closed in every case.
     """
-    interruption = _Interruption(on_interrupt)
+    interruption = Interruption(on_interrupt)
     bridge = _Bridge(searcher, interruption)
     try:
         slots = min(slots, available_slots(cpus_per_trial, gpus_per_trial))
@@ -90,7 +91,7 @@ def run_trials(
         if interruption.signal is not None:
             raise Interrupted(interruption.signal)
     except BaseException:
-        with suppress(Exception):  # a record that is out of reach cannot be closed either: what came first says why
+        with suppress(Exception):  # an unreachable record cannot be closed either; the first error tells why
             searcher.close()
         raise
     searcher.close()
@@ -98,9 +99,9 @@ def run_trials(
 
 
 def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scratch: Path) -> None:
-    """One fresh Tuner: the record is the searcher's, so Tune has nothing to restore.
+    """One fresh Tuner; Tune restores nothing, as the record is the searcher's.
 
-    Raises: NadError in place of what Tune raises of itself.
+    Raises: NadError in place of Tune's own errors.
     """
     tuner = tune.Tuner(
         trainable,
@@ -126,7 +127,7 @@ def _fit(trainable: Any, bridge: _Bridge, scheduler: _Scheduler, slots: int, scr
         ) from error
     finally:
         del tuner
-        gc.collect()  # Tune frees the resources of a run that was cut short when its objects go
+        gc.collect()  # frees the resources of an interrupted run: Tune does that in destructors
 
 
 def _trial_id(trial: Trial) -> str:
@@ -143,7 +144,7 @@ def _trainable(function: TrialFunction, payload: Any, cpus: float, gpus: float) 
 
 
 def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.ObjectRef[Any]) -> None:
-    """One trial in its worker process; how it failed is reported, so that the record has the text."""
+    """One trial in its worker process; a failure is reported too, for the record."""
     start = time.perf_counter()
     printed = Printed()
 
@@ -164,53 +165,22 @@ def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.Obje
         raise
 
 
-@dataclass
-class _Interruption:
-    """What signals ask for, taken note of as they come and acted on between two steps of Tune."""
-
-    on_first: Callable[[], object]
-    signal: int | None = None
-    at_once: bool = False
-    told: bool = False
-
-    def take(self, number: int) -> None:
-        """The first lets running trials finish, the second does not, any further one cuts short even that."""
-        if self.at_once:
-            raise Interrupted(number)
-        self.at_once = self.signal is not None
-        self.signal = number
-
-    def act(self) -> Interrupted | None:
-        """What ends the run now, if anything does."""
-        if self.at_once:
-            return self.as_error()
-        if self.signal is not None and not self.told:
-            self.told = True
-            with suppress(Exception):  # whether or not somebody can be told, the running trials finish
-                self.on_first()
-        return None
-
-    def as_error(self) -> Interrupted | None:
-        """What ends a run whose running trials cannot finish; None without a signal."""
-        return None if self.signal is None else Interrupted(self.signal)
-
-
 class _StopNow(BaseException):
-    """Leaves Tune's loop at once: not an Exception, for which Tune waits until running trials end."""
+    """Leaves Tune's loop at once; for an Exception, Tune would wait for running trials."""
 
 
 class _Bridge(Searcher):
-    """The searcher as Tune sees it.
+    """Adapter from the searcher to Tune's interface.
 
-    What the searcher raises is kept in `error` and ends the run: Tune would only log it.
+    Keeps the searcher's error in `error` to end the run with it: Tune would only log it.
     """
 
-    def __init__(self, source: TrialSource, interruption: _Interruption) -> None:
+    def __init__(self, source: TrialSource, interruption: Interruption) -> None:
         super().__init__()
         self.source = source
         self.interruption = interruption
         self.error: BaseException | None = None
-        self.losses: dict[str, Loss] = {}
+        self.lost: dict[str, LostTrial] = {}
 
     def suggest(self, trial_id: str) -> Any:
         if self.interruption.signal is not None:
@@ -218,18 +188,18 @@ class _Bridge(Searcher):
         config = self._guarded(self.source.suggest, trial_id)
         if config is None and (self.error is not None or self.source.finished):
             return Searcher.FINISHED
-        return config  # None: Tune asks again, for a running trial may still fail
+        return config  # None: Tune asks again, as a running trial may still fail
 
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether the trial is to be stopped.
+        """True to stop the trial.
 
-        For the scheduler: Tune asks it first, and keeps from its searcher the report on which a trial is stopped.
+        Called by the scheduler: Tune would withhold a stopped trial's last report from its searcher.
         """
         return bool(self._guarded(self.source.on_trial_result, trial_id, _reported(result)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        loss = self.losses.pop(trial_id, Loss("the trial's process was lost")) if error else None
-        self._guarded(self.source.on_trial_complete, trial_id, _reported(result or {}), loss)
+        lost = self.lost.pop(trial_id, LostTrial("the trial's process was lost")) if error else None
+        self._guarded(self.source.on_trial_complete, trial_id, _reported(result or {}), lost)
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -239,13 +209,13 @@ class _Bridge(Searcher):
             return None
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the searcher's own record is the only one."""
+        """Nothing: the study's record has all."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher, which holds a database connection
+        return {}  # Tune pickles its searcher, but a database connection cannot be pickled
 
 
 def _reported(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,19 +224,18 @@ def _reported(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; stops a trial or the run when the bridge says so, and tells it why a process was lost.
+    """First in, first out; stops trials or the run, and reports lost processes.
 
-    Tune asks it for a trial at every step, ten times a second, whatever the trials do: what has to be looked after in
-    between is done then.
+    Tune polls this about ten times a second; timeouts, signals and Ray itself are checked then.
     """
 
-    def __init__(self, bridge: _Bridge, interruption: _Interruption, trial_timeout: float | None) -> None:
+    def __init__(self, bridge: _Bridge, interruption: Interruption, trial_timeout: float | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bridge, self.interruption, self.trial_timeout = bridge, interruption, trial_timeout
         self.lifeline = Lifeline()
         self.ray_is_lost = False
         self.since: dict[str, float] = {}
-        """When each running trial was first seen to run, on time.monotonic's clock."""
+        """First sight of each running trial, on time.monotonic's clock."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         self.bridge.error = self.bridge.error or self.interruption.act() or self._lost_ray()
@@ -286,30 +255,32 @@ class _Scheduler(FIFOScheduler):
         return None
 
     def _end_those_over(self, timeout: float, trials: Iterable[Trial]) -> None:
-        """Kill the process of each trial that runs for longer: one that hangs can be ended in no other way."""
+        """Kill the process of each slower trial: nothing else ends one that hangs."""
         now = time.monotonic()
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         self.since = {trial.trial_id: self.since.get(trial.trial_id, now) for trial in running}
         for trial in running:
             actor = trial.temporary_state.ray_actor
-            overdue = now - self.since[trial.trial_id] > timeout and trial.trial_id not in self.bridge.losses
+            overdue = now - self.since[trial.trial_id] > timeout and trial.trial_id not in self.bridge.lost
             if overdue and actor is not None:
-                self.bridge.losses[trial.trial_id] = Loss.by_timeout(timeout)
+                self.bridge.lost[trial.trial_id] = LostTrial.by_timeout(timeout)
                 ray.kill(actor)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """A stopped trial waits in its report, leaves its function from there, and its process takes the next one."""
+        """A stopped trial leaves its function at its report; its process takes the next one."""
         return self.STOP if self.bridge.on_report(trial.trial_id, result) else self.CONTINUE
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its scheduler, too; what it holds is of this process
+        return {}  # Tune pickles its scheduler, too
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self.bridge.losses.setdefault(trial.trial_id, loss_of(Path(trial.error_file).read_text(errors="replace")))
+        self.bridge.lost.setdefault(
+            trial.trial_id, LostTrial.from_tune(Path(trial.error_file).read_text(errors="replace"))
+        )
 
 
 class _Silence(TrialProgressCallback):
-    """Stands in for the callback that prints some trials even at verbose=0."""
+    """In place of Tune's own callback: that prints some trials even at verbose=0."""
 
     def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
         pass

@@ -8,7 +8,7 @@ from typing import Any
 
 from nad.attacks import ATTACKS
 from nad.attacks.allowed import allowed_of, needs_of
-from nad.attacks.base import Attack, KnowsStronger, settings_of
+from nad.attacks.base import Attack
 from nad.errors import ConfigError, unknown_name
 from study.options.setting_texts import as_text, listed, read_settings
 
@@ -60,7 +60,7 @@ def remedy(attack: Attack, planted: int, could: int, *, selectable: bool) -> str
     planted: training images that carried its trigger.  could: how many of them could have.
     selectable: whether there are images enough for an attack that selects by training: see `nad.reflection_selection`.
     """
-    stronger = dict(attack.stronger) if isinstance(attack, KnowsStronger) else {}
+    stronger = dict(attack.stronger)
     if not selectable:
         of_rounds = {name for name, other in needs_of(type(attack)).items() if other == "rounds"} | {"rounds"}
         stronger = {name: value for name, value in stronger.items() if name not in of_rounds}
@@ -72,9 +72,8 @@ def remedy(attack: Attack, planted: int, could: int, *, selectable: bool) -> str
 
 
 def _defaults(attack: str) -> dict[str, Any]:
-    settings = settings_of(ATTACKS[attack])
     return {
         each.name: each.default
-        for each in settings
+        for each in ATTACKS[attack].settings()
         if each.name not in OWN_OPTION and isinstance(each.default, int | float | str | tuple)
     }

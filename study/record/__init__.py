@@ -1,1 +1,1 @@
-"""The record of a study: opening it, holding it, and keeping it whole."""
+"""The record of a study: its storage, folder, driver and exported files."""

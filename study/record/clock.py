@@ -13,9 +13,9 @@ _ATTRIBUTE = "seconds"
 
 
 class Clock:
-    """Adds this run's seconds to those that the study's record holds from earlier ones.
+    """Adds this run's seconds to the recorded ones of earlier runs.
 
-    started: when the command began, on time.monotonic's clock: the total counts from there.
+    started: start of the command, and of the total, on time.monotonic's clock.
     """
 
     def __init__(self, study: optuna.Study, started: float) -> None:
@@ -27,7 +27,7 @@ class Clock:
         self._running: tuple[str, float] | None = None
 
     def set(self, stage: str, seconds: float) -> None:
-        """A stage whose time is known from elsewhere, such as a cached victim's training."""
+        """Set a stage's time from elsewhere, such as a cached victim's training."""
         self._seconds[stage] = seconds
 
     @contextmanager
@@ -41,7 +41,7 @@ class Clock:
             self._running = None
 
     def read(self) -> dict[str, float]:
-        """All stages and the total so far, also in the middle of a stage; recorded, so that a killed run counts."""
+        """All stages and the total so far, also in mid-stage; recorded, so killed runs count."""
         seconds = {**self._now(), "total": self._before_total + time.monotonic() - self._started}
         self._study.set_user_attr(_ATTRIBUTE, seconds)
         return {name: round(value, 3) for name, value in seconds.items()}

@@ -1,4 +1,4 @@
-"""Who runs a study: the process that holds its folder, written beside the lock so that others can say who it is."""
+"""A study's driver, the process running it, named beside the folder's lock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 FILE = "driver.json"
 
-
-_PROC = Path("/proc")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,20 @@ class Driver:
     host: str
     pid: int
     started: str
-    """When it claimed the study: ISO 8601, UTC."""
+    """Time of its claim on the study: ISO 8601, UTC."""
     born: str = ""
-    """The boot and the clock tick at which the process began, which no later process with its pid shares; empty where
-    the system does not tell."""
+    """BOOT:TICKS, the boot's id and the process's start in clock ticks since then; empty on systems without such an id.
+    Tells the process from later ones with its pid."""
 
     @classmethod
     def current(cls) -> Driver:
         """This process, from now on."""
         pid = os.getpid()
-        return cls(platform.node(), pid, datetime.now(UTC).isoformat(timespec="seconds"), _born(pid) or "")
+        return cls(platform.node(), pid, datetime.now(UTC).isoformat(timespec="seconds"), _born(pid))
 
     @classmethod
     def read(cls, facts: Any) -> Driver | None:
-        """What `facts` recorded; None for anything else, such as a file that was cut short."""
+        """The recorded driver; None for anything else, such as a torn file."""
         if not isinstance(facts, Mapping):
             return None
         texts = [facts.get(name) for name in ("host", "started")]
@@ -56,22 +57,23 @@ class Driver:
 
     @property
     def here(self) -> bool:
-        """Whether it runs, or ran, on this host."""
+        """True on this host."""
         return self.host == platform.node()
 
     @property
     def alive(self) -> bool | None:
-        """Whether it still runs; None for another host, where that cannot be told."""
+        """True while it runs; None on another host, out of sight from here."""
         if not self.here:
             return None
-        born = _born(self.pid)
-        if born is not None:
-            return bool(born) and self.born in ("", born)
-        return _exists(self.pid)
+        try:
+            born = _born(self.pid)
+        except (psutil.NoSuchProcess, ValueError):  # ValueError: of a pid that no system has
+            return False
+        return "" in (self.born, born) or self.born == born
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended for sure. One of another boot may have run on another machine of the same name."""
+        """True once it has surely ended; one of another boot may live on a namesake machine."""
         boot = self.born.partition(":")[0]
         return self.alive is False and boot in ("", _boot() or boot)
 
@@ -81,43 +83,37 @@ class Driver:
 
 
 def driver_of(folder: Path) -> Driver | None:
-    """The driver that claimed the study in this folder and has not left it; None where nobody has."""
+    """The driver named in this folder; None after it left in order."""
     try:
         return Driver.read(json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
 
 
-def _born(pid: int) -> str | None:
-    """Boot and start of a process; empty for one that is gone; None where there is no /proc."""
+def _born(pid: int) -> str:
+    """BOOT:TICKS of a process; empty on systems without a boot id.  Raises: psutil.NoSuchProcess."""
+    process = psutil.Process(pid)
+    if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        raise psutil.NoSuchProcess(pid)
     boot = _boot()
-    if boot is None:
-        return None
+    return f"{boot}:{round(_since_boot(pid) * os.sysconf('SC_CLK_TCK'))}" if boot else ""
+
+
+def _since_boot(pid: int) -> float:
+    """Seconds from the boot to the start of a process."""
+    while True:
+        booted = psutil.boot_time()
+        seconds = psutil.Process(pid).create_time() - booted
+        if psutil.boot_time() == booted:  # psutil's times move with the system's clock: both must be of one reading
+            return seconds
+
+
+def _boot() -> str:
+    """This boot's id, unique among all machines; empty on systems without one."""
     try:
-        # the name, in brackets, may hold spaces and brackets itself
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
-    ended = fields[0] in "ZX"
-    return "" if ended else f"{boot}:{fields[19]}"
-
-
-def _boot() -> str | None:
-    """This machine's, which no other one shares; None where there is no /proc."""
-    try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _since(started: str) -> str:

@@ -1,4 +1,4 @@
-"""Energy of a study's trials and confirmation over all its runs, kept in its record, where the kernel counts it."""
+"""Energy of a study's trials and confirmation over all its runs, from the kernel's counters."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _JOULES_PER_KWH = 3.6e6
 
 
 class EnergyMeter:
-    """Adds what this machine's processors use during this run, for whatever runs on them, to that of earlier runs.
+    """Adds this run's energy of the processors, other programs included, to earlier runs'.
 
-    It begins where the study's record is opened: the victim's training is not counted, nor are memory, GPUs and other
-    machines. Where the counters cannot be read in one of the runs, the study's energy is not known.
+    Counts from the opening of the record: without the victim's training, memory, GPUs and other machines. One run
+    without readable counters leaves the study's energy unknown.
     """
 
     def __init__(self, study: optuna.Study, counters: Path = COUNTERS) -> None:
@@ -30,7 +30,7 @@ class EnergyMeter:
     def read(self) -> float | None:
         """kWh so far, recorded, or None.
 
-        A counter starts again when it is full, which is noticed once between two calls: the study calls after each
+        A full counter starts again; at most one such wrap between two calls is noticed. The study calls this after each
         trial and each run of the confirmation.
         """
         counts = self._counts()
@@ -44,7 +44,7 @@ class EnergyMeter:
         return None if self._joules is None else round(self._joules / _JOULES_PER_KWH, 6)
 
     def _counts(self) -> list[tuple[int, int]] | None:
-        """Of each zone the microjoules on its counter, and where that starts again; None where they are hidden."""
+        """Each zone's counter and its range, in microjoules; None if unreadable."""
         try:
             found = [(_number(one / "energy_uj"), _number(one / "max_energy_range_uj") + 1) for one in self._zones]
         except (OSError, ValueError):
@@ -53,13 +53,13 @@ class EnergyMeter:
 
 
 def _zones(counters: Path) -> list[Path]:
-    """The folders to add up: those of the packages, which a machine's own holds already; that one where they lack."""
+    """The folders to add up: the packages', else the whole machine's."""
     found = sorted(counters.glob("intel-rapl:[0-9]"))
     return [zone for zone in found if _name(zone).startswith("package-")] or found
 
 
 def _name(zone: Path) -> str:
-    """What the kernel calls it; empty where it does not say."""
+    """The kernel's name of a zone, or empty."""
     try:
         return (zone / "name").read_text(encoding="ascii")
     except (OSError, ValueError):

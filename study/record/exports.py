@@ -1,4 +1,4 @@
-"""The record for other programs: the trials as one table, twice, and summary.json. docs/summary.md describes them."""
+"""The record as files for other programs: trials.csv, trials.parquet, summary.json; see docs/summary.md."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _COLUMNS = (
 _TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromkeys(
     (*SCORES, "seconds", "compute_seconds"), pa.float64()
 )
-"""What a column of the Parquet table holds, where that is not text."""
+"""Types of the Parquet table's columns other than text."""
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per trial that began, by number; a column `params_NAME` per hyperparameter, empty where it had none.
+    """One row per started trial, by number; a column `params_NAME` per hyperparameter.
 
-    Values are kept as they are: pandas' own columns would turn whole numbers beside an empty place into floats.
+    dtype object: pandas' own types would turn whole numbers beside an empty cell into floats.
     """
     begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not TrialState.WAITING]
     rows = [_row(trial) for trial in begun]
@@ -59,8 +59,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-class Standing(NamedTuple):
-    """Where a study's search stands."""
+class SearchOutcome(NamedTuple):
+    """The result of a search so far."""
 
     complete: list[FrozenTrial]
     costs: Floats
@@ -70,22 +70,22 @@ class Standing(NamedTuple):
 
 
 def bound_of(victim: Victim, scenario: Scenario, max_acc_drop: float) -> Bound:
-    """What a setting has to keep of this victim's skill on the validation images."""
+    """The accuracy to keep on this victim's validation images."""
     guess = guess_limit(scenario.clean_validation.labels)
     return Bound(max_acc_drop, victim.scores.acc, victim.scores.balanced_acc, guess)
 
 
-def standing(study: optuna.Study, bound: Bound) -> Standing:
-    """The complete trials, their costs, and which one is recommended."""
+def search_outcome(study: optuna.Study, bound: Bound) -> SearchOutcome:
+    """The complete trials, their costs, and the recommended one."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
     balanced_acc = np.array([trial.user_attrs.get("balanced_acc", np.nan) for trial in complete], dtype=float)
     pick = constrained_pick(values[:, 0], values[:, 1], balanced_acc, bound)
-    return Standing(complete, costs(values), pick)
+    return SearchOutcome(complete, costs(values), pick)
 
 
 class Baselines(Protocol):
-    """What is known of other defences: `study.baselines.Standing`."""
+    """Results of other defences, from `study.stages.baselines`."""
 
     @property
     def controls(self) -> Sequence[Mapping[str, Any]]: ...
@@ -94,7 +94,7 @@ class Baselines(Protocol):
 
 
 class Confirmation(Protocol):
-    """What is known of settings that were run again: `study.confirmation.Reader`."""
+    """Results of settings run again, from `study.stages.confirmation`."""
 
     def confirmed(self, trial: FrozenTrial | None) -> Mapping[str, Any]: ...
     def clean_model(self, trial: FrozenTrial) -> Mapping[str, Any] | None: ...
@@ -107,11 +107,11 @@ def results(
     confirmation: Confirmation,
     baselines: Baselines,
 ) -> dict[str, Any]:
-    """What the trials so far say: counts, hypervolume, front, controls and the recommended point.
+    """Results of the trials so far: counts, hypervolume, front, controls and the recommended point.
 
-    victim: validation `acc` and `asr` before any defence.  baselines: the controls that are no trials.
+    victim: validation `acc` and `asr` before any defence.  baselines: further controls, measured outside trials.
     """
-    complete, cost, pick = standing(study, bound)
+    complete, cost, pick = search_outcome(study, bound)
     why = _why(pick, bound)
 
     def point(trial: FrozenTrial) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def results(
 
 
 def stopped(study: optuna.Study, wanted: int) -> str | None:
-    """One sentence where the search has stopped growing before it had the wanted trials, pruned ones among them."""
+    """One sentence if the front stopped growing before the wanted number of trials, else None."""
     counts = _counts(study)
     if counts["running"] or counts["complete"] + counts["pruned"] >= wanted:
         return None
@@ -146,7 +146,7 @@ def stopped(study: optuna.Study, wanted: int) -> str | None:
 
 
 def converged(study: optuna.Study) -> Plateau | None:
-    """Whether the front has stopped growing, by the order in which trials finished: workers run side by side."""
+    """The front's plateau, if it stopped growing, with trials in the order of their ends."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ordered = sorted(complete, key=lambda trial: (times.ended(trial), trial.number))
     return plateau(costs(np.array([trial.values for trial in ordered], dtype=float).reshape(-1, len(OBJECTIVES))))
@@ -187,7 +187,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write the same table as Parquet, in the same way: each column has its type there, also where it is empty."""
+    """Write a table as Parquet, likewise, with types even for empty columns."""
     columns = {name: _typed(name, table[name]) for name in table.columns}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
@@ -195,12 +195,12 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def _shown(value: Any) -> Any:
-    """Texts as Parquet can have them: names of files that are no UTF-8 get question marks."""
+    """Texts as UTF-8, with question marks for other bytes in file names."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _typed(name: str, column: pd.Series[Any]) -> pa.Array:
-    """The column as Arrow has it; a hyperparameter whose values are of several kinds becomes text, as in the CSV."""
+    """An Arrow array; hyperparameters of mixed types become text, as in the CSV."""
     values = [None if pd.isna(value) else _shown(value) for value in column.tolist()]
     if not name.startswith("params_"):
         return pa.array(values, _TYPES.get(name, pa.string()))

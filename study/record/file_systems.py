@@ -1,4 +1,4 @@
-"""Which file system a path is on, as far as the kernel tells."""
+"""The kind of file system under a path: local or shared between machines."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 LOCAL = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "tmpfs", "ramfs", "overlay", "aufs")
 )
-"""File systems of one machine alone, on which locks and shared memory work as SQLite's write-ahead log needs them."""
+"""File systems of one machine, with working locks and shared memory for SQLite's write-ahead log."""
 
 _MOUNTS = Path("/proc/self/mounts")
 
 
 def is_local(path: Path, mounts: Path = _MOUNTS) -> bool:
-    """Whether no other machine can have this path open. Anything unknown counts as remote; no table of mounts as local.
+    """True if no other machine can open this path.
 
-    mounts: the kernel's table.
+    Unknown file systems count as shared; a machine without a table of mounts as local.
+    mounts: the kernel's table. psutil reads /etc/mtab first, and an old one there would hide a network's mount.
     """
     try:
         table = mounts.read_text(encoding="utf-8", errors="surrogateescape")
@@ -26,7 +27,7 @@ def is_local(path: Path, mounts: Path = _MOUNTS) -> bool:
 
 
 def _type_of(path: Path, table: str) -> str:
-    """The type of the mount that the path lies in: the longest one, and of two on one place the later."""
+    """The file system's type at the longest mount; of equals the last."""
     best, kind = -1, ""
     for line in table.removesuffix("\n").split("\n"):  # names may have other ends of lines
         _device, place, mounted, *_ = line.split(" ")

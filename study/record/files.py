@@ -1,4 +1,4 @@
-"""The files that other programs read, kept up to date while a study runs: its record's shadow."""
+"""Keeps trials.csv, trials.parquet and summary.json up to date while a study runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from study.record.folder import StudyFolder
 from study.record.writing import write_json
 
 SHARE = 0.02
-"""Of a study's time that may go into files after each trial: what they cost grows with the trials they hold."""
+"""Limit of a study's time for rewriting files after trials; the cost grows with their number."""
 
 
 class StudyFiles:
     """trials.csv, trials.parquet and summary.json of one study.
 
-    read: what summary.json is to say now.
+    read: the current content of summary.json.
     """
 
     def __init__(self, folder: StudyFolder, study: optuna.Study, read: Callable[[], dict[str, Any]]) -> None:
@@ -27,9 +27,9 @@ class StudyFiles:
         self._due = 0.0  # on time.monotonic's clock
 
     def write(self) -> dict[str, Any]:
-        """Bring the files up to date; returns what summary.json says.
+        """Bring the files up to date; returns the content of summary.json.
 
-        Raises: NadError where they cannot be written.
+        Raises: NadError if they cannot be written.
         """
         began = time.monotonic()
         table = exports.trials_table(self._study)
@@ -42,6 +42,6 @@ class StudyFiles:
         return summary
 
     def refresh(self) -> None:
-        """Bring the files up to date, unless that was done so short ago that it would take more than its share."""
+        """Bring the files up to date, unless that would exceed SHARE."""
         if time.monotonic() >= self._due:
             self.write()

@@ -1,4 +1,4 @@
-"""A study's folder: every file name in one place, one driver at a time, readable by its owner alone."""
+"""A study's folder: its file names, its lock, its single driver."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from study.record.file_systems import is_local
 from study.record.writing import write_json
 
 MIN_FREE_BYTES = 50 * 2**20
-"""A report takes 5 MB: with less free space than this a study is refused before it begins."""
+"""Free space required at the start of a study; a report takes 5 MB."""
 
 
 def cache_folder(chosen: Path | None) -> Path:
-    """Where victims, teachers and decoded images are kept: this user's own cache unless another is chosen.
+    """Folder of victims, teachers and decoded images: the chosen one, else this user's cache.
 
-    Raises: ConfigError where there is no home folder for it.
+    Raises: ConfigError without a home folder for it.
     """
     if chosen is not None:
         return expanded(chosen, "--cache").resolve()
     own = platformdirs.user_cache_path("nad-study")
     if own.is_relative_to(NO_HOME):
-        raise ConfigError("this user has no home folder, where the cache would be; name another with --cache")
+        raise ConfigError("this user has no home folder for the cache; name a folder with --cache")
     return own.resolve()
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where a study keeps what it knows."""
+    """A study's files."""
 
     path: Path
     left_by: Driver | None = None
-    """The driver that had claimed it before and did not leave in order: it was killed, its host went down, or it runs
-    on another host that the lock does not reach."""
+    """The last driver, if it did not leave in order: it was killed, its host went down, or it runs on another host
+    beyond the lock's reach."""
 
     @property
     def name(self) -> str:
         return self.path.name
 
     def claim(self) -> None:
-        """Say who runs the study: this process, in place of whoever was named before."""
+        """Name this process as the study's driver."""
         write_json(self.path / driver.FILE, Driver.current().facts())
 
     @property
@@ -58,12 +58,12 @@ class StudyFolder:
 
     @property
     def database_log(self) -> Path:
-        """SQLite's log of writes that are not in the database yet: there while somebody writes, and after a kill."""
+        """SQLite's write-ahead log: present while somebody writes, and after a kill."""
         return self.path / "study.db-wal"
 
     @property
     def storage_url(self) -> str:
-        """The storage that `database` is."""
+        """The URL of `database`."""
         from study.options.storage_url import sqlite_url  # not above: SQLAlchemy takes longer than `nad-study list`
 
         return sqlite_url(self.database)
@@ -96,12 +96,12 @@ class StudyFolder:
 
     @property
     def attention(self) -> Path:
-        """What victim, teacher and erased model look at."""
+        """Attention maps of victim, teacher and erased model."""
         return self.path / "attention.png"
 
     @property
     def driver_log(self) -> Path:
-        """What was said while it ran, with times."""
+        """Messages of all runs, with times."""
         return self.path / "driver.log"
 
     @property
@@ -126,10 +126,10 @@ class StudyFolder:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[StudyFolder]:
-    """The folder, made where it is not there yet, and held by this process alone.
+    """The folder, made if missing, and locked by this process.
 
-    The kernel frees the lock of a driver that died, so the next one takes over: `left_by` says from whom.
-    Raises: NadError where it cannot be written or is full; ConfigError where another process runs this study.
+    The kernel frees a dead driver's lock, so the next one takes over, and finds the dead one in `left_by`.
+    Raises: NadError if it cannot be written or is full; ConfigError if another process runs this study.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -158,8 +158,10 @@ def open_folder(path: Path) -> Iterator[StudyFolder]:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[StudyFolder]:
-    """The folder, which says beside the lock who holds it: from now on, or where another driver may be at work that the
-    lock does not reach, from `StudyFolder.claim` on."""
+    """The folder, with this driver's name beside the lock.
+
+    If another driver may be at work beyond the lock's reach, only from `StudyFolder.claim` on.
+    """
     folder = StudyFolder(path, driver_of(path))
     try:
         if folder.left_by is None or folder.left_by.gone or is_local(path):

@@ -1,9 +1,9 @@
-"""One driver per record, where a file's lock does not reach: databases and file systems that several machines share.
+"""One driver per record in databases and shared file systems, beyond file locks.
 
-The record itself says who drives it: an attribute of the study, with a counter that its driver raises all the time. No
-clock is compared: whoever else wants the study watches whether the counter moves. A driver that finds another one's
-mark in place of its own writes nothing more. Each driver's term is higher than the one before it had, also where that
-one had left: what an earlier driver wrote late, between its look and its mark, is so told from a later one's.
+The driver marks the record: an attribute of the study with its name and a counter, raised all the time. Clocks are not
+compared: a second driver watches the counter, and is refused if it moves. A driver whose mark was replaced by another
+stops writing. Terms tell a late write of an earlier driver from a later driver's mark: each driver's term is higher
+than the last, even after an orderly end.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import optuna
 
 from nad.errors import ConfigError
 from study.record.driver import Driver
-from study.record.retrying_storage import PatientStorage
+from study.record.retrying_storage import RetryingStorage
 
 BEAT = 15.0
 """Seconds between two marks of a driver."""
 
 WATCH = 45.0
-"""Seconds without a mark after which a driver on another host counts as gone."""
+"""A driver on another host counts as gone after so many seconds without a new mark."""
 
-_MARK = "driver"  # system attribute of the study: its driver's facts, or without them only the term that is over
+_MARK = "driver"  # system attribute of the study: its driver's facts and term, or after an orderly end the term alone
 
 
 @contextmanager
 def sole_driver(
     study: optuna.Study, known: Driver | None, *, take_over: bool, say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Hold the study's record while this block runs; its storage is barred where another driver takes over.
+    """Hold the study's record; bar its storage once another driver takes over.
 
     study: from `study.record.storage.open_study`.
-    known: a driver of which the user was told already that it is gone.
-    take_over: do not wait for one that may still run; it stops by itself when it notices.
-    Raises: ConfigError where another driver runs this study.
+    known: a dead driver already reported to the user.
+    take_over: do not wait for a driver that may still run; it notices and stops.
+    Raises: ConfigError if another driver runs this study.
     """
     _require_free(study, known, take_over, say)
-    storage = cast("PatientStorage", study._storage)
+    storage = cast("RetryingStorage", study._storage)
     heart = _Heart(study, storage, term=_term_of(_mark_of(study)) + 1)
     heart.beat()
-    storage.suspect = heart.look
+    storage.suspect = heart.check
     ended = threading.Event()
     thread = threading.Thread(target=heart.run, args=(ended,), name="heartbeat", daemon=True)
     thread.start()
@@ -54,21 +54,21 @@ def sole_driver(
     finally:
         ended.set()
         thread.join(timeout=BEAT)
-        with suppress(Exception):  # of a storage that is gone: the next driver finds a mark that does not move
+        with suppress(Exception):  # of a lost storage: the next driver finds a mark at rest
             heart.leave()
 
 
 class _Heart:
-    """Marks the record as this process's; asks the storage itself, for a missed beat is no harm."""
+    """Marks the record as this process's; without retries, as a missed beat does no harm."""
 
-    def __init__(self, study: optuna.Study, storage: PatientStorage, term: int) -> None:
+    def __init__(self, study: optuna.Study, storage: RetryingStorage, term: int) -> None:
         self._name, self._id, self._storage, self._term = study.study_name, study._study_id, storage, term
         self._driver, self._token, self._count = Driver.current(), secrets.token_hex(8), 0
 
     def run(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
             with suppress(Exception):
-                self.look()
+                self.check()
                 if self._storage.barred:
                     return
                 self.beat()
@@ -79,12 +79,12 @@ class _Heart:
         self._put({**facts, "token": self._token, "term": self._term, "count": self._count})
 
     def leave(self) -> None:
-        self.look()
+        self.check()
         if not self._storage.barred:
             self._put({"token": self._token, "term": self._term})
 
-    def look(self) -> None:
-        """Bar the storage where the mark is a later driver's; an earlier one's, which came late, is replaced."""
+    def check(self) -> None:
+        """Bar the storage at a later driver's mark; replace an earlier one's."""
         mark = self._storage.inner.get_study_system_attrs(self._id).get(_MARK)
         if mark is None or mark.get("token") == self._token:
             return
@@ -93,7 +93,7 @@ class _Heart:
         else:
             self._storage.barred = (
                 f"the study {self._name!r} has been taken over by {Driver.read(mark) or 'another process'}; this one"
-                " has stopped, and what it had finished is kept"
+                " has stopped, and its finished trials are kept"
             )
 
     def _put(self, mark: dict[str, Any] | None) -> None:
@@ -116,7 +116,7 @@ def _require_free(study: optuna.Study, known: Driver | None, take_over: bool, sa
 
 
 def _moves(study: optuna.Study, mark: Any, driver: Driver, say: Callable[[str], None]) -> bool:
-    """Whether a driver that cannot be seen from here goes on marking the record; it may also leave in the meantime."""
+    """True if a driver out of sight goes on marking the record."""
     say(f"the study was run by {driver} last; waiting up to {WATCH:g} seconds for a sign that it still runs")
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline:

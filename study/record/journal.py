@@ -1,4 +1,4 @@
-"""A study's record as an Optuna journal: one line per change, for file systems where databases are not safe."""
+"""A study's record as an Optuna journal, safe on shared file systems."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _BLOCK = 2**16
 
 
 def open_journal(path: Path, say: Callable[[str], None]) -> JournalStorage:
-    """The journal in this file, made where it is not there yet.
+    """The journal in this file, made if missing.
 
-    Raises: OSError where the file cannot be written; NadError where it holds something else, or is damaged before its
-    end.
+    Raises: OSError if the file cannot be written; NadError for another kind of file, or damage before its end.
     """
     lock = _MendingLock(path, say)
     try:
@@ -37,9 +36,9 @@ def open_journal(path: Path, say: Callable[[str], None]) -> JournalStorage:
 
 
 class _MendingLock(JournalFileOpenLock):
-    """The writers' lock; who gets it finds a journal of whole lines, whatever became of the last writer.
+    """The writers' lock; on taking it, a line torn by a killed writer is mended.
 
-    It is a file that is created exclusively, which NFS since version 3, SMB and FUSE know; not all know links.
+    It is an exclusively created file: that works on NFS since version 3, SMB and FUSE, unlike links.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
@@ -59,10 +58,10 @@ class _MendingLock(JournalFileOpenLock):
 
 
 def mend(path: Path) -> int:
-    """Cut off a last line that was torn; returns how many bytes that were.
+    """Cut off a torn last line; returns its number of bytes.
 
-    A whole record that lacks only its line's end is kept.  The caller holds the writers' lock.
-    Raises: NadError for a file that does not begin as a journal, and is left as it is.
+    A whole record without its line's end is kept.  The caller holds the writers' lock.
+    Raises: NadError for a file without a journal's beginning; it is left unchanged.
     """
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
@@ -84,7 +83,7 @@ def mend(path: Path) -> int:
 
 
 def _last_line(file: BinaryIO, end: int) -> int:
-    """Where the text after the last line's end begins."""
+    """Offset after the last line's end."""
     while end > 0:
         begin = max(0, end - _BLOCK)
         file.seek(begin)
@@ -104,7 +103,7 @@ def _is_journal(file: BinaryIO) -> bool:
 
 
 def _is_record(line: bytes) -> bool:
-    """No beginning of a record passes: an object is complete only with its last bracket."""
+    """False for a torn record: JSON needs its last bracket."""
     try:
         record = json.loads(line)
     except ValueError:

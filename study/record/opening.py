@@ -1,4 +1,4 @@
-"""Opening a study's record: in its folder or in a storage of the user's choice, and as its only driver."""
+"""Opening a study's record, in its folder or the user's storage, as its only driver."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from study.record.folder import StudyFolder
 from study.record.heartbeat import sole_driver
 from study.record.storage import close_study, open_study
 
-_HOME = "home"  # system attribute of a study in a storage of its own: the folder that it belongs to
+_HOME = "home"  # system attribute of a study in the user's storage: its folder
 
 
 @contextmanager
 def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[optuna.Study]:
-    """The study of this folder, new or to go on with, held while the block runs.
+    """This folder's study, new or to go on with, held while the block runs.
 
-    Raises: ConfigError where its storage cannot be opened, or the study is another's there; or where the folder's
-    results came from another record, which a new one would overwrite.
+    Raises: ConfigError if its storage cannot be opened, or has another folder's study of this name, or if the folder's
+    results came from another record and would be overwritten.
     """
     alone = config.storage is None and is_local(folder.path)
     left_by = folder.left_by
     gone = left_by if left_by is not None and (alone or left_by.gone) else None
     if gone is not None:
-        say(f"the driver that ran it (process {gone.pid} on host {gone.host}) is gone; its unfinished trials run again")
+        say(f"the last driver (process {gone.pid} on host {gone.host}) is gone; its unfinished trials run again")
     url = config.storage or folder.storage_url
     directions = [goal.direction for goal in OBJECTIVES]
     study = open_study(url, folder.name, config.sampler, config.seed, directions, say, own=config.storage is None)
@@ -48,7 +48,7 @@ def open_record(config: StudyConfig, folder: StudyFolder, say: Callable[[str], N
 def _held(
     study: optuna.Study, config: StudyConfig, folder: StudyFolder, gone: Driver | None, say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Against other drivers, where the folder's own lock does not reach everybody."""
+    """Guard against other drivers beyond the reach of the folder's lock."""
     with sole_driver(study, gone, take_over=config.take_over, say=say):
         if config.storage is not None:
             _require_home(study, folder, take_over=config.take_over)
@@ -56,12 +56,12 @@ def _held(
 
 
 def _require_home(study: optuna.Study, folder: StudyFolder, *, take_over: bool) -> None:
-    """Raise ConfigError where the storage's study of this name belongs to another folder."""
+    """Raise ConfigError if the storage's study of this name belongs to another folder."""
     attrs = study._storage.get_study_system_attrs(study._study_id)
     home = attrs.get(_HOME)
     if home not in (None, str(folder.path)) and not take_over:
         raise ConfigError(
-            f"the storage has a study {folder.name!r} already, which belongs to the folder {home}; choose another"
+            f"the storage already has a study {folder.name!r} of the folder {home}; choose another"
             f" --name, or add --take-over to go on with it in {folder.path}"
         )
     if home != str(folder.path):
@@ -69,10 +69,10 @@ def _require_home(study: optuna.Study, folder: StudyFolder, *, take_over: bool) 
 
 
 def _require_own_results(study: optuna.Study, config: StudyConfig, folder: StudyFolder) -> None:
-    """Raise ConfigError where the folder has results and the record has nothing that they could have come from."""
+    """Raise ConfigError if the folder has results, but the record is empty."""
     if folder.summary.exists() and not study.user_attrs and not study.get_trials(deepcopy=False):
         record = folder.database if config.storage is None else masked(config.storage)
         raise ConfigError(
-            f"the results in {folder.path} came from a record that is not in {record}: give the --storage that its"
-            " config.json names, if any, or choose another --name to start a new study"
+            f"the results in {folder.path} came from another record than {record}: give the --storage named in its"
+            " config.json, if any, or choose another --name to start a new study"
         )

@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: versions, revision, machine; and whether a resumed study is still the same."""
+"""Origin of a study's numbers: versions and revision; and the identity of a resumed study."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from study.record.folder import StudyFolder
 from study.record.writing import write_json
 
 Source = VictimConfig | ForeignModel
-"""Origin of a victim: the recipe to train it by, or the file that holds it."""
+"""Origin of a victim: its training recipe, or its file."""
 
 PACKAGES = ("nad-study", "torch", "torchvision", "ray", "optuna", "numpy", "pandas", "plotly", "scipy", "scikit-image")
 
 _IDENTITY = "identity"  # system attribute of the study
-_UNSAID = {"science version": 1, "precision": "float32", "flip": True}  # of studies from before their identity said so
+_UNSAID = {"science version": 1, "precision": "float32", "flip": True}  # of earlier studies, silent on these
 
 
 def versions() -> dict[str, str]:
-    """Python's and each package's that shapes a number or a figure."""
+    """Versions of Python and of the packages behind numbers and figures."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def git_revision() -> str | None:
-    """The revision of the checkout that this code runs from, marked where it was changed; None outside a checkout."""
+    """Revision of this code's checkout, with a mark if changed; None outside a checkout."""
     root = Path(search_spaces.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -59,7 +59,7 @@ def git_revision() -> str | None:
 
 
 def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
-    """Everything that trials must share to be comparable, as JSON values: contents, not the paths they came from."""
+    """Everything shared by comparable trials, as JSON values: contents instead of paths."""
     facts = {
         "science version": SCIENCE_VERSION,
         "dataset": config.dataset,
@@ -68,7 +68,7 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
         "model": models.identity(config.architecture),
-        # None for the victim's own, as in studies from before there was a choice
+        # None for the victim's own, as in earlier studies without a choice
         "teacher model": (
             None if config.teacher_architecture == config.architecture else models.identity(config.teacher_architecture)
         ),
@@ -85,9 +85,9 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
 
 
 def claim(folder: StudyFolder, study: optuna.Study, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Write config.json; a study that has begun must be the same as the one asked for.
+    """Write config.json, unless the study has begun with another identity.
 
-    Raises: ConfigError that lists what differs; nothing is changed then.
+    Raises: ConfigError with the differences; nothing is changed then.
     """
     recorded = _recorded_identity(study)
     if recorded is None and study.get_trials(deepcopy=False):
@@ -98,18 +98,18 @@ def claim(folder: StudyFolder, study: optuna.Study, settings: Mapping[str, Any],
 
 
 def _identity_in(folder: StudyFolder) -> Mapping[str, Any]:
-    """That of a study from before the record had it."""
+    """The identity of an earlier version's study, before it was recorded."""
     try:
         found: Mapping[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NadError(
-            f"cannot read {folder.config}, which says what this study is; restore it or choose another --name"
+            f"cannot read {folder.config}, the identity of this study; restore it or choose another --name"
         ) from error
     return found
 
 
 def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise ConfigError, listing what differs, unless a study is resumed as what it was."""
+    """Raise ConfigError, with the differences, unless both identities are equal."""
     before, now = _flat({**_UNSAID, **recorded}), _flat(asked)
     differences = [
         f"{key} {_brief(before.get(key))} (now {_brief(now.get(key))})"
@@ -124,13 +124,13 @@ def require_same(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any
 
 
 def _recorded_identity(study: optuna.Study) -> Mapping[str, Any] | None:
-    """What the record itself says that the study is; None where it does not say."""
+    """The study's identity in the record, or None."""
     found: Mapping[str, Any] | None = _system_attrs(study).get(_IDENTITY)
     return found
 
 
 def record_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
-    """Fix what a study is, once its victim is accepted: until then its settings can still be mended."""
+    """Fix a study's identity, once its victim is accepted; until then its settings may change."""
     if _recorded_identity(study) is None:
         study._storage.set_study_system_attr(study._study_id, _IDENTITY, dict(identity))
 
@@ -140,10 +140,10 @@ def _system_attrs(study: optuna.Study) -> dict[str, Any]:
 
 
 def require_same_victims(study: optuna.Study, digests: Mapping[str, str]) -> None:
-    """Raise ConfigError where a resumed study's victim was lost from the cache, trained again and came out otherwise.
+    """Raise ConfigError if a lost victim's new training gave other weights.
 
-    Weights depend on the processor and on the number of threads. digests: of the victims' weights, by attribute of the
-    record, where they are kept.
+    Weights depend on the processor and the number of threads. digests: of the victims' weights, by the record's
+    attribute for them.
     """
     for attribute, digest in digests.items():
         _require_same_victim(study, attribute, digest)
@@ -153,7 +153,7 @@ def _require_same_victim(study: optuna.Study, attribute: str, digest: str) -> No
     recorded = study.user_attrs.get(attribute)
     if recorded not in (None, digest):
         raise ConfigError(
-            f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, which is no longer in the"
+            f"the study {study.study_name!r} was made on the victim {_brief(recorded)}, now missing from the"
             f" cache, and training it again gave {_brief(digest)}; choose another --name to start a new study"
         )
     if recorded is None:

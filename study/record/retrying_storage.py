@@ -1,18 +1,15 @@
-"""A storage that may be gone for a while: what could not be written is written when it is back."""
+"""Waits through a storage's outages, then repeats the failed calls."""
 
 from __future__ import annotations
 
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -22,7 +19,7 @@ from study.record.texts import fitted
 Result = TypeVar("Result")
 
 PATIENCE = 300.0
-"""Seconds for which a storage that does not answer is asked again."""
+"""Seconds of retrying during an outage."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _PASSING = (
@@ -32,28 +29,40 @@ _PASSING = (
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-class PatientStorage(BaseStorage):
-    """Another storage, asked again with growing pauses while it is out of reach.
+def _passed_on(name: str) -> Any:
+    """The inner storage's method of this name, with retries; a write's texts are fitted."""
 
-    A call whose answer was lost may have been carried out: a repetition finds that out before it does the same twice.
-    That takes one writer per study, which a study's driver is.
+    def read(self: RetryingStorage, *given: Any, **named: Any) -> Any:
+        return self._ask(lambda: getattr(self.inner, name)(*given, **named))
 
-    say: told once when an outage begins, and once when it is over.
-    patience: seconds of an outage after which NadError is raised; from then on each call is made once.
+    def write(self: RetryingStorage, *given: Any, **named: Any) -> Any:
+        return self._write(lambda: getattr(self.inner, name)(*fitted(given), **fitted(named)))
+
+    return read if name.startswith("get_") else write
+
+
+class RetryingStorage(BaseStorage):
+    """A storage with retries, in growing pauses, during outages.
+
+    A call without an answer may still have been carried out; a retry checks for that first. This takes a single writer
+    per study: its driver.
+
+    say: told once at the start of an outage, and once at its end.
+    patience: seconds until NadError is raised; from then on each call is made once.
     """
 
     def __init__(self, inner: BaseStorage, say: Callable[[str], None], patience: float = PATIENCE) -> None:
         self.inner = inner
         self.barred = ""
-        """Why nothing may be written any more, as a sentence; empty while it may."""
+        """A sentence why nothing may be written any more; empty while it may."""
         self.suspect: Callable[[], None] = lambda: None
-        """Called where trials begin and end, or when another process seems to write to this study; may set `barred`."""
+        """Called as trials begin and end, and on signs of another writer; may set `barred`."""
         self._say, self._patience, self._given_up = say, patience, False
         self._newest: dict[int, int] = {}
-        """Of each study: the id of the trial that was made last."""
+        """Of each study: the id of its last new trial."""
 
     def _ask(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
-        """call's answer; `again` is called in its place once an answer may have been lost."""
+        """call's answer; after an outage, that of `again` in its place."""
         try:
             return call()
         except Exception as error:
@@ -81,19 +90,19 @@ class PatientStorage(BaseStorage):
         self._given_up = True
         raise NadError(
             f"the storage did not answer for {_span(self._patience)} ({_reason(error)}); mend that and run the same"
-            " command again: finished trials are kept, and what still ran runs again"
+            " command again: finished trials are kept, unfinished ones run again"
         ) from error
 
     def _write(self, call: Callable[[], Result], again: Callable[[], Result] | None = None) -> Result:
-        """The same for what changes the record.  Raises: NadError where that is no longer this driver's to do."""
+        """The same for writes.  Raises: NadError if another driver has taken over."""
         self._require_right()
         try:
             return self._ask(call, again)
         except UpdateFinishedTrialError:
-            self._look_for_others()
+            self._check_for_others()
             raise
 
-    def _look_for_others(self) -> None:
+    def _check_for_others(self) -> None:
         self._ask(self.suspect)
         self._require_right()
 
@@ -101,22 +110,8 @@ class PatientStorage(BaseStorage):
         if self.barred:
             raise NadError(self.barred)
 
-    # Writing
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._write(lambda: self.inner.create_new_study(directions, study_name))
-
-    def delete_study(self, study_id: int) -> None:
-        self._write(lambda: self.inner.delete_study(study_id))
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_user_attr(study_id, key, fitted(value)))
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_study_system_attr(study_id, key, fitted(value)))
-
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self._look_for_others()
+        self._check_for_others()
         if study_id not in self._newest:
             self._newest[study_id] = max(
                 (trial._trial_id for trial in self.get_all_trials(study_id, False)), default=-1
@@ -130,13 +125,8 @@ class PatientStorage(BaseStorage):
         self._newest[study_id] = made
         return made
 
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        self._write(lambda: self.inner.set_trial_param(trial_id, param_name, param_value_internal, distribution))
-
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        self._look_for_others()
+        self._check_for_others()
 
         def again() -> bool:
             reached = self.inner.get_trial(trial_id).state is state
@@ -144,55 +134,32 @@ class PatientStorage(BaseStorage):
 
         return self._write(lambda: self.inner.set_trial_state_values(trial_id, state, values), again)
 
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._write(lambda: self.inner.set_trial_intermediate_value(trial_id, step, intermediate_value))
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_user_attr(trial_id, key, fitted(value)))
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._write(lambda: self.inner.set_trial_system_attr(trial_id, key, fitted(value)))
-
-    # Reading
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._ask(lambda: self.inner.get_study_id_from_name(study_name))
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._ask(lambda: self.inner.get_study_name_from_id(study_id))
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._ask(lambda: self.inner.get_study_directions(study_id))
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._ask(lambda: self.inner.get_study_user_attrs(study_id))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._ask(lambda: self.inner.get_study_system_attrs(study_id))
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        return self._ask(self.inner.get_all_studies)
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._ask(lambda: self.inner.get_trial(trial_id))
-
-    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        return self._ask(lambda: self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number))
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        return self._ask(lambda: self.inner.get_all_trials(study_id, deepcopy, states))
-
-    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
-        return self._ask(lambda: self.inner.get_n_trials(study_id, state))
-
     def remove_session(self) -> None:
         self.inner.remove_session()
 
+    create_new_study = _passed_on("create_new_study")
+    delete_study = _passed_on("delete_study")
+    set_study_user_attr = _passed_on("set_study_user_attr")
+    set_study_system_attr = _passed_on("set_study_system_attr")
+    set_trial_param = _passed_on("set_trial_param")
+    set_trial_intermediate_value = _passed_on("set_trial_intermediate_value")
+    set_trial_user_attr = _passed_on("set_trial_user_attr")
+    set_trial_system_attr = _passed_on("set_trial_system_attr")
+
+    get_study_id_from_name = _passed_on("get_study_id_from_name")
+    get_study_name_from_id = _passed_on("get_study_name_from_id")
+    get_study_directions = _passed_on("get_study_directions")
+    get_study_user_attrs = _passed_on("get_study_user_attrs")
+    get_study_system_attrs = _passed_on("get_study_system_attrs")
+    get_all_studies = _passed_on("get_all_studies")
+    get_trial = _passed_on("get_trial")
+    get_trial_id_from_study_id_trial_number = _passed_on("get_trial_id_from_study_id_trial_number")
+    get_all_trials = _passed_on("get_all_trials")
+    get_n_trials = _passed_on("get_n_trials")
+
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a storage's error may pass by itself: no connection, a lock, a file system that does not answer."""
+    """True for passing errors: no connection, a lock, a silent file system."""
     cause = _cause(error)
     if isinstance(cause, OSError):
         return cause.errno in _PASSING
@@ -200,7 +167,7 @@ def is_outage(error: BaseException) -> bool:
         return False
     code = getattr(cause.orig, "sqlite_errorcode", None)
     if code is not None:
-        # Of its input and output errors, that of the shared memory means a full disk.
+        # Among SQLite's I/O errors, the shared memory's means a full disk.
         hiccup = code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_SHMSIZE
         return hiccup or code & 0xFF in _LOCKED
     return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)

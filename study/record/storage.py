@@ -1,4 +1,4 @@
-"""Opening a study in the storage that holds its record."""
+"""Opening a study in its storage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nad.errors import ConfigError
 from study.options.storage_url import for_optuna, journal_path, located, masked, read_only_url, sqlite_file
 from study.record.file_systems import is_local
 from study.record.journal import open_journal
-from study.record.retrying_storage import PatientStorage
+from study.record.retrying_storage import RetryingStorage
 from study.record.tables import require_optuna
 from study.search.samplers import make_sampler
 
@@ -38,17 +38,17 @@ def open_study(
 ) -> optuna.study.Study:
     """Create the study, or load it to go on.
 
-    directions: "minimize" or "maximize", one per metric.  say: told when the storage is mended or does not answer.
-    own: the storage is this study's alone; another study in it is a sign that a folder was renamed.
-    The sampler's seed grows with the trials already there, so that a resumed study draws new points.
-    Raises: ConfigError for an unknown sampler, a storage that cannot be opened or is another study's own, or a study
-    with other directions.
+    directions: "minimize" or "maximize", one per metric.  say: told about repairs and outages of the storage.
+    own: the storage is this study's alone; another study in it means a renamed folder.
+    The sampler's seed grows with the number of trials, so that a resumed study draws new points.
+    Raises: ConfigError for an unknown sampler, a storage out of reach or belonging to another study, or a study with
+    other directions.
     """
     make_sampler(sampler_name, seed)  # an unknown one is refused before a database is made
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     wanted = [StudyDirection[direction.upper()] for direction in directions]
     try:
-        storage = PatientStorage(_open_storage(storage_url, say), say)
+        storage = RetryingStorage(_open_storage(storage_url, say), say)
         if own:
             _require_own(storage, storage_url, name)
         study = optuna.create_study(
@@ -67,18 +67,18 @@ def open_study(
 
 
 def _require_own(storage: optuna.storages.BaseStorage, url: str, name: str) -> None:
-    """Raise ConfigError where the storage holds studies, and none of this name."""
+    """Raise ConfigError if the storage holds studies, but none of this name."""
     names = [study.study_name for study in storage.get_all_studies()]
     if names and name not in names:
         raise ConfigError(
-            f"the record {masked(url)} is that of the study {names[0]!r}, not of {name!r}: give the folder that name"
-            " again, or choose another --name to start a new study"
+            f"the record {masked(url)} belongs to the study {names[0]!r}, not to {name!r}: rename the folder to"
+            f" {names[0]!r}, or choose another --name to start a new study"
         )
 
 
 def close_study(study: optuna.study.Study) -> None:
-    """Close the connections of a study from `open_study`; SQLite then folds its write-ahead log into the database."""
-    backend = getattr(cast("PatientStorage", study._storage).inner, "_backend", None)
+    """Close a study's connections; SQLite then folds its write-ahead log into the database."""
+    backend = getattr(cast("RetryingStorage", study._storage).inner, "_backend", None)
     if isinstance(backend, optuna.storages.RDBStorage):
         backend.remove_session()
         backend.engine.dispose()
@@ -99,7 +99,7 @@ def _open_storage(url: str, say: Callable[[str], None]) -> optuna.storages.BaseS
         )
     storage = _database(url, file, limits)
     if file is not None:
-        storage.engine.dispose()  # the connections made so far lack the settings below
+        storage.engine.dispose()  # earlier connections lack the settings below
         settings = _WRITE_AHEAD if is_local(file) else _SHARED
         sqlalchemy.event.listen(storage.engine, "connect", partial(_set_up_sqlite, settings))
     return optuna.storages.get_storage(storage)
@@ -123,15 +123,15 @@ def _database(url: str, file: Path | None, limits: Mapping[str, int], attempts: 
 
 
 def _has_tables(url: str, file: Path | None, limits: Mapping[str, int]) -> bool:
-    """Whether Optuna's tables are there already, also those of another version, which is to add nothing to them.
+    """True if Optuna's tables exist, of any version: nothing may be added to another version's.
 
-    Raises: ConfigError where the database is another program's.
+    Raises: ConfigError for another program's database.
     """
     if file is None:
         return require_optuna(url, limits, shared=True)
     if not file.exists():
         return False
-    # a writer that was killed left part of a transaction: only who may write can take it back
+    # a killed writer left part of a transaction: rolling it back takes write access
     torn = file.with_name(f"{file.name}-journal").exists()
     return require_optuna(url if torn else read_only_url(file))
 
@@ -143,7 +143,7 @@ _WRITE_AHEAD = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
 """One write takes 1 ms instead of 20; a killed process loses nothing, a power cut at most the last moments."""
 
 _SHARED = ("PRAGMA journal_mode=DELETE", "PRAGMA synchronous=FULL")
-"""For file systems of several machines: they have no shared memory, in which the write-ahead log keeps its index."""
+"""For shared file systems: they lack the shared memory for the write-ahead log's index."""
 
 _POSTGRESQL = {
     "connect_timeout": 10,
@@ -158,7 +158,7 @@ _LIMITS: dict[str, dict[str, int]] = {
     "psycopg2": _POSTGRESQL,
     "pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
 }
-"""By driver: after how many seconds (PostgreSQL's last: milliseconds) a server that has gone silent counts as gone."""
+"""By driver: seconds (PostgreSQL's last: milliseconds) until a silent server counts as gone."""
 
 _PACKAGES = {
     "psycopg": "psycopg[binary]",
@@ -166,7 +166,7 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "pymysql": "pymysql[rsa]",
 }
-"""What to install for a module, where it has another name."""
+"""Packages of modules with another name."""
 
 
 def _set_up_sqlite(settings: Sequence[str], connection: Any, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""Whose a database is, from its tables: Optuna's, another program's, or nobody's yet."""
+"""Owner of a database, from its tables: Optuna, another program, or nobody yet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MARKS = {"studies": "study_name", "trials": "trial_id", "version_info": "schema
 """Tables of every version of Optuna, and a column of each: other programs have studies and trials, too."""
 
 _LAST = "alembic_version"
-"""Made when all others are there. Other programs have one of their own, and there is room for one."""
+"""Optuna's last table. Other programs have one of this name, too, and a database can hold only one."""
 
 
 def require_optuna(url: str, connect_args: Mapping[str, int] | None = None, *, shared: bool = False) -> bool:
-    """Whether the database has all of Optuna's tables, of whatever version; nothing is written.
+    """True if the database has all of Optuna's tables, of any version; only reads.
 
-    shared: tables of other programs may lie beside them, as in a server's database.
-    Raises: ConfigError where the database is another program's; sqlalchemy's errors where it cannot be read.
+    shared: allow other programs' tables beside them, as in a server's database.
+    Raises: ConfigError for another program's database; sqlalchemy's errors if it cannot be read.
     """
     engine = sqlalchemy.create_engine(url, connect_args=dict(connect_args or {}))
     try:

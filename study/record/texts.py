@@ -1,4 +1,7 @@
-"""Texts as every database takes them: MySQL keeps at most 65,535 bytes of an attribute, in JSON."""
+"""Texts short enough for every database.
+
+MySQL keeps at most 65,535 bytes of an attribute, in JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from itertools import accumulate, takewhile
 from typing import Any
 
 MOST_BYTES = 16_000
-"""Of one text in JSON, where a character takes up to 12 bytes: an attribute may hold several texts."""
+"""Of one text in JSON, at up to 12 bytes a character; an attribute may hold several texts."""
 
 
 def fitted(value: Any) -> Any:
-    """An attribute's value with its long texts cut in the middle: how they begin and end says what happened."""
+    """An attribute's value with long texts cut in the middle: their ends tell most."""
     if isinstance(value, str):
         return _cut(value)
     if isinstance(value, Mapping):
@@ -30,6 +33,6 @@ def _cut(text: str) -> str:
 
 
 def _fitting(text: str) -> int:
-    """How many of its first characters take half of the room, but for that of the words between."""
+    """Number of first characters for half of the room, less the note."""
     sizes = accumulate(len(json.dumps(character)) - 2 for character in text[:MOST_BYTES])
     return sum(1 for _size in takewhile(lambda size: size <= MOST_BYTES // 2 - 50, sizes))

@@ -1,4 +1,4 @@
-"""Files of a study's folder: whole or as they were, and for their owner alone."""
+"""Atomic writing of a study's files, readable by their owner alone."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nad.errors import NadError
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """As `write_bytes`; what JSON does not have becomes its text."""
+    """As `write_bytes`; values unknown to JSON become texts."""
     write_bytes(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`; names of files that are no UTF-8 get question marks."""
+    """As `write_bytes`, in UTF-8, with question marks for other bytes in file names."""
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside, then rename.  Raises: NadError where that cannot be done; the file is then as it was."""
+    """Write beside, then rename.  Raises: NadError on failure; the file is then unchanged."""
     beside = path.with_name(f".{path.name}.partial")
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -1,4 +1,4 @@
-"""`--fork NAME`: a new study with other settings, which asks again every point that the old one has completed."""
+"""`--fork NAME`: a new study with other settings, asking the old one's points again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from study.options.config import StudyConfig
 from study.search.warm_start import WarmStart, best_first_of, fitting
 
 FORK_OF = "fork_of"
-"""In config.json: the name of the study that this one was forked from."""
+"""Key of config.json: the old study's name."""
 
 
 def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
-    """The new study's settings, and every complete trial's point of the old one that it can ask, best first.
+    """The new study's settings, and the old one's complete points within its space, best first.
 
-    Raises: ConfigError where there is no old study, or the new one's name belongs to a study that is no fork of it.
+    Raises: ConfigError without an old study, or if the new name belongs to a study that is no fork of it.
     """
     old, new = config.directory, replace(config, name=config.fork)
     if new.directory == old:
@@ -29,14 +29,14 @@ def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
         )
     if (new.directory / "config.json").exists() and fork_of(new.directory) != old.name:
         raise ConfigError(
-            f"--fork {new.study_name!r}: there is already a study of that name, which is no fork of {old.name!r};"
+            f"--fork {new.study_name!r}: a study of that name exists already and is no fork of {old.name!r};"
             " choose another name"
         )
     return new, fitting(best_first_of(old, "--fork"), search_spaces.get(new.space), new.domain)
 
 
 def fork_of(folder: Path) -> str | None:
-    """The study that the one in this folder was forked from; None for any other, and where there is none."""
+    """Name of the study this folder's was forked from, or None."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

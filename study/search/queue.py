@@ -1,4 +1,4 @@
-"""Points that are asked before any that the sampler proposes: by name, or again, because their trial was lost."""
+"""Queued points, asked before the sampler's proposals: controls, portfolio, retries."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 STOPPED = "the study was stopped while this trial ran"
-MAX_RESTARTS = 10  # of one point in whose trial the study's process ends: it may be the trial's doing
+MAX_RESTARTS = 10  # of one point; its trial may be what ends the study's process
 DIVERGED = "diverged"
-"""User attribute of a failed trial that would fail again: its loss was no longer finite, which its seed repeats."""
+"""User attribute of a trial whose loss was not finite; its seed would repeat that, so it is not asked again."""
 
 _COUNTS = ("retry", "restart")
-_ASKED_WITH = "asked_with"  # system attribute: the user attributes that a point was enqueued with
-_IN_PLACE_OF = "in_place_of"  # system attribute: the number of the lost trial whose point this one asks again
+_ASKED_WITH = "asked_with"  # system attribute: a queued point's user attributes
+_IN_PLACE_OF = "in_place_of"  # system attribute: number of the lost trial this one replaces
 
 
 def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> None:
-    """Ask this point before any that the sampler proposes; once per study, however often this is called.
+    """Queue this point before the sampler's proposals, once per study, however often this is called.
 
-    A point whose trials have failed is asked once more, for the cause may have been mended since: to be called once in
-    a run of the study.
+    A point with failed trials is queued once more, as the cause may have been mended: call this once in a run.
     params: all of the point's parameters, or some; the sampler draws the others.
-    user_attrs: go with the trial, and with a retry of it, such as {"control": "fine-tuning"}.
+    user_attrs: of the trial and its retries, such as {"control": "fine-tuning"}.
     """
     trials = study.get_trials(deepcopy=False)
     if not any(_asks(trial, params, user_attrs) and _settles(trial) for trial in trials):
@@ -33,14 +32,14 @@ def enqueue(study: optuna.study.Study, params: Mapping[str, Any], user_attrs: Ma
 
 
 def _asks(trial: FrozenTrial, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> bool:
-    """Whether this trial was enqueued with these attributes and parameters; a retry also has those that were drawn."""
+    """True for a trial queued with these attributes and parameters, retries included."""
     fixed = _fixed_params(trial)
     given = {name: fixed[name] for name in params if name in fixed}
     return point_key([given, trial.system_attrs.get(_ASKED_WITH)]) == point_key([params, user_attrs])
 
 
 def _settles(trial: FrozenTrial) -> bool:
-    """Whether its point needs no other trial: this one has ended well, still may, or failed as any other would."""
+    """True if its point needs no other trial: succeeded, running, or hopeless."""
     if trial.state is not TrialState.FAIL:
         return True
     return bool(trial.user_attrs.get(DIVERGED)) or trial.user_attrs.get("restart", 0) >= MAX_RESTARTS
@@ -68,15 +67,14 @@ def _fixed_params(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def point_key(value: object) -> str:
-    """The same text for equal parameters, also after their way through the storage."""
+    """Equal texts for equal parameters, also after a round trip through the storage."""
     return json.dumps(value, sort_keys=True)
 
 
 def repair(study: optuna.study.Study, numbers: Container[int] | None = None) -> int:
-    """Ask the point of every RUNNING trial again and tell the trial FAIL; returns how many there were.
+    """Fail every RUNNING trial and ask its point again; returns their number.
 
-    numbers: of the trials that this is about. Without them it takes any RUNNING trial for a leftover, for only one
-        process may run a study.
+    numbers: only these trials. Default: all, leftovers of an earlier run, as only one process may run a study.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     left = [trial for trial in running if numbers is None or trial.number in numbers]
@@ -93,10 +91,10 @@ def _give_up(study: optuna.study.Study, trial: FrozenTrial, attrs: Mapping[str, 
 
 
 def ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry", "restart"], most: int) -> None:
-    """Ask its point again unless that was done so often for this reason; the trial's attributes count both reasons.
+    """Ask a trial's point again, at most so often for this reason.
 
-    To be called before the trial is told FAIL: a process that is killed in between leaves it RUNNING, and the next one
-    calls this again, which asks nothing twice.
+    Call it before the trial is told FAIL: if the process is killed in between, the trial is still RUNNING, and the next
+    process calls this again. Nothing is asked twice.
     """
     asked: dict[str, int] = {name: trial.user_attrs[name] for name in _COUNTS if name in trial.user_attrs}
     asked[why] = asked.get(why, 0) + 1
@@ -107,5 +105,5 @@ def ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry
 
 
 def was_asked_for(study: optuna.study.Study, trial: optuna.Trial) -> bool:
-    """Whether this point was enqueued with attributes, rather than proposed by the sampler."""
+    """True for a point queued with attributes, false for the sampler's own."""
     return bool(study._storage.get_trial_system_attrs(trial._trial_id).get(_ASKED_WITH))

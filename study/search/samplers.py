@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, made fit for a study: a conditional space, controls first, thousands of trials."""
+"""Optuna's samplers by name, adapted to conditional spaces and thousands of trials."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from nad.errors import unknown_name
 from reports.analysis.frontier import non_dominated
 
 STARTUP_TRIALS = 5
-"""Trials before the first that TPE proposes, most of them controls. With Optuna's ten it reaches the frontier later;
-see docs/speed.md."""
+"""Trials before TPE's first proposal, most of them controls. Optuna's ten reach the frontier later: docs/speed.md."""
 
 MEMORY = 200
-"""Trials that TPE weighs at most, beside those on the frontier. It takes the time of reading each for each proposal."""
+"""Limit of TPE's trials beside those on the frontier; each proposal reads them all."""
 
 
 class RecentTPESampler(TPESampler):
-    """TPE that forgets old trials off the frontier, so that its proposals stay cheap in a study of thousands.
+    """TPE without old trials off the frontier, cheap even in a study of thousands.
 
-    Up to MEMORY trials it is Optuna's own, to the bit. Of more it weighs the latest and the frontier; Optuna's gives
-    old ones less weight as well, but reads all of them again for each parameter that a trial may lack.
+    Up to MEMORY trials it is Optuna's own, to the bit. Of more it weighs the latest and the frontier. Optuna's also
+    gives old ones less weight, but reads all of them again for each conditional parameter.
     """
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -40,13 +39,13 @@ class RecentTPESampler(TPESampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What every trial has, together."""
+        """Parameters common to all trials, jointly."""
         return super().sample_relative(self._without_forgotten(study), trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """What a trial may lack, alone."""
+        """Conditional parameters, one by one."""
         return super().sample_independent(self._without_forgotten(study), trial, param_name, param_distribution)
 
     def _without_forgotten(self, study: Study) -> Study:
@@ -54,7 +53,7 @@ class RecentTPESampler(TPESampler):
 
 
 class _StudyWithout:
-    """A study without some of its trials, as Optuna's Hyperband shows its samplers a bracket."""
+    """A study without some of its trials; Optuna's Hyperband filters trials in the same way."""
 
     def __init__(self, hidden: Set[int], study: Study) -> None:
         self._hidden = hidden
@@ -71,9 +70,9 @@ class _StudyWithout:
 
 
 def forgotten(finished: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> set[int]:
-    """Numbers of the trials that are neither among the latest MEMORY nor on the frontier.
+    """Numbers of the trials neither among the latest MEMORY nor on the frontier.
 
-    The best of those that keep a constraint on one objective are on the frontier of all, and so kept.
+    The best trials within a constraint on one objective are on the frontier, and so kept.
     finished: COMPLETE or PRUNED, in their order.
     """
     if len(finished) <= MEMORY:
@@ -86,10 +85,10 @@ def forgotten(finished: Sequence[FrozenTrial], directions: Sequence[StudyDirecti
 
 
 class QuasiRandomSampler(QMCSampler):
-    """Sobol points in the space of all parameters that the study has seen, for conditional spaces as well.
+    """Sobol points in the space of all parameters seen so far, conditional ones included.
 
-    Optuna's own takes the parameters of the study's first trial for the whole space: where that is fine-tuning, no beta
-    would ever be quasi-random. Here a trial that leaves a layer out leaves the coordinate of its beta unused.
+    Optuna's own takes the first trial's parameters for the whole space; after fine-tuning, no beta would ever be
+    quasi-random. Here a trial without a layer leaves the coordinate of its beta unused.
     """
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -101,8 +100,8 @@ class QuasiRandomSampler(QMCSampler):
 
 
 def _tpe(seed: int) -> BaseSampler:
-    # A joint density of what every trial has; the betas, which a trial may lack, get one each. Optuna's `group` would
-    # give the same densities, but makes all of them for every proposal, also for a beta that the proposal leaves out.
+    # One joint density for the common parameters, and one for each conditional beta. Optuna's `group` would give the
+    # same densities, but makes all of them for every proposal, also those of betas left out.
     return RecentTPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP_TRIALS)
 
 
@@ -111,7 +110,7 @@ def _quasi_random(seed: int) -> BaseSampler:
 
 
 def _gp(seed: int) -> BaseSampler:
-    # Its model holds only what every trial has; the betas, which a trial may lack, are left to TPE.
+    # Its model holds the common parameters only; the conditional betas are left to TPE.
     return GPSampler(seed=seed, independent_sampler=TPESampler(seed=seed), warn_independent_sampling=False)
 
 

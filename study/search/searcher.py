@@ -3,27 +3,22 @@
 A trial is RUNNING from `suggest` until `on_trial_complete`, and ends in one of three states:
 
 COMPLETE  it reported `final` with a finite value for every metric
-PRUNED    the pruner objected to what it showed so far, or it reported `pruned` itself; what it measured until then is
-          its `curve`, and the attribute `error` says why
-FAIL      anything else: the attribute `error` says why
+PRUNED    the pruner objected to its scores so far, or it reported `pruned` itself; attribute `error` has the reason
+FAIL      anything else; attribute `error` has the reason
 
-What a trial reports beside its metrics becomes user attributes, written before the state, because Optuna freezes
-finished trials. Reports before the last one are kept as the attribute `curve`, one entry each, numbers only.
-Nothing is left RUNNING: `close`, and the next start after a crash, ask the points of such trials again and tell them
-FAIL.
-
-Knows parameters, scores and states; not what a trial does, nor the engine that runs it.
+A trial's other reported values become user attributes, written before the state: Optuna freezes finished trials.
+Earlier reports are the attribute `curve`, one entry each, numbers only.
+Nothing is left RUNNING: `close`, or the next start after a crash, fails such trials and asks their points again.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -31,61 +26,42 @@ from optuna.trial import TrialState
 
 from nad.errors import NadError
 from study.search import times
-from study.search.lost_trial import Loss
+from study.search.lost_trial import LostTrial
 from study.search.queue import ask_again, point_key, repair, was_asked_for
+from study.search.trial_event import EventKind, TrialEvent
+from study.search.verdict import is_last, numbers, storable, verdict
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 class Shown(NamedTuple):
-    """What a trial has shown so far."""
+    """A trial's reports so far."""
 
     params: Mapping[str, Any]
-    """As Optuna records them."""
+    """As recorded by Optuna."""
     curve: Sequence[Mapping[str, float]]
-    """What it reported before its last report."""
+    """Its reports before the last one."""
     complete: bool
-    """Whether it ended COMPLETE; else it runs, or was pruned."""
+    """False for a running or pruned trial."""
 
 
 Pruner = Callable[[Shown, Sequence[Shown]], str]
-"""(a running trial, all others by number) to why it should stop, as a sentence; empty if it should go on."""
+"""From a running trial and all others, by number: a sentence why it should stop, or empty."""
 
 LAST_CHOICE = {"pruned": 1.0}
-"""The constraint of a pruned trial: further out than any score can be, for scores are fractions.
-
-Without it, TPE takes pruned trials for better than all complete ones that miss a constraint.
-"""
+"""Constraint of a pruned trial: the worst. Without it, TPE prefers them to complete trials outside a constraint."""
 
 log = logging.getLogger(__name__)
 
 
 def trial_seed(study_seed: int, replicate: int) -> int:
-    """A trial's seed, in [0, 2**32): it depends on the study's seed and the replicate, not on the point.
+    """A trial's seed, in [0, 2**32), from the study's seed and the replicate alone.
 
-    So the same point scores the same in every study of this seed, and points are compared under common random
-    numbers; a repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
+    Points are so compared under common random numbers, and equal points score the same in all studies of this seed.
+    A repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
     """
     return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
-
-
-@dataclass(frozen=True)
-class TrialEvent:
-    """What just happened to a trial; scores: the reported ones, the metrics of a complete trial, or empty."""
-
-    kind: Literal["started", "progress", "complete", "pruned", "failed"]
-    number: int
-    params: Mapping[str, Any]
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    error: str = ""
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    """What the record has of the trial beside its parameters and scores, such as its seed; all of it at the end."""
-
-    @property
-    def reason(self) -> str:
-        """Why it failed or was pruned, in a line; empty for others."""
-        return str(self.error or self.attrs.get("error", "")).partition("\n")[0]
 
 
 @dataclass
@@ -94,29 +70,29 @@ class _Running:
     point: str
     replicate: int
     spared: bool
-    """Whether it runs to its end whatever it shows: it was asked for by name, or repeats a complete trial."""
+    """True if it is never pruned: it was queued by name, or repeats a complete trial."""
     curve: list[dict[str, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
     asked: float = field(default_factory=time.monotonic)
 
 
 class OptunaSearcher:
-    """Asks points of a study and records what came of them, for one run of the study.
+    """Asks a study's points and records their results, during one run of the study.
 
     study: its RUNNING trials are repaired first.
     space: suggests one trial's parameters.
-    metrics: names of the objectives in what trials report, in the order of the study's directions.
-    constraints: of a complete trial's last report; each by name, met where it is zero or less. The sampler prefers such
-        trials; the record keeps all.
-    pruner: asked after every report of a trial that the sampler proposed; a point that was enqueued with attributes, or
-        that repeats a complete trial, runs to its end.
-    wanted: trials, COMPLETE or PRUNED, that the study shall hold in the end, earlier runs' included; failures are made
-        up for.
-    enough: whether the complete trials say that more would add little; asked as each one is recorded. No trial starts
-        while it holds; one that was running may end that.
+    metrics: names of the objectives in trials' reports, in the order of the study's directions.
+    constraints: from a complete trial's last report, by name; met at zero or less. The sampler prefers such trials; the
+        record keeps all.
+    pruner: asked after every report of a trial proposed by the sampler. Queued points and repeats of complete trials
+        are never pruned.
+    wanted: number of trials, COMPLETE or PRUNED, for the study in the end, earlier runs' included; failed ones are
+        replaced.
+    enough: true if more trials would add little; asked after each complete trial. No trial starts while it holds; a
+        running one may end that.
     deadline: on time.monotonic's clock; no trial starts after it, running ones finish and count.
-    max_failures: failures in a row, in this run, after which no further trial starts; see `raise_if_failing`.
-    on_event: called in the driver's thread; what it raises is logged and changes nothing.
+    max_failures: limit of failures in a row, in this run; at the limit no trial starts, see `raise_if_failing`.
+    on_event: called in the driver's thread; its errors are logged and change nothing.
     """
 
     def __init__(
@@ -148,12 +124,11 @@ class OptunaSearcher:
         self._complete = len(complete)
         self._has_enough = self._enough()
         self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-        self._failures = 0
-        self._last_error = ""
+        self._failures, self._last_error = 0, ""
 
     @property
     def finished(self) -> bool:
-        """Whether no further trial will be asked; running ones may still report."""
+        """True if no further trial will be asked; running ones may still report."""
         if self._held >= self._wanted:
             return True
         if (self._has_enough or self._fails) and not self._running:
@@ -162,18 +137,18 @@ class OptunaSearcher:
 
     @property
     def _fails(self) -> bool:
-        """Whether no trial is worth starting; one that still runs may end that."""
+        """True at the limit of failures; a running trial's success may end that."""
         return self._failures >= self._max_failures
 
     @property
     def _held(self) -> int:
-        """Trials that count towards the wanted number."""
+        """Trials counting towards the wanted number."""
         return self._complete + self._pruned
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's config, or None while the running trials may be all that is still wanted.
+        """The next trial's config, or None while the running trials may complete the wanted number.
 
-        Returns {"params": what the space made, "seed", "replicate", "number"}.
+        Returns {"params": from the space, "seed", "replicate", "number"}.
         """
         if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
             return None
@@ -205,25 +180,25 @@ class OptunaSearcher:
         return self._replicates.setdefault(point, set())
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Keep what a running trial reports, and return whether it is to be stopped, which ends it as PRUNED.
+        """Keep a running trial's report; returns true to stop it as PRUNED.
 
-        A final report is its last, whatever happens to it afterwards.
+        Reports after a final one are ignored.
         """
         running = self._running[trial_id]
         if running.last.get("final"):
             return False
-        if _is_last(result):
+        if is_last(result):
             running.last = dict(result)
             return False
-        numbers = _numbers(result)
-        running.curve.append(numbers)
-        self._tell_of("progress", running, numbers)
+        scores = numbers(result)
+        running.curve.append(scores)
+        self._tell_of("progress", running, scores)
         if reason := self._objection(running):
-            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in numbers}}
+            running.last = {"pruned": reason, **{name: result[name] for name in result if name not in scores}}
         return bool(reason)
 
     def _objection(self, running: _Running) -> str:
-        """Why a trial is to be stopped.  The storage's curves are the only memory: a resumed study has the same."""
+        """Why a trial should stop, or empty, from the record alone: the same after resuming."""
         if self._pruner is None or running.spared:
             return ""
         shown = {
@@ -236,20 +211,20 @@ class OptunaSearcher:
         return self._pruner(trial, [shown[number] for number in sorted(shown)])
 
     def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, loss: Loss | None = None
+        self, trial_id: str, result: Mapping[str, Any] | None = None, lost: LostTrial | None = None
     ) -> None:
-        """Record how a trial ended.
+        """Record a trial's end.
 
         result: its last report, if it was not passed to `on_trial_result`.
-        loss: why the engine lost it, such as a killed process.  The point of a trial that was lost without a last
-            report of its own is asked again, as often as the loss allows.
+        lost: why the engine lost it, such as a killed process.  Without a last report of its own, its point is asked
+            again, up to `lost.retries` times.
         """
         running = self._running.pop(trial_id)
-        last = running.last or (dict(result) if result and _is_last(result) else {})
-        state, reason = verdict(last, self._metrics, loss.reason if loss else "")
+        last = running.last or (dict(result) if result and is_last(result) else {})
+        state, reason = verdict(last, self._metrics, lost.reason if lost else "")
         attrs = {key: value for key, value in last.items() if key not in (*self._metrics, "final", "pruned", "error")}
-        if not last and loss and loss.details:
-            attrs["traceback"] = loss.details
+        if not last and lost and lost.details:
+            attrs["traceback"] = lost.details
         if reason:
             attrs["error"] = reason
         attrs |= {
@@ -258,11 +233,13 @@ class OptunaSearcher:
             times.ENDED: datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         for name, value in attrs.items():
-            running.trial.set_user_attr(name, _storable(value))
+            running.trial.set_user_attr(name, storable(value))
         if state is TrialState.COMPLETE:
             self._record_complete(running, last)
+        elif state is TrialState.PRUNED:
+            self._record_pruned(running)
         else:
-            self._record_loss(running, state, reason, retries=loss.retries if loss and not last else 0)
+            self._record_failed(running, reason, retries=lost.retries if lost and not last else 0)
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
@@ -274,29 +251,25 @@ class OptunaSearcher:
         self._failures = 0
         self._tell_of("complete", running, scores)
 
-    def _record_loss(self, running: _Running, state: TrialState, reason: str, *, retries: int) -> None:
-        if state is TrialState.PRUNED:
-            for name, value in LAST_CHOICE.items():
-                running.trial.set_constraint(name, value)
-        else:
-            ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
-        self._study.tell(running.trial, state=state)
+    def _record_pruned(self, running: _Running) -> None:
+        for name, value in LAST_CHOICE.items():
+            running.trial.set_constraint(name, value)
+        self._study.tell(running.trial, state=TrialState.PRUNED)
         self._replicates_of(running.point).discard(running.replicate)
-        if state is TrialState.PRUNED:
-            self._pruned += 1
-            self._failures = 0
-            self._tell_of("pruned", running)
-            return
+        self._pruned += 1
+        self._failures = 0
+        self._tell_of("pruned", running)
+
+    def _record_failed(self, running: _Running, reason: str, *, retries: int) -> None:
+        ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
+        self._study.tell(running.trial, state=TrialState.FAIL)
+        self._replicates_of(running.point).discard(running.replicate)
         self._failures += 1
         self._last_error = f"trial {running.trial.number}: {reason.splitlines()[0]}"
         self._tell_of("failed", running, error=reason)
 
     def _tell_of(
-        self,
-        kind: Literal["started", "progress", "complete", "pruned", "failed"],
-        running: _Running,
-        scores: Mapping[str, Any] | None = None,
-        error: str = "",
+        self, kind: EventKind, running: _Running, scores: Mapping[str, Any] | None = None, error: str = ""
     ) -> None:
         if self._on_event is None:
             return
@@ -308,9 +281,9 @@ class OptunaSearcher:
             log.exception("an observer of the study failed; the study goes on")
 
     def close(self) -> None:
-        """Leave none of its trials RUNNING: to be called at the end of a run, however it ended.
+        """Leave none of this run's trials RUNNING; call it after every run, failed ones included.
 
-        Others may be those of a driver that has taken the study over.
+        Other RUNNING trials may belong to a driver that has taken over.
         """
         self._running.clear()
         repair(self._study, self._asked)
@@ -323,39 +296,3 @@ class OptunaSearcher:
                 f"{self._wanted} done; the last was {self._last_error}; "
                 "mend the cause and run the same command again: finished trials are kept"
             )
-
-
-def _is_last(result: Mapping[str, Any]) -> bool:
-    return any(result.get(mark) for mark in ("final", "pruned", "error"))
-
-
-def verdict(last: Mapping[str, Any], metrics: Iterable[str], error: str = "") -> tuple[TrialState, str]:
-    """The state of a trial that ended, and why it failed or was pruned (else empty).
-
-    last: its final, pruned or error report; empty if it made none.  error: what the engine knows.
-    """
-    if last.get("error"):
-        return TrialState.FAIL, str(last["error"])
-    if last.get("pruned"):
-        return TrialState.PRUNED, last["pruned"] if isinstance(last["pruned"], str) else ""
-    if not last.get("final"):
-        return TrialState.FAIL, error or "the trial returned without a final report"
-    missing = [metric for metric in metrics if metric not in last]
-    if missing:
-        return TrialState.FAIL, f"the final report has no {', '.join(missing)}"
-    broken = [f"{metric} = {last[metric]}" for metric in metrics if not _is_finite(last[metric])]
-    if broken:
-        return TrialState.FAIL, f"the final report is not finite: {', '.join(broken)}"
-    return TrialState.COMPLETE, ""
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
-
-
-def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _storable(value) for name, value in result.items() if isinstance(value, int | float | np.number)}
-
-
-def _storable(value: Any) -> Any:
-    return value.item() if isinstance(value, np.number) else value

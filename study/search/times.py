@@ -1,7 +1,7 @@
-"""When a trial began and ended, in UTC, and how long it took.
+"""Start, end and length of a trial, in UTC.
 
-Optuna hands out local times without their offset. They jump by an hour twice a year, so they are read only where an
-earlier version left nothing else.
+Optuna's local times lack their offset and jump by an hour twice a year. They are read only for records of an earlier
+version.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ COMPUTED = "seconds"
 
 
 def began(trial: FrozenTrial) -> datetime | None:
-    """None before it began."""
+    """Its start; None while it waits."""
     return _recorded(trial, STARTED) or _in_utc(trial.datetime_start)
 
 
 def ended(trial: FrozenTrial) -> datetime | None:
-    """None while it runs."""
+    """Its end; None while it runs."""
     return _recorded(trial, ENDED) or _in_utc(trial.datetime_complete, not_before=began(trial))
 
 
 def seconds(trial: FrozenTrial) -> float | None:
-    """How long it took; None while it runs."""
+    """Its length; None while it runs."""
     end, start = ended(trial), began(trial)
     if end is None or start is None:
         return None
@@ -47,7 +47,7 @@ def _recorded(trial: FrozenTrial, attribute: str) -> datetime | None:
 
 
 def _in_utc(local: datetime | None, not_before: datetime | None = None) -> datetime | None:
-    """A local time that comes twice in the hour when summer time ends is the second where the first is too early."""
+    """UTC of a local time; of two readings after summer time, the first possible."""
     if local is None:
         return None
     first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))

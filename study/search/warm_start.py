@@ -1,7 +1,6 @@
-"""`--warm-start DIR...`: the best settings of earlier studies, to be asked again by this one; `--fork` takes all.
+"""`--warm-start DIR...`: this study asks the best settings of earlier ones; `--fork` takes all.
 
-Another attack, data set or model makes other scores, so only settings are taken, from the earlier study's files: its
-table and its summary.
+Only settings are taken, from the earlier study's table and summary: scores depend on attack, data set and model.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from search_spaces import Domain, Params, SearchSpace
 from study.options.paths import expanded
 
 MOST_POINTS = 10
-"""Settings that are asked, of all earlier studies together."""
+"""Limit of settings from all earlier studies together."""
 
 
 class EarlierPoint(NamedTuple):
-    """A setting, and the folder's name of the study that it comes from."""
+    """A setting, and its study's folder name."""
 
     study: str
     params: Params
 
 
 class WarmStart(NamedTuple):
-    """points: what to ask, best first.  skipped: why others were left out, and how many for each reason."""
+    """points: to ask, best first.  skipped: number of others, by reason."""
 
     points: list[EarlierPoint]
     skipped: Counter[str]
@@ -47,20 +46,20 @@ class WarmStart(NamedTuple):
         """One sentence."""
         return self.said("warm start: settings of earlier studies")
 
-    def said(self, whose: str) -> str:
+    def said(self, origin: str) -> str:
         """One sentence about these settings."""
-        said = f"{whose} that are asked once, after the controls: {len(self.points)}"
+        asked = f"{origin}, asked once after the controls: {len(self.points)}"
         if not self.skipped:
-            return said
+            return asked
         reasons = ", ".join(f"{count} with {reason}" for reason, count in self.skipped.most_common())
-        return f"{said}; skipped because they do not fit this study: {self.skipped.total()} ({reasons})"
+        return f"{asked}; skipped, unfit for this study: {self.skipped.total()} ({reasons})"
 
 
 def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domain: Domain) -> WarmStart:
-    """The best settings of these studies that this one can ask, taken from each study in turn.
+    """The best settings within this study's space, from each study in turn.
 
-    own: this study's folder, which cannot be one of them.  What the controls ask is left out.
-    Raises: ConfigError for a folder that holds no study.
+    Controls are left out.  own: this study's folder.
+    Raises: ConfigError for a folder without a study, or this study's own.
     """
     for directory in directories:
         if expanded(directory, "--warm-start").resolve() == own:
@@ -73,9 +72,9 @@ def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domai
 def fitting(
     candidates: Sequence[EarlierPoint], space: SearchSpace, domain: Domain, most: int | None = None
 ) -> WarmStart:
-    """Those that this space can ask, in their order, each once; what the controls ask is left out.
+    """The candidates within this space, in their order, each once; controls are left out.
 
-    most: take no more than so many.
+    most: limit of their number.
     """
     seen = {_key(control.params) for control in space.controls(domain)}
     found = WarmStart([], Counter())
@@ -94,7 +93,7 @@ def fitting(
 
 
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
-    """Every complete trial's point of a study.  Raises: ConfigError, which names the option, where there is none."""
+    """Every complete trial's point, best first.  Raises: ConfigError, naming the option, without a study there."""
     path = expanded(directory, option).resolve()
     try:
         complete = read_study(path).complete
@@ -107,8 +106,8 @@ def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
 def best_first(costs: Floats) -> list[int]:
     """Indices of all points: the front, then the front of the rest, and so on.
 
-    Within a front the two ends come first, then always the point in the middle of the widest gap: where only some are
-    taken, they cover it.  costs: (n, 2).
+    Within a front the two ends come first, then always the middle of the widest gap, so that any first few cover it.
+    costs: (n, 2).
     """
     return [int(index) for layer in _layers(costs) for index in layer[_spread(len(layer))]]
 
@@ -122,7 +121,7 @@ def _layers(costs: Floats) -> Iterator[Indices]:
 
 
 def _spread(count: int) -> list[int]:
-    """0 to count - 1, in an order of which every beginning is spread."""
+    """0 to count - 1, ordered so that any first few are spread out."""
     order = list(dict.fromkeys([0, count - 1]))
     while len(order) < count:
         taken = sorted(order)
@@ -132,9 +131,9 @@ def _spread(count: int) -> list[int]:
 
 
 def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """These settings as the space draws them, and None; or as they are, and why it cannot have drawn them.
+    """These settings as the space draws them, and None; or unchanged, and the misfit.
 
-    A whole number that a table has as 12.0 is drawn as 12.
+    A table's 12.0 becomes 12 for a whole number.
     """
     trial = _Probe(dict(params))
     try:
@@ -142,9 +141,9 @@ def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params
     except _Misfit as misfit:
         return params, str(misfit)
     except ConfigError as error:
-        return params, f"settings that an erase refuses ({error})"
+        return params, f"settings refused by the erase ({error})"
     unknown = [name for name in params if name not in trial.distributions]
-    return (params, f"{unknown[0]}, which it does not vary") if unknown else (trial.params, None)
+    return (params, f"{unknown[0]}, not varied here") if unknown else (trial.params, None)
 
 
 class _Misfit(Exception):
@@ -152,7 +151,7 @@ class _Misfit(Exception):
 
 
 class _Probe(FixedTrial):
-    """A trial that says what it lacks: Optuna's own warns of a value out of range, and takes it all the same."""
+    """A fixed trial with errors for missing and bad values; Optuna's only warns."""
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self._params:

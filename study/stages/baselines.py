@@ -1,4 +1,4 @@
-"""Other defences beside NAD, as controls of a study: the same holdouts and exams, one run at each wanted fraction.
+"""Other defences beside NAD, as controls of a study: same holdouts and evaluation sets, one run at each fraction.
 
 They are no trials: they have none of the space's parameters, and the sampler must not learn from them. As in the
 confirmation, one attribute of the study for each run is the record, so that none is made twice.
@@ -88,7 +88,7 @@ def make(
 ) -> None:
     """Make those of the wanted runs that are missing, in parallel; each is recorded as it ends, and on_run called.
 
-    workloads: of each draw, with its own holdout and exam; no teachers are needed.
+    workloads: of each draw, with its own holdout and evaluation set; no teachers are needed.
     """
     runs = missing(study, wanted)
     if not runs:
@@ -166,7 +166,7 @@ def run_once(
         return {"error": str(error)}
     except Exception as error:  # a defence of somebody's own may raise anything
         return {FAILED: f"{type(error).__name__}: {error}"}
-    scores = evaluate(defended.model, workload.exam(), device=device)._asdict()
+    scores = evaluate(defended.model, workload.eval_set(), device=device)._asdict()
     return {**scores, "deeds": dict(defended.deeds), "compute_seconds": time.perf_counter() - started}
 
 

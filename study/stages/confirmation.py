@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from nad.attacks.base import attacked
+from nad.attacks.poisoning import attacked
 from nad.errors import EraseDiverged
 from nad.progress import Progress
 from nad.scenario import Scenario
@@ -32,7 +32,7 @@ from reports.analysis.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study.engine import tasks
 from study.engine.erase_task import Workload, describe_point, measure
-from study.record.exports import standing
+from study.record.exports import search_outcome
 
 VICTIM = "confirmation victim"
 """Attribute of the study: the victim's scores on the test images."""
@@ -90,7 +90,7 @@ class Chosen(NamedTuple):
 
 def chosen(study: optuna.Study, bound: Bound) -> Chosen:
     """What to confirm, as the search stands."""
-    complete, cost, pick = standing(study, bound)
+    complete, cost, pick = search_outcome(study, bound)
     if not complete:
         return Chosen([], [])
     controls = [index for index, trial in enumerate(complete) if "control" in trial.user_attrs]
@@ -145,7 +145,7 @@ def confirm(
 ) -> None:
     """Make these runs in parallel; each is recorded as it ends, and then on_done hears how many have.
 
-    workloads: of each draw, with its own holdout, its own teachers, and the test images as the exam.
+    workloads: of each draw, with its own holdout, its own teachers, and the test images as the evaluation set.
     """
     ended = 0
 

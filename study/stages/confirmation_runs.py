@@ -19,7 +19,7 @@ from study.engine.devices import driver_device
 from study.engine.erase_task import Origin, Workload, as_arrays
 from study.engine.remote_training import runner
 from study.options.config import StudyConfig
-from study.record.exports import bound_of, standing
+from study.record.exports import bound_of, search_outcome
 from study.stages import baselines, confirmation
 from study.stages.confirmation import CLEAN_MODEL, VICTIM, Run
 from study.stages.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
@@ -48,7 +48,7 @@ def on_clean_model(config: StudyConfig, study: optuna.Study, bound: Bound) -> Po
 
     Nobody knows the recipe of a victim from a file, so there is no clean model of the same.
     """
-    trials = standing(study, bound)
+    trials = search_outcome(study, bound)
     return None if trials.pick is None or config.victim else config.point_of(trials.complete[trials.pick])
 
 

@@ -10,15 +10,14 @@ from typing import TypeVar
 import torch
 
 from nad import attacks, data, models
-from nad.attacks.base import is_ready
 from nad.checkpoints import Checkpoint, State, entry, load_entry, save, state_digest
 from nad.data.splits import straddling
 from nad.erasure import TEACHER
 from nad.errors import DataError
-from nad.evaluation import Exam
+from nad.evaluation import EvalSet
 from nad.formats import ForeignModel
 from nad.models.inspection import require_distillable
-from nad.preparation import needs_clean_model, prepare
+from nad.preparation import prepare
 from nad.reflection_selection import require_judges, select_reflections, selectable
 from nad.scenario import Scenario
 from nad.trained_on import TrainedOn
@@ -98,7 +97,7 @@ def require_models(config: StudyConfig, scenario: Scenario) -> None:
     """Raise ConfigError for an architecture that cannot be studied on these images: here, before one is trained."""
     some = scenario.dataset.train[torch.arange(2)]
     for name in dict.fromkeys((config.architecture, config.teacher_architecture)):
-        require_distillable(name, scenario.dataset.classes, some, classifier=needs_clean_model(scenario))
+        require_distillable(name, scenario.dataset.classes, some, classifier=scenario.attack.needs_clean_model)
 
 
 def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cache: Path, display: Display) -> Scenario:
@@ -108,9 +107,9 @@ def prepare_attack(config: StudyConfig, scenario: Scenario, source: Source, cach
     Raises: ConfigError where the clean model has learnt nothing; DataError where there are too few images to select
     reflections by.
     """
-    if isinstance(source, ForeignModel) or is_ready(scenario.attack):
+    if isinstance(source, ForeignModel) or scenario.attack.is_ready:
         return scenario
-    if not needs_clean_model(scenario):
+    if not scenario.attack.needs_clean_model:
         with display.stage("reflections", "epochs") as step:
             return select_reflections(
                 scenario,
@@ -233,11 +232,11 @@ def _clean_reference(
 
 
 def make_workload(
-    config: StudyConfig, scenario: Scenario, victim: Victim, exam: Exam, origin: Origin | None = None
+    config: StudyConfig, scenario: Scenario, victim: Victim, eval_set: EvalSet, origin: Origin | None = None
 ) -> Workload:
     """The block that every worker reads, with the study's own defender; its teachers are still to be made.
 
-    exam: what erased models are scored on.  origin: of teachers of another architecture.
+    eval_set: what erased models are scored on.  origin: of teachers of another architecture.
     """
     largest = scenario.holdout(max(config.fractions))
     watched = scenario.validation.subset(GLANCE).clean
@@ -249,13 +248,13 @@ def make_workload(
         train_size=len(scenario.dataset.train),
         holdout_images=largest.images.numpy(),
         holdout_labels=largest.labels.numpy(),
-        clean_images=exam.clean.images.numpy(),
-        clean_labels=exam.clean.labels.numpy(),
-        triggered_images=exam.triggered.images.numpy(),
-        triggered_labels=exam.triggered.labels.numpy(),
+        clean_images=eval_set.clean.images.numpy(),
+        clean_labels=eval_set.clean.labels.numpy(),
+        triggered_images=eval_set.triggered.images.numpy(),
+        triggered_labels=eval_set.triggered.labels.numpy(),
         watched_images=watched.images.numpy(),
         watched_labels=watched.labels.numpy(),
-        target=exam.target if isinstance(exam.target, int) else exam.target.numpy(),
+        target=eval_set.target if isinstance(eval_set.target, int) else eval_set.target.numpy(),
         victim=as_arrays(victim.state),
         teachers={},
         teachers_origin=origin,

@@ -15,8 +15,8 @@ import torch
 from optuna.trial import FrozenTrial
 
 from nad import attention_picture
-from nad.attacks.base import goals
-from nad.attention_picture import Scene, beside, look
+from nad.attacks.poisoning import target_labels
+from nad.attention_picture import Scene, attend, beside
 from nad.checkpoints import Checkpoint, load_entry, save, state_digest
 from nad.errors import EraseDiverged
 from nad.evaluation import Scores
@@ -31,7 +31,7 @@ from study.engine import tasks
 from study.engine.devices import driver_device
 from study.engine.erase_task import Weights, Workload, describe_point, erase_again
 from study.options.config import StudyConfig
-from study.record.exports import standing
+from study.record.exports import search_outcome
 from study.record.folder import StudyFolder
 from study.record.writing import write_text
 from study.stages import model_card
@@ -54,7 +54,7 @@ def make(
 
     workload: what the study's trials ran on, with its teachers.
     """
-    trials = standing(study, bound)
+    trials = search_outcome(study, bound)
     if trials.pick is None:
         _remove(folder)
         return
@@ -139,7 +139,7 @@ def _draw(
 ) -> None:
     sample = scenario.sample(PICTURES)
     triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
-    wanted = goals(scenario.attack, sample.labels, scenario.dataset.classes)
+    wanted = target_labels(scenario.attack, sample.labels, scenario.dataset.classes)
     scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], wanted[:SHOWN])
     erase, device = point.erase, driver_device()
     layers = list(workload.pairs)
@@ -150,7 +150,7 @@ def _draw(
         "erased": (workload.network(erased, device), layers),
     }
     victims, teachers, eraseds = (
-        look(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
+        attend(name, network, scene.rows, tapped, power=erase.power, operator=erase.operator, device=device)
         for name, (network, tapped) in networks.items()
     )
     looks = [victims, beside(teachers, victims, workload.pairs), eraseds]

@@ -15,6 +15,7 @@ from nad.checkpoints import state_digest
 from nad.evaluation import chance
 from nad.scenario import Scenario
 from nad.victim import Victim
+from reports import summary_schema
 from reports.analysis.frontier import Bound
 from study.engine import code
 from study.options.config import StudyConfig
@@ -42,7 +43,8 @@ class Summary:
         counts = confirmation.Counts.of(self.scenario)
         points = confirmation.Reader(recorded, config.point_of, counts)
         others = baselines.standing(recorded, config.fractions, counts)
-        return {
+        found = {
+            "schema": summary_schema.VERSION,
             **self._facts,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.clock.read(),
@@ -52,6 +54,7 @@ class Summary:
             "confirmation": confirmation_runs.progress(config, self.study, self._bound),
             "stopped": exports.stopped(self.study, config.trials) if config.until_converged else None,
         }
+        return summary_schema.Summary.model_validate(found).model_dump(by_alias=True, exclude_unset=True)
 
     @cached_property
     def _bound(self) -> Bound:

@@ -27,7 +27,8 @@ from study.options.config import StudyConfig
 from study.record import exports
 from study.record.files import StudyFiles
 from study.search.queue import enqueue
-from study.search.searcher import OptunaSearcher, TrialEvent
+from study.search.searcher import OptunaSearcher
+from study.search.trial_event import TrialEvent
 from study.search.warm_start import EarlierPoint
 from study.stages.pruning import pruner
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.results import (
+    APPENDIX,
     PAGE,
     ROOT,
     all_results,
@@ -24,7 +25,8 @@ from benchmarks.results import (
     result_of,
 )
 from benchmarks.results_confirmed import comparison
-from benchmarks.results_page import is_confirmed, page
+from benchmarks.results_figure import FIGURE, LIMIT, effects, effects_figure
+from benchmarks.results_page import MARKS, appendix, is_confirmed, of_one_share, with_overview
 from benchmarks.results_tables import BEYOND
 from reports.files import ReportError, read_json
 
@@ -118,8 +120,8 @@ def test_a_study_that_was_confirmed_in_part_is_no_result(summary: dict[str, Any]
     ):
         result_of(partly, CONFIG)
     partly["controls"][2]["test"]["diverged"] = 1
-    assert "3 runs, 1 more diverged" not in page([result_of(summary, CONFIG)])
-    assert "1 more diverged) / 79.0%" in page([result_of(partly, CONFIG)])
+    assert "3 runs, 1 more diverged" not in appendix([result_of(summary, CONFIG)])
+    assert "1 more diverged) / 79.0%" in appendix([result_of(partly, CONFIG)])
     summary["recommended"]["test"] = None
     with pytest.raises(ReportError, match="no scores on test images for recommended; run"):
         result_of(summary, CONFIG)
@@ -155,7 +157,7 @@ def test_a_search_without_confirmation_has_a_table_of_its_own(searched: dict[str
     beyond = {BEYOND: {"distilling": {"better": 2, "of": 9}, "plain": {"better": 0, "of": 4}}}
     result = {**result_of(searched, CONFIG), **beyond}
     assert not is_confirmed(result)
-    text = page([result])
+    text = appendix([result])
     assert "| study | victim | fine-tuning, 1% | fine-tuning, 5% | NAD, paper | NAD, code | recommended |" in text
     controls = "100.0% / 84.0% | 50.0% / 80.0% | 20.0% / 82.0% | 3.0% / 77.0% | –"
     best = "distilled group1 (β 500), epochs 10, clean data 5% | 10.0% / 81.0% | -10.0 / -1.0"
@@ -164,9 +166,9 @@ def test_a_search_without_confirmation_has_a_table_of_its_own(searched: dict[str
     assert "What the recommended setting beats" not in text
     assert "### On the test images" not in text
     searched["recommended"]["params"]["clean_fraction"] = 0.1
-    assert f"| 10.0% / 81.0% | – | {counts} |" in page([{**result_of(searched, CONFIG), **beyond}])
+    assert f"| 10.0% / 81.0% | – | {counts} |" in appendix([{**result_of(searched, CONFIG), **beyond}])
     searched["recommended"] = None
-    text = page([{**result_of(searched, CONFIG), **beyond}])
+    text = appendix([{**result_of(searched, CONFIG), **beyond}])
     assert f"| badnets-cifar10-fractions | {controls} | – | – | – | {counts} |" in text
 
 
@@ -196,8 +198,8 @@ def test_searches_count_neither_as_measured_on_test_images_nor_in_their_means(
 ) -> None:
     before = result_of(deepcopy(summary), CONFIG)
     search = {**result_of(request.getfixturevalue("searched"), CONFIG), BEYOND: {}}
-    first = page([before]).partition("## What others report")[0]
-    both = page([before, search])
+    first = appendix([before]).partition("## What others report")[0]
+    both = appendix([before, search])
     assert both.startswith(first)
     assert both.partition(first)[2].lstrip().startswith("## Over all shares of clean data")
 
@@ -205,7 +207,7 @@ def test_searches_count_neither_as_measured_on_test_images_nor_in_their_means(
 def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summary: dict[str, Any]) -> None:
     for run, asr in zip(summary["recommended"]["test"]["runs"], (0.02, 0.1, 0.18), strict=True):
         run["asr"] = asr
-    text = page([result_of(summary, CONFIG)])
+    text = appendix([result_of(summary, CONFIG)])
     controls = "20.0% (20 to 20, 3 runs) / 82.0% | 5.0% (5 to 5, 3 runs) / 79.0% | *diverged*"
     scores = f"{controls} | 10.0% (2 to 18, 3 runs) / 81.0%"
     assert f"| badnets-cifar10 | dirty | 5% | 1.5% / 85.0% | 100.0% / 84.0% | {scores} |" in text
@@ -219,7 +221,7 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
 
 def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(over_shares: dict[str, Any]) -> None:
     beyond = {BEYOND: {"distilling": {"better": 2, "of": 9}}}
-    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    text = appendix([{**result_of(over_shares, CONFIG), **beyond}])
     head = (
         "| study | clean model | victim | recommended | against fine-tuning, code | against fine-pruning | against its"
     )
@@ -229,15 +231,15 @@ def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(ove
     assert f"| badnets-cifar10-fractions | {scores} | {compared} |" in text
     assert "What the recommended setting beats" not in text
     over_shares["recommended"]["params"]["clean_fraction"] = 0.01
-    assert f"{scores} | both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both" in page(
+    assert f"{scores} | both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both" in appendix(
         [{**result_of(over_shares, CONFIG), **beyond}]
     )
     over_shares["controls"].append({**point(0.4, 0.79, clean_fraction=0.01), "name": "mode-connectivity"})
-    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    text = appendix([{**result_of(over_shares, CONFIG), **beyond}])
     assert "against fine-pruning | against MCR | against its twin" in text
     assert f"{scores} | both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both: -30.0 / +2.0 | both" in text
     over_shares["recommended"] = None
-    text = page([{**result_of(over_shares, CONFIG), **beyond}])
+    text = appendix([{**result_of(over_shares, CONFIG), **beyond}])
     assert "| badnets-cifar10-fractions | – | 100.0% / 84.0% | none | – | – | – | – | – | – |" in text
 
 
@@ -250,9 +252,9 @@ def test_a_search_over_shares_is_compared_with_what_a_study_of_one_share_did_to_
     one["rows"].append({**point(0.4, 0.79, clean_fraction=0.05), "name": "mode-connectivity"})
     search["rows"][-1]["params"]["clean_fraction"] = 0.01
     found = "both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both: -30.0 / +2.0 (5%) | both"
-    assert found in page([search, one])
+    assert found in appendix([search, one])
     other = one | {"victim_sha256": "cd34"}
-    text = page([search, other])
+    text = appendix([search, other])
     assert "against MCR" not in text
     assert "both: -40.0 / +1.0 | ACC: +5.0 / +2.0 (5%) | both" in text
 
@@ -261,7 +263,7 @@ def test_fine_tuning_by_the_papers_recipe_is_the_twin_of_its_nad(summary: dict[s
     summary["controls"].append(
         {**point(0.03, 0.77, scores(0.25, 0.79), clean_fraction=0.05), "name": "nad-paper"},
     )
-    text = page([result_of(summary, CONFIG)])
+    text = appendix([result_of(summary, CONFIG)])
     assert "| fine-tuning, code | fine-tuning, paper | fine-pruning | ANP | NAD, paper | recommended |" in text
     tuned = "20.0% (20 to 20, 3 runs) / 82.0% | 25.0% (25 to 25, 3 runs) / 79.0% | 5.0% (5 to 5, 3 runs) / 79.0%"
     assert tuned in text
@@ -274,13 +276,13 @@ def test_what_distillation_adds_is_averaged_over_the_studies_of_a_data_set(summa
     for asr, acc in ((-0.01, 0.01), (-0.02, 0.02), (0.12, 0.015)):
         summary["recommended"]["twin"] |= {"pairs": 3, "asr_added": asr, "acc_added": acc}
         results.append(deepcopy(result_of(summary, CONFIG)))
-    assert "| mean, cifar10 | – | – | +3.0 / +1.5 (3 studies) |" in page(results)
-    assert "mean, cifar10" not in page(results[:1])
+    assert "| mean, cifar10 | – | – | +3.0 / +1.5 (3 studies) |" in appendix(results)
+    assert "mean, cifar10" not in appendix(results[:1])
 
 
 def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[str, Any]) -> None:
     summary["controls"].append({**point(0.07, 0.78, clean_fraction=0.05), "name": "shrink"})
-    text = page([result_of(summary, CONFIG)])
+    text = appendix([result_of(summary, CONFIG)])
     assert "| fine-pruning | ANP | shrink | recommended |" in text
     assert "| 7.0% (7 to 7, 3 runs) / 78.0% | 10.0% (10 to 10, 3 runs) / 81.0% |" in text
 
@@ -288,12 +290,12 @@ def test_a_defence_that_the_page_does_not_know_has_a_column_too(summary: dict[st
 def test_the_page_says_where_nothing_is_recommended_or_all_runs_diverged(summary: dict[str, Any]) -> None:
     lost = deepcopy(summary)
     lost["recommended"]["test"] |= dict.fromkeys(("asr", "acc", "asr_ci", "acc_ci"))
-    assert "| badnets-cifar10 | *diverged* | – / 3 | – | – | – |" in page([result_of(lost, CONFIG)])
+    assert "| badnets-cifar10 | *diverged* | – / 3 | – | – | – |" in appendix([result_of(lost, CONFIG)])
     summary["recommended"] = None
-    text = page([result_of(summary, CONFIG)])
+    text = appendix([result_of(summary, CONFIG)])
     assert "| badnets-cifar10 | none | – / 3 | – | – | – |" in text
     assert "| badnets-cifar10 | dirty | 5% | – | 100.0% / 84.0% |" in text
-    assert "Nothing has been kept yet" in page([])
+    assert "Nothing has been kept yet" in appendix([])
 
 
 @pytest.mark.parametrize(
@@ -340,8 +342,40 @@ def test_a_repeated_measurement_agrees_within_its_tolerance(summary: dict[str, A
     assert disagreements(known, again)[-1] == "fine-pruning was not measured again"
 
 
-def test_the_page_in_the_documentation_is_made_of_the_results() -> None:
-    assert PAGE.read_text() == page(all_results()), "run python -m benchmarks.results"
+def test_the_pages_in_the_documentation_are_made_of_the_results() -> None:
+    assert APPENDIX.read_text() == appendix(all_results()), "run python -m benchmarks.results"
+    assert PAGE.read_text() == with_overview(PAGE.read_text(), all_results()), "run python -m benchmarks.results"
+
+
+def test_the_short_table_has_victim_fine_tuning_and_both_settings_of_nad(summary: dict[str, Any]) -> None:
+    summary["controls"].append({**point(0.03, 0.77, scores(0.25, 0.79), clean_fraction=0.05), "name": "nad-paper"})
+    before, after = MARKS
+    text = with_overview(f"# Title\n\n{before}\nold\n{after}\n\nend\n", [result_of(summary, CONFIG)])
+    row = "| BadNets, CIFAR-10 | 100.0% / 84.0% | 25.0% / 79.0% | 3.0% / 77.0% | 10.0% / 81.0% |"
+    assert text.splitlines()[6] == row
+    assert "old" not in text
+    assert text.endswith(f"{after}\n\nend\n")
+    assert with_overview(text, [result_of(summary, CONFIG)]) == text
+
+
+def test_the_figure_has_each_effect_that_has_an_interval(summary: dict[str, Any]) -> None:
+    twin = {"pairs": 2, "asr_added": -0.01, "asr_added_ci": [-0.5, 0.03], "acc_added": -0.9, "acc_added_ci": None}
+    summary["recommended"]["twin"] |= twin
+    (found,) = effects([result_of(summary, CONFIG)])
+    assert found == ("BadNets, CIFAR-10", "recommended", "asr", -1.0, -50.0, 3.0)
+    marks = next(trace for trace in effects_figure([found]).data if len(trace.x))
+    assert (marks.x, marks.error_x.array, marks.error_x.arrayminus) == ((-1.0,), (4.0,), (19.0,))  # cut at -20
+    figure = effects_figure([found._replace(mean=-90.0, low=-95.0, high=-70.0)])
+    (far,) = (trace for trace in figure.data if len(trace.x))
+    assert (far.x, far.marker.symbol) == ((-20.0,), ("triangle-left",))
+    assert [(note.x, note.text) for note in figure.layout.annotations] == [(-20.0, "-90.0")]
+
+
+def test_the_figure_in_the_documentation_names_every_study_and_all_that_lies_beyond_its_axes() -> None:
+    drawn = FIGURE.read_text()
+    found = effects(of_one_share(all_results()))
+    texts = {effect.study for effect in found} | {f"{effect.mean:+.1f}" for effect in found if abs(effect.mean) > LIMIT}
+    assert [text for text in texts if text.replace("-", "−") not in drawn and text not in drawn] == []
 
 
 def test_each_result_is_confirmed_to_the_end_or_not_and_names_no_machine_nor_a_folder_of_it() -> None:

@@ -16,6 +16,8 @@ from commands import Refused, check
 from pages import PAGES, ROOT, Block, Command, blocks, console_commands, inline_commands
 
 PACKAGES = ("nad", "search_spaces", "study", "reports", "tests")
+PROGRAMS: dict[str, tuple[str, ...]] = {"python": (), "nad-study": ("-m", "study")}
+"""Programs of run blocks, and their modules for `python`."""
 LONGEST = 280
 """Seconds that one command of a page may take, on a machine that is busy with other things; alone it takes ten."""
 
@@ -109,9 +111,14 @@ def run(block: Block, namespace: dict[str, object]) -> None:
 
 def execute(command: Command) -> None:
     program, *rest = command.words
-    assert program == "python", f"{command.place}: only python is run"
+    assert program in PROGRAMS, f"{command.place}: only {' and '.join(PROGRAMS)} are run"
     done = subprocess.run(
-        [sys.executable, *rest], capture_output=True, text=True, timeout=LONGEST, check=False, env=os.environ
+        [sys.executable, *PROGRAMS[program], *rest],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+        env=os.environ,
     )
     assert done.returncode == 0, f"{command.place}\n{done.stdout}\n{done.stderr}"
 
@@ -132,6 +139,8 @@ def execute(command: Command) -> None:
         "nad-study show",
         "nad-study stop refool-fashion-m --soon",
         "nad-study resume refool-fashion-m --trials 0",
+        "nad-study report",
+        "nad-study report runs/a runs/b --watch",
         "python -m reports.build",
         "python -m reports.build runs/a --no-such-option",
         "python -m reports.build runs/a runs/b --watch",
@@ -183,7 +192,7 @@ def test_commands_are_found_wherever_they_stand(tmp_path: Path) -> None:
 
 def test_first_hour_shows_the_study_that_make_runs() -> None:
     shown = subprocess.run(["make", "-n", "study"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    made = next(line.split()[1:] for line in shown.splitlines() if "study.run" in line)
+    made = next(line.split()[3:] for line in shown.splitlines() if "study.run" in line)
     page = blocks(ROOT / "docs" / "first-hour.md")
     told = [
         list(command.words[1:]) for block in page if block.language == "console" for command in console_commands(block)

@@ -42,8 +42,8 @@ def check(words: Words) -> None:
         _ray(words[1:])
     elif words[0] in _SHELL:
         _shell(words)
-    elif words[0] == "nad-study" and words[1] in READERS:
-        READERS[words[1]](words[2:])
+    elif words[0] == "nad-study" and words[1] in COMMANDS:
+        COMMANDS[words[1]](words[2:])
     elif words[0] == "nad-study":
         _study(words[2:] if words[1] == "run" else words[1:])
     elif words[:2] == ("python", "-m") and words[2].startswith("benchmarks."):
@@ -63,13 +63,13 @@ def _study(options: Words) -> None:
 
 def _apply(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study.apply, "apply", lambda _config, _display: None)
+        patch.setattr(study.commands.apply, "apply", lambda _config, _display: None)
         _accepts(study.commands.apply.main, options)
 
 
 def _defend(options: Words) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study.defend, "defend", lambda _config, _display: None)
+        patch.setattr(study.commands.defend, "defend", lambda _config, _display: None)
         _accepts(study.commands.defend.main, options)
 
 
@@ -147,11 +147,12 @@ def _pytest(options: Words) -> None:
             raise Refused(f"{path} does not exist")
 
 
-READERS: dict[str, Callable[[Words], None]] = {
+COMMANDS: dict[str, Callable[[Words], None]] = {
     "list": _looks(ListConfig),
     "show": _looks(ShowConfig),
     "stop": _looks(StopConfig),
     "resume": _resume,
+    "report": _report,
 }
 
 MODULES: dict[str, Callable[[Words], None]] = {"study.run": _study, "reports.build": _report, "pytest": _pytest}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
 RUN = "<!-- run -->"
 """On the line before a console block: its commands are run, and not only checked."""
@@ -68,10 +68,11 @@ def console_commands(block: Block) -> Iterator[Command]:
 
 
 def inline_commands(page: Path) -> Iterator[Command]:
-    """Commands with options in running text, such as `make report STUDY=runs/a`."""
+    """Commands with arguments in running text, such as `make report STUDY=runs/a`."""
     source = page.read_text(encoding="utf-8")
     for match in _INLINE.finditer(source):
         words = shlex.split(match[1])
-        if words[0] == "make" or any(word.startswith("-") for word in words[3:]):
+        complete = len(words) > 2 if words[0] == "nad-study" else any(word.startswith("-") for word in words[3:])
+        if words[0] == "make" or complete:
             line = source.count("\n", 0, match.start()) + 1
             yield Command(f"{page.relative_to(ROOT)}:{line}", tuple(words))

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from study.search.lost_trial import Loss
+from study.search.lost_trial import LostTrial
 from study.search.searcher import OptunaSearcher
 
 METRICS = ("asr", "acc")
@@ -35,7 +35,7 @@ def play(searcher: OptunaSearcher, outcome: dict[str, Any] | None = None, error:
     """One trial from question to answer; returns its config."""
     config = searcher.suggest("t")
     assert config is not None
-    searcher.on_trial_complete("t", FINAL if outcome is None else outcome, Loss(error) if error else None)
+    searcher.on_trial_complete("t", FINAL if outcome is None else outcome, LostTrial(error) if error else None)
     return config
 
 

@@ -18,13 +18,13 @@ from nad.attention_picture import (
     LINE,
     OPACITY,
     TILE,
-    Look,
+    Attention,
     Scene,
+    attend,
     beside,
     colours,
     draw,
     heat,
-    look,
     overlay,
     save,
     tile,
@@ -42,15 +42,15 @@ LAYERS = ("group1", "group2", "group3")
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     images = torch.randint(0, 256, (4, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
-    return Scene(images[:2], images[2:], torch.tensor([1, 2]), goals=torch.tensor([0, 0]))
+    return Scene(images[:2], images[2:], torch.tensor([1, 2]), target_labels=torch.tensor([0, 0]))
 
 
 def network(seed: int) -> models.DistillableModel:
     return models.make("wrn-10-1", 4, generator(seed, "weights"))
 
 
-def looks_at(scene: Scene, *seeds: int) -> list[Look]:
-    return [look(f"model {s}", network(s), scene.rows, LAYERS, power=2.0, operator="sum") for s in seeds]
+def looks_at(scene: Scene, *seeds: int) -> list[Attention]:
+    return [attend(f"model {s}", network(s), scene.rows, LAYERS, power=2.0, operator="sum") for s in seeds]
 
 
 def test_rows_are_each_clean_image_above_its_triggered_copy(scene: Scene) -> None:
@@ -61,7 +61,7 @@ def test_rows_are_each_clean_image_above_its_triggered_copy(scene: Scene) -> Non
 @pytest.mark.parametrize(("power", "operator"), [(1.0, "sum"), (4.0, "max")])
 def test_maps_are_those_that_distillation_compares(scene: Scene, power: float, operator: str) -> None:
     model = network(0).eval()
-    seen = look("m", model, scene.rows, ("group2",), power=power, operator=operator)
+    seen = attend("m", model, scene.rows, ("group2",), power=power, operator=operator)
     with torch.inference_mode(), tap(model, ("group2",)) as features:
         logits = model(to_input(scene.rows, torch.device("cpu")))
     assert torch.equal(seen.maps["group2"].flatten(1), attention_map(features["group2"], power, operator))
@@ -73,13 +73,13 @@ def test_looking_changes_nothing_in_a_model(scene: Scene) -> None:
     model = network(0)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    look("m", model, scene.rows, LAYERS, power=2.0, operator="sum")
+    attend("m", model, scene.rows, LAYERS, power=2.0, operator="sum")
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_layer_that_is_not_there_is_named(scene: Scene) -> None:
     with pytest.raises(ConfigError, match="unknown layer 'group4'"):
-        look("m", network(0), scene.rows, ("group4",), power=2.0, operator="sum")
+        attend("m", network(0), scene.rows, ("group4",), power=2.0, operator="sum")
 
 
 def test_models_share_a_scale_on_an_image_and_images_do_not() -> None:

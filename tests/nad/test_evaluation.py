@@ -8,7 +8,7 @@ from nad.attacks import BadNets
 from nad.attacks.blend import Blend
 from nad.data.base import LabelledImages
 from nad.errors import DataError
-from nad.evaluation import Exam, chance, evaluate, guess_limit, make_exam, measure_skill, only_guesses, predict
+from nad.evaluation import EvalSet, chance, evaluate, guess_limit, make_eval_set, measure_skill, only_guesses, predict
 from nad.seeds import generator
 
 
@@ -33,7 +33,7 @@ def named(labels: list[int]) -> torch.Tensor:
 def test_scores_count_what_they_say() -> None:
     clean = LabelledImages(named([0, 1, 2, 2, 1]), torch.tensor([0, 1, 2, 3, 0]))
     triggered = LabelledImages(named([1, 1, 1, 3, 0]), torch.tensor([0, 2, 3, 3, 2]))
-    scores = evaluate(ByBrightness(), Exam(clean, triggered, target=1))
+    scores = evaluate(ByBrightness(), EvalSet(clean, triggered, target=1))
     assert scores.asr == pytest.approx(3 / 5)
     assert scores.recovery_acc == pytest.approx(1 / 5)
     assert scores.acc == pytest.approx(3 / 5)
@@ -73,11 +73,11 @@ def test_a_guess_is_judged_by_the_classes_that_occur() -> None:
 
 def test_all_to_all_scores_agree_with_a_naive_loop() -> None:
     data = make_images(40, 3)
-    exam = make_exam(data, BadNets(label_mode="all-to-all"), generator(0), classes=4)
-    assert len(exam.triggered) == 40
+    eval_set = make_eval_set(data, BadNets(label_mode="all-to-all"), generator(0), classes=4)
+    assert len(eval_set.triggered) == 40
     model = RandomGuess()
-    scores = evaluate(model, exam)
-    guesses = predict(model, exam.triggered.images).tolist()
+    scores = evaluate(model, eval_set)
+    guesses = predict(model, eval_set.triggered.images).tolist()
     hits = sum(guess == (label + 1) % 4 for guess, label in zip(guesses, data.labels.tolist(), strict=True))
     right = sum(guess == label for guess, label in zip(predict(model, data.images), data.labels, strict=True))
     assert 0 < hits < 40
@@ -85,28 +85,28 @@ def test_all_to_all_scores_agree_with_a_naive_loop() -> None:
     assert scores.acc == scores.acc_non_target == right / 40
 
 
-def test_all_to_all_exam_counts_the_classes_that_there_are_and_keeps_its_goals_in_a_subset() -> None:
+def test_all_to_all_eval_set_counts_the_classes_that_there_are_and_keeps_its_target_labels_in_a_subset() -> None:
     attack = BadNets(label_mode="all-to-all")
-    whole = make_exam(make_images(40, 3), attack, generator(0), classes=5)
+    whole = make_eval_set(make_images(40, 3), attack, generator(0), classes=5)
     assert whole.target.tolist() == (make_images(40, 3).labels + 1).tolist()
     small = whole.subset(6)
     assert small.target.tolist() == [(label + 1) % 5 for label in small.triggered.labels.tolist()]
 
 
-def test_exam_triggers_every_image_but_the_targets(attack: Blend) -> None:
+def test_eval_set_triggers_every_image_but_the_targets(attack: Blend) -> None:
     data = make_images(40, 3)
-    exam = make_exam(data, attack, generator(0))
-    assert len(exam.triggered) == 30
-    assert not (exam.triggered.labels == attack.target).any()
+    eval_set = make_eval_set(data, attack, generator(0))
+    assert len(eval_set.triggered) == 30
+    assert not (eval_set.triggered.labels == attack.target).any()
     originals = data.images[data.labels != attack.target]
-    assert (exam.triggered.images != originals).flatten(1).any(1).all()
-    assert torch.equal(exam.clean.images, data.images)
+    assert (eval_set.triggered.images != originals).flatten(1).any(1).all()
+    assert torch.equal(eval_set.clean.images, data.images)
 
 
-def test_exam_without_other_classes_is_refused() -> None:
+def test_eval_set_without_other_classes_is_refused() -> None:
     data = LabelledImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(DataError, match="target label 0"):
-        make_exam(data, BadNets(target=0), generator(0))
+        make_eval_set(data, BadNets(target=0), generator(0))
 
 
 def test_prediction_restores_the_mode_of_each_module() -> None:
@@ -133,8 +133,8 @@ def test_prediction_is_made_where_the_model_is() -> None:
 
 
 def test_subset_takes_the_front_and_stops_at_the_end(attack: Blend) -> None:
-    exam = make_exam(make_images(40, 3), attack, generator(0))
-    small, whole = exam.subset(5), exam.subset(1000)
+    eval_set = make_eval_set(make_images(40, 3), attack, generator(0))
+    small, whole = eval_set.subset(5), eval_set.subset(1000)
     assert (len(small.clean), len(small.triggered)) == (5, 5)
     assert (len(whole.clean), len(whole.triggered)) == (40, 30)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reports.answer import added_by_distillation, answer, caveats, unfinished
+from reports.answer import added_by_distillation, answer
+from reports.caveats import caveats, unfinished
 from reports.formatting import percent
 from reports.study_folder import CleanModel, FreshRun, FreshScores, Point, Scores, Study, Twin, read_study
 from reports.summary_text import summary_text
@@ -75,7 +76,7 @@ def test_several_runs_of_fine_tuning_are_compared_by_their_best(make_study: Make
 
 def test_without_fine_tuning_on_the_same_clean_data_nothing_is_claimed(study: Study) -> None:
     sentence = added_by_distillation(study.complete, _point(SETTING | {"clean_fraction": 0.01}))
-    assert sentence == "No fine-tuning control ran on 1% clean data, so the study cannot say what distillation added."
+    assert sentence == "No fine-tuning control ran on 1% clean data, so the effect of distillation is unknown."
 
 
 def test_a_recommended_setting_without_distillation_says_so(study: Study) -> None:
@@ -95,7 +96,7 @@ def test_when_no_setting_keeps_enough_accuracy_the_answer_says_so(make_study: Ma
 
 
 def test_scores_are_called_optimistic(study: Study) -> None:
-    assert "validation split (800 images), which the search optimised, in one run each" in caveats(study)[0]
+    assert "validation split (800 images), the search's objective, in one run each" in caveats(study)[0]
 
 
 @pytest.mark.parametrize(
@@ -185,10 +186,10 @@ def test_the_twin_says_what_distillation_added_and_whether_that_is_chance(
     )
     text = _confirmed(study, twin)
     assert "end at 80.1% ASR and 75.0% ACC: distillation moved ASR by −50.0 points" in text
-    assert "over 3 pairs of runs that both ended. " in text
+    assert "over 3 pairs of finished runs. " in text
     assert verdict in text
     single = _confirmed(study, twin._replace(pairs=1, asr_added_ci=None, acc_added_ci=None))
-    assert "over 1 pair of runs that both ended. One pair of runs cannot tell this from chance." in single
+    assert "over 1 pair of finished runs. One pair of runs cannot tell this from chance." in single
     assert "Fine-tuning without distillation on" not in text, "the twin is the better witness"
 
 
@@ -207,7 +208,7 @@ def test_a_loss_on_the_test_images_that_is_not_allowed_is_said(study: Study) -> 
     before = test._replace(asr=0.95, acc=0.78)
     chosen, victim = study.recommended._replace(test=test), study.victim._replace(test=before)
     found = answer(replace(study, recommended=chosen, victim=victim))
-    assert found.headline.endswith("from 78.0% to 72.0%, 6.0 points lost where 3 are allowed.")
+    assert found.headline.endswith("from 78.0% to 72.0%, 6.0 points lost, 3 allowed.")
     assert found.price == "−6.0 points; only a loss of 3 is allowed"
     kept = answer(replace(study, recommended=chosen._replace(test=test._replace(acc=0.75)), victim=victim))
     assert kept.headline.endswith("from 78.0% to 75.0%.")
@@ -218,7 +219,7 @@ def test_confirmed_controls_without_a_recommended_setting_do_not_contradict_the_
     test = FreshScores(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=3, diverged=0)
     controls = tuple(control._replace(test=test) for control in study.controls)
     sentence = caveats(replace(study, recommended=None, controls=controls))[0]
-    assert sentence.startswith("Scores that are not called test scores were")
+    assert sentence.startswith("Scores without the word test were")
     assert "recommended setting" not in sentence
 
 
@@ -246,7 +247,7 @@ def test_the_price_without_a_backdoor_is_said(study: Study, bounds: tuple[float,
 def test_labels_that_go_all_to_all_have_no_target_class(study: Study) -> None:
     assert study.recommended is not None
     clean = CleanModel(asr=0.1, erased_asr=(), before=0.84, after=0.83, seeds=3, acc_change=-0.01, acc_change_ci=None)
-    summary = {**study.summary, "attack_settings": {"label_mode": "all-to-all"}}
+    summary = study.summary.model_copy(update={"attack_settings": {"label_mode": "all-to-all"}})
     found = answer(replace(study, summary=summary, recommended=study.recommended._replace(clean_model=clean)))
     assert "of the triggered test images for the class after their own: where" in " ".join(found.reasons)
 

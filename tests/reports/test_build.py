@@ -233,7 +233,7 @@ def test_mistake_in_the_command_line_is_one_sentence(
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {sentence}")
-    assert said.endswith("; `python -m reports.build --help` says more\n")
+    assert said.endswith("; `nad-study report --help` says more\n")
     assert said.count("\n") == 1
 
 

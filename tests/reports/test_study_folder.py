@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from reports.files import ReportError
-from reports.study_folder import SUMMARY_KEYS, CleanModel, read_study
+from reports.study_folder import CleanModel, read_study
+from reports.summary_schema import Summary
 
 Make = Callable[..., Path]
+REQUIRED = [name for name, field in Summary.model_fields.items() if field.is_required()]
 
 
 def test_victim_controls_and_recommendation_are_points(make_study: Make) -> None:
@@ -21,7 +23,7 @@ def test_victim_controls_and_recommendation_are_points(make_study: Make) -> None
     assert study.recommended.scores.acc >= study.least_acc
 
 
-@pytest.mark.parametrize("key", SUMMARY_KEYS)
+@pytest.mark.parametrize("key", REQUIRED)
 def test_a_missing_key_of_the_summary_is_named(make_study: Make, key: str) -> None:
     folder = make_study(change=lambda _, summary: summary.pop(key))
     with pytest.raises(ReportError, match=f"summary.json' has no '{key}'"):
@@ -42,8 +44,8 @@ def _set(path: str, value: Any) -> Callable[[Any, Any], None]:
     ("path", "value", "sentence"),
     [
         ("victim.asr", "high", "has 'high' at 'victim.asr'"),
-        ("victim.acc", 78.2, "score at 'victim' that is not a fraction"),
-        ("victim.acc", float("nan"), "score at 'victim' that is not a fraction"),
+        ("victim.acc", 78.2, "has 78.2 at 'victim.acc', outside its range"),
+        ("victim.acc", float("nan"), "has nan at 'victim.acc', outside its range"),
         ("controls.1.validation", None, "no object at 'controls[1].validation'"),
         ("recommended.number", None, "has 'None' at 'recommended.number'"),
         ("recommended", {}, "has no 'recommended.number'"),
@@ -116,7 +118,9 @@ def test_the_picture_may_be_missing_but_not_something_else(make_study: Make) -> 
 
 def test_documented_keys_are_those_that_are_read() -> None:
     text = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
-    missing = [key for key in SUMMARY_KEYS if f"`{key}`" not in text]
+    missing = [
+        field.alias or key for key, field in Summary.model_fields.items() if f"`{field.alias or key}`" not in text
+    ]
     assert not missing
 
 
@@ -125,7 +129,7 @@ def test_documented_keys_are_those_that_are_read() -> None:
     [
         ({}, "has no list at 'controls[1].test.runs'"),
         ([{"draw": 1, "asr": 0.5}], "has no 'controls[1].test.runs[0].acc'"),
-        ([{"draw": 1, "asr": 0.5, "acc": 1.5}], "has a score at 'controls[1].test.runs[0]' that is not a fraction"),
+        ([{"draw": 1, "asr": 0.5, "acc": 1.5}], "has 1.5 at 'controls[1].test.runs[0].acc', outside its range"),
     ],
 )
 def test_single_runs_that_cannot_be_are_named(make_study: Make, confirm: Any, runs: Any, sentence: str) -> None:
@@ -141,5 +145,16 @@ def test_points_of_the_front_are_checked_too(make_study: Make) -> None:
     def change(_rows: Any, summary: dict[str, Any]) -> None:
         summary["front"] = [{"number": 3, "params": {}, "validation": {"asr": 0.5, "acc": 7}}]
 
-    with pytest.raises(ReportError, match=re.escape("has a score at 'front[0].validation' that is not a fraction")):
+    with pytest.raises(ReportError, match=re.escape("has 7 at 'front[0].validation.acc', outside its range")):
         read_study(make_study(change=change))
+
+
+def test_a_newer_schema_asks_for_a_newer_version(make_study: Make) -> None:
+    folder = make_study(change=lambda _, summary: summary.update(schema=2))
+    with pytest.raises(ReportError, match="has schema 2; this version reads 1: update nad-study"):
+        read_study(folder)
+
+
+def test_unknown_keys_are_kept(make_study: Make) -> None:
+    summary = read_study(make_study(change=lambda _, summary: summary.update(later=[1]))).summary
+    assert summary.model_dump()["later"] == [1]

@@ -52,7 +52,7 @@ def test_it_says_the_answer_the_controls_the_front_and_how_to_repeat_it(make_stu
     order = front_order(trial_costs(study.complete))
     assert [row[0].split(" ")[0] for row in front[1:]] == [str(n) for n in study.complete["number"].iloc[order]]
     (command,) = [token.content for token in parse(text) if token.type == "fence"]
-    assert command == study.summary["command"] + "\n"
+    assert command == study.summary.command + "\n"
 
 
 def test_test_scores_have_their_intervals_and_others_have_none(make_study: Make, confirm: Change) -> None:

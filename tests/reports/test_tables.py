@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.figures.frontier import frontier_info
+from reports.figures.frontier_info import frontier_info
 from reports.study_folder import Study, read_study
 from reports.tables import Cell, failures, front_rows, mean_overhead, pruned, trials_table
 

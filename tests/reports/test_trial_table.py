@@ -73,10 +73,10 @@ def test_a_row_with_too_few_values_is_refused(table: Path) -> None:
     [
         ("asr", 1.7, "1.7 as asr of trial 5, not a fraction"),
         ("acc", "", "nan as acc of trial 5, not a fraction"),
-        ("asr", "much", "'much' in column 'asr', which holds numbers"),
+        ("asr", "much", "'much' in column 'asr', a column of numbers"),
         ("state", "DONE", "state 'DONE'; known: COMPLETE"),
         ("number", 4, "number of its own"),
-        ("started", "yesterday", "not an ISO 8601 time"),
+        ("started", "yesterday", "has no ISO 8601 time"),
     ],
 )
 def test_a_wrong_value_is_named(make_study: Make, column: str, value: object, sentence: str) -> None:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from reports.build import main, write_report
 from reports.files import ReportError
 from reports.study_folder import read_study
-from reports.watch import POLL_SECONDS, is_running, progress, watch
+from reports.watch import POLL_SECONDS, is_running, trials_so_far, watch
 
 Make = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -157,8 +157,8 @@ def test_a_report_that_cannot_be_written_ends_the_watch(make_study: Make) -> Non
 
 
 def test_progress_names_every_state_that_there_is(make_study: Make, prune: Any) -> None:
-    assert progress(read_study(make_study())) == "22 of 22 trials complete, 2 failed"
-    assert progress(read_study(make_study(change=prune))) == "20 of 22 trials complete, 2 pruned, 2 failed"
+    assert trials_so_far(read_study(make_study())) == "22 of 22 trials complete, 2 failed"
+    assert trials_so_far(read_study(make_study(change=prune))) == "20 of 22 trials complete, 2 pruned, 2 failed"
 
 
 def test_a_study_is_running_while_its_lock_is_held(tmp_path: Path) -> None:

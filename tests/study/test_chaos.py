@@ -24,7 +24,7 @@ from studies import summary
 from toy_engine import IMPORTABLE
 
 from nad.evaluation import Scores
-from study.commands.overview import look
+from study.commands.overview import read_overview
 from study.record.folder import StudyFolder
 from study.run import main
 from study.search.lost_trial import MAX_RETRIES
@@ -375,13 +375,13 @@ def test_study_that_is_ended_while_it_confirms_reports_what_there_is_and_goes_on
     done, runs = (summary(folder)["confirmation"][name] for name in ("done", "runs"))
     assert 3 <= done < runs
     assert f"{done} of {runs} runs of its confirmation are done" in (folder / "report.html").read_text()
-    assert look(StudyFolder(folder)).left == f"{runs - done} runs of the confirmation"
+    assert read_overview(StudyFolder(folder)).left == f"{runs - done} runs of the confirmation"
     again = start(command)
     _out, err = again.communicate(timeout=400)
     assert again.returncode == 0, err
     assert summary(folder)["confirmation"] == {"draws": 5, "runs": runs, "done": runs}
     assert "runs of its confirmation are done" not in (folder / "report.html").read_text()
-    assert look(StudyFolder(folder)).left == ""
+    assert read_overview(StudyFolder(folder)).left == ""
 
 
 def test_study_that_is_ended_while_its_victim_trains_keeps_nothing_half(paired: list[str], tmp_path: Path) -> None:

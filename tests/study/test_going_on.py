@@ -120,7 +120,7 @@ def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     best = [point["params"] for point in summary(finished)["front"]]
     for trials in ("6", "7"):
         assert main([*again, "--trials", trials]) == 0
-        assert "warm start: settings of earlier studies that are asked once" in capsys.readouterr().out
+        assert "warm start: settings of earlier studies, asked once" in capsys.readouterr().out
     rows = table(tmp_path / "next").sort_values("number")
     controls = int(rows["control"].notna().sum())
     assert list(rows["warm_start"].dropna().unique()) == ["s"]
@@ -193,7 +193,7 @@ def test_victim_that_was_lost_and_came_out_otherwise_is_refused(
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/study.db")
     study.set_user_attr("victim_sha256", "0" * 64)
     assert main([*options, "--trials", "6", "--output", str(tmp_path), "--name", "s"]) == 2
-    assert "was made on the victim 000000000000..., which is no longer in the cache" in capsys.readouterr().err
+    assert "was made on the victim 000000000000..., now missing from the cache" in capsys.readouterr().err
 
 
 def test_resuming_with_other_settings_lists_what_differs(

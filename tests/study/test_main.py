@@ -29,7 +29,7 @@ def test_options_without_a_command_are_those_of_a_study(words: list[str], capsys
     assert "--trials must be in [1, 1e+06], got 0" in refused(capsys, *words, "--trials", "0")
 
 
-@pytest.mark.parametrize("name", ["list", "show", "stop", "resume"])
+@pytest.mark.parametrize("name", ["apply", "list", "show", "stop", "resume", "report"])
 def test_every_command_says_what_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         command.main([name, "--help"])
@@ -56,7 +56,7 @@ def test_unknown_study_is_refused_with_the_nearest(
 def test_who_only_looks_waits_for_neither_torch_nor_ray(words: list[str], finished: Path) -> None:
     heavy = ("torch", "ray", "pandas", "plotly")
     loaded = f"print([name for name in {heavy} if name in sys.modules])"
-    script = f"import sys; from study.command import main; main(sys.argv[1:]); {loaded}"
+    script = f"import sys; from study.__main__ import main; main(sys.argv[1:]); {loaded}"
     done = subprocess.run(
         [sys.executable, "-c", script, *words, "--output", str(finished.parent)],
         cwd=ROOT,
@@ -65,6 +65,21 @@ def test_who_only_looks_waits_for_neither_torch_nor_ray(words: list[str], finish
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_report_is_made_by_its_own_command_without_torch_or_ray(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = "print([name for name in ('torch', 'ray') if name in sys.modules])"
+    script = f"import sys; from study.__main__ import main; print(main(sys.argv[1:])); {loaded}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "report", str(finished)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    made = [str(finished / "report.html"), str(finished / "summary.md")]
+    assert done.stdout.splitlines() == [*made, "0", "[]"]
+    capsys.readouterr()
+    assert command.main(["report", str(finished / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_python_m_study_is_the_same_command(tmp_path: Path) -> None:

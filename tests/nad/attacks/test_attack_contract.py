@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nad import models
 from nad.attacks import ATTACKS, Attack, BadNets, Poisoned, describe, make, poison
-from nad.attacks.base import Crafted, HasIdleSettings, MadeBeforehand, NeedsCleanModel, choose, settings_of
+from nad.attacks.base import Crafted
+from nad.attacks.poisoning import choose
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, DataError
 
@@ -32,11 +33,11 @@ def labelled(count: int = 200, size: int = 16) -> LabelledImages:
 
 def ready(attack: Attack, images: LabelledImages | None = None) -> Attack:
     """The attack, after two steps on an untrained model where it is made on one."""
-    if not isinstance(attack, NeedsCleanModel):
+    if not attack.needs_clean_model:
         return attack
     model = models.make("wrn-10-1", CLASSES, seeded(7))
     brief = dataclasses.replace(attack, steps=2)  # type: ignore[type-var]
-    return dataclasses.replace(brief, crafted=Crafted(brief.craft(model, images or labelled(20), seeded())))
+    return brief.with_crafted(brief.craft(model, images or labelled(20), seeded()))
 
 
 def plant(clean: LabelledImages, attack: Attack, seed: int = 0) -> Poisoned:
@@ -269,7 +270,7 @@ def test_a_setting_of_none_is_the_attacks_default(settings: Attack) -> None:
     assert made == ATTACKS[settings.name]()
 
 
-@pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if isinstance(kind(), NeedsCleanModel)])
+@pytest.mark.parametrize("name", [name for name, kind in ATTACKS.items() if kind.needs_clean_model])
 def test_what_is_made_on_a_model_is_no_setting(name: str) -> None:
     with pytest.raises(ConfigError, match="has no setting 'crafted'"):
         make(name, crafted=Crafted(torch.zeros(3, 3, 3, dtype=torch.uint8)))
@@ -292,8 +293,7 @@ def test_the_description_is_json_and_holds_every_setting_that_has_an_effect(atta
     described = describe(attack)
     assert json.loads(json.dumps(described)) == described
     assert described["name"] == attack.name
-    idle = set(attack.idle) if isinstance(attack, HasIdleSettings) else set()
-    assert set(described) - {"version"} == {"name"} | {field.name for field in settings_of(attack)} - idle
+    assert set(described) - {"version"} == {"name"} | {field.name for field in attack.settings()} - set(attack.omitted)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -332,16 +332,54 @@ def test_a_setting_that_no_record_can_hold_is_refused(key: object) -> None:
         describe(Own(key=key))
 
 
-def test_an_attack_that_is_made_says_whether_it_is_ready(settings: Attack) -> None:
-    assert hasattr(settings, "craft") == isinstance(settings, NeedsCleanModel)
-    assert hasattr(settings, "crafted") == isinstance(settings, MadeBeforehand)
+def test_an_attack_that_is_made_on_a_model_says_so_and_when_it_is_ready(settings: Attack) -> None:
+    assert settings.needs_clean_model == (type(settings).craft is not Attack.craft)
+    assert settings.is_ready != settings.needs_clean_model
+    assert ready(settings).is_ready
+
+
+def test_settings_that_are_omitted_or_stronger_are_settings(settings: Attack) -> None:
+    names = {field.name for field in settings.settings()}
+    assert "crafted" not in names
+    assert set(settings.omitted) <= names
+    assert set(settings.stronger) <= names
+    make(settings.name, **settings.stronger)
+
+
+class Minimal(Attack):
+    """An attack with nothing but its one method."""
+
+    name: ClassVar[str] = "minimal"
+
+    def plant(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return 255 - images
+
+
+def test_one_method_makes_an_attack() -> None:
+    attack, clean = Minimal(), labelled()
+    poisoned = poison(clean, attack, seeded())
+    assert torch.equal(poisoned.data.images[poisoned.indices], 255 - clean.images[poisoned.indices])
+    assert len(poisoned.indices) == 20
+    assert describe(attack) == {"name": "minimal", "target": 0, "poison_rate": 0.1, "label_mode": "dirty"}
+    assert attack.is_ready
+    with pytest.raises(DataError, match="a trigger needs"):
+        attack.trigger(random_images(2, 7), seeded())
+
+
+def test_an_attack_without_its_method_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bare(Attack):
+        name: ClassVar[str] = "bare"
+
+    monkeypatch.setattr("nad.attacks.ATTACKS", {"bare": Bare})
+    with pytest.raises(ConfigError, match=r"the attack 'bare' cannot be made: .*; it needs a method `plant`"):
+        make("bare")
 
 
 def test_descriptions_are_equal_exactly_for_equal_settings(settings: Attack) -> None:
     described = describe(settings)
     assert describe(make(settings.name)) == described
     made = ready(settings)
-    if isinstance(settings, NeedsCleanModel):
+    if settings.needs_clean_model:
         assert describe(made) == {**described, "steps": 2}
     for other in (make(settings.name, target=1), make(settings.name, poison_rate=0.3)):
         assert describe(other) != described

@@ -156,7 +156,7 @@ def npz(**arrays):
         (npz(pattern=COLOURS, mask=ALPHA.astype(str)), "its mask must hold numbers"),
         (npz(pattern=COLOURS, mask=np.array([None, {}])), "allow_pickle=False"),
         (npz(pattern=COLOURS, mask=ALPHA * 0), "is transparent everywhere"),
-        (npz(pattern=(COLOURS > 99).astype(np.uint8), mask=ALPHA), "uint8 of 0 and 1, which is as good as black"),
+        (npz(pattern=(COLOURS > 99).astype(np.uint8), mask=ALPHA), "uint8 of 0 and 1, almost black"),
         (lambda path: Image.new("I;16", (3, 3), 2600).save(path, format="PNG"), "more than 8 bits a channel; save it"),
         (lambda path: Image.new("RGBA", (3, 3)).save(path, format="PNG"), "is transparent everywhere"),
     ],

@@ -100,5 +100,5 @@ def test_sums_beyond_32_bits_do_not_spoil_a_crop() -> None:
 
 
 def test_photographs_smaller_than_the_crop_are_refused() -> None:
-    with pytest.raises(ConfigError, match="crops of 48x48 do not fit into photographs whose shorter side is 40"):
+    with pytest.raises(ConfigError, match="crops of 48x48 do not fit into photographs with a shorter side of 40"):
         crops([ramp(200, 250), ramp(40, 100)], 3, 48)

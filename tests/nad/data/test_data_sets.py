@@ -210,7 +210,7 @@ def test_folders_of_gtsrb_go_by_their_numbers(form: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["cifar10", "gtsrb"])
 def test_a_tree_of_another_set_is_refused(name: str, tmp_path: Path) -> None:
     root = write_tree(tmp_path / "data", ("ant", "bee", "wasp"))
-    with pytest.raises(DataError, match=f"has 3 classes where {name} has .* use the data set 'folder'"):
+    with pytest.raises(DataError, match=f"has 3 classes, {name} has .* use the data set 'folder'"):
         load(name, cache_dir=tmp_path / "cache", data_dir=root)
 
 

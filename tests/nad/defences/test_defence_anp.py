@@ -5,12 +5,12 @@ from torch import nn
 
 from nad import models
 from nad.attacks.badnets import BadNets
-from nad.attacks.base import poison
+from nad.attacks.poisoning import poison
 from nad.augment import to_input
 from nad.checkpoints import copy_state
 from nad.defences.anp import AdversarialNeuronPruning, MaskedNetwork
 from nad.errors import ConfigError
-from nad.evaluation import evaluate, make_exam
+from nad.evaluation import evaluate, make_eval_set
 from nad.seeds import generator
 from nad.training import TrainConfig, train
 
@@ -142,12 +142,12 @@ def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accur
         optimiser.zero_grad()
         nn.functional.cross_entropy(victim(inputs), poisoned.labels).backward()
         optimiser.step()
-    exam = make_exam(make_images(80, 9), attack, generator(1), classes=4)
-    before = evaluate(victim.eval(), exam)
+    eval_set = make_eval_set(make_images(80, 9), attack, generator(1), classes=4)
+    before = evaluate(victim.eval(), eval_set)
     assert min(before.asr, before.acc) > 0.95
     defence = AdversarialNeuronPruning(iterations=100, batch_size=32, lr=0.5, threshold=0.3)
     defended, _deeds = defence.defend(victim, IMAGES, flip=True, generator=generator(0))
-    after = evaluate(defended, exam)
+    after = evaluate(defended, eval_set)
     assert after.asr < before.asr - 0.25
     assert after.acc > 0.7, "a guess is right on a quarter"
 

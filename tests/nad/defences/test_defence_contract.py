@@ -114,7 +114,7 @@ def test_layers_that_draw_do_so_from_the_generator_too(defence: Defence) -> None
         (None, HOLDOUT.images, HOLDOUT.labels + 7, DataError, "label 10 of the holdout is none of the model's classes"),
         (None, HOLDOUT.images[:, :1], HOLDOUT.labels, ConfigError, r"cannot read float32 images of shape \(1, "),
         (None, HOLDOUT.images * 1.0, HOLDOUT.labels, DataError, r"floating-point images must be in \[0, 1\]"),
-        ("frozen", HOLDOUT.images, HOLDOUT.labels, ConfigError, "no parameter that may be trained"),
+        ("frozen", HOLDOUT.images, HOLDOUT.labels, ConfigError, "no trainable parameter"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(

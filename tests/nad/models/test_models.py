@@ -235,8 +235,8 @@ def test_other_weights_are_not_recognised_and_compared_with_the_nearest() -> Non
     state = models.make("wrn-10-1", 10).state_dict()
     nearest = "the nearest is wrn-10-1: "
     for other, sentence in (
-        ({}, "its 0 weights are not those of a model that is known: wrn-10-1, "),
-        ({"weight": torch.zeros(3)}, "not those of a model that is known: wrn-10-1, "),
+        ({}, "its 0 weights are not those of a known model: wrn-10-1, "),
+        ({"weight": torch.zeros(3)}, "not those of a known model: wrn-10-1, "),
         ({**state, "more": torch.zeros(1)}, nearest + "46 weights agree, 1 unknown to it: more;"),
         ({**state, "fc.bias": torch.zeros(9)}, nearest + ".*fc.weight 10x64 float32 instead of 9x64 float32"),
         ({**state, "fc.weight": torch.zeros(10**9, 0)}, nearest + ".*fc.weight 1000000000x0"),

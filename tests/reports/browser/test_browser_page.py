@@ -9,8 +9,8 @@ from typing import Any
 
 from opened_page import Make, Opened, serious_faults
 
-from reports.figures import exhibits
-from reports.figures.frontier import frontier_info
+from reports.figures import figure_sections
+from reports.figures.frontier_info import frontier_info
 from reports.figures.parallel import parallel_info
 from reports.study_folder import read_study
 
@@ -90,7 +90,7 @@ def test_every_figure_is_drawn_when_it_comes_near_and_gives_its_data(
     opened: Callable[..., Opened], make_study: Make, confirm: Any
 ) -> None:
     view = opened(confirm)
-    shown = exhibits(read_study(make_study(name="twin", change=confirm)))
+    shown = figure_sections(read_study(make_study(name="twin", change=confirm)))
     assert view.page.locator("#plot-timeline .main-svg").count() == 0  # far below
     assert _scroll_through(view) == []
     for index, (name, one) in enumerate(shown.items()):
@@ -190,7 +190,7 @@ def test_hostile_names_are_harmless_in_the_browser(opened: Callable[..., Opened]
     view = opened(change)
     assert view.page.title().startswith(hostile)
     assert view.texts("h1") == [hostile]
-    assert any(text.startswith("</script><script>alert(1)") for text in view.texts("#plot-frontier .annotation-text"))
+    assert any(text.startswith("</script><script>alert(1)") for text in view.texts("#plot-frontier .legendtext"))
     view.page.locator("#plot-frontier .scatterlayer .point").first.hover(force=True)
     assert "<img src=https" in view.page.locator("#plot-frontier .hoverlayer").inner_html().replace("&lt;", "<")
     assert view.page.locator("#plot-frontier .hoverlayer img").count() == 0

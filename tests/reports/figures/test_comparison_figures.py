@@ -14,8 +14,8 @@ from reports.figures.comparison import (
     fronts_info,
     growth_figure,
     growth_info,
-    looks,
     only,
+    study_styles,
     volumes_figure,
 )
 from reports.study_folder import Study, read_study
@@ -39,7 +39,7 @@ def test_a_study_looks_the_same_wherever_it_stands(studies: list[Study]) -> None
     info = fronts_info(studies)
     alone = only(info, [1])
     assert [front.name for front in alone.studies] == ["b"]
-    assert alone.studies[0].look == info.studies[1].look == looks(2)[1]
+    assert alone.studies[0].style == info.studies[1].style == study_styles(2)[1]
     assert alone.acc_range == info.acc_range
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reports.analysis.frontier import front_order
-from reports.figures.frontier import frontier_exhibit, frontier_figure, frontier_info
+from reports.figures.frontier import frontier_figure, frontier_section
+from reports.figures.frontier_info import frontier_info, tick_step
 from reports.figures.groups import clean_fraction_groups
 from reports.figures.palette import LIGHT
 from reports.study_folder import Study, read_study
@@ -127,10 +128,10 @@ def test_where_most_trials_are_near_zero_the_axis_shows_these_and_names_the_rest
     for trace in figure.data:
         if not isinstance(trace.marker.symbol, (str, type(None))):
             assert trace.marker.symbol[0] == "circle", "the legend shows the first"
-    marks = {note.text: note.x for note in figure.layout.annotations if note.name == "mark"}
+    marks = {trace.name: trace.x[0] for trace in figure.data if len(trace.x)}
     assert marks["no defence, 93% ASR"] == pytest.approx(5.0)
     assert marks["NAD (paper)"] == pytest.approx(2.0)
-    assert "The axis ends at 5% ASR" in frontier_exhibit(_with(make_study, _erased)).note
+    assert "The axis ends at 5% ASR" in frontier_section(_with(make_study, _erased)).note
 
 
 def test_the_axis_goes_to_the_end_where_trials_are_spread(study: Study) -> None:
@@ -163,14 +164,22 @@ def test_the_figure_draws_all_that_the_info_holds(study: Study) -> None:
     assert drawn["recommended"].x[0] == pytest.approx(100 * info.recommended.scores.asr)
     assert drawn["recommended"].marker.color == LIGHT.accent
     assert figure.layout.shapes[0].y0 == pytest.approx(100 * (0.7825 - 0.03))
-    assert {note.text for note in figure.layout.annotations if note.name == "mark"} == {
+    assert {
         "no defence",
         "fine-tuning, 10%",
         "NAD (paper)",
         "NAD (code)",
         "fine-tuning, 20%",
-        "<b>recommended</b>",
-    }
+    } < drawn.keys()
+    assert [note.text for note in figure.layout.annotations] == ["least accuracy allowed: 75.2%", "<b>recommended</b>"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "step"),
+    [((52.0, 83.0), 5), ((70.1, 71.3), 0.2), ((-2.0, 102.0), 20), ((-0.1, 5.1), 1), ((-112.0, 112.0), 50)],
+)
+def test_ticks_are_round_and_at_most_eight(ends: tuple[float, float], step: float) -> None:
+    assert tick_step(ends) == step
 
 
 def test_a_study_without_a_complete_trial_still_shows_its_victim(make_study: Make) -> None:

@@ -17,7 +17,7 @@ import reports.build
 from reports.build import main
 from reports.figures import images
 from reports.figures.drawing import escape, layout
-from reports.figures.frontier import frontier_info
+from reports.figures.frontier_info import frontier_info
 from reports.files import ReportError
 from reports.page.study_page import study_figures
 from reports.study_folder import read_study

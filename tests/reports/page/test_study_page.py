@@ -15,7 +15,7 @@ import pytest
 from hostile import HOSTILE, Parts, with_hostile_texts
 from plotly.offline import get_plotlyjs
 
-from reports.figures import exhibits
+from reports.figures import figure_sections
 from reports.files import ReportError
 from reports.page.frame import figure_data, plotly_script
 from reports.page.study_page import render
@@ -90,7 +90,7 @@ def test_figure_data_cannot_end_its_script_element_and_holds_each_text_and_colum
 def test_every_figure_says_what_to_see_and_has_a_button_for_its_data(make_study: Make) -> None:
     study = read_study(make_study())
     parts = Parts(render(study))
-    text, shown = " ".join(parts.text), exhibits(study)
+    text, shown = " ".join(parts.text), figure_sections(study)
     for one in shown.values():
         assert one.title in text
         assert one.sentence in text
@@ -203,7 +203,7 @@ def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: 
     ("where", "value", "sentence"),
     [
         ("asr_ci", [0.2], "has no two bounds at 'controls[1].test.asr_ci'"),
-        ("asr_ci", [0.2, "high"], "has 'high' at 'controls[1].test.asr_ci'"),
+        ("asr_ci", [0.2, "high"], "has 'high' at 'controls[1].test.asr_ci[1]'"),
         ("acc", 1.5, "has 1.5 at 'controls[1].test.acc'"),
         ("seeds", None, "has 'None' at 'controls[1].test.seeds'"),
     ],

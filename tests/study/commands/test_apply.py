@@ -139,7 +139,9 @@ def test_erased_model_carries_the_size_the_mirroring_and_the_classes_and_is_used
     assert "| image size, mirrored | 16, no |" in (tmp_path / "twice.md").read_text()
     contradicted = refused(capsys, ask(**{**again, "output": tmp_path / "c.safetensors"}, image_size=32))
     assert "--image-size 32 contradicts the model in --victim, which was trained on images of 16x16" in contradicted
-    assert "--flip contradicts the model" in refused(capsys, [*ask(**again | {"output": None}), "--flip"])
+    assert "--flip contradicts the model" in refused(
+        capsys, [*ask(**{**again, "output": tmp_path / "d.safetensors"}), "--flip"]
+    )
 
 
 def test_folders_that_are_not_the_model_s_classes_are_refused(
@@ -196,10 +198,10 @@ def test_erased_model_can_be_erased_again(ask: Callable[..., list[str]], tmp_pat
 
 
 def test_it_needs_no_ray(ask: Callable[..., list[str]], tmp_path: Path) -> None:
-    code = "import sys; from study.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
+    code = "import sys; from study.commands.apply import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
     assert "--victim" in done.stdout
-    code = f"import sys; from study.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
+    code = f"import sys; from study.commands.apply import main; main({ask(trial=99)!r}); sys.exit('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "trial 99" in done.stderr
     assert done.returncode == 0
@@ -228,14 +230,14 @@ def test_both_commands_of_nad_study_say_how_they_are_used(capsys: pytest.Capture
         ({"front": [], "recommended": None}, {}, "--trial: none"),
         ({"space": "nda"}, {}, "unknown search space 'nda'; did you mean 'nad'?"),
         ({"model": "vgg"}, {}, "unknown model 'vgg'"),
-        ({"front": 3}, {}, "has '3' at 'front'"),
+        ({"front": 3}, {}, "has no list at 'front'"),
         ({"counts": {}}, {}, "has no 'counts.train'"),
         ({"recommended": {"number": 1}}, {}, "has no 'recommended.params'"),
         ({"recommended": {"number": 1, "params": {"clean_fraction": 0.1}}}, {}, "'distil_group1' is not found"),
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": 10**9}}}, {}, "out of the range"),
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": "many"}}}, {}, "is not a setting of the space"),
         ({"recommended": {"number": 1, "params": {**PARAMS, "epochs": [3]}}}, {}, "is not a setting of the space"),
-        ({"recommended": {"number": 1, "params": {**PARAMS, "distil_group9": True}}}, {}, "knows no distil_group9"),
+        ({"recommended": {"number": 1, "params": {**PARAMS, "distil_group9": True}}}, {}, "it has no distil_group9"),
     ],
 )
 def test_summaries_without_a_usable_setting(
@@ -343,7 +345,7 @@ def test_model_without_the_setting_s_layers(
     monkeypatch.setitem(models.MODELS, "shallow", lambda classes: Shallow(10, 3, classes))
     save(tmp_path / "shallow.safetensors", Checkpoint(copy_state(models.make("shallow", 4)), {}))
     sentence = refused(capsys, ask(victim=tmp_path / "shallow.safetensors"))
-    assert "trial 4 of s distils group3, which shallow does not have: it has group1, group2" in sentence
+    assert "trial 4 of s distils group3, missing from shallow: it has group1, group2" in sentence
 
 
 def test_wrong_number_of_classes(

@@ -85,7 +85,7 @@ def test_help_tells_of_the_defence_that_is_given(name: str, capsys: pytest.Captu
         defend.main([name, "--help"])
     assert f"The defence {name}: " in capsys.readouterr().out
     listed = defend.describe_settings(name).partition("defaults: ")[2].split()
-    assert defend.make(name, listed) == defences.make(name)
+    assert defend.defence_from(name, listed) == defences.make(name)
 
 
 # What bad input gets: one sentence, exit code 2, nothing written.

@@ -208,7 +208,7 @@ def test_record_that_cannot_be_read_leaves_what_the_files_say(copy: Path, capsys
     assert command.main(["show", "s", "--output", str(copy.parent)]) == 0
     shown = capsys.readouterr().out
     assert "6 of 6 done" in shown
-    assert "file is not a database): what follows is from summary.json" in shown
+    assert "file is not a database): these figures are from summary.json" in shown
 
 
 def test_what_is_left_of_a_study_says_why_it_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

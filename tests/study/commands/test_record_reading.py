@@ -97,7 +97,7 @@ def test_what_a_killed_driver_wrote_in_part_is_not_read(
     driver.start()
     driver.join()
     assert {path.name for path in tmp_path.iterdir()} == {"study.db", "study.db-journal"}
-    with pytest.raises(NadError, match=r"cannot be read .*what follows is from summary\.json"):
+    with pytest.raises(NadError, match=r"cannot be read .*these figures are from summary\.json"):
         read_trials(*shared)
     with closing(sqlite3.connect(tmp_path / "study.db")) as later:
         later.execute("BEGIN EXCLUSIVE")
@@ -127,5 +127,5 @@ def test_record_elsewhere_is_read_and_one_that_is_not_there_is_not_made(location
 
 def test_password_that_is_not_kept_is_one_sentence(tmp_path: Path) -> None:
     config = {"settings": {"storage": "postgresql+psycopg://me:***@host/db"}}
-    with pytest.raises(NadError, match=r"me:\*\*\*@host/db, and the password is not kept: what follows"):
+    with pytest.raises(NadError, match=r"me:\*\*\*@host/db, and its password is not stored: these figures"):
         read_trials(StudyFolder(tmp_path), config)

@@ -80,7 +80,7 @@ def refused(capsys, tmp_path, *options):
 
 def test_settings_of_a_newer_version_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded(tmp_path / "s", StudyConfig(), settings={"telepathy": True})
-    assert "with options that this one does not know: telepathy" in refused(capsys, tmp_path)
+    assert "with options unknown to this one: telepathy" in refused(capsys, tmp_path)
 
 
 def test_settings_that_are_out_of_range_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +100,7 @@ def test_options_that_are_given_change_the_recorded_ones(tmp_path: Path, capsys:
 
 
 def test_password_that_was_not_kept_is_asked_for() -> None:
-    with pytest.raises(ConfigError, match=r"--name .*is not kept; give --name again"):
+    with pytest.raises(ConfigError, match=r"--name .*is not stored; give --name again"):
         options_of(object_with_masked_text())
 
 

@@ -85,7 +85,7 @@ def test_stop_lets_running_trials_finish_and_says_how_far_it_came(driver: tuple[
     process, output = driver
     below = processes_below(process.pid)
     stopping = start("stop", output)
-    said = f"the study 's' (process {process.pid}) stops; trials that are running finish first\n"
+    said = f"the study 's' (process {process.pid}) stops; running trials finish first\n"
     assert stopping.stdout.readline() == said
     time.sleep(1)
     assert process.poll() is None

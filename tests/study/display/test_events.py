@@ -22,7 +22,7 @@ from studies import refused
 from nad.errors import NadError
 from study import run
 from study.display.events import EventLines
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from study.display.progress import Display, Eta, TrialBoard
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 
 def event(kind, number, **scores):

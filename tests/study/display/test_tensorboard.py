@@ -7,11 +7,10 @@ import optuna
 import pytest
 from toys import FINAL, searcher_of
 
-from nad.errors import ConfigError
 from study.display import tensorboard
 from study.display.tensorboard import TensorBoard
-from study.options.config import StudyConfig
-from study.search.searcher import TrialEvent
+from study.run import main
+from study.search.trial_event import TrialEvent
 
 pytest.importorskip("tensorboardX")
 
@@ -58,14 +57,16 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path: Path, monkeyp
     board = TensorBoard(tmp_path)
     board(TrialEvent("started", 0, {}))
     with monkeypatch.context() as patch:
-        patch.setattr(tensorboard._Run, "scores", full)
+        patch.setattr(tensorboard._TrialFile, "scores", full)
         board(TrialEvent("progress", 0, {}, {"epoch": 1, "asr": 0.1, "acc": 0.9}))
     board(TrialEvent("complete", 0, {}, {"asr": 0.1, "acc": 0.9}))
     board.close()
 
 
-def test_missing_package_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tensorboard, "_find", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'nad-study\[tensorboard\]'"):
-        StudyConfig(tensorboard=True)
-    StudyConfig()
+    assert main(["--tensorboard", "--output", str(tmp_path / "runs")]) == 2
+    assert "pip install 'nad-study[tensorboard]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from study.display.progress import Display
 from study.display.trial_logs import DriverLog, TrialLogs, log_of
 from study.engine.printed import MOST, Printed
 from study.search.queue import repair
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 
 ROOT = Path(__file__).parents[3]
 

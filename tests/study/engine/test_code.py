@@ -20,7 +20,7 @@ SESSION = """
 import sys
 sys.path.append(sys.argv[1])
 import own, ray
-from study.workers import code, engine
+from study.engine import code, session
 with session.ray_session(cpus=1):
     there, twice = ray.get([ray.remote(code.imported).remote(), ray.remote(own.twice).remote(4)])
     print(there == code.imported(), twice)

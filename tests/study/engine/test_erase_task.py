@@ -185,7 +185,7 @@ def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has
     weights, scores = erase_again((describe_point(Point(0.1, QUICK)), 4), workload)
     assert without_times([{**scores, "final": True}]) == without_times([final])
     network = workload.network(weights, torch.device("cpu"))
-    assert evaluate(network, workload.exam())._asdict().items() <= scores.items()
+    assert evaluate(network, workload.eval_set())._asdict().items() <= scores.items()
 
 
 def test_each_task_tells_how_far_it_is(workload: Workload) -> None:
@@ -203,19 +203,19 @@ def test_each_task_tells_how_far_it_is(workload: Workload) -> None:
     assert told == {"teacher": long, "fresh run": [(1, 2), (2, 2)], "again": [(1, 2), (2, 2)], "baseline": long}
 
 
-def test_patience_looks_at_validation_images_whatever_the_exam_is(workload: Workload) -> None:
+def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload: Workload) -> None:
     """A confirmation sits the test: stopping by it would tune on it."""
     patient = describe_point(Point(0.1, dataclasses.replace(QUICK, epochs=4, patience=1)))
     assert np.array_equal(workload.watched_images, workload.clean_images[: len(workload.watched_images)])
     never_right = np.full_like(workload.watched_labels, -1)
     hopeless = dataclasses.replace(workload, watched_labels=never_right)
     assert measure(patient, 1, hopeless)["epochs_run"] == 2
-    exam_elsewhere = dataclasses.replace(workload, clean_labels=np.full_like(workload.clean_labels, -1))
+    eval_set_elsewhere = dataclasses.replace(workload, clean_labels=(workload.clean_labels + 1) % 4)
     *epochs, _final = run(workload, EraseConfig(**patient["erase"]))
-    assert measure(patient, 1, exam_elsewhere)["epochs_run"] == len(epochs)
+    assert measure(patient, 1, eval_set_elsewhere)["epochs_run"] == len(epochs)
     network = workload.network(workload.victim, torch.device("cpu"))
-    right = evaluate(network, workload.exam().subset(len(never_right))).acc
-    assert exam_elsewhere.watch(torch.device("cpu"))(1, network) == right > 0
+    right = evaluate(network, workload.eval_set().subset(len(never_right))).acc
+    assert eval_set_elsewhere.watch(torch.device("cpu"))(1, network) == right > 0
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_machine_with_enough_is_taken() -> None:
         ),
         (
             lambda patch: limits(patch, processes=150),
-            r"^150 processes and threads are allowed here \(ulimit -u\), of which 10 run, and a study with 2 workers"
+            r"^150 processes and threads are allowed here \(ulimit -u\), 10 run, and a study with 2 workers"
             r" needs 212 more; raise",
         ),
         (
@@ -74,7 +74,7 @@ def test_machine_with_enough_is_taken() -> None:
         ),
         (
             lambda patch: disks(patch, tmp=80, shm=64),
-            r"^the disk of .* /tmp has 80 MB left, and Ray needs 150, for /dev/shm has 64 MB left where 100 would do;",
+            r"^the disk of .* /tmp has 80 MB left, and Ray needs 150, since /dev/shm has 64 MB left of the 100 needed;",
         ),
     ],
     ids=["files", "processes", "memory", "disk", "shared memory"],
@@ -125,7 +125,7 @@ def test_limit_of_a_control_group_or_one_above_it_counts(
     monkeypatch.setattr(machine, "_PROC", tmp_path)
     machine.require_machine(CONFIG)
     (group / "pids.max").write_text("200\n")
-    with pytest.raises(ConfigError, match=rf"^200 processes .* \({re.escape(str(group))}/pids.max\), of which 40 run"):
+    with pytest.raises(ConfigError, match=rf"^200 processes .* \({re.escape(str(group))}/pids.max\), 40 run"):
         machine.require_machine(CONFIG)
 
 
@@ -139,7 +139,7 @@ def test_threads_of_this_user_are_counted() -> None:
 REFUSED = """
 import os, resource, sys, types
 from nad.errors import ConfigError
-from study import machine
+from study.engine import machine
 if len(sys.argv) > 1:
     os.setuid(int(sys.argv[1]))
 try:
@@ -161,7 +161,7 @@ def test_hard_limit_of_open_files_is_told() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user to become")
 def test_limit_of_processes_is_told() -> None:
     sentence = under("-u 150", "54321")
-    assert re.match(r"refused: 150 processes and threads are allowed here \(ulimit -u\), of which \d+ run", sentence)
+    assert re.match(r"refused: 150 processes and threads are allowed here \(ulimit -u\), \d+ run", sentence)
 
 
 # the temporary folder
@@ -180,5 +180,5 @@ def test_no_temporary_folder_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPa
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
-    with pytest.raises(NadError, match=r"^no folder for temporary files can be written to: not that of TMPDIR, nor"):
+    with pytest.raises(NadError, match=r"^no folder for temporary files can be written to, neither that in TMPDIR nor"):
         scratch.temporary_base()

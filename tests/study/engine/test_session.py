@@ -41,7 +41,7 @@ from study.engine.code import digest
 from study.engine.meter import Meter, teller
 from study.record.exports import converged
 from study.search.queue import DIVERGED
-from study.search.searcher import TrialEvent
+from study.search.trial_event import TrialEvent
 from study.signals import Interrupted
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import tyro
 
-from nad.attacks import ATTACKS, make
+from nad.attacks import ATTACKS, Attack, make
 from nad.attacks.allowed import OneOf, Within, allowed_of, needs_of
 from nad.errors import ConfigError
 from study.options.attack_settings import describe_settings, parse, remedy
@@ -61,7 +61,7 @@ def test_command_line_hands_them_to_the_attack() -> None:
 
 def test_settings_of_ones_own_attack_are_read_by_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, kw_only=True)
-    class Own:
+    class Own(Attack):
         """An attack."""
 
         soft: bool = True

@@ -90,7 +90,7 @@ def test_user_without_a_home_is_asked_for_a_cache_and_for_whole_paths(monkeypatc
     monkeypatch.undo()
     monkeypatch.setenv("HOME", NO_HOME)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    with pytest.raises(ConfigError, match="no home folder, where the cache would be; name another with --cache"):
+    with pytest.raises(ConfigError, match="no home folder for the cache; name a folder with --cache"):
         cache_folder(None)
     with pytest.raises(ConfigError, match=r"--output '~/x': this user has no home folder; set HOME, or write"):
         expanded(Path("~/x"), "--output")

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import wait_until
 from toy_engine import IMPORTABLE
 
 from nad.errors import ConfigError
+from study.record import driver as driver_module
 from study.record import folder as folder_module
 from study.record.driver import Driver, driver_of
 from study.record.folder import open_folder
@@ -23,7 +25,7 @@ from study.record.writing import write_json
 
 HOLDER = """
 import pathlib, sys
-from study.folder import open_folder
+from study.record.folder import open_folder
 with open_folder(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -83,6 +85,31 @@ def test_pid_of_another_process_is_not_taken_for_the_driver() -> None:
     assert dataclasses.replace(driver, born=driver.born[:-1]).alive is False
     assert dataclasses.replace(driver, pid=2**22 + 1).alive is False
     assert dataclasses.replace(driver, pid=2**22 + 1, born="").alive is False
+    assert [dataclasses.replace(driver, pid=pid).alive for pid in (-1, 2**70)] == [False, False]
+
+
+def test_driver_named_by_an_earlier_version_is_recognised_whatever_the_clock_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It wrote the kernel's own figures: the boot's id, and the start of the process in clock ticks since the boot."""
+    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    driver = Driver(platform.node(), os.getpid(), "2026-01-01T00:00:00+00:00", f"{boot}:{stat[19]}")
+    assert Driver.current().born == driver.born
+    assert driver.alive
+    assert driver.is_this_process
+    real = psutil._psplatform.boot_time
+    jumps = iter([0.0, 0.0, 1.0])  # the clock is set while a process is looked up, then stays
+    for module in (psutil, psutil._psplatform):
+        monkeypatch.setattr(module, "boot_time", lambda: real() + next(jumps, 1.0))
+    assert driver.alive
+
+
+def test_driver_lives_while_its_pid_does_on_a_system_without_boot_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "_BOOT_ID", Path("/missing"))
+    driver = Driver.current()
+    assert (driver.born, driver.alive, driver.gone) == ("", True, False)
+    assert dataclasses.replace(driver, pid=2**22 + 1).gone
 
 
 def test_whether_a_driver_lives_on_another_host_cannot_be_told() -> None:

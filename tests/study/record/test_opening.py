@@ -34,7 +34,7 @@ def test_study_in_a_shared_storage_belongs_to_one_folder_until_it_is_moved(confi
     for folder in ("a", "a"):
         with open_record(config, folder_at(tmp_path / folder / "s"), pytest.fail) as study:
             assert mark_of(study) is not None
-    said = f"has a study 's' already, which belongs to the folder {tmp_path}/a/s; choose another --name, or add --take"
+    said = f"already has a study 's' of the folder {tmp_path}/a/s; choose another --name, or add --take"
     with pytest.raises(ConfigError, match=said), open_record(config, folder_at(tmp_path / "b" / "s"), pytest.fail):
         pass
     moved = StudyConfig(name="s", storage=config.storage, take_over=True)
@@ -63,7 +63,7 @@ def test_driver_that_is_gone_is_mentioned_once(config: StudyConfig, tmp_path: Pa
     with open_record(config, folder_at(tmp_path / "s", left), said.append):
         pass
     assert said == [
-        f"the driver that ran it (process {left.pid} on host {left.host}) is gone; its unfinished trials run again"
+        f"the last driver (process {left.pid} on host {left.host}) is gone; its unfinished trials run again"
     ]
 
 
@@ -85,10 +85,10 @@ def test_record_of_a_folder_that_was_renamed_is_not_mixed_with_a_new_study(tmp_p
     with open_record(StudyConfig(name="s"), folder_at(tmp_path / "s"), pytest.fail):
         pass
     renamed = StudyFolder((tmp_path / "s").rename(tmp_path / "t"), None)
-    said = r"the record sqlite:.*/t/study\.db is that of the study 's', not of 't': give the folder that name again"
+    said = r"the record sqlite:.*/t/study\.db belongs to the study 's', not to 't': rename the folder to 's'"
     with pytest.raises(ConfigError, match=said), open_record(StudyConfig(name="t"), renamed, pytest.fail):
         pass
-    with pytest.raises(NadError, match="its record is that of the study 's'"):
+    with pytest.raises(NadError, match="its record belongs to the study 's'"):
         read_trials(renamed, {})
     renamed.path.rename(tmp_path / "s")
     with open_record(StudyConfig(name="s"), folder_at(tmp_path / "s"), pytest.fail) as study:
@@ -106,11 +106,14 @@ def test_results_are_not_overwritten_from_a_record_that_they_did_not_come_from(t
     folder.summary.write_text("{}")
     with open_record(elsewhere, folder, pytest.fail):
         pass
-    said = rf"the results in {folder.path} came from a record that is not in {folder.database}: give the --storage"
+    said = rf"the results in {folder.path} came from another record than {folder.database}: give the --storage"
     with pytest.raises(ConfigError, match=said), open_record(at_home, folder, pytest.fail):
         pass
     other = StudyConfig(name="s", storage=f"sqlite:///{tmp_path}/other.db")
-    with pytest.raises(ConfigError, match=r"not in sqlite:.*/other\.db"), open_record(other, folder, pytest.fail):
+    with (
+        pytest.raises(ConfigError, match=r"than sqlite:.*/other\.db"),
+        open_record(other, folder, pytest.fail),
+    ):
         pass
 
 
@@ -131,7 +134,7 @@ def test_record_knows_what_its_study_is_without_the_folder_s_files(study: optuna
 
 def test_study_that_somebody_else_s_program_made_is_left_alone(study: optuna.Study, tmp_path: Path) -> None:
     play(searcher_of(study))
-    with open_folder(tmp_path / "s") as folder, pytest.raises(NadError, match="which says what this study is"):
+    with open_folder(tmp_path / "s") as folder, pytest.raises(NadError, match="the identity of this study"):
         claim(folder, study, {}, ONE)
 
 

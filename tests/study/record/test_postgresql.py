@@ -119,7 +119,7 @@ def test_study_in_a_database_from_end_to_end(
     assert summary(folder)["trials"] == {"complete": 6, "failed": 0, "pruned": 0, "running": 0}
     assert not (folder / "study.db").exists()
     sentence = refused(capfd, *command, "--output", str(tmp_path / "b"))
-    assert f"has a study 's' already, which belongs to the folder {folder}" in sentence
+    assert f"already has a study 's' of the folder {folder}" in sentence
     assert "seed 0 (now 5)" in refused(capfd, *command, "--seed", "5", "--output", str(tmp_path / "a"))
     assert main([*command, "--trials", "6", "--output", str(tmp_path / "b"), "--take-over"]) == 0
     assert summary(tmp_path / "b" / "s")["front"] == summary(folder)["front"]

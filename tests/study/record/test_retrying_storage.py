@@ -16,7 +16,7 @@ from toys import DIRECTIONS, FINAL, play, searcher_of, states
 
 from nad.errors import NadError
 from study.record import retrying_storage
-from study.record.retrying_storage import PatientStorage
+from study.record.retrying_storage import RetryingStorage
 from study.record.storage import open_study
 
 
@@ -37,12 +37,12 @@ class Unreliable:
         return self._failing(call) if name == self._name else call
 
     def _failing(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def attempt(*arguments: Any) -> Any:
+        def attempt(*given: Any, **named: Any) -> Any:
             if self.left == 0:
-                return call(*arguments)
+                return call(*given, **named)
             self.left -= 1
             if self._carried_out:
-                call(*arguments)
+                call(*given, **named)
             raise outage()
 
         return attempt
@@ -91,7 +91,7 @@ def test_point_that_waits_is_started_once(opened: tuple[optuna.Study, list[str]]
 def test_storage_that_stays_away_is_one_sentence_and_then_nobody_waits_again(url: str) -> None:
     study, said = open_study(url, "s", "random", 0, DIRECTIONS), list[str]()
     inner: Any = Unreliable(study._storage.inner, "set_study_user_attr", times=10**6, carried_out=False)  # type: ignore[attr-defined]
-    storage = PatientStorage(inner, said.append, patience=0.5)
+    storage = RetryingStorage(inner, said.append, patience=0.5)
     began = time.monotonic()
     for attempts_follow in (True, False):
         left = inner.left

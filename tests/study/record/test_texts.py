@@ -7,7 +7,7 @@ import pytest
 from toys import play, searcher_of
 
 from study.record.texts import MOST_BYTES, fitted
-from study.search.lost_trial import Loss
+from study.search.lost_trial import LostTrial
 
 MYSQL_TEXT = 65_535
 """Bytes of MySQL's type TEXT, which Optuna keeps an attribute's JSON in."""
@@ -43,5 +43,5 @@ def test_error_over_what_mysql_takes_is_recorded_from_its_first_line_to_its_last
 def test_traceback_of_a_lost_trial_is_cut_likewise(study: optuna.study.Study) -> None:
     searcher = searcher_of(study)
     searcher.suggest("t")
-    searcher.on_trial_complete("t", None, Loss("killed", "😀" * 20_000))
+    searcher.on_trial_complete("t", None, LostTrial("killed", "😀" * 20_000))
     assert len(json.dumps(study.trials[0].user_attrs["traceback"])) < MYSQL_TEXT

@@ -30,7 +30,7 @@ def test_every_complete_point_that_fits_is_asked_and_the_others_are_counted(tmp_
     assert [each.params for each in found.points] == points[:14], "more than a warm start takes, and each once"
     assert {each.study for each in found.points} == {"a"}
     assert found.said("fork: settings of the study 'a'") == (
-        "fork: settings of the study 'a' that are asked once, after the controls: 14; skipped because they do not fit"
+        "fork: settings of the study 'a', asked once after the controls: 14; skipped, unfit for"
         " this study: 1 (1 with clean_fraction 0.33)"
     )
 
@@ -60,7 +60,7 @@ def test_fork_onto_another_study_is_refused_and_the_same_fork_goes_on(tmp_path: 
     study_folder(tmp_path / "a", [point()], diagonal(1))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match="--fork 'b': there is already a study of that name, which is no fork of 'a'"):
+    with pytest.raises(ConfigError, match="--fork 'b': a study of that name exists already and is no fork of 'a'"):
         fork(config_of(tmp_path))
     (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a"}))
     assert len(fork(config_of(tmp_path))[1].points) == 1
@@ -105,7 +105,7 @@ def test_fork_runs_the_old_points_under_new_settings_and_can_be_forked_itself(
     for trials in ("6", "7"):
         assert main([*there, "--name", "s", *more, "--fork", "t", "--trials", trials]) == 0
     points = old[old.control.isna()]
-    said = f"fork: settings of the study 's' that are asked once, after the controls: {len(points)}\n"
+    said = f"fork: settings of the study 's', asked once after the controls: {len(points)}\n"
     assert capsys.readouterr().out.count(said) == 2
     new = table(tmp_path / "t").sort_values("number")
     controls, asked = int(new.control.notna().sum()), new[new.warm_start.notna()]
@@ -117,7 +117,7 @@ def test_fork_runs_the_old_points_under_new_settings_and_can_be_forked_itself(
     assert fork_of(tmp_path / "t") == "s", "it stays a fork where it goes on by its own name"
     assert main([*there, "--name", "t", "--fork", "u", "--trials", "6"]) == 0
     assert summary(tmp_path / "u")["trials"]["complete"] == 6
-    assert "which is no fork of 'u'" in refused(capsys, *there, "--name", "u", "--fork", "t")
+    assert "and is no fork of 'u'" in refused(capsys, *there, "--name", "u", "--fork", "t")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nad.training import SCHEDULES
-from study.search.halving import Halving, Seen, at_rung, chance_floor, fronts, settled_from, spread, standing
+from study.search.halving import Halving, Seen, at_rung, chance_floor, fronts, rank_of_last, settled_from, spread
 
 grid = st.integers(0, 6).map(lambda step: step / 8)  # coarse and exact in binary: ties are ties
 point = st.tuples(grid, grid)
@@ -57,8 +57,8 @@ def test_fronts_are_the_longest_chains_of_domination(costs: list[Point]) -> None
 
 
 @given(points)
-def test_standing_is_the_place_in_the_slow_order(costs: list[Point]) -> None:
-    assert standing(np.array(costs)) == best_first(costs).index(len(costs) - 1) + 1
+def test_rank_of_last_is_the_place_in_the_slow_order(costs: list[Point]) -> None:
+    assert rank_of_last(np.array(costs)) == best_first(costs).index(len(costs) - 1) + 1
 
 
 @given(points)

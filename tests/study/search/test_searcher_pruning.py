@@ -135,7 +135,7 @@ def test_pruner_sees_all_other_trials_with_scores_by_number(study: optuna.study.
 def halving(trial: Shown, others: Sequence[Shown]) -> str:
     def seen(shown: Shown) -> Seen:
         curve = np.array([[entry["asr"], 1 - entry["acc"]] for entry in shown.curve], dtype=float).reshape(-1, 2)
-        return Seen(curve, EPOCHS, 1, shown.complete)
+        return Seen(curve, EPOCHS, 1, shown.complete, 1 - curve[-1, 1] if len(curve) else 0.0)
 
     return Halving(floor=-1.0, rungs=(2, 4)).objection(seen(trial), [seen(other) for other in others])
 

@@ -24,9 +24,10 @@ from toys import (
 from nad.errors import ConfigError, NadError
 from study.record.storage import open_study
 from study.search import queue
-from study.search.lost_trial import MAX_RETRIES, Loss
+from study.search.lost_trial import MAX_RETRIES, LostTrial
 from study.search.queue import enqueue, repair
-from study.search.searcher import TrialEvent, verdict
+from study.search.trial_event import TrialEvent
+from study.search.verdict import verdict
 
 # what ends a run
 
@@ -45,7 +46,7 @@ def test_no_more_trials_run_than_are_still_wanted(study: optuna.study.Study) -> 
     assert searcher.suggest("b")
     assert searcher.suggest("c") is None
     assert not searcher.finished, "a running trial may still fail"
-    searcher.on_trial_complete("a", loss=Loss("lost"))
+    searcher.on_trial_complete("a", lost=LostTrial("lost"))
     assert searcher.suggest("c")
 
 
@@ -158,7 +159,7 @@ def test_record_holds_what_the_trial_reported(study: optuna.study.Study) -> None
     searcher.on_trial_result("t", {"epoch": 2, "asr": 0.25, "acc": math.nan})
     searcher.on_trial_result("t", {**FINAL, "seconds": 1.5, "loss": np.float64(0.25), "host": "h"})
     searcher.on_trial_result("t", {"error": "raised after its final report"})
-    searcher.on_trial_complete("t", loss=Loss("raised after its final report"))
+    searcher.on_trial_complete("t", lost=LostTrial("raised after its final report"))
     trial = study.trials[0]
     attrs = trial.user_attrs
     assert trial.values == [0.1, 0.9]
@@ -291,7 +292,7 @@ def test_process_that_is_killed_while_it_gives_a_trial_up_asks_its_point_once(
     enqueue(study, {"x": 0.5}, {"control": "nad-paper"})
     searcher = searcher_of(study, wanted=9)
     searcher.suggest("t")
-    lose = {"repair": lambda: repair(study), "retry": lambda: searcher.on_trial_complete("t", loss=Loss("killed"))}
+    lose = {"repair": lambda: repair(study), "retry": lambda: searcher.on_trial_complete("t", lost=LostTrial("killed"))}
     with monkeypatch.context() as patch:
         patch.setattr(study, "tell", kill)
         with pytest.raises(Killed):
@@ -331,7 +332,7 @@ def test_point_that_hangs_is_asked_again_once(study: optuna.study.Study) -> None
     points = []
     for _ in range(3):
         points.append(searcher.suggest("t")["params"])
-        searcher.on_trial_complete("t", loss=Loss.by_timeout(1200))
+        searcher.on_trial_complete("t", lost=LostTrial.by_timeout(1200))
     assert points[0] == points[1] != points[2]
     assert study.trials[0].user_attrs["error"] == "it ran longer than --trial-timeout allows (1200 s), and was ended"
 

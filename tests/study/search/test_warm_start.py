@@ -86,7 +86,7 @@ def test_what_the_controls_ask_is_not_asked_twice(tmp_path: Path) -> None:
         (point(distil_group3=True, beta_group3=9000.0), "nad", "beta_group3 out of range"),
         (point(distil_group3=True, beta_group3=float("nan")), "nad", "beta_group3 out of range"),
         (point(distil_group3=True), "nad", "no beta_group3"),
-        (point(batch_size=32), "nad", "batch_size, which it does not vary"),
+        (point(batch_size=32), "nad", "batch_size, not varied here"),
         (point(), "nad-steps", "no batch_size"),
         (point(batch_size=32, schedule="one-cycle"), "nad-steps", None),
     ],
@@ -113,7 +113,7 @@ def test_point_that_an_erase_refuses_is_one_that_does_not_fit() -> None:
 
     space = replace(SPACE, suggest=suggest)
     reason = as_drawn({"epochs": 0}, space, DOMAIN)[1]
-    assert reason == "settings that an erase refuses (epochs must be in [1, 1000], got 0)"
+    assert reason == "settings refused by the erase (epochs must be in [1, 1000], got 0)"
 
 
 def test_skipped_points_make_room_and_are_counted_in_one_sentence(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_skipped_points_make_room_and_are_counted_in_one_sentence(tmp_path: Path
     found = warm_start([study_folder(tmp_path / "a", points, diagonal(4))], NONE, SPACE, DOMAIN)
     assert [each.params for each in found.points] == [point()]
     assert str(found) == (
-        "warm start: settings of earlier studies that are asked once, after the controls: 1; skipped because they do"
-        " not fit this study: 3 (2 with clean_fraction 0.01, 1 with epochs out of range)"
+        "warm start: settings of earlier studies, asked once after the controls: 1; skipped, unfit for"
+        " this study: 3 (2 with clean_fraction 0.01, 1 with epochs out of range)"
     )
 
 

@@ -220,7 +220,7 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(
     assert found["baselines"] == {"runs": 2, "done": 2}
     assert table(tmp_path / "s").equals(rows), "no trial was added or changed"
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
-    assert "What it adds to each control on as much clean data" in page
+    assert "Its difference to each control on as much clean data" in page
     assert main(command) == 0
     assert "baselines:" not in capsys.readouterr().out, "nothing is run twice"
     again = summary(tmp_path / "s")

@@ -155,7 +155,7 @@ def test_attack_made_on_a_clean_model_is_made_once_and_shown(
     assert workload.target.tolist() == ((workload.triggered_labels + 1) % 4).tolist()
     assert len(np.unique(workload.target)) == 4
     network = workload.network(as_arrays(victim.state), torch.device("cpu"))
-    assert evaluate(network, workload.exam()) == victim.scores
+    assert evaluate(network, workload.eval_set()) == victim.scores
 
 
 def test_clean_model_that_learnt_nothing_ends_in_one_sentence(
@@ -363,5 +363,5 @@ def test_reflections_are_selected_once_and_shown(
     assert "reflections: 2/2 epochs" in shown.getvalue()
     assert ready.attack.crafted.pixels.shape == (5, 3, 64, 64)
     assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
-    monkeypatch.setattr("nad.reflection_selection.Selection", lambda *arguments: pytest.fail("it is in the cache"))
+    monkeypatch.setattr("nad.reflection_selection.Training", lambda *arguments: pytest.fail("it is in the cache"))
     assert prepare_attack(config, scenario, RECIPE, cache, display).attack == ready.attack

@@ -16,6 +16,7 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
+from reports.summary_schema import Summary
 from study.engine import tasks
 from study.run import main
 from study.stages import preparation
@@ -54,6 +55,10 @@ def confirmed(options: list[str], finished: Path, tmp_path_factory: pytest.TempP
 
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())
+
+
+def test_summary_has_exactly_the_keys_of_its_schema(finished: Path) -> None:
+    assert summary(finished).keys() == {field.alias or name for name, field in Summary.model_fields.items()}
 
 
 def test_recommended_model_has_the_scores_on_record(finished: Path, image_folder: Path, cache: Path) -> None:
@@ -128,7 +133,7 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     from study.record import exports
     from study.stages import product
 
-    best = exports.standing
+    best = exports.search_outcome
 
     def another(*arguments):
         found = best(*arguments)
@@ -136,8 +141,8 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
 
     old = load(folder / "models" / "recommended.safetensors")
     with monkeypatch.context() as patch:
-        patch.setattr(product, "standing", another)
-        patch.setattr(exports, "standing", another)
+        patch.setattr(product, "search_outcome", another)
+        patch.setattr(exports, "search_outcome", another)
         assert main(command) == 0
         number = summary(folder)["recommended"]["number"]
     new = load(folder / "models" / "recommended.safetensors")
@@ -145,7 +150,7 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     assert f"trial {number}" in (folder / "models" / "recommended.md").read_text()
     with monkeypatch.context() as patch:
         for module in (product, exports):
-            patch.setattr(module, "standing", lambda *arguments: best(*arguments)._replace(pick=None))
+            patch.setattr(module, "search_outcome", lambda *arguments: best(*arguments)._replace(pick=None))
         assert main(command) == 0
     assert list((folder / "models").iterdir()) == []
     assert not (folder / "attention.png").exists()
@@ -159,7 +164,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
     from study.record import exports
     from study.stages import product
 
-    best = exports.standing
+    best = exports.search_outcome
 
     def another(*arguments):
         found = best(*arguments)
@@ -173,7 +178,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
         assert main(command) == 130
         assert (folder / "models" / "recommended.md").read_text().startswith("# Erased model")
         assert 'id="attention"' in (folder / "report.html").read_text()
-        patch.setattr(exports, "standing", another)
+        patch.setattr(exports, "search_outcome", another)
         assert main(command) == 130
     number = summary(folder)["recommended"]["number"]
     assert [path.name for path in (folder / "models").iterdir()] == ["recommended.md"]

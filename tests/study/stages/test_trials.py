@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from reports.analysis.frontier import Bound
-from study.record.exports import standing
+from study.record.exports import search_outcome
 from study.stages.trials import ACC_DROP, constraints, other_bounds
 
 VICTIM_ACC = 0.8
@@ -54,9 +54,9 @@ def test_a_model_of_one_answer_is_never_recommended() -> None:
     """Classes of 900, 20, 20 and 20 images: it loses no accuracy, and has no ASR."""
     for drop in (0.03, 1.0):
         bound = Bound(drop, 0.9375, 0.8, 0.325)
-        assert standing(study_of((0.0, 0.9375, 0.25), (0.4, 0.95, 0.79)), bound).pick == 1
-        assert standing(study_of((0.0, 0.9375, 0.25)), bound).pick is None
+        assert search_outcome(study_of((0.0, 0.9375, 0.25), (0.4, 0.95, 0.79)), bound).pick == 1
+        assert search_outcome(study_of((0.0, 0.9375, 0.25)), bound).pick is None
 
 
 def test_trials_before_balanced_accuracy_was_measured_go_by_accuracy() -> None:
-    assert standing(study_of((0.0, 0.7, None), (0.1, 0.79, None)), Bound(0.03, 0.8, 0.8, 0.19)).pick == 1
+    assert search_outcome(study_of((0.0, 0.7, None), (0.1, 0.79, None)), Bound(0.03, 0.8, 0.8, 0.19)).pick == 1

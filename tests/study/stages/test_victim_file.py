@@ -108,7 +108,7 @@ def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_ot
     assert found["victim"] == victim.scores._asdict()
     assert (found["model"], found["seconds"]["victim"], found["counts"]["poisoned"]) == ("wrn-10-1", 0, None)
     assert found["recommended"]["clean_model"] is None
-    assert "what it was trained on is not known" in (folder / "summary.md").read_text()
+    assert "its training images are unknown" in (folder / "summary.md").read_text()
     assert str(tmp_path) not in json.dumps(json.loads((folder / "config.json").read_text())["identity"])
     save_file({name: value.contiguous() for name, value in victim.state.items()}, tmp_path / "same.bin")
     assert main(ask(tmp_path / "same.bin", *free)) == 0
@@ -285,7 +285,7 @@ def test_trained_victim_says_what_it_was_trained_on(scenario: Scenario, victim: 
     assert any(card["trained_on"]["class_names"] == list(scenario.dataset.class_names) for card in cards)
 
 
-def test_own_trigger_gives_the_exam_of_the_attack_that_it_copies(
+def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(
     scenario: Scenario, image_folder: Path, cache: Path, tmp_path: Path
 ) -> None:
     patch = np.repeat(np.array(PATCH, dtype=np.uint8)[..., None], 3, axis=2)

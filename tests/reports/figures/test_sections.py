@@ -1,4 +1,4 @@
-"""What every figure of the page promises, over every entry of EXHIBITS, and what each says of its own."""
+"""What every figure of the page promises, over every entry of SECTIONS, and what each says of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from reports.analysis.frontier import front_order, hypervolume
-from reports.figures import EXHIBITS, Exhibit, exhibits
-from reports.figures.attainment import AttainmentInfo, attainment_exhibit, attainment_figure, attainment_info
+from reports.figures import SECTIONS, FigureSection, figure_sections
+from reports.figures.attainment import AttainmentInfo, attainment_figure, attainment_info, attainment_section
 from reports.figures.attainment import sentence as attainment_sentence
 from reports.figures.confirmation import confirmation_info
 from reports.figures.curves import Curve, CurvesInfo, curves_info
@@ -21,11 +21,11 @@ from reports.figures.curves import sentence as curves_sentence
 from reports.figures.fractions import fractions_info
 from reports.figures.hypervolume import HypervolumeInfo, hypervolume_figure, hypervolume_info
 from reports.figures.hypervolume import sentence as hypervolume_sentence
-from reports.figures.importances import importances_exhibit, importances_info
+from reports.figures.importances import importances_info, importances_section
 from reports.figures.landscape import BANDWIDTH, landscape_figure, landscape_info, smoothed
 from reports.figures.parallel import parallel_figure, parallel_info
-from reports.figures.slices import slices_exhibit, slices_info
-from reports.figures.timeline import timeline_exhibit, timeline_info
+from reports.figures.slices import slices_info, slices_section
+from reports.figures.timeline import timeline_info, timeline_section
 from reports.files import ReportError
 from reports.study_folder import Study, read_study
 from reports.trial_table import trial_costs
@@ -33,7 +33,7 @@ from reports.trial_table import trial_costs
 Make = Callable[..., Path]
 Rows = list[dict[str, Any]]
 Change = Callable[[Rows, dict[str, Any]], None]
-CONTRACT = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.__name__)
+CONTRACT = pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def _all_worthless(rows: Rows, _summary: dict[str, Any]) -> None:
 
 @CONTRACT
 def test_a_figure_says_what_to_see_and_has_its_data(
-    exhibit: Callable[[Study], Exhibit], make_study: Make, confirm: Change
+    section: Callable[[Study], FigureSection], make_study: Make, confirm: Change
 ) -> None:
-    shown = exhibit(read_study(make_study(count=40, change=confirm)))
+    shown = section(read_study(make_study(count=40, change=confirm)))
     assert shown.sentence.endswith(".")
     assert shown.note
     assert shown.panels
@@ -81,9 +81,9 @@ def test_a_figure_says_what_to_see_and_has_its_data(
 @CONTRACT
 @pytest.mark.parametrize("change", [_none_complete, _one_complete, _all_equal, _all_worthless])
 def test_too_little_data_is_a_sentence_not_an_empty_figure(
-    exhibit: Callable[[Study], Exhibit], change: Change, make_study: Make
+    section: Callable[[Study], FigureSection], change: Change, make_study: Make
 ) -> None:
-    shown = exhibit(read_study(make_study(change=change)))
+    shown = section(read_study(make_study(change=change)))
     assert shown.sentence.endswith(".")
     assert "nan" not in shown.sentence
     if change is _none_complete and shown.name != "frontier":
@@ -92,7 +92,7 @@ def test_too_little_data_is_a_sentence_not_an_empty_figure(
 
 
 def test_names_are_distinct(study: Study) -> None:
-    assert len(exhibits(study)) == len(EXHIBITS)
+    assert len(figure_sections(study)) == len(SECTIONS)
 
 
 def test_hypervolume_grows_in_the_order_in_which_trials_finished(make_study: Make) -> None:
@@ -115,7 +115,7 @@ def test_hypervolume_grows_in_the_order_in_which_trials_finished(make_study: Mak
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([0.1, 0.2], "too few to say"),
+        ([0.1, 0.2], "too few for a verdict"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "still growing"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6], "probably add little"),
         ([0.0, 0.0, 0.0], "No trial dominates anything"),
@@ -146,7 +146,7 @@ def test_a_setting_that_decides_the_scores_is_named_and_noise_is_not(make_study:
 
 
 def test_importances_of_a_dozen_trials_are_refused(make_study: Make) -> None:
-    shown = importances_exhibit(read_study(make_study(count=13, failing=2)))
+    shown = importances_section(read_study(make_study(count=13, failing=2)))
     assert shown.panels == ()
     assert "cannot be told from 11 complete trials" in shown.sentence
 
@@ -168,7 +168,7 @@ def test_a_beta_that_lowers_asr_is_said_to(make_study: Make) -> None:
             if row["asr"] != "":
                 row["asr"] = 1 - min(row.get("params_beta_group1") or 0, 9000) / 10_000
 
-    assert "lower ASR with β group1 (−1.00" in slices_exhibit(read_study(make_study(count=60, change=change))).sentence
+    assert "lower ASR with β group1 (−1.00" in slices_section(read_study(make_study(count=60, change=change))).sentence
 
 
 def test_the_landscape_keeps_trials_within_their_column(study: Study) -> None:
@@ -268,7 +268,7 @@ def test_trials_of_one_row_of_the_timeline_do_not_overlap_and_no_row_is_spare(st
 def test_trials_that_do_not_say_when_they_ran_are_counted(make_study: Make) -> None:
     study = read_study(make_study(change=lambda rows, _: rows[3].update(started="")))
     assert timeline_info(study).unknown == 1
-    assert "1 of the trials do not say" in timeline_exhibit(study).sentence
+    assert "1 of the trials do not say" in timeline_section(study).sentence
 
 
 def test_a_confirmed_trial_of_the_front_and_of_the_controls_comes_once(make_study: Make, confirm: Change) -> None:
@@ -329,4 +329,4 @@ def test_half_of_the_draws_is_the_least_number_that_is_at_least_half(draws: int,
 
 def test_attainment_needs_two_draws(study: Study) -> None:
     assert attainment_info(study) is None
-    assert attainment_exhibit(study).panels == ()
+    assert attainment_section(study).panels == ()
