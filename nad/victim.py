@@ -16,6 +16,7 @@ from nad import models
 from nad.attacks import Attack, describe
 from nad.attacks.base import MadeBeforehand
 from nad.checkpoints import Checkpoint, State, cached, copy_state
+from nad.context import TrainContext, no_progress
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
@@ -167,15 +168,16 @@ class Training:
     def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
         network = models.make(self.model, self.classes, generator(self.seed, "victim", "weights")).to(device)
         started = time.perf_counter()
-        batches = generator(self.seed, "victim", "batches")
-        precision = self.config.precision
-        for end in train(
-            network, self.data, self.config, flip=self.flip, generator=batches, device=device, precision=precision
-        ):
+        context = TrainContext(
+            flip=self.flip,
+            generator=generator(self.seed, "victim", "batches"),
+            device=device,
+            precision=self.config.precision,
+            progress=progress or no_progress,
+        )
+        for end in train(network, self.data, self.config, context):
             if not math.isfinite(end.loss):
                 raise TrainingDiverged(f"{self.what}'s training diverged in epoch {end.epoch}; a lower lr may help")
-            if progress is not None:
-                progress(end.epoch, self.config.epochs)
         return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})
 
 

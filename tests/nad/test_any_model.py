@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 import nad
 from nad import models
 from nad.augment import Augment
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.erasure import distil, make_teacher
 from nad.errors import ConfigError, DataError, EraseDiverged
@@ -72,8 +73,8 @@ def test_is_the_studys_erase_to_the_last_bit():
     victim, holdout = models.make("wrn-10-1", 4, generator(0)), make_images(64, 0)
     config = nad.EraseConfig(epochs=2, schedule="code", batch_size=32)
     teacher, student = copy.deepcopy(victim), copy.deepcopy(victim)
-    teacher_losses = make_teacher(teacher, holdout, flip=True, generator=generator(5, "teacher"))
-    result = distil(student, teacher, holdout, config, flip=True, generator=generator(5, "erase"))
+    teacher_losses = make_teacher(teacher, holdout, TrainContext(flip=True, generator=generator(5, "teacher")))
+    result = distil(student, teacher, holdout, config, TrainContext(flip=True, generator=generator(5, "erase")))
     erased = nad.erase(victim, holdout, config, seed=5, allow_guessing=True)
     assert same(erased.model, student)
     assert same(erased.teacher, teacher)

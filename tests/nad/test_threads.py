@@ -9,6 +9,7 @@ import torch
 from nad import threads
 from nad.attacks.cl import pgd
 from nad.checkpoints import Checkpoint
+from nad.context import TrainContext
 from nad.erasure import make_teacher
 from nad.evaluation import predict
 from nad.models import make
@@ -139,10 +140,8 @@ def test_training_follows_the_load_and_its_card_has_the_threads(four, dataset):
         make_teacher(
             network,
             dataset.test,
+            TrainContext(flip=True, generator=generator(0), progress=busier),
             TrainConfig(epochs=3, batch_size=40),
-            flip=True,
-            generator=generator(0),
-            progress=busier,
         )
         return Checkpoint({}, {"seconds": 1.0})
 

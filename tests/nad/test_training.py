@@ -6,6 +6,7 @@ import torch
 from bands import make_images
 
 from nad import models
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
 from nad.seeds import generator
@@ -17,7 +18,7 @@ def fresh() -> torch.nn.Module:
 
 
 def run(model, config, seed=0, **options):
-    return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
+    return list(train(model, make_images(96, 0), config, TrainContext(flip=True, generator=generator(seed)), **options))
 
 
 def test_training_learns():
@@ -71,7 +72,7 @@ def test_each_epoch_draws_anew():
     model(black.float())
     config = TrainConfig(epochs=3, lr=1e-30, momentum=0.0, batch_size=96)
     data = LabelledImages(black, torch.zeros(96, dtype=torch.int64))
-    assert len({end.loss for end in train(model, data, config, flip=False, generator=generator(0))}) == 3
+    assert len({end.loss for end in train(model, data, config, TrainContext(flip=False, generator=generator(0)))}) == 3
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_batch_norm_without_parameters_learns_its_statistics():
 def test_a_last_batch_of_one_image_is_left_out():
     model = fresh()
     data = make_images(33, 0)
-    list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
+    list(train(model, data, TrainConfig(epochs=1, batch_size=32), TrainContext(flip=True, generator=generator(0))))
     assert model.bn.num_batches_tracked == 1
 
 
@@ -139,14 +140,14 @@ def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss():
         return model(inputs).sum() * 0 + 1.0
 
     config = TrainConfig(epochs=1, batch_size=32)
-    (end,) = train(fresh(), make_images(65, 0), config, flip=True, generator=generator(0), loss=one)
+    (end,) = train(fresh(), make_images(65, 0), config, TrainContext(flip=True, generator=generator(0)), loss=one)
     assert end.loss == pytest.approx(1.0)
 
 
 def test_leaving_the_loop_stops_the_training():
     model = fresh()
     for _end in train(
-        model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), flip=True, generator=generator(0)
+        model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), TrainContext(flip=True, generator=generator(0))
     ):
         break
     assert model.bn.num_batches_tracked == 1

@@ -85,9 +85,9 @@ def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence):
     again = defend(defence)
     states = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert first.deeds == again.deeds
-    assert json.loads(json.dumps(first.deeds)) == dict(first.deeds)
-    assert all(isinstance(figure, int | float) for figure in first.deeds.values())
+    assert first.stats == again.stats
+    assert json.loads(json.dumps(first.stats)) == dict(first.stats)
+    assert all(isinstance(figure, int | float) for figure in first.stats.values())
 
 
 def test_all_randomness_is_the_generators(defence):
@@ -138,8 +138,8 @@ def test_a_model_is_defended_where_it_is():
     class Idle(Defence):
         name = "idle"
 
-        def change(self, model, site):
-            assert site.device == torch.device("meta")
+        def change(self, model, context):
+            assert context.device == torch.device("meta")
             return {}
 
     assert defend(Idle(), Elsewhere()).model.weight.device == torch.device("meta")
@@ -150,12 +150,12 @@ def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in():
     class Looking(Defence):
         name = "looking"
 
-        def change(self, model, site):
+        def change(self, model, context):
             return {name: module.training for name, module in model.named_modules() if name in {"conv1", "bn"}}
 
     model = victim().train()
     model.bn.eval()
-    assert defend(Looking(), model).deeds == {"conv1": True, "bn": False}
+    assert defend(Looking(), model).stats == {"conv1": True, "bn": False}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_defence_of_ones_own_has_to_say_what_it_did():
     class Silent(Defence):
         name = "silent"
 
-        def change(self, model, site):
+        def change(self, model, context):
             pass
 
     with pytest.raises(ConfigError, match=r"'silent' returns None from `change`; it has to return figures by name"):
@@ -259,7 +259,7 @@ def test_other_architectures_are_defended_too(defence, model):
     assert after.keys() == before.keys()
     assert all(value.isfinite().all() for value in after.values())
     changed = any(not torch.equal(before[name], after[name]) for name in before)
-    assert changed or found.deeds["channels_pruned"] == 0
+    assert changed or found.stats["channels_pruned"] == 0
 
 
 @pytest.mark.parametrize("model", models.MODELS)
