@@ -67,8 +67,7 @@ class Defence(ABC):
     ) -> Defended:
         """Defend a copy of the victim; the same generator state gives the same weights to the last bit.
 
-        Torch's own generators keep their state.
-        victim: images in [0, 1] to logits (images, classes); unchanged.
+        Torch's own generators keep their state.  victim: images in [0, 1] to logits (images, classes); unchanged.
         holdout: in any form `nad.erase` takes.  device: None for the victim's own.
         flip: a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError for fewer than two images or images unfit for the model; ConfigError for a model unfit for the

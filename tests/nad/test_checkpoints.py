@@ -49,7 +49,7 @@ def test_key_of_what_json_holds_never_changes():
 
 @pytest.mark.parametrize("fact", [torch.zeros(2), object(), {1, 2}, {(1, 2): 3}])
 def test_key_of_what_json_cannot_hold_is_refused(fact):
-    with pytest.raises(ConfigError, match="what shapes a result has to be in JSON's types") as caught:
+    with pytest.raises(ConfigError, match="settings of a cached result must be in JSON's types") as caught:
         content_key({"fact": fact})
     assert "\n" not in str(caught.value)
 

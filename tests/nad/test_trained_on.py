@@ -27,9 +27,9 @@ def test_card_is_read_as_it_was_written():
     ],
 )
 def test_damaged_card_is_refused(damage):
-    with pytest.raises(CheckpointError, match=r"what its card says of the images .* is damaged"):
+    with pytest.raises(CheckpointError, match=r"its card.s facts of the training images .* are damaged"):
         from_card({"trained_on": damage})
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(CheckpointError, match="are damaged"):
         from_card({"trained_on": 3})
 
 

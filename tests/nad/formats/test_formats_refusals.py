@@ -32,7 +32,7 @@ def test_pickle_with_code_in_it_is_refused_and_not_run(place, tmp_path):
         path.write_bytes(pickle.dumps({"state_dict": Explosive(touched)}, protocol=2))
     sentence = refused(path)
     assert "asks for posix.mkdir" in sentence
-    assert "runs whatever code is in the file" in sentence
+    assert "runs any code in the file" in sentence
     assert "--trust-checkpoint" in sentence
     assert not touched.exists()
 
@@ -201,17 +201,17 @@ SENTENCES = {
     "nothing": "there is no model file {path}; name one that is there",
     "a folder": "{path} is a folder and no model file; name the file in it",
     "empty": "the model file {path} is empty; copy or download it again",
-    "text": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
-    "an image": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "text": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
+    "an image": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
     "truncated zip": "the model file {path} is cut short; copy or download it again",
     "truncated legacy": "the model file {path} is cut short; copy or download it again",
     "corrupt zip": "the model file {path} is damaged; copy or download it again",
     "corrupt zip with whole pickle": "the model file {path} is damaged; copy or download it again",
-    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
     "torn safetensors": "the model file {path} is cut short; copy or download it again",
     "safetensors with an endless card": "the model file {path} is damaged; copy or download it again",
-    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
-    "an npz": "{path} is a zip archive and no model file; give safetensors, or what torch.save wrote",
+    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
+    "an npz": "{path} is a zip archive and no model file; give safetensors, or a file of torch.save",
 }
 
 
