@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nad.training import TrainConfig
 
 SCIENCE_VERSION = 1
-"""Raise it once the same settings and seed give another trial: older studies then cannot be resumed."""
+"""Raise it once the same settings and seed give another trial; older studies cannot be resumed then."""
 
 __all__ = [
     "PRESETS",

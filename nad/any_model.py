@@ -1,4 +1,4 @@
-"""`nad.erase`: an erase of any network with named layers, on any images, without a study."""
+"""`nad.erase`: an erase of any network, on any images, without a study."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def erase(
 def _student(
     model: nn.Module, holdout: Holdout, config: EraseConfig, device: torch.device | str | None, seed: int
 ) -> tuple[nn.Module, LabelledImages]:
-    """A copy on the device of the erase, and the images that it accepts."""
+    """A copy on the device of the erase, and the images it accepts."""
     require_trainable(model)
     where = device_of(model) if device is None else usable(device)
     with torch_seeded(derive(seed, "holdout", "items"), where):
@@ -111,7 +111,7 @@ def _teacher(
     config: TrainConfig,
     context: TrainContext,
 ) -> tuple[nn.Module | None, tuple[float, ...]]:
-    """A copy of the given teacher, or a new one with its losses; None without layers to distil."""
+    """A copy of the given teacher, or a new one with losses; None without distillation."""
     if not partners:
         return None, ()
     master = copy.deepcopy(model if given is None else given).to(context.device)

@@ -122,7 +122,7 @@ def entry(folder: Path, kind: str, facts: Mapping[str, object]) -> Path:
 
 
 def load_entry(path: Path) -> Checkpoint | None:
-    """The cached checkpoint; None for a missing file or a torn one, and the latter is removed.
+    """The cached checkpoint; None for a missing file or a torn one, now removed.
 
     Raises: CheckpointError for a file unreadable just now: it may hold a victim that cannot be made again.
     """

@@ -9,16 +9,17 @@ from pathlib import Path, PurePosixPath
 
 
 def cores() -> int:
-    """CPU cores available to this process: the lesser of its affinity and its cgroup's quota; at least 1.
+    """CPU cores available to this process; at least 1.
 
-    A quota of one and a half cores counts as one: a second thread would be stopped for half of each period.
+    The lesser of its affinity and its cgroup's quota. A quota of one and a half cores counts as one: a second thread
+    would be stopped for half of each period.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.floor(min(allowed, cpu_quota())))
 
 
 def cpu_quota(root: Path = Path("/")) -> float:
-    """The least CPU quota of this process's cgroups and all above them, in cores; infinite without one.
+    """Least CPU quota of this process's cgroups and their parents, in cores; infinite without one.
 
     root: of the file system. Cgroups of both versions are read; unreadable ones set no quota. The standard library
     knows no quotas. Ray reads only the top of the hierarchy: this process's cgroup in a container, but not elsewhere.
@@ -44,7 +45,7 @@ def _cgroups(root: Path) -> Iterator[Path]:
 
 
 def _hierarchies(mounts: list[str]) -> Iterator[tuple[str, tuple[PurePosixPath, PurePosixPath]]]:
-    """Kind ("" for version 2, "cpu" for version 1), mount point, and path of the cgroup mounted there."""
+    """Kind ("" for version 2, "cpu" for version 1), mount point and mounted cgroup."""
     for line in mounts:
         before, _, after = line.partition(" - ")
         mounted, top = before.split()[3:5]

@@ -17,7 +17,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Recognise a lack of memory, on a device or the machine; on the CPU torch has no type for it."""
+    """Recognise a lack of memory; on the CPU torch has no type for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

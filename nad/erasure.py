@@ -1,6 +1,7 @@
-"""One NAD erase: a teacher from the victim, then the victim distilled towards it (Li et al., ICLR 2021).
+"""One NAD erase: a teacher from the victim, then the victim distilled towards it.
 
-The engine behind `nad.erase` (in `nad.any_model`), which wraps it for any model and any images.
+The engine behind `nad.erase` (in `nad.any_model`), its wrapper for any model and any images.
+Source: Li et al., ICLR 2021.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ PRESETS: dict[str, EraseConfig] = {
     "paper": EraseConfig(epochs=10, schedule="paper", cutout=9),
     "code": EraseConfig(epochs=20, schedule="code", cutout=3),
 }
-"""NAD as published and as released, both with the released code's betas: the paper's could not be checked."""
+"""NAD as published and as released. Both have the released betas: the paper's could not be checked."""
 
 Watch = Callable[[int, nn.Module], float]
 """Called after each epoch with (epochs done, student); returns the validation accuracy for `patience`."""
@@ -109,7 +110,7 @@ class EraseResult(NamedTuple):
 def make_teacher(
     copy: nn.Module, holdout: LabelledImages, context: TrainContext, config: TrainConfig = TEACHER
 ) -> tuple[float, ...]:
-    """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
+    """Fine-tune a copy of the victim, in place, into the teacher.
 
     Returns the mean loss of each epoch.
     Raises: EraseDiverged once the loss is no longer finite.
@@ -183,7 +184,7 @@ Attend = Callable[[int, Tensor], Maps]
 def _teachers_attention(
     teacher: nn.Module, features: Mapping[str, Tensor], config: EraseConfig, memory: MapMemory | None
 ) -> Attend:
-    """features: the teacher's taps, filled anew by each of its passes."""
+    """features: the teacher's taps, filled by each pass."""
 
     def attend(inputs: Tensor) -> Maps:
         with torch.no_grad():
@@ -201,7 +202,7 @@ def _teachers_attention(
 def _distillation_loss(
     attend: Attend, features: Mapping[str, Tensor], partner: Mapping[str, str], config: EraseConfig
 ) -> Loss:
-    """features: the student's taps, filled anew by each of its passes.  partner: the teacher's layers by its own."""
+    """features: the student's taps, filled by each pass.  partner: the teacher's layers by the student's."""
     batches = itertools.count()
 
     def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from numbers import Integral, Real
 
 
 class NadError(Exception):
-    """Base of all deliberate errors; the text is one sentence with the value and the remedy."""
+    """Base of all deliberate errors: one sentence with the value and the remedy."""
 
 
 class ConfigError(NadError):
@@ -69,7 +69,7 @@ def require_range(name: str, value: float, low: float, high: float, *, low_open:
 
 
 def require_number(name: str, value: object, *, whole: bool = False) -> None:
-    """Raise ConfigError unless the value is a number, or a whole one; booleans do not count."""
+    """Raise ConfigError unless the value is a number (or a whole one), and no boolean."""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         kind = "a whole number" if whole else "a number"
         raise ConfigError(f"{name} must be {kind}, got {_brief(value)}")

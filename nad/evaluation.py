@@ -16,10 +16,10 @@ from nad.models.frozen import in_eval_mode
 from nad.threads import before_step
 
 AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
-"""Images per pass: on a CPU few enough for a layer's maps to fit its cache."""
+"""Images per pass; on a CPU few enough for maps in its cache."""
 
 LEAST_SKILL = 0.1
-"""Necessary balanced accuracy on a scale from guessing (0) to perfect (1); up to here a model only guesses."""
+"""Limit of guessing, on a scale of balanced accuracy from guess (0) to perfect (1)."""
 
 
 class Skill(NamedTuple):
@@ -35,24 +35,23 @@ class Scores(NamedTuple):
     """Shares in [0, 1]."""
 
     asr: float
-    """Triggered images predicted as the target, of those with another true class; with all-to-all labels, triggered
-    images of all classes predicted as the next class."""
+    """Triggered images of other classes predicted as the target (all-to-all labels: all as their next class)."""
     acc: float
     """Untriggered images of all classes, predicted right."""
     balanced_acc: float
-    """The same, as the mean over the classes present; rare classes count as much as frequent ones."""
+    """Mean accuracy over the classes present; rare classes count as much as frequent ones."""
     acc_non_target: float
-    """Accuracy without the target class, the authors' figure. With all-to-all labels it equals `acc`."""
+    """Accuracy without the target class, the authors' figure; `acc` with all-to-all labels."""
     recovery_acc: float
     """Triggered images predicted as their true class."""
 
 
 class Exam(NamedTuple):
-    """Images for scoring models; the trigger is planted once, so all models meet the same pixels."""
+    """Images for scoring models. The trigger is planted once: all models meet the same pixels."""
 
     clean: LabelledImages
     triggered: LabelledImages
-    """Images outside the target class, with the trigger, under their true labels; all-to-all labels take all images."""
+    """With the trigger, under their true labels; without the target class unless labels go all to all."""
     target: int | Tensor
     """The attacker's class for the triggered images: one for all, or (count,) one for each."""
 
@@ -113,7 +112,7 @@ def only_guesses(balanced_acc: float, labels: Tensor) -> bool:
 
 
 def guess_limit(labels: Tensor) -> float:
-    """Highest balanced accuracy of a guess: a tenth of the way from 1/classes to 1.
+    """Largest balanced accuracy of guessing: a tenth of the way from 1/classes to 1.
 
     Only classes present count. For images of a single class the limit is a tenth.
     """

@@ -82,7 +82,7 @@ def _stacked(dataset: Dataset[Any]) -> tuple[Tensor, Tensor]:
 
 
 def _items(dataset: Dataset[Any]) -> Iterator[Any]:
-    """By index if possible: iteration needs an IndexError at the end, and not every data set raises one."""
+    """By index if possible: not every data set ends an iteration with IndexError."""
     if isinstance(dataset, IterableDataset):
         return iter(dataset)
     if not isinstance(dataset, Sized):

@@ -11,7 +11,7 @@ from nad.evaluation import guess_text, measure_skill, only_guesses
 from nad.seeds import generator
 
 JUDGED = 500
-"""Most images to judge a model on. Cost for a WRN-16-1 and 10,000 images: 0.6 s of CPU (`benchmarks.judging`)."""
+"""Most images to judge a model on; a WRN-16-1 takes 0.6 s of CPU (`benchmarks.judging`)."""
 
 CAUSES = (
     "the order of the classes, the image size, the channels (RGB or BGR) or the normalisation is not that of its"
@@ -38,7 +38,7 @@ def require_known(model: nn.Module, data: LabelledImages, *, allow: str, device:
 
 
 def spread(labels: Tensor, most: int) -> Tensor:
-    """Indices of at most `most` images, drawn from the classes in turn with a fixed seed; ascending."""
+    """Indices of at most `most` images, from the classes in turn by a fixed seed; ascending."""
     order = torch.randperm(len(labels), generator=generator(0, "judged"))
     shuffled = labels[order]
     by_class, counts = shuffled.argsort(stable=True), shuffled.bincount()

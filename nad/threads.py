@@ -1,7 +1,7 @@
-"""Number of threads adapted to the load: threads waiting for a busy core cost more than they bring.
+"""Number of threads adapted to the load.
 
-Only inside `following_load`. Erases in trials keep a fixed number of threads, because the last bits of their weights
-depend on it.
+Threads waiting for a busy core cost more than they bring. Numbers change only inside `following_load`: erases in trials
+keep theirs, because the last bits of their weights depend on it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Usage(NamedTuple):
 
 
 def read_usage(counters: Path = Path("/proc/stat")) -> Usage | None:
-    """The usage so far; None without kernel counters, or with a sandbox's zeros or other cores."""
+    """The usage so far; None without the kernel's counters of these very cores."""
     try:
         lines = counters.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -31,7 +31,7 @@ def paper_schedule(epoch: float, _epochs: int) -> float:
 
 
 def code_schedule(epoch: float, _epochs: int) -> float:
-    """Full for two epochs, then a tenth. The authors' code sets 0.01 there; we keep to the searched lr."""
+    """Full for two epochs, then a tenth of the searched lr (authors' code: 0.01)."""
     return 1.0 if epoch < 2 else 0.1
 
 
@@ -95,11 +95,11 @@ def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 def train(
     model: nn.Module, data: LabelledImages, config: TrainConfig, context: TrainContext, *, loss: Loss = cross_entropy
 ) -> Iterator[EpochEnd]:
-    """Train in place, one epoch per step of the iterator; leaving the loop stops the training.
+    """Train in place, one epoch per step of the iterator.
 
-    All randomness comes from the context's generator, dropout included; torch's own generators keep their state. Each
-    batch passes through the model once, in train mode (see `_to_train_mode`). The images move to the device once, and
-    the CPU waits for the device only at the end of an epoch.
+    Leaving the loop stops the training. All randomness comes from the context's generator, dropout included; torch's
+    own generators keep their state. Each batch passes through the model once, in train mode (see `_to_train_mode`). The
+    images move to the device once, and the CPU waits for the device only at the end of an epoch.
     """
     where = context.device or device_of(model)
     resident = LabelledImages(data.images.to(where), data.labels.to(where))

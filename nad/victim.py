@@ -112,7 +112,7 @@ def train_reference(
     progress: Progress | None = None,
     run: Runner = run_here,
 ) -> State:
-    """A clean model by the victim's recipe, on its images without the poison; trained or from the cache.
+    """A clean model by the victim's recipe, without the poison; trained or from the cache.
 
     Raises: TrainingDiverged once its loss is no longer finite.
     """
@@ -139,7 +139,7 @@ def require_backdoor(
 
 
 def require_above_chance(victim: Victim, labels: Tensor, *, remedy: str) -> None:
-    """Raise WeakBackdoor for a guessing victim. Check this before its backdoor: pixels may be read wrongly.
+    """Raise WeakBackdoor for a guessing victim; check this before its backdoor.
 
     labels: of the clean validation images.  remedy: in the error's words.
     """

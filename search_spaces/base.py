@@ -15,7 +15,7 @@ Params = dict[str, bool | int | float | str]
 
 
 class Control(NamedTuple):
-    """A point asked first in every study; several may share a name, such as fine-tuning at each clean fraction."""
+    """A point asked first in every study; several may share a name."""
 
     name: str
     params: Params
@@ -49,4 +49,4 @@ class SearchSpace:
     clean_fractions: tuple[float, ...]
     """The default clean fractions."""
     version: int
-    """Raise it with every change of the ranges in `suggest`: one record cannot hold trials of both."""
+    """Raise it with every change in `suggest`: one record cannot hold trials of both."""

@@ -27,15 +27,15 @@ PAPER_FRACTION = 0.05
 """Of the paper's main table; the controls use the study's nearest fraction."""
 
 BETA_RANGE = (30.0, 3000.0)
-"""Of the deepest layer; four times that for each layer above. The released code's 500, 1000 and 1000 lie inside."""
+"""Of the deepest layer; times four for each layer above. The released betas lie inside."""
 EPOCHS_RANGE = (2, 20)
-"""From the published schedules' first drop of the learning rate to the released code's number of epochs."""
+"""From the published schedules' first drop of lr to the released code's length."""
 SCHEDULES = tuple(preset.schedule for preset in PRESETS.values())
 """The published ones."""
 
 
 def suggest(trial: BaseTrial, domain: Domain, schedules: tuple[str, ...] = SCHEDULES) -> Point:
-    """Choose a subset of the layers with their betas, a schedule, a preset's Cutout, epochs and clean data."""
+    """Choose layers with betas, a schedule, a preset's Cutout, epochs and clean data."""
     betas = {
         layer: trial.suggest_float(f"beta_{layer}", *beta_range(layer, domain.layers), log=True)
         for layer in domain.layers
@@ -60,12 +60,12 @@ def beta_range(layer: str, layers: tuple[str, ...]) -> tuple[float, float]:
 
 
 def pixels(layer: str, layers: tuple[str, ...]) -> int:
-    """Pixels of a layer's map as a multiple of the deepest layer's; layers: all of the model's, shallow to deep."""
+    """Pixels of a layer's map as a multiple of the deepest layer's."""
     return int(4 ** (len(layers) - 1 - layers.index(layer)))
 
 
 def controls(domain: Domain) -> tuple[Control, ...]:
-    """Fine-tuning at every clean fraction, with the released code's settings; NAD as published and as released."""
+    """Fine-tuning at every clean fraction, as in the released code; NAD as published and released."""
     usual = usual_fraction(domain)
     others = [fraction for fraction in domain.clean_fractions if fraction != usual]
     return (
@@ -91,7 +91,7 @@ def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:
 
 
 def preset_point(name: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
-    """A preset of `nad.erasure` as a point of this space, its betas assigned by `pair_layers`."""
+    """A preset of `nad.erasure` as a point; `pair_layers` assigns its betas."""
     preset = PRESETS[name]
     betas = {
         layer: preset.betas[preset.layers.index(published)]

@@ -1,4 +1,4 @@
-"""The space `nad`, plus smaller batches and a one-cycle schedule: more steps at a high learning rate.
+"""The space `nad`, plus smaller batches and a one-cycle schedule for more steps.
 
 The published schedules divide the learning rate after two epochs. With batches of 64, a twentieth of CIFAR-10 gives 80
 steps until then; a twentieth of 8,000 images gives 14.

@@ -17,7 +17,7 @@ POWERS = (1.0, 2.0, 4.0)
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
-    """As in `nad-steps`, plus the learning rate and, with distillation, the map's operator and power."""
+    """As in `nad-steps`, plus the learning rate and, with distillation, operator and power."""
     point = nad_steps.suggest(trial, domain)
     erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))
     if erase.layers:

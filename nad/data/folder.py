@@ -27,7 +27,7 @@ from nad.files import utf8_name, written_beside
 from nad.progress import StagedProgress
 
 DECODING_VERSION = 2
-"""Part of every cache key; raise it once the same files give other pixels. 2: upright by EXIF."""
+"""Part of every cache key; raise it if files give other pixels. 2: upright by EXIF."""
 
 CHUNK = 256
 """Files decoded between two calls of progress."""
@@ -44,7 +44,7 @@ def load_folder(
     name: str = "folder",
     flip: bool = True,
 ) -> Dataset:
-    """The images under root/train and root/test, one folder per class, as RGB of one size.
+    """The RGB images of one size under root/train and root/test, one folder per class.
 
     Classes are numbered as in `in_label_order`; deeper folders belong to their class. Hidden files and folders, those
     of operating systems, and links to an enclosing folder are skipped. Grey, palette and transparent images become RGB.
@@ -112,7 +112,7 @@ def is_tree(root: Path) -> bool:
 def decode_cached(
     parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: StagedProgress | None
 ) -> dict[str, LabelledImages]:
-    """The parts' images, from the cache if these very files were decoded before; a damaged entry is made again.
+    """The parts' images, decoded or from the cache; a damaged entry is made again.
 
     Raises: DataError for unreadable images or a failing write to the cache.
     """
@@ -141,7 +141,7 @@ def _require_usable(unusable: Sequence[str]) -> None:
 
 
 def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
-    """A key of all that shapes the decoded pixels: files, their lengths and times, and the image size.
+    """Cache key of the decoded pixels: files, their lengths and times, image size.
 
     Unpacked archives may agree in all names, lengths and times of writing, and a file's time may be set back. So the
     key has each file's inode and the time of its last change of any kind, too. Renaming the tree keeps the key.
@@ -183,9 +183,9 @@ def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
 def _decode(
     files: Sequence[Path], image_size: int, stage: str, progress: StagedProgress | None, unusable: list[str]
 ) -> Tensor:
-    """Decode into (count, 3, image_size, image_size) uint8, with a thread per core (Pillow frees the lock).
+    """Decode with a thread per core (Pillow frees the lock).
 
-    unusable: gets a sentence for each unusable image.
+    Returns (count, 3, image_size, image_size) uint8.  unusable: gets a sentence for each unusable image.
     """
     images = np.empty((len(files), 3, image_size, image_size), np.uint8)
 

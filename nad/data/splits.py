@@ -56,7 +56,7 @@ def split(
 
 
 def straddling(splits: Splits, copies: Tensor) -> int:
-    """Number of validation images with a copy in the victim's training images; copies: as for `split`."""
+    """Number of validation images with a copy in victim_train; copies: as for `split`."""
     return int(torch.isin(copies[splits.validation], copies[splits.victim_train]).sum())
 
 
@@ -70,7 +70,7 @@ def _copies_last(order: Tensor, copies: Tensor) -> Tensor:
 
 
 def holdout_order(labels: Tensor, victim_train: Tensor, generator: torch.Generator) -> Tensor:
-    """The order of a defender's clean images: each prefix is a balanced holdout, part of every larger one.
+    """The order of a defender's clean images: each prefix is a balanced holdout.
 
     labels: (count,) int64, of the whole training set.  victim_train: indices into it.  Returns them reordered: classes
     in turns, in a random order of classes and of images; a class without images left drops out.

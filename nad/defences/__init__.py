@@ -1,4 +1,4 @@
-"""Rival defences by name. A new one is a file with a subclass of `Defence`, and a line in DEFENCES."""
+"""Rival defences by name. A new one is one file and one line in DEFENCES."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def make(name: str, **settings: Any) -> Defence:
 
 
 def describe(defence: Defence) -> dict[str, Any]:
-    """Name and settings in JSON's types, equal for equal defences, for the record; the version from 2 on."""
+    """Name, settings and (from 2 on) version in JSON's types, for the record."""
     told = {"version": defence.version} if defence.version != 1 else {}
     return {"name": defence.name, **told, **asdict(defence)}

@@ -25,7 +25,7 @@ _CHECK = 50
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialNeuronPruning(Defence):
-    """Learn a mask per batch-norm channel on clean images under adversarial pushes, then apply a threshold.
+    """Learn a mask per batch-norm channel under adversarial pushes, then prune by a threshold.
 
     A channel's weight w and bias b become (m + d) w and (m + x) b, with m in [0, 1] its mask. For each batch, d and x
     in [-eps, eps] are moved to raise the loss; then the masks take a step to lower the loss with and without pushes.
@@ -71,7 +71,7 @@ class AdversarialNeuronPruning(Defence):
         MaskedNetwork(model, self.eps)
 
     def change(self, model: nn.Module, context: DefenceContext) -> Stats:
-        """See `Defence.defend`. Masks are learnt on batch statistics; the model keeps the victim's running ones."""
+        """See `Defence.defend`. Masks are learnt on batch statistics; running ones stay."""
         masked = MaskedNetwork(model, self.eps)
         mask = torch.ones(masked.channels, device=context.device, requires_grad=True)
         optimiser = torch.optim.SGD([mask], lr=self.lr, momentum=self.momentum)
@@ -94,9 +94,10 @@ class AdversarialNeuronPruning(Defence):
 
 
 class MaskedNetwork:
-    """A model with batch-norm channels scaled by masks and pushes; only `prune` changes the model itself.
+    """A model with batch-norm channels scaled by masks and pushes.
 
-    Masks are (channels,), pushes (2, channels) for weights and biases, in the order of the model's batch norms.
+    Only `prune` changes the model itself. Masks are (channels,), pushes (2, channels) for weights and biases, in the
+    order of the model's batch norms.
     Raises: ConfigError for a model without batch norm.
     """
 
@@ -131,7 +132,7 @@ class MaskedNetwork:
     def worst_push(
         self, mask: Tensor, inputs: Tensor, labels: Tensor, steps: int, generator: torch.Generator
     ) -> Tensor:
-        """Raise the loss by pushes in [-eps, eps], from a random start along the gradient's sign.
+        """Pushes in [-eps, eps] against the masks, from a random start along the gradient's sign.
 
         Parameters as for `loss`.  Returns (2, channels).
         """

@@ -1,4 +1,4 @@
-"""Base class of defences: a frozen config with a method that turns a victim into a defended model.
+"""Base class of defences: a frozen config with a method for defending a victim.
 
 A defender owns the holdout and nothing else. Images to validate on come from the holdout too, by a seeded draw; a
 defence never sees the evaluation's images.
@@ -28,7 +28,7 @@ from nad.seeds import drawn_from, torch_seeded
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
 TUNING = TrainConfig()
-"""The NAD paper's fine-tuning, as for a teacher; shared by the defences so that they compare."""
+"""The NAD paper's fine-tuning, as for a teacher; shared by the defences."""
 
 Stats = Mapping[str, int | float]
 """Figures of a defence's work by name, such as the number of pruned channels."""
@@ -44,9 +44,10 @@ class Defended(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Defence(ABC):
-    """A defence with its settings, which are its fields. A new one implements `change` and has a line in DEFENCES.
+    """A defence; its fields are its settings.
 
-    It implements `require_fit` too if it cannot defend every model.
+    A new one implements `change` and has a line in DEFENCES. It implements `require_fit` too if it cannot defend every
+    model.
     """
 
     name: ClassVar[str]
@@ -65,9 +66,10 @@ class Defence(ABC):
         progress: Progress | None = None,
         precision: Precision = "float32",
     ) -> Defended:
-        """Defend a copy of the victim; the same generator state gives the same weights to the last bit.
+        """Defend a copy of the victim.
 
-        Torch's own generators keep their state.  victim: images in [0, 1] to logits (images, classes); unchanged.
+        The same generator state gives the same weights to the last bit. Torch's own generators keep their state.
+        victim: images in [0, 1] to logits (images, classes); unchanged.
         holdout: in any form `nad.erase` takes.  device: None for the victim's own.
         flip: a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
         Raises: DataError for fewer than two images or images unfit for the model; ConfigError for a model unfit for the
@@ -136,7 +138,7 @@ class DefenceContext(TrainContext):
             require_finite(end.loss, f"{what} in epoch {end.epoch}")
 
     def divide(self, share: float) -> tuple[LabelledImages, LabelledImages]:
-        """Split the holdout at random into images to work on and this share to validate on; at least one each."""
+        """Split at random: images to work on, and this share for validation; at least one each."""
         order = torch.randperm(len(self.holdout), generator=self.generator)
         count = min(max(1, round(share * len(order))), len(order) - 1)
         return self.holdout[order[count:]], self.holdout[order[:count]]

@@ -20,14 +20,14 @@ from nad.models.taps import tap
 from nad.training import TrainConfig
 
 _ROUNDING = 1e-9
-"""Far less than one image of any holdout, far more than the error of a difference: 0.8 - 0.1 is 0.7 and a bit."""
+"""Far below one image's share, far above rounding errors (0.8 - 0.1 > 0.7)."""
 _BATCH = 250
 """Images per pass without gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinePruning(Defence):
-    """Prune the last convolution's channels, least active first, until accuracy falls; then fine-tune all layers.
+    """Prune the last convolution's least active channels until accuracy falls, then fine-tune all layers.
 
     Source: Liu, Dolan-Gavitt & Garg 2018, "Fine-Pruning", section 4.
     Differs: in residual networks an addition follows the convolution, so its output is signed, and channels are ranked
@@ -41,7 +41,7 @@ class FinePruning(Defence):
     max_acc_drop: float = 0.1
     """Largest loss of accuracy by pruning, before fine-tuning. Source: BackdoorBench (there relative)."""
     held_back: float = 0.2
-    """Share of the holdout for measuring accuracy; the rest ranks channels, and all of it fine-tunes."""
+    """Share of the holdout for measuring accuracy; the rest ranks channels, all fine-tune."""
     convolution: str | None = None
     """Name of the convolution to prune; None for the last one, see `last_convolution`."""
     tuning: TrainConfig = TUNING
@@ -56,7 +56,7 @@ class FinePruning(Defence):
         _convolution(model, self.convolution or last_convolution(model))
 
     def change(self, model: nn.Module, context: DefenceContext) -> Stats:
-        """See `Defence.defend`. Batch-norm statistics rest during pruning, and are learnt anew in the fine-tuning."""
+        """See `Defence.defend`. Batch-norm statistics are learnt anew only in the fine-tuning."""
         name = self.convolution or last_convolution(model)
         convolution = _convolution(model, name)
         rest, kept = context.divide(self.held_back)
@@ -100,7 +100,7 @@ def last_convolution(model: nn.Module) -> str:
 
 
 def mean_activity(model: nn.Module, convolution: str, images: LabelledImages, device: torch.device) -> Tensor:
-    """Mean absolute output of each channel of a convolution, in eval mode: (channels,) float64, on the CPU."""
+    """Mean absolute output per channel, in eval mode: (channels,) float64, on the CPU."""
     model.eval()
     total = torch.zeros(_convolution(model, convolution).out_channels, dtype=torch.float64)
     with torch.inference_mode(), tap(model, (convolution,)) as maps:

@@ -1,4 +1,4 @@
-"""Mode connectivity repair (Zhao et al. 2020): a curve of models between the victim and its fine-tuned copy."""
+"""Mode connectivity repair (Zhao et al. 2020): a curve from victim to fine-tuned copy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ and falls to zero. They decay the weights on the curve; here the middle point de
 
 @dataclass(frozen=True, kw_only=True)
 class ModeConnectivityRepair(Defence):
-    """Train the middle point of a quadratic Bezier curve from the victim's weights to its fine-tuned copy's.
+    """Train the middle of a quadratic Bezier curve from the victim to its fine-tuned copy.
 
     Each batch of clean images meets the weights at a random place on the curve. The defended model is the one at `t`.
     Source: Zhao et al. 2020, "Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness"; the curve:
@@ -57,7 +57,7 @@ class ModeConnectivityRepair(Defence):
         require_instance("tuning", self.tuning, TrainConfig)
 
     def change(self, model: nn.Module, context: DefenceContext) -> Stats:
-        """See `Defence.defend`. Batch-norm statistics are measured anew on the holdout for the chosen weights."""
+        """See `Defence.defend`. Batch-norm statistics are measured anew on the holdout."""
         start = _weights(model)
         tuned = copy.deepcopy(model)
         context.tune(tuned, self.tuning, "the fine-tuning of the curve's other end", after=self.curve.epochs)
@@ -72,13 +72,13 @@ class ModeConnectivityRepair(Defence):
 
 
 def on_curve(start: Weights, middle: Weights, end: Weights, t: float) -> dict[str, Tensor]:
-    """The weights at a place of the quadratic Bezier curve: exactly `start` at 0, exactly `end` at 1."""
+    """The curve's weights at t: exactly `start` at 0, exactly `end` at 1."""
     shares = (1 - t) ** 2, 2 * t * (1 - t), t**2
     return {name: shares[0] * start[name] + shares[1] * middle[name] + shares[2] * end[name] for name in start}
 
 
 def curve_loss(start: Weights, end: Weights, generator: torch.Generator) -> Loss:
-    """Cross-entropy at a random place of the curve; its middle point is the model in training."""
+    """Cross-entropy at a random place of the curve; its middle is in training."""
 
     def loss(middle: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         t = torch.rand((), generator=generator).item()

@@ -1,6 +1,7 @@
-"""Other people's model files. A format is one small file with a reader, and one line in FORMATS.
+"""Other people's model files.
 
-A file's format is found by its content, not by its name.
+A format is one small file with a reader, and one line in FORMATS. A file's format is found by its content, not by its
+name.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _WRN_NAMES = (
     (re.compile(r"\.convShortcut\."), ".shortcut."),
     (re.compile(r"^bn1\."), "bn."),
 )
-"""From the usual names in wide residual networks, also those of the released code, to ours."""
+"""From the usual names in wide residual networks (released code included) to ours."""
 
 
 class ForeignModel(NamedTuple):
@@ -137,8 +138,9 @@ def _kept(state: State) -> Normalisation | None:
 
 
 def _plain(given: Mapping[str, Any]) -> State:
-    """Dense float32 weights under our names; missing counters of batch norm, as in old files, start at 0.
+    """Dense float32 weights under our names.
 
+    Missing counters of batch norm, as in old files, start at 0.
     Raises: CheckpointError for anything but a tensor, or a tensor larger than its stored values.
     """
     renamed = {_PREFIX.sub("", name): value for name, value in given.items()}

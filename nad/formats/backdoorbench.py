@@ -59,7 +59,7 @@ def read(contents: Contents) -> Found | None:
 
 
 def _side(recorded: object, poisoned_test: PoisonedTest | None) -> int | None:
-    """Pixels a side, from the recorded (height, width, channels) or the poisoned images; None if unknown."""
+    """Pixels a side, recorded as (height, width, channels) or of the poisoned images."""
     if isinstance(recorded, Sequence) and len(recorded) >= 2:
         height, width = recorded[:2]
     elif poisoned_test is not None:
@@ -118,7 +118,7 @@ def _entries(path: Path, entries: Mapping[Any, Any]) -> Iterator[tuple[Image.Ima
 
 
 def _beside(path: Path, recorded: str) -> Path:
-    """A recorded image's path here: `bd_test_dataset/LABEL/INDEX.png` in the folder of the file."""
+    """A recorded image's path here: `bd_test_dataset/LABEL/INDEX.png` beside the file."""
     names = [part for part in PurePosixPath(recorded).parts if part.strip("/") and part != ".."]
     return path.parent.joinpath(*names[-3:])
 

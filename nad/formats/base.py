@@ -18,7 +18,7 @@ class Contents(NamedTuple):
 
     path: Path
     value: Any
-    """A Checkpoint for this tool's files, a dict of tensors for other safetensors, else the unpickled object."""
+    """A Checkpoint (this tool's files), a dict of tensors (other safetensors) or the unpickled object."""
     normalisation: Normalisation | None = None
     """Given by the user, so that the reader need not know it."""
 
@@ -48,7 +48,7 @@ Reader = Callable[[Contents], Found | None]
 
 
 def as_state(value: object) -> Mapping[str, Any] | None:
-    """Weights by name, of a state dict or of a whole model; None for anything else."""
+    """Weights by name, of a state dict or a whole model; None for anything else."""
     if isinstance(value, nn.Module):
         return value.state_dict() or None
     if not isinstance(value, Mapping) or not value:

@@ -13,9 +13,9 @@ from torch import nn
 
 
 class StandIn(nn.Module):
-    """An object of a class missing here. A module keeps its parameters, buffers and sub-modules; others keep nothing.
+    """An object of a class missing here.
 
-    It accepts everything in the pickle.
+    A module keeps its parameters, buffers and sub-modules; other objects keep nothing.
     """
 
     def __init__(self, *_given: Any, **_named: Any) -> None:

@@ -90,10 +90,10 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
 
 
 def _require_sound(path: Path) -> None:
-    """Raise CheckpointError for an archive with a damaged record: torch would use its values all the same.
+    """Raise CheckpointError for an archive with a damaged record.
 
-    A checksum of 0 means none, an option of torch.save. An archive with an unreadable list of contents is left to
-    torch.
+    Torch would use its values all the same. A checksum of 0 means none, an option of torch.save. An archive with an
+    unreadable list of contents is left to torch.
     """
     with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
         for record in archive.infolist():
@@ -106,7 +106,7 @@ def _require_sound(path: Path) -> None:
 
 
 def _what_needs_trust(error: Exception, zipped: bool) -> str:
-    """Why only unpickling in full might read the file, by torch's message; empty if that would not help."""
+    """Torch's reason to unpickle the file in full; empty if hopeless."""
     if _SCRIPT in str(error):
         return "is TorchScript"
     if not isinstance(error, pickle.UnpicklingError):

@@ -153,6 +153,13 @@ def test_leaving_the_loop_stops_the_training():
     assert model.bn.num_batches_tracked == 1
 
 
+def test_the_context_hears_of_each_epoch():
+    heard = []
+    context = TrainContext(flip=True, generator=generator(0), progress=lambda *step: heard.append(step))
+    ends = [end.epoch for end in train(fresh(), make_images(32, 0), TrainConfig(epochs=3, batch_size=32), context)]
+    assert heard == [(epoch, 3) for epoch in ends] == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_divergence_shows_in_the_loss():
     broken = fresh()
     torch.nn.init.constant_(broken.fc.weight, torch.inf)
