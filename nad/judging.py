@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nad.data.base import LabelledImages
+from nad.data.splits import rank_in_class
 from nad.errors import DataError
 from nad.evaluation import guess_text, measure_skill, only_guesses
 from nad.seeds import generator
@@ -40,8 +41,4 @@ def require_known(model: nn.Module, data: LabelledImages, *, allow: str, device:
 def spread(labels: Tensor, most: int) -> Tensor:
     """Indices of at most `most` images, from the classes in turn by a fixed seed; ascending."""
     order = torch.randperm(len(labels), generator=generator(0, "judged"))
-    shuffled = labels[order]
-    by_class, counts = shuffled.argsort(stable=True), shuffled.bincount()
-    turns = torch.empty_like(order)
-    turns[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
-    return order[turns.argsort(stable=True)[:most]].sort().values
+    return order[rank_in_class(labels[order]).argsort(stable=True)[:most]].sort().values

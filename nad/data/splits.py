@@ -45,13 +45,13 @@ def split(
     if copies is not None:
         order = _copies_last(order, copies)
     own = labels[order]
-    is_validation = _rank_in_class(own) < kept[own]
+    is_validation = rank_in_class(own) < kept[own]
     if copies is not None:
         together = torch.isin(copies[order], copies[order[is_validation]])
         left = torch.bincount(own[~together], minlength=len(sizes))
         is_validation |= together & (left[own] > 0)
     validation = order[is_validation]
-    rounds = _rank_in_class(labels[validation]).argsort(stable=True)
+    rounds = rank_in_class(labels[validation]).argsort(stable=True)
     return Splits(victim_train=order[~is_validation].sort().values, validation=validation[rounds])
 
 
@@ -107,10 +107,10 @@ def _in_turns(indices: Tensor, labels: Tensor, generator: torch.Generator) -> Te
     indices, labels = indices[shuffle], labels[shuffle]
     classes = int(labels.max()) + 1
     place = torch.randperm(classes, generator=generator)
-    return indices[torch.argsort(_rank_in_class(labels) * classes + place[labels])]
+    return indices[torch.argsort(rank_in_class(labels) * classes + place[labels])]
 
 
-def _rank_in_class(labels: Tensor) -> Tensor:
+def rank_in_class(labels: Tensor) -> Tensor:
     """Number of earlier images of the same class.  (count,) int64 -> (count,) int64."""
     by_class = torch.argsort(labels, stable=True)
     sizes = torch.bincount(labels)

@@ -82,15 +82,13 @@ class Defence(ABC):
             clean = as_labelled_images(holdout)
             require_model(model, clean, (), where)
             self.require_fit(model)
-            context = DefenceContext(
-                holdout=clean,
-                flip=flip,
-                generator=generator,
-                device=where,
-                progress=progress or no_progress,
-                precision=precision,
+            told = progress or no_progress
+            stats = self.change(
+                model,
+                DefenceContext(
+                    holdout=clean, flip=flip, generator=generator, device=where, precision=precision, progress=told
+                ),
             )
-            stats = self.change(model, context)
         if not isinstance(stats, Mapping) or not all(isinstance(value, int | float) for value in stats.values()):
             raise ConfigError(
                 f"the defence {self.name!r} returns {stats!r} from `change`; it has to return figures by name, or {{}}"

@@ -1,4 +1,4 @@
-"""Small parts with which the science is tested: a data set that trains in a second, and an attack on it."""
+"""Small parts for testing the science: a data set learnt in a second, and an attack on it."""
 
 from __future__ import annotations
 

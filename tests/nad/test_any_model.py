@@ -1,4 +1,4 @@
-"""`nad.erase`, on networks and images that this project knows nothing of."""
+"""`nad.erase`, on networks and images unknown to this project."""
 
 import copy
 import dataclasses
@@ -60,7 +60,7 @@ def labels() -> torch.Tensor:
 
 
 def run(model, holdout, config=QUICK, **options):
-    """An erase of a model that has learnt nothing."""
+    """An erase of an untrained model."""
     return nad.erase(model, holdout, config, teacher_config=SHORT, allow_guessing=True, **options)
 
 
@@ -141,7 +141,7 @@ def test_a_frozen_batch_norm_stays_as_it_is(images, labels):
 
 
 def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(images, labels):
-    """The model has dropout, which draws from torch's own generator."""
+    """The model has dropout: it draws from torch's own generator."""
     first = run(small(), (images, labels), seed=1)
     torch.rand(11)
     state = torch.get_rng_state()
@@ -248,7 +248,7 @@ def test_a_teacher_serves_again(images, labels):
 
 
 def test_a_teacher_of_another_architecture(images, labels):
-    """Its maps are 14x10 where the student's are 7x5, and its layers have other names."""
+    """Its maps are 14x10, the student's 7x5, and its layers have other names."""
     teacher = nn.Sequential(OrderedDict(stem=nn.Conv2d(1, 5, 3, 1, 1), end=nn.Flatten()))
     before = copy.deepcopy(teacher)
     erased = run(small(), (images, labels), teacher=teacher, teacher_layers=("stem",))

@@ -99,7 +99,7 @@ def test_torn_cache_file_is_made_anew(tmp_path, torn):
 @pytest.mark.parametrize(("file", "reason"), [("/proc/self/mem", "No such device"), (".", "Is a directory")])
 def test_cache_file_that_cannot_be_read_now_is_kept(tmp_path, file, reason):
     path = tmp_path / "victim.safetensors"
-    path.symlink_to(file)  # nobody may read these, whoever runs this
+    path.symlink_to(file)  # even the superuser may not read these
     with pytest.raises(CheckpointError, match=rf"victim\.safetensors: {reason}.*nothing was removed"):
         load_entry(path)
     assert path.is_symlink()

@@ -98,7 +98,7 @@ def test_teacher_is_unchanged_by_distillation():
 
 
 TO_DEEPER = {"group1": "group2", "group2": "group3"}
-"""Layers of a teacher whose maps are half as wide as the student's."""
+"""Layers of a teacher with maps half as wide as the student's."""
 
 
 def test_a_pair_of_layers_with_unequal_maps_is_distilled():

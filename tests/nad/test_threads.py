@@ -1,4 +1,4 @@
-"""The load is what a reading says: nothing here waits for a busy machine."""
+"""The load comes from faked readings: no test waits for a busy machine."""
 
 import os
 import time
@@ -20,7 +20,7 @@ from nad.work import run_here
 
 
 class Machine:
-    """Four cores, and a clock that runs when it is told to. Its number of threads is only noted down."""
+    """Four cores and a clock under the test's control; the number of threads is only noted."""
 
     def __init__(self, monkeypatch):
         self.wall = self.own = self.idle = 100.0
@@ -35,7 +35,7 @@ class Machine:
         return Usage(self.wall, self.own, self.idle)
 
     def passes(self, seconds, *, own, others):
-        """own, others: cores that this process and others keep busy."""
+        """own, others: cores kept busy by this process and by others."""
         self.wall += seconds
         self.own += own * seconds
         self.idle += max(0.0, 4 - own - others) * seconds

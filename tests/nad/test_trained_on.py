@@ -1,4 +1,4 @@
-"""What a model's file says of the images that it was trained on."""
+"""Facts of the training images in a model's file."""
 
 import json
 

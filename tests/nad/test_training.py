@@ -35,7 +35,7 @@ def test_same_seed_trains_bit_identically():
 
 
 class Drawing(torch.nn.Module):
-    """Has dropout, and keeps a state of its own that is no tensor."""
+    """Has dropout, and keeps a state other than tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone():
 
 
 def test_each_epoch_draws_anew():
-    """Of black images alone, and with next to no steps, all that may change is what dropout lets through."""
+    """On black images and with tiny steps, only dropout changes the loss."""
     layers = torch.nn.Flatten(), torch.nn.LazyLinear(16), torch.nn.Dropout(), torch.nn.Linear(16, 4)
     model, black = torch.nn.Sequential(*layers), torch.zeros(96, 3, 8, 8, dtype=torch.uint8)
     model(black.float())

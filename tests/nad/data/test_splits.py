@@ -69,7 +69,7 @@ def test_split_refuses_a_fraction_out_of_range(fraction: float) -> None:
 
 
 def assert_prefixes_balanced(labels: list[int], classes: int) -> None:
-    """In every prefix, classes that still have images differ by at most one."""
+    """In every prefix, classes with images left differ by at most one."""
     left = [labels.count(label) for label in range(classes)]
     seen = [0] * classes
     for label in labels:

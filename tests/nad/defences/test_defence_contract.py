@@ -1,4 +1,4 @@
-"""What every defence owes, run over every entry of DEFENCES."""
+"""The contract of defences, run over every entry of DEFENCES."""
 
 import dataclasses
 import json
@@ -123,7 +123,7 @@ def test_what_does_not_fit_together_is_refused(defence, model, images, labels, e
 
 
 class Elsewhere(nn.Module):
-    """Its parameter is on a device that only counts shapes, its logits here."""
+    """Its parameter is on the meta device, its logits on the CPU."""
 
     def __init__(self):
         super().__init__()

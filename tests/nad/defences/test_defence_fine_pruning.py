@@ -32,7 +32,7 @@ def trained() -> nn.Module:
 
 
 class Plain(nn.Module):
-    """One convolution with a bias, so that all that a channel says goes through it."""
+    """One convolution with a bias, the only way for a channel to the logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def plain() -> nn.Module:
 
 
 def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> list[int]:
-    """Channels that a slow, plain loop prunes: outputs are masked by a hook instead of weights."""
+    """Channels pruned by a slow, plain loop: a hook masks outputs instead of weights."""
     model = copy.deepcopy(model).eval()
     module = model.get_submodule(name)
     outputs = []
@@ -120,7 +120,7 @@ def test_a_fall_by_exactly_what_is_allowed_is_allowed(accuracies, drop, pruned):
 
 
 def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop():
-    """A class for each colour, and one that nothing speaks for: without red, one image in ten is lost, 0.8 to 0.7."""
+    """A class for each colour, and one for none: without red, one image in ten is lost, 0.8 to 0.7."""
     model = nn.Sequential(
         OrderedDict(conv1=nn.Conv2d(3, 4, 1, bias=False), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
     )

@@ -1,4 +1,4 @@
-"""Models from other people's files: the same logits as where they come from."""
+"""Models from other people's files: the same logits as in their original code."""
 
 import os
 

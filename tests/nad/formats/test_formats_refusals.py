@@ -1,4 +1,4 @@
-"""What files get that hold no model, or code, or another model than was asked for."""
+"""Refusals of files without a model, with code, or with another model."""
 
 import pickle
 import sys
@@ -46,7 +46,7 @@ def test_trusted_pickle_is_unpickled_in_full(tmp_path):
 
 
 def vanished(monkeypatch, **members):
-    """A module of somebody else's, with these classes; call what is returned, and it cannot be imported any more."""
+    """Another party's module with these classes; calling the returned function removes it."""
     module = types.ModuleType("bbmodels")
     for name, member in members.items():
         member.__module__, member.__qualname__ = "bbmodels", name
@@ -144,7 +144,7 @@ def test_trust_is_not_used_where_it_is_not_needed(tmp_path, monkeypatch):
 
 
 def broken_files(model):
-    """Writers of files that cannot be read, by what they are."""
+    """Writers of unreadable files, by kind."""
 
     def cut(path, **options):
         torch.save(model.state_dict(), path, **options)
