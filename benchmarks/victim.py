@@ -18,6 +18,7 @@ from rich.console import Console
 
 from benchmarks.usual_loop import train_as_usual
 from nad import models
+from nad.context import TrainContext
 from nad.cores import cores
 from nad.evaluation import Scores, evaluate
 from nad.scenario import Scenario
@@ -82,7 +83,8 @@ def _timed(scenario: Scenario, model: str, seed: int, recipe: VictimConfig | Non
         train_as_usual(network, data, eval_set, USUAL, flip=flip)
     else:
         batches = generator(seed, "victim", "batches")
-        for _ in train(network, data, recipe, flip=flip, generator=batches, precision=recipe.precision):
+        context = TrainContext(flip=flip, generator=batches, precision=recipe.precision)
+        for _ in train(network, data, recipe, context):
             pass
     return time.perf_counter() - started, evaluate(network, eval_set)
 

@@ -1,8 +1,6 @@
 """Neural Attention Distillation: backdoor attacks on image classifiers, and their erasure.
 
-This package is the science: torch, beside it what reads images and keeps files, and nothing of studies, searches or
-reports.
-`nad.erase` is its shortest use: any network, any images.
+The science, without studies, searches or reports. Its shortest use is `nad.erase`: any network, any images.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from nad.training import TrainConfig
 
 SCIENCE_VERSION = 1
-"""Raised when the same settings and seed no longer give the same trial: studies from before cannot go on then."""
+"""Raise it once the same settings and seed give another trial; older studies cannot be resumed then."""
 
 __all__ = [
     "PRESETS",
@@ -41,7 +39,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when first used: torch takes seconds, and the error tree does not need it."""
+    """Import on first use: torch takes seconds, and the error tree does not need it."""
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

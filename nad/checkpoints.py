@@ -20,28 +20,28 @@ from nad.files import utf8_name, written_beside
 
 State = dict[str, Tensor]
 Card = dict[str, object]
-"""What a checkpoint says of itself: JSON values."""
+"""Facts of a checkpoint, as JSON values."""
 
 CARD_KEY = "nad_study_card"
-"""Under which a file's metadata hold its card."""
+"""Key of the card in a file's metadata."""
 
 
 class Checkpoint(NamedTuple):
-    """A model's weights and what is known of them."""
+    """A model's weights and its card."""
 
     state: State
     card: Card
 
 
 def content_key(facts: Mapping[str, object]) -> str:
-    """A name for everything that shaped a result: the same facts give the same 24 hexadecimal digits.
+    """24 hexadecimal digits, equal for equal facts.
 
-    Raises: ConfigError for facts that JSON cannot hold: as text, two that differ might look the same.
+    Raises: ConfigError for facts outside JSON's types: as text, different ones might look the same.
     """
     try:
         text = json.dumps(facts, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"what shapes a result has to be in JSON's types, or it cannot be kept: {error}") from error
+        raise ConfigError(f"settings of a cached result must be in JSON's types: {error}") from error
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -56,7 +56,7 @@ def state_digest(state: State) -> str:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, then rename: a reader sees the whole file or none."""
+    """Write beside, then rename, so that a reader sees the whole file or none."""
     plain = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,12 +69,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a file that `save` wrote.
+    """Read a file written by `save`.
 
-    Raises: CheckpointError for a file that is missing, torn, of another kind, or that cannot be read now.
+    Raises: CheckpointError for a missing, torn, foreign or unreadable file.
     """
     try:
-        path.open("rb").close()  # safetensors says of every file that it cannot open that there is none
+        path.open("rb").close()  # safetensors calls every unreadable file missing
         with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get(CARD_KEY, "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -91,13 +91,13 @@ def load(path: Path) -> Checkpoint:
 
 
 class _Damaged(CheckpointError):
-    """Of a file that will never be read, unlike one that its file system does not give just now."""
+    """A file beyond repair, as opposed to one unreadable just now."""
 
 
 def cached(folder: Path, kind: str, facts: Mapping[str, object], make: Callable[[], Checkpoint]) -> Checkpoint:
-    """The checkpoint under the hash of its facts, made and kept where it is not there yet.
+    """The checkpoint under the hash of its facts, from the cache or made and kept.
 
-    One process makes it while others wait for it; a torn file is made anew.
+    One process makes it while others wait; a torn file is made anew.
     """
     path = entry(folder, kind, facts)
     with FileLock(f"{path}.lock"):
@@ -111,7 +111,7 @@ def cached(folder: Path, kind: str, facts: Mapping[str, object], make: Callable[
 
 
 def entry(folder: Path, kind: str, facts: Mapping[str, object]) -> Path:
-    """Where the cache keeps what these facts describe; its folder is there afterwards."""
+    """The cache's file for these facts; creates its folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -122,9 +122,9 @@ def entry(folder: Path, kind: str, facts: Mapping[str, object]) -> Path:
 
 
 def load_entry(path: Path) -> Checkpoint | None:
-    """What the cache holds there; None where there is nothing, or only a torn file, which goes.
+    """The cached checkpoint; None for a missing file or a torn one, now removed.
 
-    Raises: CheckpointError for a file that cannot be read now: it may be a victim that cannot be made again.
+    Raises: CheckpointError for a file unreadable just now: it may hold a victim that cannot be made again.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Where a model is, and where somebody wants it."""
+"""Devices of models, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from nad.errors import ConfigError
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Of its first parameter, or buffer; the processor for a model that has neither."""
+    """Device of its first parameter or buffer; the CPU for a model without either."""
     held = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if held is None else held.device
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left: on the processor torch has no type for
-    it."""
+    """Recognise a lack of memory; on the CPU torch has no type for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
@@ -27,12 +26,12 @@ def out_of_memory(error: BaseException) -> bool:
 def usable(asked: torch.device | str) -> torch.device:
     """The device of this name.
 
-    Raises: ConfigError for a name that is none, and for a device that this machine, or this build of torch, lacks.
+    Raises: ConfigError for an unknown name, or a device missing on this machine or in this build of torch.
     """
     try:
         device = torch.device(asked)
         torch.zeros((), device=device).item()
-    except Exception as error:  # a RuntimeError, an AssertionError, or whatever a driver makes of it
+    except Exception as error:  # a RuntimeError, an AssertionError, or anything from a driver
         raise ConfigError(
             f"the device {str(asked)!r} cannot be used here; give 'cpu', or a GPU that torch finds, such as 'cuda'"
         ) from error

@@ -1,6 +1,7 @@
-"""One NAD erase: a teacher from the victim, then the victim distilled towards it (Li et al., ICLR 2021).
+"""One NAD erase: a teacher from the victim, then the victim distilled towards it.
 
-This is the engine. `nad.erase` (in `nad.any_model`) puts it together for any model and any images.
+The engine behind `nad.erase` (in `nad.any_model`), its wrapper for any model and any images.
+Source: Li et al., ICLR 2021.
 """
 
 from __future__ import annotations
@@ -25,21 +26,20 @@ from nad.attention import (
     of_equal_size,
     unit_map,
 )
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_instance, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
-from nad.precision import Precision
-from nad.progress import Progress
-from nad.training import Loss, TrainConfig, cross_entropy, train
+from nad.training import EpochEnd, Loss, TrainConfig, cross_entropy, train
 
 TEACHER = TrainConfig()
-"""The teacher's fine-tuning: the paper's ten epochs, whatever the student's settings are."""
+"""The teacher's fine-tuning: the paper's ten epochs, independent of the student's settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EraseConfig(TrainConfig):
-    """Hyperparameters of one NAD erase. Without layers, or with every beta 0, it is plain fine-tuning."""
+    """Hyperparameters of one NAD erase; plain fine-tuning without layers or with every beta 0."""
 
     layers: tuple[str, ...] = ("group1", "group2", "group3")
     """Distillation layers by name, shallow to deep."""
@@ -77,11 +77,11 @@ class EraseConfig(TrainConfig):
 
     @property
     def weights(self) -> dict[str, float]:
-        """The layers that really take part, with their betas."""
+        """Beta by layer, for betas above 0."""
         return {layer: beta for layer, beta in zip(self.layers, self.betas, strict=True) if beta > 0}
 
     def twin(self) -> EraseConfig:
-        """The same erase without distillation; what only distillation would use is as by default."""
+        """The same erase without distillation; settings of the distillation alone fall back to their defaults."""
         plain = EraseConfig()
         return replace(
             self, layers=(), betas=(), power=plain.power, operator=plain.operator, convention=plain.convention
@@ -92,43 +92,33 @@ PRESETS: dict[str, EraseConfig] = {
     "paper": EraseConfig(epochs=10, schedule="paper", cutout=9),
     "code": EraseConfig(epochs=20, schedule="code", cutout=3),
 }
-"""NAD as published and as released. Both carry the released code's betas: those of the paper could not be checked."""
+"""NAD as published and as released. Both have the released betas: the paper's could not be checked."""
 
 Watch = Callable[[int, nn.Module], float]
-"""Called after each epoch with (epochs done, student); returns the validation accuracy that `patience` looks at."""
+"""Called after each epoch with (epochs done, student); returns the validation accuracy for `patience`."""
 
 
 class EraseResult(NamedTuple):
-    """How a distillation went; the student itself was changed in place."""
+    """Epochs and losses of a distillation; the student itself was changed in place."""
 
     epochs: int
-    """Epochs that ran: fewer than asked for where `patience` ended it."""
+    """Epochs run: fewer than configured if `patience` ran out."""
     losses: tuple[float, ...]
     """Mean loss of each epoch."""
 
 
 def make_teacher(
-    copy: nn.Module,
-    holdout: LabelledImages,
-    config: TrainConfig = TEACHER,
-    *,
-    flip: bool,
-    generator: torch.Generator,
-    device: torch.device | None = None,
-    progress: Progress | None = None,
-    precision: Precision = "float32",
+    copy: nn.Module, holdout: LabelledImages, context: TrainContext, config: TrainConfig = TEACHER
 ) -> tuple[float, ...]:
-    """Fine-tune a copy of the victim, in place, into the teacher: all layers, cross-entropy, the paper's settings.
+    """Fine-tune a copy of the victim, in place, into the teacher.
 
     Returns the mean loss of each epoch.
-    Raises: EraseDiverged where it is no longer finite.
+    Raises: EraseDiverged once the loss is no longer finite.
     """
     losses: list[float] = []
-    for end in train(copy, holdout, config, flip=flip, generator=generator, device=device, precision=precision):
-        _check_finite(end.loss, end.epoch, "the teacher's fine-tuning", "a lower lr may help")
+    for end in train(copy, holdout, config, context):
+        _check_finite(end, "the teacher's fine-tuning", "a lower lr may help")
         losses.append(end.loss)
-        if progress is not None:
-            progress(end.epoch, config.epochs)
     return tuple(losses)
 
 
@@ -137,65 +127,52 @@ def distil(
     teacher: nn.Module,
     holdout: LabelledImages,
     config: EraseConfig,
+    context: TrainContext,
     *,
-    flip: bool,
-    generator: torch.Generator,
-    device: torch.device | None = None,
     watch: Watch | None = None,
-    progress: Progress | None = None,
     pairs: Mapping[str, str] | None = None,
     memory: MapMemory | None = None,
-    precision: Precision = "float32",
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
-    The teacher stays in eval mode and is not changed. Each batch passes through the student once, and through the
-    teacher once, or not at all where `memory` knows its maps. Where the maps of two layers differ in size, both are
-    averaged to the smaller one before they are normalised.
-    progress: called after each epoch with epochs done, all epochs.
-    pairs: the teacher's layer for each of the student's that it calls otherwise; see `pair_layers`.
-    memory: of erases that share this one's teacher, holdout, flip, batch size, Cutout, precision and state of the
-        generator.
-    precision: of the student's and the teacher's passes; attention and losses have single precision in any case.
-    Raises: EraseDiverged where the loss is no longer finite; ConfigError for a layer that the models do not have.
+    The teacher stays in eval mode, unchanged. Each batch passes once through the student and at most once through the
+    teacher: maps in `memory` are reused. Of two maps of different size, the larger is averaged to the smaller's size
+    before both are normalised. Attention and losses are in single precision.
+    pairs: the teacher's layer by the student's, if their names differ; see `pair_layers`.
+    memory: shared by erases with the same teacher, holdout, batch size, Cutout and context (generator state included).
+    Raises: EraseDiverged once the loss is no longer finite; ConfigError for a layer missing from either model.
     Source: Li et al. 2021, section 3.
     """
     require_watch(config, watch)
-    weights = config.weights
+    weights, patience = config.weights, _Patience(config.patience)
     partner = {layer: (pairs or {}).get(layer, layer) for layer in weights}
     teacher.eval().requires_grad_(False)
     losses: list[float] = []
-    best, since_best = -math.inf, 0
     attended = memory.layers if memory and weights else tuple(partner.values())
     with tap(student, tuple(weights)) as student_features, tap(teacher, attended) as teacher_features:
         attend = _teachers_attention(teacher, teacher_features, config, memory)
         loss = _distillation_loss(attend, student_features, partner, config) if weights else cross_entropy
-        ends = train(
-            student,
-            holdout,
-            config,
-            flip=flip,
-            generator=generator,
-            loss=loss,
-            device=device,
-            precision=precision,
-        )
-        for end in ends:
-            _check_finite(end.loss, end.epoch, "the erase", "a lower lr or beta may help")
+        for end in train(student, holdout, config, context, loss=loss):
+            _check_finite(end, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
-            if progress is not None:
-                progress(end.epoch, config.epochs)
-            if watch is None:
-                continue
-            accuracy = watch(end.epoch, student)
-            best, since_best = (accuracy, 0) if accuracy > best else (best, since_best + 1)
-            if config.patience is not None and since_best >= config.patience:
+            if watch is not None and patience.ends(watch(end.epoch, student)):
                 break
     return EraseResult(len(losses), tuple(losses))
 
 
+class _Patience:
+    """Early stopping: counts the epochs since the best accuracy."""
+
+    def __init__(self, epochs: int | None) -> None:
+        self.epochs, self.best, self.since_best = epochs, -math.inf, 0
+
+    def ends(self, accuracy: float) -> bool:
+        self.best, self.since_best = (accuracy, 0) if accuracy > self.best else (self.best, self.since_best + 1)
+        return self.epochs is not None and self.since_best >= self.epochs
+
+
 def require_watch(config: EraseConfig, watch: Watch | None) -> None:
-    """Raise ConfigError for patience that has nothing to look at."""
+    """Raise ConfigError for patience without a watch."""
     if config.patience is not None and watch is None:
         raise ConfigError("patience needs a watch that returns the validation accuracy after each epoch")
 
@@ -207,7 +184,7 @@ Attend = Callable[[int, Tensor], Maps]
 def _teachers_attention(
     teacher: nn.Module, features: Mapping[str, Tensor], config: EraseConfig, memory: MapMemory | None
 ) -> Attend:
-    """features: what the taps of the teacher hold after each of its passes."""
+    """features: the teacher's taps, filled by each pass."""
 
     def attend(inputs: Tensor) -> Maps:
         with torch.no_grad():
@@ -225,7 +202,7 @@ def _teachers_attention(
 def _distillation_loss(
     attend: Attend, features: Mapping[str, Tensor], partner: Mapping[str, str], config: EraseConfig
 ) -> Loss:
-    """features: what the student's taps hold after each of its passes.  partner: the teacher's layers by its own."""
+    """features: the student's taps, filled by each pass.  partner: the teacher's layers by the student's."""
     batches = itertools.count()
 
     def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -240,6 +217,6 @@ def _distillation_loss(
     return loss
 
 
-def _check_finite(loss: float, epoch: int, what: str, remedy: str) -> None:
-    if not math.isfinite(loss):
-        raise EraseDiverged(f"{what} diverged: its loss was {loss} in epoch {epoch}; {remedy}")
+def _check_finite(end: EpochEnd, what: str, remedy: str) -> None:
+    if not math.isfinite(end.loss):
+        raise EraseDiverged(f"{what} diverged: its loss was {end.loss} in epoch {end.epoch}; {remedy}")

@@ -1,8 +1,8 @@
-"""What can go wrong, as one small tree.
+"""The tree of errors.
 
-NadError                 anything this project raises on purpose; the command line prints it as one sentence
-+-- ConfigError          a setting is out of its range, unknown, or contradicts another
-+-- DataError            images or labels are missing, unreadable, or not what was asked for
+NadError                 base of all deliberate errors; the command line prints it as one sentence
++-- ConfigError          a setting is out of range, unknown, or contradicts another
++-- DataError            images or labels are missing, unreadable or unfit
 +-- WeakBackdoor         the victim's backdoor did not take: erasing it would prove nothing
 +-- TrainingDiverged     the loss of a training is no longer finite
 |   +-- EraseDiverged    the same, in an erase
@@ -17,15 +17,15 @@ from numbers import Integral, Real
 
 
 class NadError(Exception):
-    """Base of all errors that a user can act on: its text is one sentence with the value and the remedy."""
+    """Base of all deliberate errors: one sentence with the value and the remedy."""
 
 
 class ConfigError(NadError):
-    """A setting is out of its range, unknown, or contradicts another."""
+    """A setting is out of range, unknown, or contradicts another."""
 
 
 class DataError(NadError):
-    """Images or labels are missing, unreadable, or not what was asked for."""
+    """Images or labels are missing, unreadable or unfit."""
 
 
 class WeakBackdoor(NadError):
@@ -45,9 +45,9 @@ class CheckpointError(NadError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], suggested: Iterable[str] | None = None) -> ConfigError:
-    """The error for a name that no registry entry has, with the nearest one as a suggestion.
+    """The error for an unknown name, with the nearest known one as a suggestion.
 
-    known: is listed.  suggested: where the nearest one may come from, if not from the list.
+    known: listed in the error.  suggested: candidates for the nearest one; None for the listed names.
     """
     names = sorted(known)
     near = get_close_matches(str(name), names if suggested is None else suggested, n=1)
@@ -58,7 +58,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], suggested: Iterable
 def require_range(name: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:
     """Raise ConfigError unless low <= value <= high (low < value when low_open); NaN never passes.
 
-    Where both ends are of type int, the value has to be a whole number; what is no number at all never passes.
+    If both ends are of type int, the value must be a whole number.
     """
     whole = isinstance(low, int) and isinstance(high, int)
     require_number(name, value, whole=whole)
@@ -69,7 +69,7 @@ def require_range(name: str, value: float, low: float, high: float, *, low_open:
 
 
 def require_number(name: str, value: object, *, whole: bool = False) -> None:
-    """Raise ConfigError unless the value is a number, or a whole one; true and false are none."""
+    """Raise ConfigError unless the value is a number (or a whole one), and no boolean."""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         kind = "a whole number" if whole else "a number"
         raise ConfigError(f"{name} must be {kind}, got {_brief(value)}")
@@ -82,5 +82,5 @@ def require_instance(name: str, value: object, kind: type) -> None:
 
 
 def _brief(value: object) -> str:
-    """A text or a number as it is, anything else by its type: it may take pages to write."""
+    """A text or number itself, anything else by its type: its repr may take pages."""
     return repr(value) if isinstance(value, str | Real | None) else f"a {type(value).__name__}"

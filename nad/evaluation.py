@@ -1,4 +1,4 @@
-"""How good a model is, and how backdoored."""
+"""Accuracy and attack success rate of a model."""
 
 from __future__ import annotations
 
@@ -17,50 +17,47 @@ from nad.models.frozen import in_eval_mode
 from nad.threads import before_step
 
 AT_ONCE, AT_ONCE_ON_A_GPU = 64, 1000
-"""Images of one pass: on a processor few enough for its cache to hold what a layer makes of them."""
+"""Images per pass; on a CPU few enough for maps in its cache."""
 
 LEAST_SKILL = 0.1
-"""How far from a guess (0) towards no mistake (1) a model's balanced accuracy has to be; up to here it only guesses."""
+"""Limit of guessing, on a scale of balanced accuracy from guess (0) to perfect (1)."""
 
 
 class Skill(NamedTuple):
-    """How well a model tells classes apart, as shares in [0, 1]."""
+    """Accuracy and balanced accuracy, in [0, 1]."""
 
     acc: float
-    """Images that are predicted right. A model of one answer reaches the largest class's share."""
+    """Share of images predicted right. Always giving one answer reaches the largest class's share."""
     balanced_acc: float
-    """The mean over the classes of their images' share that is predicted right: 1/classes for a model of one answer."""
+    """Mean accuracy over the classes: 1/classes for always giving one answer."""
 
 
 class Scores(NamedTuple):
     """Shares in [0, 1]."""
 
     asr: float
-    """Triggered images, true class not the target, that are predicted as the target; with labels that go all to all,
-    triggered images of all classes that are predicted as the next class."""
+    """Triggered images of other classes predicted as the target (all-to-all labels: all as their next class)."""
     acc: float
-    """Untriggered images of all classes that are predicted right."""
+    """Untriggered images of all classes, predicted right."""
     balanced_acc: float
-    """The same as the mean over the classes that occur, which counts rare classes as much as frequent ones."""
+    """Mean accuracy over the classes present; rare classes count as much as frequent ones."""
     acc_non_target: float
-    """The same without the target class: the authors' way of counting. With labels that go all to all there is none to
-    leave out, and this is `acc`."""
+    """Accuracy without the target class, the authors' figure; `acc` with all-to-all labels."""
     recovery_acc: float
-    """Triggered images that are given their true class."""
+    """Triggered images predicted as their true class."""
 
 
 class EvalSet(NamedTuple):
-    """Evaluation set: images for the scores, with the trigger planted once for all models."""
+    """Evaluation set: images for scoring models, with the trigger planted once for all."""
 
     clean: LabelledImages
     triggered: LabelledImages
-    """Images whose true class is not the target, with the trigger, under their true labels; all images where labels go
-    all to all."""
+    """With the trigger, under their true labels; without the target class unless labels go all to all."""
     target: int | Tensor
-    """The class that triggered images are to be given: one for all, or (count,) one for each."""
+    """The attacker's class for the triggered images: one for all, or (count,) one for each."""
 
     def subset(self, size: int) -> EvalSet:
-        """The first `size` images of either kind: a cheap look between epochs."""
+        """The first `size` images of either kind, for a cheap score between epochs."""
         first = torch.arange(size)
         target = self.target if isinstance(self.target, int) else self.target[:size]
         return EvalSet(self.clean[first[: len(self.clean)]], self.triggered[first[: len(self.triggered)]], target)
@@ -69,10 +66,10 @@ class EvalSet(NamedTuple):
 def make_eval_set(
     data: LabelledImages, attack: Attack, generator: torch.Generator, *, classes: int | None = None
 ) -> EvalSet:
-    """Plant the trigger in every image that the attack wants to be given another class.
+    """Plant the trigger in every image with another class than the attack's target.
 
-    classes: how many there are; by default up to the highest label. Only all-to-all labels depend on it.
-    Raises: DataError where no such image exists.
+    classes: their number, by default up to the highest label. Only all-to-all labels depend on it.
+    Raises: DataError if no such image exists.
     """
     others = data[torch.nonzero(attacked(attack, data.labels)).squeeze(1)]
     if not len(others):
@@ -87,9 +84,9 @@ def make_eval_set(
 
 
 def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = None) -> Tensor:
-    """The predicted class of each image, on the CPU. The model is used in eval mode and left as it was.
+    """The predicted class of each image, in eval mode; the model keeps its mode.
 
-    images: as LabelledImages has them.  device: None for where the model is.  Returns (count,) int64.
+    images: as in LabelledImages.  device: None for the model's own.  Returns (count,) int64, on the CPU.
     """
     where = device or device_of(model)
     at_once = AT_ONCE if where.type == "cpu" else AT_ONCE_ON_A_GPU
@@ -102,7 +99,7 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device | None = N
 
 
 def accuracy(model: nn.Module, data: LabelledImages, *, device: torch.device | None = None) -> float:
-    """Share of these images that are predicted right."""
+    """Share of these images predicted right."""
     return _share(predict(model, data.images, device=device) == data.labels)
 
 
@@ -112,14 +109,14 @@ def measure_skill(model: nn.Module, data: LabelledImages, *, device: torch.devic
 
 
 def only_guesses(balanced_acc: float, labels: Tensor) -> bool:
-    """Whether a model with this balanced accuracy on images of these labels knows hardly more than one answer."""
+    """Test for a balanced accuracy no better than a guess on images of these labels."""
     return balanced_acc <= guess_limit(labels)
 
 
 def guess_limit(labels: Tensor) -> float:
-    """The balanced accuracy up to which a model only guesses: a tenth of the way from 1/classes to 1.
+    """Largest balanced accuracy of guessing: a tenth of the way from 1/classes to 1.
 
-    Only classes that occur count. Among images of one class a guess is worth nothing: one answer may be all it takes.
+    Only classes present count. For images of a single class the limit is a tenth.
     """
     classes = int((labels.bincount() > 0).sum())
     guess = 1 / classes if classes > 1 else 0.0
@@ -127,12 +124,12 @@ def guess_limit(labels: Tensor) -> float:
 
 
 def chance(labels: Tensor) -> float:
-    """A guess as people know it, the largest class's share: the accuracy of the best model of one answer."""
+    """The largest class's share: the best accuracy of always giving one answer."""
     return int(labels.bincount().max()) / len(labels)
 
 
 def guess_text(skill: Skill | Scores, labels: Tensor) -> str:
-    """What shows that a model only guesses, for an error."""
+    """The figures of a guessing model, for an error."""
     return (
         f"its accuracy is {skill.acc:.1%}, that of one answer for every image {chance(labels):.1%},"
         f" and its balanced accuracy, the mean over the classes, {skill.balanced_acc:.1%}"

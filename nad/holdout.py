@@ -1,4 +1,4 @@
-"""A defender's clean images, in whatever form they come."""
+"""A defender's clean images: tensors or a torch Dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ labels: integers, (count,).
 def as_labelled_images(holdout: Holdout) -> LabelledImages:
     """The holdout in one block of memory.
 
-    Raises: DataError where it is no holdout, or where its images differ in size or are not in [0, 1].
+    Raises: DataError for another type, or images of different sizes or outside [0, 1].
     """
     if isinstance(holdout, LabelledImages):
         images, labels = holdout.images, holdout.labels
@@ -39,7 +39,7 @@ def as_labelled_images(holdout: Holdout) -> LabelledImages:
         images = images.to(torch.float32)
         if images.numel() and not (images.min() >= 0 and images.max() <= 1):
             raise DataError(
-                f"floating-point images must be in [0, 1], got {images.min():.3g} to {images.max():.3g}; where the"
+                f"floating-point images must be in [0, 1], got {images.min():.3g} to {images.max():.3g}; if the"
                 " model expects normalised images, make the normalisation its first layer"
             )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -82,7 +82,7 @@ def _stacked(dataset: Dataset[Any]) -> tuple[Tensor, Tensor]:
 
 
 def _items(dataset: Dataset[Any]) -> Iterator[Any]:
-    """By index where that is possible: not every data set says where it ends by raising an IndexError."""
+    """By index if possible: not every data set ends an iteration with IndexError."""
     if isinstance(dataset, IterableDataset):
         return iter(dataset)
     if not isinstance(dataset, Sized):

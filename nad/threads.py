@@ -1,7 +1,7 @@
-"""A number of threads that follows the load: threads that wait for a busy core cost more than they bring.
+"""Number of threads adapted to the load.
 
-Nothing here acts unless `following_load` is entered: erases in trials keep the number of threads that they were given,
-on which the last bits of their weights depend.
+Threads waiting for a busy core cost more than they bring. Numbers change only inside `following_load`: erases in trials
+keep theirs, because the last bits of their weights depend on it.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ import torch
 from nad.cores import cores
 
 LOOK_SECONDS = 0.2
-"""Length of the first look at the load; the kernel counts in hundredths of a second."""
+"""Length of the first measurement of the load; the kernel counts in hundredths of a second."""
 
 WINDOW_SECONDS = 2.0
-"""Between two looks: short beside a training, long beside what other programs do now and then."""
+"""Between two measurements: short beside a training, long beside brief bursts of other programs."""
 
 SPARE = 0.25
-"""Share of a core that other programs may use without costing a thread."""
+"""Share of a core left to other programs before they cost a thread."""
 
 
 class Usage(NamedTuple):
-    """Seconds so far."""
+    """Time counters, in seconds."""
 
     wall: float
     own: float
-    """Of processor time, by this process's threads."""
+    """CPU time of this process's threads."""
     idle: float
-    """Of the cores that this process may use, added up."""
+    """Idle time of all cores available to this process, added up."""
 
 
 def read_usage(counters: Path = Path("/proc/stat")) -> Usage | None:
-    """The usage so far; None where the kernel does not count it, or a sandbox shows zeros or other cores instead."""
+    """The usage so far; None without the kernel's counters of these very cores."""
     try:
         lines = counters.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     wanted = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-    # Of each core, what it waited for work and for a disk
+    # Per core: idle time and waiting for a disk
     waiting = [words[4:6] for line in lines if (words := line.split()) and words[0] in wanted]
     idle = sum(int(ticks) for pair in waiting for ticks in pair) / os.sysconf("SC_CLK_TCK")
     return Usage(time.monotonic(), time.process_time(), idle) if idle and len(waiting) == len(wanted) else None
 
 
 class Threads:
-    """torch's number of threads: as many as there are cores that no other process uses, at least 1.
+    """torch's number of threads: the cores not used by other processes, at least 1.
 
-    Cores that are idle and those that this process keeps busy are the ones that it can have. Measuring that changes no
-    result and takes no time; on a quiet machine, the number is always `most`.
+    Counted are idle cores and those kept busy by this process. Measuring changes no result and takes no time; on a
+    quiet machine, the number is always `most`.
     """
 
     def __init__(self, most: int, read: Callable[[], Usage | None] = read_usage) -> None:
@@ -68,14 +68,14 @@ class Threads:
         torch.set_num_threads(most)
 
     def look(self) -> None:
-        """Choose by the load of a short while from now, in which this process waits."""
+        """Wait a short while, and choose by its load."""
         if self.most > 1:
             self._since = self._read()
             time.sleep(LOOK_SECONDS)
             self._choose(LOOK_SECONDS)
 
     def before_step(self) -> None:
-        """Count a step, and choose again where the last look is long enough ago."""
+        """Count a step, and choose again at the end of each window."""
         self._choose(WINDOW_SECONDS)
         self.steps[torch.get_num_threads()] += 1
 
@@ -94,10 +94,10 @@ _FOLLOWING: ContextVar[Threads | None] = ContextVar("following", default=None)
 
 @contextmanager
 def following_load() -> Iterator[Threads]:
-    """While this is entered, loops of this process that call `before_step` run in as many threads as the load leaves.
+    """Adapt the number of threads of loops with `before_step` to the load.
 
-    At most torch's number of threads now, and no more than there are cores; afterwards it is as before. Inside another
-    one, it is the same one.
+    At most torch's current number of threads, and no more than the cores; restored afterwards. Nested uses share the
+    outer one.
     """
     outer = _FOLLOWING.get()
     if outer is not None:
@@ -114,12 +114,12 @@ def following_load() -> Iterator[Threads]:
 
 
 def said(steps: Mapping[int, int]) -> dict[str, int]:
-    """Steps by number of threads, as JSON has them."""
+    """Steps by number of threads, with JSON's text keys."""
     return {str(count): taken for count, taken in sorted(steps.items())}
 
 
 def before_step() -> None:
-    """Ahead of each step of a loop that takes long; nothing outside of `following_load`."""
+    """Call ahead of each step of a long loop; no effect outside of `following_load`."""
     threads = _FOLLOWING.get()
     if threads is not None:
         threads.before_step()

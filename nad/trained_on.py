@@ -1,4 +1,4 @@
-"""The images that a model was trained on, as its file tells of them: size, mirroring, names of the classes."""
+"""Facts of a model's training images, from its file: size, mirroring, class names."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from nad.data.base import Dataset
 from nad.errors import CheckpointError, DataError
 
 KEY = "trained_on"
-"""Under which a checkpoint's card holds it."""
+"""Key in a checkpoint's card."""
 
 NAMED = 12
-"""Classes that a sentence names."""
+"""Most classes named in an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOn:
-    """A model's expectations of images; None for what is not known. The normalisation is among its weights."""
+    """A model's expectations of images; None if unknown. The normalisation is among its weights."""
 
     image_size: int | None = None
     """Pixels a side."""
     flip: bool | None = None
-    """Whether it was trained on mirrored images, too."""
+    """Trained on mirrored images too."""
     class_names: tuple[str, ...] | None = None
     """In the order of its labels."""
 
@@ -33,9 +33,9 @@ class TrainedOn:
         return {KEY: asdict(self)}
 
     def require_class_names(self, given: Sequence[str], where: str) -> None:
-        """Raise DataError for class folders that are not the model's, or in another order.
+        """Raise DataError for class folders other than the model's, or in another order.
 
-        Folders that are numbered from 0 say the labels themselves.  where: the sentence's name of the data.
+        Folders numbered from 0 are labels, and always fit.  where: the data's name in the error.
         """
         if self.class_names is None:
             return
@@ -52,13 +52,13 @@ class TrainedOn:
 
 
 def of_dataset(dataset: Dataset) -> TrainedOn:
-    """The facts of a model that was trained on a data set."""
+    """The facts of a model trained on this data set."""
     size = dataset.train.images.shape[-1]
     return TrainedOn(image_size=size, flip=dataset.flip, class_names=dataset.class_names)
 
 
 def from_card(card: Mapping[str, Any]) -> TrainedOn:
-    """The facts that a checkpoint's card holds; files of earlier versions have none.
+    """The facts in a checkpoint's card; files of earlier versions have none.
 
     Raises: CheckpointError for facts of another type.
     """
@@ -73,11 +73,11 @@ def from_card(card: Mapping[str, Any]) -> TrainedOn:
     return TrainedOn(image_size=size, flip=flip, class_names=None if names is None else tuple(names))
 
 
-_DAMAGED = f"what its card says of the images it was trained on ({KEY}) is damaged"
+_DAMAGED = f"its card's facts of the training images ({KEY}) are damaged"
 
 
 def _plain(name: str) -> str:
-    """A class by its number, where it is named by one, else by its name, however its accents are composed."""
+    """A numeric name without leading zeros, any other with its accents composed."""
     return str(int(name)) if name.isdecimal() else unicodedata.normalize("NFC", name)
 
 

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nad.augment import Augment, to_input
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.devices import device_of
 from nad.errors import require_range, unknown_name
-from nad.precision import Precision, autocast
+from nad.precision import autocast
 from nad.seeds import derive, drawn_from, torch_seeded
 from nad.threads import before_step
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""(model, inputs, labels) to a scalar; the only thing in which fine-tuning and distillation differ."""
+"""(model, inputs, labels) to a scalar. Fine-tuning and distillation differ in nothing else."""
 
 
 def paper_schedule(epoch: float, _epochs: int) -> float:
@@ -30,7 +31,7 @@ def paper_schedule(epoch: float, _epochs: int) -> float:
 
 
 def code_schedule(epoch: float, _epochs: int) -> float:
-    """Full for two epochs, then a tenth (authors' code, which sets 0.01 there; we keep the searched lr in force)."""
+    """Full for two epochs, then a tenth of the searched lr (authors' code: 0.01)."""
     return 1.0 if epoch < 2 else 0.1
 
 
@@ -78,12 +79,12 @@ class TrainConfig:
 
 
 class EpochEnd(NamedTuple):
-    """What is known after an epoch."""
+    """Figures of one finished epoch."""
 
     epoch: int
     """Epochs done, from 1."""
     loss: float
-    """Mean over the batches that ran; not finite where training diverged."""
+    """Mean over the batches; not finite once training has diverged."""
 
 
 def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -92,67 +93,62 @@ def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def train(
-    model: nn.Module,
-    data: LabelledImages,
-    config: TrainConfig,
-    *,
-    flip: bool,
-    generator: torch.Generator,
-    loss: Loss = cross_entropy,
-    device: torch.device | None = None,
-    precision: Precision = "float32",
+    model: nn.Module, data: LabelledImages, config: TrainConfig, context: TrainContext, *, loss: Loss = cross_entropy
 ) -> Iterator[EpochEnd]:
-    """Train in place, an epoch per step of the iterator: the caller watches, scores, or stops by leaving the loop.
+    """Train in place, one epoch per step of the iterator.
 
-    Batch order and augmentation come from the generator alone, and what layers such as dropout draw follows from it,
-    too: torch's own generators are left as they were. The model is in train mode whenever a batch runs, see
-    `_to_train_mode`, and each batch passes through it once, so that batch norm sees each batch once. The images move to
-    the device once, and nothing waits for it before the end of an epoch.
-    device: None for where the model is.
-    precision: of the passes; weights and losses have single precision in any case.
+    Leaving the loop stops the training. All randomness comes from the context's generator, dropout included; torch's
+    own generators keep their state. Each batch passes through the model once, in train mode (see `_to_train_mode`). The
+    images move to the device once, and the CPU waits for the device only at the end of an epoch.
     """
-    where = device or device_of(model)
+    where = context.device or device_of(model)
     resident = LabelledImages(data.images.to(where), data.labels.to(where))
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov and config.momentum > 0,
-        weight_decay=config.weight_decay,
-    )
+    optimiser = _optimiser(model, config)
     factor = SCHEDULES[config.schedule]
-    augment = Augment(flip=flip, cutout=config.cutout)
+    augment = Augment(flip=context.flip, cutout=config.cutout)
     steps = math.ceil(len(data) / config.batch_size)
-    layers = drawn_from(generator)
+    layers = drawn_from(context.generator)
     for epoch in range(config.epochs):
         _to_train_mode(model)
         total, ran = torch.zeros((), device=where), 0
         with torch_seeded(derive(layers, "epoch", epoch), where):
-            for step, batch in enumerate(batches(resident, config.batch_size, augment, generator)):
+            for step, batch in enumerate(batches(resident, config.batch_size, augment, context.generator)):
                 for group in optimiser.param_groups:
                     group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
-                with autocast(where, precision):
+                with autocast(where, context.precision):
                     value = loss(model, to_input(batch.images, where), batch.labels)
                 optimiser.zero_grad(set_to_none=True)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 total += value.detach()
                 ran += 1
-        # what the last step of all breaks is seen by no loss: a model that answers with NaN would pass for a good one
-        yield EpochEnd(epoch + 1, (total / ran).item() if _is_finite(model) else math.nan)
+        # No loss sees the effect of the very last step: a model full of NaN could pass for a good one
+        mean = (total / ran).item() if _is_finite(model) else math.nan
+        context.progress(epoch + 1, config.epochs)
+        yield EpochEnd(epoch + 1, mean)
+
+
+def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov and config.momentum > 0,
+        weight_decay=config.weight_decay,
+    )
 
 
 def _is_finite(model: nn.Module) -> bool:
-    """Whether all weights and running statistics are."""
+    """Check all weights and running statistics for NaN and infinity."""
     state = model.state_dict().values()
     floats = [values for values in state if isinstance(values, Tensor) and values.is_floating_point()]
     return bool(torch.stack([torch.isfinite(values).all() for values in floats]).all()) if floats else True
 
 
 def _to_train_mode(model: nn.Module) -> None:
-    """Train mode, except for a batch norm all of whose parameters are frozen: they go with its statistics.
+    """Train mode, except for frozen batch norms: their statistics stay with their frozen parameters.
 
-    One that has no parameters is not frozen, and learns its statistics.
+    A batch norm without parameters is not frozen, and learns its statistics.
     """
     model.train()
     for module in model.modules():
@@ -164,7 +160,7 @@ def batches(data: LabelledImages, size: int, augment: Augment, generator: torch.
     """One epoch: every image once, in random order, augmented."""
     order = torch.randperm(len(data), generator=generator)
     for indices in torch.split(order, size):
-        # Batch norm cannot learn from one image: a last batch of one is left out of this epoch.
+        # Batch norm cannot learn from a single image: such a last batch is skipped
         if len(indices) > 1:
             before_step()
             batch = data[indices.to(data.labels.device, non_blocking=True)]

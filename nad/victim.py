@@ -1,4 +1,4 @@
-"""The victim: a model trained on poisoned data, refused where its backdoor did not take."""
+"""The victim: a model trained on poisoned data, refused if its backdoor did not take."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from nad import models
 from nad.attacks import Attack, describe
 from nad.checkpoints import Checkpoint, State, cached, copy_state
+from nad.context import TrainContext, no_progress
 from nad.data import fingerprint
 from nad.data.base import LabelledImages
 from nad.errors import TrainingDiverged, WeakBackdoor, unknown_name
@@ -28,13 +29,13 @@ from nad.training import TrainConfig, train
 from nad.work import Runner, run_here
 
 RECIPE_VERSION = 1
-"""Part of every cache key: raise it when the same settings no longer mean the same training."""
+"""Part of every cache key; raise it once the same settings mean another training."""
 
 MIN_ASR = 0.9
 """Below this the backdoor did not take."""
 
 MAX_REFERENCE_GAP = 0.03
-"""A victim this much less accurate than a clean model would be noticed: no attacker would ship it."""
+"""Largest loss of accuracy against a clean model; no attacker would ship a worse one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +58,16 @@ class VictimConfig(TrainConfig):
 
 
 class Victim(NamedTuple):
-    """A backdoored model and what it does on the validation images."""
+    """A backdoored model and its scores on the validation images."""
 
     state: State
     scores: Scores
     seconds: float
-    """Training time; of the run that filled the cache, where it came from there."""
+    """Training time; for a cached victim, of its original training."""
     origin: Mapping[str, object] | None = None
-    """What is known of the file that it came from, in JSON's types; None where it was trained here."""
+    """Facts of its model file, in JSON's types; None if it was trained here."""
     threads: Mapping[str, int] | None = None
-    """Steps of its training by number of threads; None where that is not known."""
+    """Steps of its training by number of threads; None if unknown."""
 
 
 def train_victim(
@@ -79,18 +80,16 @@ def train_victim(
     progress: Progress | None = None,
     run: Runner = run_here,
 ) -> Victim:
-    """The backdoored model, from the cache where the same one was trained before.
+    """The backdoored model, trained or from the cache.
 
-    run: where it is trained if it is not there.
-
-    The weights depend on the number of threads as well (sums in another order), which follows the load, see
-    nad.threads, and which the key leaves out: a cached victim serves every machine. Its digest is in the study's
-    record.
-    Raises: TrainingDiverged where its loss is no longer finite.
+    The number of threads follows the load (see nad.threads) and changes the last bits of the weights. The cache key
+    leaves it out, so that a cached victim serves every machine; the study's record has the victim's digest.
+    run: runs the training.
+    Raises: TrainingDiverged once its loss is no longer finite.
     """
     made = _trained(scenario, model, config, scenario.attack, cache, lambda work: run(work, device, progress))
     scores = score_state(made.state, model, scenario, scenario.validation, device)
-    threads = made.card.get("threads")  # missing in a cache that an earlier version filled
+    threads = made.card.get("threads")  # earlier versions cached victims without it
     return Victim(
         made.state, scores, float(str(made.card["seconds"])), threads=threads if isinstance(threads, Mapping) else None
     )
@@ -114,9 +113,9 @@ def train_reference(
     progress: Progress | None = None,
     run: Runner = run_here,
 ) -> State:
-    """A clean model: the victim's recipe and images without the poison, from the cache where it was trained before.
+    """A clean model by the victim's recipe, without the poison; trained or from the cache.
 
-    Raises: TrainingDiverged where its loss is no longer finite.
+    Raises: TrainingDiverged once its loss is no longer finite.
     """
     return _trained(scenario, model, config, None, cache, lambda work: run(work, device, progress)).state
 
@@ -124,9 +123,9 @@ def train_reference(
 def require_backdoor(
     victim: Victim, reference_acc: float | None = None, *, remedy: str = "poison more, train longer"
 ) -> None:
-    """Raise WeakBackdoor unless the victim obeys the trigger and, where a reference is known, is as accurate as it.
+    """Raise WeakBackdoor unless the victim obeys the trigger and is as accurate as the reference.
 
-    remedy: what to do for a backdoor that did not take.
+    remedy: for a backdoor that did not take, in the error's words.
     """
     if victim.scores.asr < MIN_ASR:
         raise WeakBackdoor(
@@ -141,9 +140,9 @@ def require_backdoor(
 
 
 def require_above_chance(victim: Victim, labels: Tensor, *, remedy: str) -> None:
-    """Raise WeakBackdoor for a victim that only guesses. To be asked before its backdoor: pixels may be read wrongly.
+    """Raise WeakBackdoor for a guessing victim; check this before its backdoor.
 
-    labels: of the clean validation images.  remedy: what to do for it.
+    labels: of the clean validation images.  remedy: in the error's words.
     """
     if only_guesses(victim.scores.balanced_acc, labels):
         raise WeakBackdoor(
@@ -154,10 +153,10 @@ def require_above_chance(victim: Victim, labels: Tensor, *, remedy: str) -> None
 
 @dataclass(frozen=True)
 class Training:
-    """One model's training and all that it needs; see nad.work."""
+    """One model's training with all its inputs; see nad.work."""
 
     what: str
-    """As errors name the model."""
+    """The model's name in errors."""
     model: str
     classes: int
     flip: bool
@@ -168,15 +167,16 @@ class Training:
     def __call__(self, device: torch.device | None, progress: Progress | None) -> Checkpoint:
         network = models.make(self.model, self.classes, generator(self.seed, "victim", "weights")).to(device)
         started = time.perf_counter()
-        batches = generator(self.seed, "victim", "batches")
-        precision = self.config.precision
-        for end in train(
-            network, self.data, self.config, flip=self.flip, generator=batches, device=device, precision=precision
-        ):
+        context = TrainContext(
+            flip=self.flip,
+            generator=generator(self.seed, "victim", "batches"),
+            device=device,
+            precision=self.config.precision,
+            progress=progress or no_progress,
+        )
+        for end in train(network, self.data, self.config, context):
             if not math.isfinite(end.loss):
                 raise TrainingDiverged(f"{self.what}'s training diverged in epoch {end.epoch}; a lower lr may help")
-            if progress is not None:
-                progress(end.epoch, self.config.epochs)
         return Checkpoint(copy_state(network), {"seconds": time.perf_counter() - started})
 
 

@@ -1,4 +1,4 @@
-"""What may vary in a study. A new space is one file and one line in SPACES."""
+"""Search spaces by name. A new one is one file and one line in SPACES."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ SPACES: dict[str, SearchSpace] = {
 
 
 def get(name: str) -> SearchSpace:
-    """A space by its name.
-
-    Raises: ConfigError for a name that SPACES does not have.
-    """
+    """A space by its name.  Raises: ConfigError for an unknown one."""
     if name not in SPACES:
         raise unknown_name("search space", name, SPACES)
     return SPACES[name]

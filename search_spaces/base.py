@@ -1,4 +1,4 @@
-"""What a search space is: what may vary, and the points that every study asks first."""
+"""Search space: the hyperparameters of a study, and the points asked first."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from optuna.trial import BaseTrial
 from nad.erasure import EraseConfig
 
 Params = dict[str, bool | int | float | str]
-"""One point of a space, as Optuna records it."""
+"""One point of a space, in Optuna's form."""
 
 
 class Control(NamedTuple):
-    """A point that every study asks first; several may share a name, such as fine-tuning at each clean fraction."""
+    """A point asked first in every study; several may share a name."""
 
     name: str
     params: Params
 
 
 class Domain(NamedTuple):
-    """What a study gives its space to vary over."""
+    """A study's limits for its space."""
 
     layers: tuple[str, ...]
     """The model's distillation layers, shallow to deep."""
     clean_fractions: tuple[float, ...]
-    """Shares of the training set that the defender may own, ascending; each needs a teacher."""
+    """Possible shares of the training set for the defender, ascending; each needs a teacher."""
 
 
 class Point(NamedTuple):
-    """What one trial does."""
+    """The setting of one trial."""
 
     clean_fraction: float
     """The defender's clean images, as a share of the training set."""
@@ -43,10 +43,10 @@ class SearchSpace:
     """A search space: plain functions, so that a new one is one file."""
 
     suggest: Callable[[BaseTrial, Domain], Point]
-    """A trial's point, with every choice taken from the trial."""
+    """Builds a trial's point, with every choice taken from the trial."""
     controls: Callable[[Domain], tuple[Control, ...]]
-    """The points that every study asks first. From there the sampler takes over."""
+    """The points of every study before the sampler's proposals."""
     clean_fractions: tuple[float, ...]
-    """The domain's clean fractions where the user names none."""
+    """The default clean fractions."""
     version: int
-    """To be raised with every change of what `suggest` draws from: one record cannot hold trials of both."""
+    """Raise it with every change in `suggest`: one record cannot hold trials of both."""

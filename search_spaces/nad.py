@@ -1,15 +1,15 @@
-"""The paper's hyperparameters: which layers are distilled, how strongly, for how long, on how much clean data.
+"""The paper's hyperparameters: distilled layers, betas, epochs, schedule and clean data.
 
-Nobody has published how sensitive NAD is to these. The released code's betas were first (5000, 0, 0), then
-(0, 0, 5000), then (500, 1000, 1000): so each layer can be left out, and each beta spans two orders of magnitude. In the
-deepest layer they end below 5000, which ruined the classifier of the embedded data in both schedules.
+NAD's sensitivity to these is unpublished. The released code's betas were first (5000, 0, 0), then (0, 0, 5000), then
+(500, 1000, 1000): so each layer can be left out, and each beta spans two orders of magnitude. In the deepest layer they
+end below 5000: that value ruined the classifier of the embedded data in both schedules.
 
-The released code averages a layer's squared difference over its map, where the paper sums it. A group's map has a
-quarter of the pixels of the one before, so what is one beta for all layers to the paper is a factor of four from group
-to group here, and so are the ranges.
+The released code averages a layer's squared difference over its map; the paper sums it. A group's map has a quarter of
+the pixels of the one before, so the paper's single beta becomes a factor of four from group to group here, in the
+ranges too.
 
-The first steps shake the backdoor loose; as the classifier recovers, it comes back. So few epochs are part of the
-space, and epochs are drawn by their logarithm.
+The first steps weaken the backdoor; as the classifier recovers, it comes back. So the space includes few epochs, drawn
+by their logarithm.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from nad.models import pair_layers
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
 
 CLEAN_FRACTIONS = (0.01, 0.05, 0.1, 0.2)
-"""The shares that the paper studies (section 4.4)."""
+"""The paper's shares (section 4.4)."""
 
 PAPER_FRACTION = 0.05
-"""What the paper's main table is measured at; the controls use the nearest fraction that the study has."""
+"""Of the paper's main table; the controls use the study's nearest fraction."""
 
 BETA_RANGE = (30.0, 3000.0)
-"""Of the deepest layer; four times that for each layer above. The released code's 500, 1000 and 1000 lie inside."""
+"""Of the deepest layer; times four for each layer above. The released betas lie inside."""
 EPOCHS_RANGE = (2, 20)
-"""From where the published schedules first divide the learning rate to as many as the released code runs."""
+"""From the published schedules' first drop of lr to the released code's length."""
 SCHEDULES = tuple(preset.schedule for preset in PRESETS.values())
 """The published ones."""
 
 
 def suggest(trial: BaseTrial, domain: Domain, schedules: tuple[str, ...] = SCHEDULES) -> Point:
-    """A subset of the layers, a beta for each chosen one, a schedule, Cutout of a preset, epochs, clean data."""
+    """Choose layers with betas, a schedule, a preset's Cutout, epochs and clean data."""
     betas = {
         layer: trial.suggest_float(f"beta_{layer}", *beta_range(layer, domain.layers), log=True)
         for layer in domain.layers
@@ -60,12 +60,12 @@ def beta_range(layer: str, layers: tuple[str, ...]) -> tuple[float, float]:
 
 
 def pixels(layer: str, layers: tuple[str, ...]) -> int:
-    """Pixels of a layer's map as a multiple of the deepest layer's; layers: all of the model's, shallow to deep."""
+    """Pixels of a layer's map as a multiple of the deepest layer's."""
     return int(4 ** (len(layers) - 1 - layers.index(layer)))
 
 
 def controls(domain: Domain) -> tuple[Control, ...]:
-    """Fine-tuning at every clean fraction, with the released code's settings; NAD as published and as released."""
+    """Fine-tuning at every clean fraction, as in the released code; NAD as published and released."""
     usual = usual_fraction(domain)
     others = [fraction for fraction in domain.clean_fractions if fraction != usual]
     return (
@@ -77,7 +77,7 @@ def controls(domain: Domain) -> tuple[Control, ...]:
 
 
 def usual_fraction(domain: Domain) -> float:
-    """The study's clean fraction that is nearest to the paper's."""
+    """The study's clean fraction nearest to the paper's."""
     return min(domain.clean_fractions, key=lambda fraction: abs(fraction - PAPER_FRACTION))
 
 
@@ -91,7 +91,7 @@ def fine_tuning(layers: tuple[str, ...], clean_fraction: float) -> Params:
 
 
 def preset_point(name: str, layers: tuple[str, ...], clean_fraction: float) -> Params:
-    """A preset of `nad.erasure` as a point of this space; its betas go to the layers that `pair_layers` names."""
+    """A preset of `nad.erasure` as a point; `pair_layers` assigns its betas."""
     preset = PRESETS[name]
     betas = {
         layer: preset.betas[preset.layers.index(published)]

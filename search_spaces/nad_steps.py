@@ -1,4 +1,4 @@
-"""The space `nad`, and beside it how many steps the student takes: smaller batches, and a schedule that stays high.
+"""The space `nad`, plus smaller batches and a one-cycle schedule for more steps.
 
 The published schedules divide the learning rate after two epochs. With batches of 64, a twentieth of CIFAR-10 gives 80
 steps until then; a twentieth of 8,000 images gives 14.
@@ -19,7 +19,7 @@ SCHEDULES = (*nad.SCHEDULES, "one-cycle")
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
-    """As in `nad`, with one more schedule, and the batch size."""
+    """As in `nad`, plus the batch size and one more schedule."""
     point = nad.suggest(trial, domain, schedules=SCHEDULES)
     batch_size = trial.suggest_categorical("batch_size", BATCH_SIZES)
     return Point(point.clean_fraction, replace(point.erase, batch_size=batch_size))

@@ -1,4 +1,4 @@
-"""The space `nad-steps`, and beside it how attention is measured and how fast the student learns."""
+"""The space `nad-steps`, plus the learning rate and the attention's operator and power."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POWERS = (1.0, 2.0, 4.0)
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
-    """As in `nad-steps`; always the learning rate, and where a layer is distilled the map's operator and power too."""
+    """As in `nad-steps`, plus the learning rate and, with distillation, operator and power."""
     point = nad_steps.suggest(trial, domain)
     erase = replace(point.erase, lr=trial.suggest_float("lr", *LR_RANGE, log=True))
     if erase.layers:
@@ -38,7 +38,7 @@ def _as_published(params: Params, domain: Domain) -> Params:
 
 
 def distils(params: Params, layers: tuple[str, ...]) -> bool:
-    """Whether a point distils any layer."""
+    """Test a point for any distilled layer."""
     return any(params[f"distil_{layer}"] for layer in layers)
 
 

@@ -27,12 +27,12 @@ from nad.files import utf8_name, written_beside
 from nad.progress import StagedProgress
 
 DECODING_VERSION = 2
-"""Part of every cache key: raise it when the same files no longer give the same pixels. 2: upright by EXIF."""
+"""Part of every cache key; raise it if files give other pixels. 2: upright by EXIF."""
 
 CHUNK = 256
 """Files decoded between two calls of progress."""
 NAMED = 3
-"""Images that cannot be used, of those that an error names."""
+"""Most unusable images named in an error."""
 
 
 def load_folder(
@@ -44,12 +44,11 @@ def load_folder(
     name: str = "folder",
     flip: bool = True,
 ) -> Dataset:
-    """The images under root/train and root/test, one folder per class, as RGB of one size.
+    """The RGB images of one size under root/train and root/test, one folder per class.
 
-    Classes are numbered as `in_label_order` says; deeper folders belong to their class. Hidden files and folders, those
-    that systems leave, and links to a folder that they lie in are passed over. Grey, palette and transparent images
-    become RGB.
-    Raises: DataError where the tree is not such a tree, or an image cannot be read.
+    Classes are numbered as in `in_label_order`; deeper folders belong to their class. Hidden files and folders, those
+    of operating systems, and links to an enclosing folder are skipped. Grey, palette and transparent images become RGB.
+    Raises: DataError for another kind of tree, or an unreadable image.
     """
     parts = {part: list_part(root, part) for part in ("train", "test")}
     train = parts["train"]
@@ -70,11 +69,11 @@ class Owned(NamedTuple):
     test: LabelledImages | None
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
-    """What the user should know of the files, a line each."""
+    """Notes on the files for the user, a line each."""
 
 
 def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: StagedProgress | None = None) -> Owned:
-    """The images under root/train and, where that is there, root/test: read as load_folder does.
+    """The images under root/train and, if present, root/test, read as by `load_folder`.
 
     Raises: DataError likewise; a missing test/ is fine, and so is a single class.
     """
@@ -86,7 +85,7 @@ def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: Staged
 
 
 def remarks(parts: Mapping[str, Listing], images: Mapping[str, LabelledImages], root: Path) -> tuple[str, ...]:
-    """A line on what is not read, and a line on images that are there twice, each where there is something to say."""
+    """At most two lines: on skipped files, and on duplicate images."""
     skipped = str(sum((part.skipped for part in parts.values()), Skipped()))
     test = images["test"].images if "test" in images else None
     copies = copies_remark(
@@ -106,16 +105,16 @@ def _require_same_classes(root: Path, parts: Mapping[str, Listing]) -> None:
 
 
 def is_tree(root: Path) -> bool:
-    """Whether root has the two parts that load_folder reads."""
+    """Test for both parts needed by `load_folder`."""
     return (root / "train").is_dir() and (root / "test").is_dir()
 
 
 def decode_cached(
     parts: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: StagedProgress | None
 ) -> dict[str, LabelledImages]:
-    """The parts' images, from the cache where these very files were decoded before.
+    """The parts' images, decoded or from the cache; a damaged entry is made again.
 
-    A damaged cache entry is made again. Raises: DataError for unreadable images, or a cache that cannot be written.
+    Raises: DataError for unreadable images or a failing write to the cache.
     """
     entry = cache_dir / "images" / f"{_listing_key(parts, root, image_size)}.safetensors"
     images = _read_entry(entry)
@@ -131,7 +130,7 @@ def decode_cached(
 
 
 def _require_usable(unusable: Sequence[str]) -> None:
-    """Raise DataError for images that cannot be used, told by their sentences; the first few are named."""
+    """Raise DataError if there are sentences on unusable images; it quotes the first few."""
     if not unusable:
         return
     named = "; ".join(sorted(unusable)[:NAMED])
@@ -142,11 +141,10 @@ def _require_usable(unusable: Sequence[str]) -> None:
 
 
 def _listing_key(parts: dict[str, Listing], root: Path, image_size: int) -> str:
-    """What the decoded pixels depend on: which files, how long, how new, and the size they are brought to.
+    """Cache key of the decoded pixels: files, their lengths and times, image size.
 
-    Two trees may agree in all names, lengths and times of writing, as unpacked archives do, and a file may be given
-    back its time. So the files themselves are told apart, by what the file system numbers them with, and by the time of
-    their last change of any kind. A tree that is renamed keeps all of it.
+    Unpacked archives may agree in all names, lengths and times of writing, and a file's time may be set back. So the
+    key has each file's inode and the time of its last change of any kind, too. Renaming the tree keeps the key.
     """
     digest = hashlib.sha256(f"{DECODING_VERSION} {image_size}".encode())
     unusable = []
@@ -185,9 +183,9 @@ def _write_entry(entry: Path, images: dict[str, Tensor]) -> None:
 def _decode(
     files: Sequence[Path], image_size: int, stage: str, progress: StagedProgress | None, unusable: list[str]
 ) -> Tensor:
-    """(count, 3, image_size, image_size) uint8, by as many threads as there are cores (Pillow frees the lock).
+    """Decode with a thread per core (Pillow frees the lock).
 
-    unusable: gets a sentence for each image that cannot be read or is no use.
+    Returns (count, 3, image_size, image_size) uint8.  unusable: gets a sentence for each unusable image.
     """
     images = np.empty((len(files), 3, image_size, image_size), np.uint8)
 
@@ -208,7 +206,7 @@ def _decode(
 
 
 def _read_image(file: Path, image_size: int) -> NDArray[np.uint8]:
-    """One file as (3, image_size, image_size), antialiased.  Raises: DataError, which begins with the file."""
+    """One file as (3, image_size, image_size), antialiased.  Raises: DataError, beginning with the file."""
     try:
         image = open_upright(file)
         if min(image.size) < 2 or image.mode.startswith(DEEP_MODES):
@@ -216,11 +214,11 @@ def _read_image(file: Path, image_size: int) -> NDArray[np.uint8]:
             raise DataError(
                 f"{file} is {width}x{height} pixels of type {image.mode}; at least 2x2 with 8 bits a channel are needed"
             )
-        # Pillow warns when it drops a palette's transparency in one step.
+        # Pillow warns on dropping a palette's transparency in one step
         opaque = image.convert("RGBA") if "transparency" in image.info else image
         resized = opaque.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
     except DataError:
         raise
-    except Exception as error:  # Pillow raises anything over a damaged file
+    except Exception as error:  # Pillow raises anything on a damaged file
         raise DataError(f"{file} cannot be read: {str(error) or type(error).__name__}") from error
     return np.asarray(resized).transpose(2, 0, 1)

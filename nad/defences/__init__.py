@@ -1,4 +1,4 @@
-"""The defences that stand beside NAD, by name. A new one is a file that implements `Defence` and a line in DEFENCES."""
+"""Rival defences by name. A new one is one file and one line in DEFENCES."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from nad.defences.anp import AdversarialNeuronPruning
-from nad.defences.base import Deeds, Defence, Defended
+from nad.defences.base import Defence, Defended, Stats
 from nad.defences.fine_pruning import FinePruning
 from nad.defences.fine_tuning import FineTuning
 from nad.defences.mode_connectivity import ModeConnectivityRepair
 from nad.errors import ConfigError, unknown_name
 
-__all__ = ["DEFENCES", "Deeds", "Defence", "Defended", "FineTuning", "describe", "make"]
+__all__ = ["DEFENCES", "Defence", "Defended", "FineTuning", "Stats", "describe", "make"]
 
 DEFENCES: Mapping[str, type[Defence]] = {
     "fine-tuning": FineTuning,
@@ -26,7 +26,7 @@ DEFENCES: Mapping[str, type[Defence]] = {
 def make(name: str, **settings: Any) -> Defence:
     """The defence of this name.
 
-    Raises: ConfigError for a name that DEFENCES does not have, an unknown setting, or a value out of range.
+    Raises: ConfigError for an unknown name or setting, or a value out of range.
     """
     if name not in DEFENCES:
         raise unknown_name("defence", name, DEFENCES)
@@ -36,16 +36,13 @@ def make(name: str, **settings: Any) -> Defence:
             raise unknown_name(f"setting of the defence {name!r}", key, allowed)
     try:
         return DEFENCES[name](**settings)
-    except TypeError as error:  # a class of somebody's own
+    except TypeError as error:  # a user's own class
         raise ConfigError(
             f"the defence {name!r} cannot be made: {error}; it needs a method `change`, and a default for each field"
         ) from error
 
 
 def describe(defence: Defence) -> dict[str, Any]:
-    """Name and all settings in JSON's types: the same for equal defences, so fit for the record.
-
-    The version is told from the second on.
-    """
+    """Name, settings and (from 2 on) version in JSON's types, for the record."""
     told = {"version": defence.version} if defence.version != 1 else {}
     return {"name": defence.name, **told, **asdict(defence)}

@@ -1,4 +1,4 @@
-"""Adversarial neuron pruning (Wu & Wang 2021): neurons that a small push makes harmful are those of the backdoor."""
+"""Adversarial neuron pruning (Wu & Wang 2021): prune the neurons most sensitive to small adversarial pushes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nad.augment import Augment, to_input
 from nad.data.base import LabelledImages
-from nad.defences.base import Deeds, Defence, Site, require_finite
+from nad.defences.base import Defence, DefenceContext, Stats, require_finite
 from nad.errors import ConfigError, require_range
 from nad.training import batches
 
-_LOOK = 50
-"""Iterations between two looks at the loss, which wait for the device."""
+_CHECK = 50
+"""Iterations between two checks of the loss, each a wait for the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialNeuronPruning(Defence):
-    """A mask for each channel of each batch norm is learnt on clean images under adversarial pushes, then thresholded.
+    """Learn a mask per batch-norm channel under adversarial pushes, then prune by a threshold.
 
     A channel's weight w and bias b become (m + d) w and (m + x) b, with m in [0, 1] its mask. For each batch, d and x
-    in [-eps, eps] are moved to raise the loss; then the masks take a step that lowers the loss with and without them.
-    A channel whose mask ends at or below the threshold is pruned: its weight and bias become zero.
-    Source: Wu & Wang 2021, "Adversarial Neuron Pruning Purifies Backdoored Deep Models", and its
-    code.
-    Differs: the mask acts on the bias as well, so that a pruned channel is silent; in the paper its bias stays. The
-    pushes are kept in [-eps, eps] after each step, which the code leaves out. The code tries thresholds from 0 to 0.9
-    and shows test scores for each; a defender has none, so there is one threshold, chosen beforehand. Batches go
-    through the holdout in turns; the code draws images with replacement.
+    in [-eps, eps] are moved to raise the loss; then the masks take a step to lower the loss with and without pushes.
+    Channels with a final mask at or below the threshold are pruned: their weight and bias become zero.
+    Source: Wu & Wang 2021, "Adversarial Neuron Pruning Purifies Backdoored Deep Models", and its code.
+    Differs: the mask acts on the bias too, to silence a pruned channel; in the paper its bias stays. The pushes are
+    clipped to [-eps, eps] after each step, unlike in the code. The code shows test scores for thresholds from 0 to 0.9;
+    a defender has none, so there is one threshold, chosen beforehand. Each image is used once per pass through the
+    holdout; the code draws with replacement.
     """
 
     name: ClassVar[str] = "anp"
@@ -43,11 +42,11 @@ class AdversarialNeuronPruning(Defence):
     eps: float = 0.4
     """Largest push, relative to a channel's weight and bias. Source: paper; likewise alpha, iterations and lr."""
     steps: int = 1
-    """Steps of eps / steps by which a push rises from its random start. Source: authors' code."""
+    """Steps of size eps / steps from a push's random start. Source: authors' code."""
     alpha: float = 0.2
-    """Weight of the loss without pushes; that of the loss under them is 1 - alpha."""
+    """Weight of the loss without pushes; the loss under pushes weighs 1 - alpha."""
     iterations: int = 2000
-    """Batches, however many images there are; each passes the network two times, and once more for each step."""
+    """Number of batches; each passes the network twice, and once more for each step."""
     lr: float = 0.2
     """Of the masks, by SGD."""
     momentum: float = 0.9
@@ -71,16 +70,15 @@ class AdversarialNeuronPruning(Defence):
         """Raise ConfigError for a model without batch norm."""
         MaskedNetwork(model, self.eps)
 
-    def change(self, model: nn.Module, site: Site) -> Deeds:
-        """See `Defence.defend`. While masks are learnt, batch norm uses each batch's statistics; the model keeps the
-        victim's, and all of its other weights."""
+    def change(self, model: nn.Module, context: DefenceContext) -> Stats:
+        """See `Defence.defend`. Masks are learnt on batch statistics; running ones stay."""
         masked = MaskedNetwork(model, self.eps)
-        mask = torch.ones(masked.channels, device=site.device, requires_grad=True)
+        mask = torch.ones(masked.channels, device=context.device, requires_grad=True)
         optimiser = torch.optim.SGD([mask], lr=self.lr, momentum=self.momentum)
         model.train()
-        for done, batch in enumerate(islice(_endless(site, self.batch_size), self.iterations), start=1):
-            inputs = to_input(batch.images, site.device)
-            push = masked.worst_push(mask.detach(), inputs, batch.labels, self.steps, site.generator)
+        for done, batch in enumerate(islice(_endless(context, self.batch_size), self.iterations), start=1):
+            inputs = to_input(batch.images, context.device)
+            push = masked.worst_push(mask.detach(), inputs, batch.labels, self.steps, context.generator)
             harmed = masked.loss(mask, push, inputs, batch.labels)
             calm = masked.loss(mask, torch.zeros_like(push), inputs, batch.labels)
             loss = self.alpha * calm + (1 - self.alpha) * harmed
@@ -88,17 +86,18 @@ class AdversarialNeuronPruning(Defence):
             optimiser.step()
             with torch.no_grad():
                 mask.clamp_(0, 1)
-            if done % _LOOK == 0 or done == self.iterations:
+            if done % _CHECK == 0 or done == self.iterations:
                 require_finite(loss.item(), f"adversarial neuron pruning in iteration {done}")
-                site.progress(done, self.iterations)
+                context.progress(done, self.iterations)
         pruned = masked.prune(mask.detach() <= self.threshold)
         return {"channels_pruned": pruned, "channels": masked.channels, "smallest_mask": round(mask.min().item(), 6)}
 
 
 class MaskedNetwork:
-    """A model whose batch-norm channels are scaled by masks and pushes; the model itself changes only in `prune`.
+    """A model with batch-norm channels scaled by masks and pushes.
 
-    Masks are (channels,), pushes (2, channels) for weights and biases, in the order of the model's batch norms.
+    Only `prune` changes the model itself. Masks are (channels,), pushes (2, channels) for weights and biases, in the
+    order of the model's batch norms.
     Raises: ConfigError for a model without batch norm.
     """
 
@@ -114,7 +113,7 @@ class MaskedNetwork:
             )
         self.sizes = [norm.num_features for norm in self.norms.values()]
         self.channels = sum(self.sizes)
-        # Copies: statistics that a pass in train mode updates are not those of the model
+        # Copies, because a pass in train mode updates its statistics
         self._fixed = {name: value.detach() for name, value in model.named_parameters()}
         self._fixed |= {name: value.clone() for name, value in model.named_buffers()}
 
@@ -133,9 +132,9 @@ class MaskedNetwork:
     def worst_push(
         self, mask: Tensor, inputs: Tensor, labels: Tensor, steps: int, generator: torch.Generator
     ) -> Tensor:
-        """Pushes in [-eps, eps] that raise the loss: (2, channels), from a random start by the sign of the gradient.
+        """Pushes in [-eps, eps] against the masks, from a random start along the gradient's sign.
 
-        The rest as for `loss`.
+        Parameters as for `loss`.  Returns (2, channels).
         """
         start = torch.rand((2, self.channels), generator=generator).to(mask.device)
         push = self.eps * (2 * start - 1)
@@ -146,7 +145,7 @@ class MaskedNetwork:
         return push
 
     def prune(self, chosen: Tensor) -> int:
-        """Silence the chosen channels, (channels,) bool; returns how many they are."""
+        """Silence the chosen channels, (channels,) bool; returns their number."""
         with torch.no_grad():
             for norm, channels in zip(self.norms.values(), torch.split(chosen, self.sizes), strict=True):
                 norm.weight[channels] = 0
@@ -154,9 +153,9 @@ class MaskedNetwork:
         return int(chosen.sum())
 
 
-def _endless(site: Site, size: int) -> Iterator[LabelledImages]:
+def _endless(context: DefenceContext, size: int) -> Iterator[LabelledImages]:
     """Batches on the device, epoch after epoch."""
-    resident = LabelledImages(site.holdout.images.to(site.device), site.holdout.labels.to(site.device))
-    augment = Augment(flip=site.flip, cutout=0)
+    resident = LabelledImages(context.holdout.images.to(context.device), context.holdout.labels.to(context.device))
+    augment = Augment(flip=context.flip, cutout=0)
     while True:
-        yield from batches(resident, size, augment, site.generator)
+        yield from batches(resident, size, augment, context.generator)

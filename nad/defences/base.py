@@ -1,7 +1,7 @@
-"""What every defence offers: a frozen config whose method turns a victim into a defended model.
+"""Base class of defences: a frozen config with a method for defending a victim.
 
-A defender owns the holdout and nothing else. What a defence needs beside it, such as images to validate on, it takes
-from the holdout by a seeded draw; it never sees the evaluation set.
+A defender owns the holdout and nothing else. Images to validate on come from the holdout too, by a seeded draw; a
+defence never sees the evaluation set.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import nn
 
+from nad.context import TrainContext, no_progress
 from nad.data.base import LabelledImages
 from nad.devices import device_of, usable
 from nad.errors import ConfigError, TrainingDiverged
@@ -27,30 +28,31 @@ from nad.seeds import drawn_from, torch_seeded
 from nad.training import Loss, TrainConfig, cross_entropy, train
 
 TUNING = TrainConfig()
-"""The NAD paper's fine-tuning, as of a teacher: defences that share it differ in what they do beside it."""
+"""The NAD paper's fine-tuning, as for a teacher; shared by the defences."""
 
-Deeds = Mapping[str, int | float]
-"""What a defence did, in figures by name, such as the channels that it pruned."""
+Stats = Mapping[str, int | float]
+"""Figures of a defence's work by name, such as the number of pruned channels."""
 
 
 class Defended(NamedTuple):
-    """What a defence leaves."""
+    """The defended model and the defence's figures."""
 
     model: nn.Module
     """In eval mode, on the device of the defence."""
-    deeds: Deeds
+    stats: Stats
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defence(ABC):
-    """A defence with its settings, which are its fields. A new one implements `change` and has a line in DEFENCES.
+    """A defence; its fields are its settings.
 
-    It implements `require_fit` too where there are models that it cannot defend.
+    A new one implements `change` and has a line in DEFENCES. It implements `require_fit` too if it cannot defend every
+    model.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    """Raised when the same settings no longer make the same of a victim: runs from before do not count then."""
+    """Raise it once the same settings give another model: earlier runs no longer count."""
 
     @final
     def defend(
@@ -64,15 +66,14 @@ class Defence(ABC):
         progress: Progress | None = None,
         precision: Precision = "float32",
     ) -> Defended:
-        """A defended copy of the victim, which is not changed; bit for bit the same for the same generator state.
+        """Defend a copy of the victim.
 
-        victim: images in [0, 1] to logits (images, classes). Torch's own generators, from which dropout draws and the
-        random transforms of a Dataset, are left as they were.
-        holdout: in any form that `nad.erase` takes.  device: None for where the victim is.
-        flip: whether a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
-        Raises: DataError for a holdout of fewer than two images, or that does not fit the model; ConfigError where the
-        model lacks what the defence works on, or the device is not there; TrainingDiverged where a loss is no longer
-        finite.
+        The same generator state gives the same weights to the last bit. Torch's own generators keep their state.
+        victim: images in [0, 1] to logits (images, classes); unchanged.
+        holdout: in any form `nad.erase` takes.  device: None for the victim's own.
+        flip: a mirrored image keeps its class.  precision: of the passes of its fine-tuning.
+        Raises: DataError for fewer than two images or images unfit for the model; ConfigError for a model unfit for the
+        defence, or a missing device; TrainingDiverged once a loss is no longer finite.
         """
         require_trainable(victim)
         where = device_of(victim) if device is None else usable(device)
@@ -81,37 +82,35 @@ class Defence(ABC):
             clean = as_labelled_images(holdout)
             require_model(model, clean, (), where)
             self.require_fit(model)
-            deeds = self.change(model, Site(clean, flip, generator, where, progress or _nobody, precision))
-        if not isinstance(deeds, Mapping) or not all(isinstance(value, int | float) for value in deeds.values()):
-            raise ConfigError(
-                f"the defence {self.name!r} returns {deeds!r} from `change`; it has to return figures by name, or {{}}"
+            told = progress or no_progress
+            stats = self.change(
+                model,
+                DefenceContext(
+                    holdout=clean, flip=flip, generator=generator, device=where, precision=precision, progress=told
+                ),
             )
-        return Defended(model.eval(), deeds)
+        if not isinstance(stats, Mapping) or not all(isinstance(value, int | float) for value in stats.values()):
+            raise ConfigError(
+                f"the defence {self.name!r} returns {stats!r} from `change`; it has to return figures by name, or {{}}"
+            )
+        return Defended(model.eval(), stats)
 
     def require_fit(self, model: nn.Module) -> None:  # noqa: B027 - most work on any model
-        """Raise ConfigError where the model lacks what this defence works on; asked before anything is trained."""
+        """Raise ConfigError for a model unfit for this defence; called before any training."""
 
     @abstractmethod
-    def change(self, model: nn.Module, site: Site) -> Deeds:
-        """Defend the model in place. All that is random comes from the site's generator."""
+    def change(self, model: nn.Module, context: DefenceContext) -> Stats:
+        """Defend the model in place, with all randomness from the context's generator."""
 
 
-@dataclass(frozen=True)
-class Site:
-    """What a defence has to work with."""
+@dataclass(frozen=True, kw_only=True)
+class DefenceContext(TrainContext):
+    """A defender's means: the holdout, and the circumstances of its trainings."""
 
     holdout: LabelledImages
     """The defender's clean images."""
-    flip: bool
-    """Whether mirrored images may be trained on."""
-    generator: torch.Generator
-    """Of all that is drawn at random, on the CPU."""
     device: torch.device
-    """Where the model is."""
-    progress: Progress
-    """Called with what is done and all there is to do, in a unit of the defence's."""
-    precision: Precision = "float32"
-    """Of the model's passes."""
+    """The model's device."""
 
     def tune(
         self,
@@ -125,38 +124,25 @@ class Site:
     ) -> None:
         """Train on the whole holdout, in place.
 
-        what: is trained, for the error.  before, after: epochs of the same defence's other trainings, for its progress.
-        Raises: TrainingDiverged where the loss is no longer finite.
+        what: the training's name in errors.  before, after: epochs of the same defence's other trainings, for its
+        progress.
+        Raises: TrainingDiverged once the loss is no longer finite.
         """
-        ends = train(
-            model,
-            self.holdout,
-            config,
-            flip=self.flip,
-            generator=self.generator,
-            loss=loss,
-            device=self.device,
-            precision=self.precision,
-        )
-        for end in ends:
+
+        def progress(done: int, total: int) -> None:
+            self.progress(before + done, before + total + after)
+
+        for end in train(model, self.holdout, config, replace(self, progress=progress), loss=loss):
             require_finite(end.loss, f"{what} in epoch {end.epoch}")
-            self.progress(before + end.epoch, before + config.epochs + after)
 
     def divide(self, share: float) -> tuple[LabelledImages, LabelledImages]:
-        """The holdout in two at random: images to work on, and this share of them to validate on.
-
-        Either has at least one image.
-        """
+        """Split at random: images to work on, and this share for validation; at least one each."""
         order = torch.randperm(len(self.holdout), generator=self.generator)
         count = min(max(1, round(share * len(order))), len(order) - 1)
         return self.holdout[order[count:]], self.holdout[order[:count]]
 
 
 def require_finite(loss: float, what: str) -> None:
-    """Raise TrainingDiverged for a loss that is not."""
+    """Raise TrainingDiverged for an infinite loss or NaN."""
     if not math.isfinite(loss):
         raise TrainingDiverged(f"{what} diverged: its loss was {loss}; a lower lr may help")
-
-
-def _nobody(_done: int, _total: int) -> None:
-    """Nobody watches."""

@@ -1,4 +1,4 @@
-"""Fine-tuning: the defence that every other one has to beat."""
+"""Fine-tuning: the baseline for every other defence."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import ClassVar
 
 from torch import nn
 
-from nad.defences.base import TUNING, Deeds, Defence, Site
+from nad.defences.base import TUNING, Defence, DefenceContext, Stats
 from nad.errors import require_instance
 from nad.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Defence):
-    """All layers are trained on the clean holdout with cross-entropy: NAD with beta = 0.
+    """Train all layers on the clean holdout with cross-entropy: NAD with beta = 0.
 
-    Source: Li et al. 2021 (NAD), section 4.1, whose settings are the default.
+    Source, also of the default settings: Li et al. 2021 (NAD), section 4.1.
     """
 
     name: ClassVar[str] = "fine-tuning"
@@ -26,7 +26,7 @@ class FineTuning(Defence):
     def __post_init__(self) -> None:
         require_instance("tuning", self.tuning, TrainConfig)
 
-    def change(self, model: nn.Module, site: Site) -> Deeds:
-        """See `Defence.defend`. Batch norm learns its statistics as it does in any training."""
-        site.tune(model, self.tuning, "fine-tuning")
+    def change(self, model: nn.Module, context: DefenceContext) -> Stats:
+        """See `Defence.defend`. Batch norm learns its statistics as in any training."""
+        context.tune(model, self.tuning, "fine-tuning")
         return {}

@@ -1,4 +1,4 @@
-"""Mode connectivity repair (Zhao et al. 2020): a curve of models between the victim and its fine-tuned copy."""
+"""Mode connectivity repair (Zhao et al. 2020): a curve from victim to fine-tuned copy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nad.augment import to_input
 from nad.data.base import LabelledImages
-from nad.defences.base import TUNING, Deeds, Defence, Site
+from nad.defences.base import TUNING, Defence, DefenceContext, Stats
 from nad.errors import require_instance, require_range
 from nad.training import Loss, TrainConfig
 
@@ -28,57 +28,57 @@ CURVE = TrainConfig(
 """Source: authors' code: epochs, lr, batch size, weight decay.
 
 Differs: their learning rate is constant for half of the epochs and falls linearly to a hundredth; one-cycle warms up,
-and falls to zero. Their decay is of the weights on the curve, here it is of the middle point.
+and falls to zero. They decay the weights on the curve; here the middle point decays.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModeConnectivityRepair(Defence):
-    """A quadratic Bezier curve of weights from the victim to its fine-tuned copy, whose middle point is trained.
+    """Train the middle of a quadratic Bezier curve from the victim to its fine-tuned copy.
 
     Each batch of clean images meets the weights at a random place on the curve. The defended model is the one at `t`.
-    Source: Zhao et al. 2020, "Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness"; the curve is
-    that of Garipov et al. 2018.
-    Differs: the paper joins two backdoored models; a defender with one takes its fine-tuned copy as the other end, as
-    BackdoorBench does.
+    Source: Zhao et al. 2020, "Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness"; the curve:
+    Garipov et al. 2018.
+    Differs: the paper joins two backdoored models. A defender has one, and takes its fine-tuned copy as the other end,
+    as BackdoorBench does.
     """
 
     name: ClassVar[str] = "mode-connectivity"
 
     t: float = 0.3
-    """Where on the curve, from the victim (0) to its fine-tuned copy (1). BackdoorBench takes 0.1."""
+    """Place on the curve, from the victim (0) to its fine-tuned copy (1). BackdoorBench takes 0.1."""
     curve: TrainConfig = CURVE
     tuning: TrainConfig = TUNING
-    """The fine-tuned copy's training: the NAD paper's, as of any teacher."""
+    """Training of the fine-tuned copy: the NAD paper's, as for a teacher."""
 
     def __post_init__(self) -> None:
         require_range("t", self.t, 0.0, 1.0)
         require_instance("curve", self.curve, TrainConfig)
         require_instance("tuning", self.tuning, TrainConfig)
 
-    def change(self, model: nn.Module, site: Site) -> Deeds:
-        """See `Defence.defend`. Statistics of batch norm are measured anew for the chosen weights, on the holdout."""
+    def change(self, model: nn.Module, context: DefenceContext) -> Stats:
+        """See `Defence.defend`. Batch-norm statistics are measured anew on the holdout."""
         start = _weights(model)
         tuned = copy.deepcopy(model)
-        site.tune(tuned, self.tuning, "the fine-tuning of the curve's other end", after=self.curve.epochs)
+        context.tune(tuned, self.tuning, "the fine-tuning of the curve's other end", after=self.curve.epochs)
         end = _weights(tuned)
         middle = copy.deepcopy(model)
         set_weights(middle, {name: (start[name] + end[name]) / 2 for name in start})
-        bend = curve_loss(start, end, site.generator)
-        site.tune(middle, self.curve, "the training of the curve", loss=bend, before=self.tuning.epochs)
+        bend = curve_loss(start, end, context.generator)
+        context.tune(middle, self.curve, "the training of the curve", loss=bend, before=self.tuning.epochs)
         set_weights(model, on_curve(start, _weights(middle), end, self.t))
-        refresh_statistics(model, site.holdout, site.device, self.curve.batch_size)
+        refresh_statistics(model, context.holdout, context.device, self.curve.batch_size)
         return {"t": self.t}
 
 
 def on_curve(start: Weights, middle: Weights, end: Weights, t: float) -> dict[str, Tensor]:
-    """The weights at a place of the quadratic Bezier curve: exactly `start` at 0, exactly `end` at 1."""
+    """The curve's weights at t: exactly `start` at 0, exactly `end` at 1."""
     shares = (1 - t) ** 2, 2 * t * (1 - t), t**2
     return {name: shares[0] * start[name] + shares[1] * middle[name] + shares[2] * end[name] for name in start}
 
 
 def curve_loss(start: Weights, end: Weights, generator: torch.Generator) -> Loss:
-    """Cross-entropy at a random place of the curve whose middle point is the model in training."""
+    """Cross-entropy at a random place of the curve; its middle is in training."""
 
     def loss(middle: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         t = torch.rand((), generator=generator).item()
@@ -89,10 +89,9 @@ def curve_loss(start: Weights, end: Weights, generator: torch.Generator) -> Loss
 
 
 def refresh_statistics(model: nn.Module, images: LabelledImages, device: torch.device, batch_size: int) -> None:
-    """Batch norm's statistics become the mean over batches of these images, unaugmented; each counts once.
+    """Reset batch norm's statistics to the mean over batches of these images, unaugmented.
 
-    Batches are as equal as can be, and of at least that size where there are so many images. A model without batch norm
-    is left as it is.
+    Batches are of nearly equal size: at least batch_size, or all images if there are fewer.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

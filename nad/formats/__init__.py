@@ -1,6 +1,7 @@
-"""Models that others made. A format is one small file with a reader, and one line in FORMATS.
+"""Other people's model files.
 
-A file's format is found by what it holds, not by its name.
+A format is one small file with a reader, and one line in FORMATS. A file's format is found by its content, not by its
+name.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ FORMATS: dict[str, Reader] = {
     "nad-release": nad_release.read,
     "state-dict": state_dict.read,
 }
-"""The first whose reader understands a file is its format."""
+"""In the order of trying; the first reader to understand a file wins."""
 
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
-"""What DataParallel and torch.compile put before every name."""
+"""Prefixes added by DataParallel and torch.compile."""
 
 _WRN_NAMES = (
     (re.compile(r"^block(\d)\.layer\."), r"group\1."),
     (re.compile(r"\.convShortcut\."), ".shortcut."),
     (re.compile(r"^bn1\."), "bn."),
 )
-"""From the names of the wide residual network that the released code has, as most others, to ours."""
+"""From the usual names in wide residual networks (released code included) to ours."""
 
 
 class ForeignModel(NamedTuple):
-    """A model from a file, ready for every part of this tool: it takes pixels in [0, 1]."""
+    """A model from a file, taking pixels in [0, 1]."""
 
     format: str
     """A key of FORMATS."""
@@ -55,10 +56,10 @@ class ForeignModel(NamedTuple):
     state: State
     """Its weights under our names, with its normalisation."""
     normalisation: Normalisation | None
-    """What of pixels the network was trained on, where the file's format says so or the user does."""
+    """Of the network's training pixels, if given by the format or the user."""
     poisoned_test: PoisonedTest | None
     remarks: tuple[str, ...]
-    """What the user should know, a sentence each."""
+    """Sentences for the user."""
     trained_on: TrainedOn = TrainedOn()
 
     def network(self) -> DistillableModel:
@@ -71,11 +72,11 @@ def load_foreign(
 ) -> ForeignModel:
     """The model in a file of any of FORMATS.
 
-    model: a key of MODELS that it has to be; found by its weights where it is not given.
-    trust: unpickle the file in full where nothing else will do. That runs whatever code its maker put into it.
-    normalisation: what the network was trained on, instead of what the format says.
-    Raises: CheckpointError for a file that cannot be read, needs trust, or holds no model that is known; ConfigError
-    for an unknown model or a normalisation that is none.
+    model: the expected key of MODELS; None to recognise it by its weights.
+    trust: unpickle the file in full if nothing else works. This runs any code in the file.
+    normalisation: of the network's training pixels, instead of the format's.
+    Raises: CheckpointError for a file without a known model, unreadable, or readable only with trust; ConfigError for
+    an unknown model or an invalid normalisation.
     """
     contents = open_contents(path, trust=trust)._replace(normalisation=normalisation)
     for name, read in FORMATS.items():
@@ -108,7 +109,7 @@ def _understood(
 
 
 def _agreed(asked: Normalisation | None, kept: Normalisation | None) -> Normalisation | None:
-    """The normalisation among the weights, or the one asked for.  Raises: CheckpointError where they differ."""
+    """The normalisation among the weights, or the one asked for.  Raises: CheckpointError if they differ."""
     if asked is not None and kept is not None and not asked.is_close(kept):
         raise CheckpointError(
             f"it brings its own normalisation, {kept}, and --victim-mean and --victim-std say {asked}; leave them out"
@@ -123,7 +124,7 @@ def _require_names(trained_on: TrainedOn, classes: int) -> None:
 
 
 def _kept(state: State) -> Normalisation | None:
-    """The normalisation that a file of this tool holds among the weights."""
+    """The normalisation among the weights, as in this tool's own files."""
     kept = [state[key] for key in KEYS if key in state]
     if not kept:
         return None
@@ -137,9 +138,10 @@ def _kept(state: State) -> Normalisation | None:
 
 
 def _plain(given: Mapping[str, Any]) -> State:
-    """Dense float32 weights under our names; batch norm's counters, which old files lack, start at 0.
+    """Dense float32 weights under our names.
 
-    Raises: CheckpointError for what is no tensor, or claims to be more than it is.
+    Missing counters of batch norm, as in old files, start at 0.
+    Raises: CheckpointError for anything but a tensor, or a tensor larger than its stored values.
     """
     renamed = {_PREFIX.sub("", name): value for name, value in given.items()}
     if any(name.startswith("block1.layer.") for name in renamed):
@@ -159,7 +161,7 @@ def _to_ours(name: str) -> str:
 def _dense(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise CheckpointError(f"its entry {name!r} is {_kind(value)} and no tensor")
-    # An expanded or sparse tensor may claim any size, and would fill the memory when it is copied
+    # An expanded or sparse tensor may claim any size; its copy would fill the memory
     if value.layout != torch.strided or value.device.type == "meta":
         raise CheckpointError(f"its weight {name!r} is not dense")
     if value.untyped_storage().nbytes() < value.numel() * value.element_size():

@@ -1,4 +1,4 @@
-"""BackdoorBench: `attack_result.pt`, and its poisoned test images where they lie beside it."""
+"""BackdoorBench: `attack_result.pt`, with any poisoned test images beside it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NORMALISATIONS: dict[str, Normalisation | None] = {
     "gtsrb": None,
     "celeba": None,
 }
-"""What its models expect of images, by its name of the data set. Source: its code, `get_dataset_normalization`."""
+"""Its normalisations, by its names of data sets. Source: its code, `get_dataset_normalization`."""
 
 
 def read(contents: Contents) -> Found | None:
     """A pickled dict with `model_name` and `model`: a state dict, or the whole model.
 
-    Raises: CheckpointError where its normalisation is not known, and the user does not say it.
+    Raises: CheckpointError for an unknown normalisation, unless the user gives one.
     """
     value = contents.value
     if not isinstance(value, Mapping) or "model_name" not in value or "model" not in value:
@@ -48,18 +48,18 @@ def read(contents: Contents) -> Found | None:
             remarks.append("it names no data set, so nothing is normalised")
     try:
         poisoned_test = _poisoned_test(contents.path, value.get("bd_test"))
-    except Exception as error:  # a record that is not as it should be, or an image, may cause anything
+    except Exception as error:  # a damaged record or image may raise anything
         poisoned_test = None
         remarks.append(
             f"its poisoned test images (bd_test) cannot be read, and the victim is not tried on them: {error}"
         )
     size = _side(value.get("img_size"), poisoned_test)
-    mirrored = False if dataset == "gtsrb" else None  # a mirrored sign is another one
+    mirrored = False if dataset == "gtsrb" else None  # a mirrored traffic sign has another meaning
     return Found(state, normalisation, TrainedOn(image_size=size, flip=mirrored), poisoned_test, tuple(remarks))
 
 
 def _side(recorded: object, poisoned_test: PoisonedTest | None) -> int | None:
-    """Pixels a side, as it says (height, width, channels), else of its poisoned images; None where neither tells."""
+    """Pixels a side, recorded as (height, width, channels) or of the poisoned images."""
     if isinstance(recorded, Sequence) and len(recorded) >= 2:
         height, width = recorded[:2]
     elif poisoned_test is not None:
@@ -74,16 +74,16 @@ def _normalisation(path: Path, dataset: object) -> Normalisation | None:
         return None
     if dataset not in NORMALISATIONS:
         raise CheckpointError(
-            f"the BackdoorBench file {path} is of the data set {dataset!r}, whose normalisation is not known here, only"
-            f" that of {', '.join(NORMALISATIONS)}; say what it was trained with: --victim-mean and --victim-std"
+            f"the BackdoorBench file {path} is of the data set {dataset!r}, with an unknown normalisation; known:"
+            f" {', '.join(NORMALISATIONS)}; give its own with --victim-mean and --victim-std"
         )
     return NORMALISATIONS[dataset]
 
 
 def _poisoned_test(path: Path, record: Any) -> PoisonedTest:
-    """The images that `bd_test` tells of, in the order of their index.
+    """The images of `bd_test`, in the order of their index.
 
-    Raises: ValueError, with the reason, where there are none that can be used; and whatever a damaged record causes.
+    Raises: ValueError, with the reason, for no usable image; any error for a damaged record.
     """
     if not isinstance(record, Mapping) or "bd_data_container" not in record:
         raise ValueError("the file has none, or those of an early BackdoorBench, which lack the true labels")
@@ -105,7 +105,7 @@ def _poisoned_test(path: Path, record: Any) -> PoisonedTest:
 
 
 def _entries(path: Path, entries: Mapping[Any, Any]) -> Iterator[tuple[Image.Image, int, int]]:
-    """Each image with the label that the attacker wants and its true one; a ValueError where there is none."""
+    """Each image with the attacker's label and the true one.  Raises: ValueError for an empty list."""
     if not entries:
         raise ValueError("the file lists none")
     for index in sorted(entries):
@@ -118,7 +118,7 @@ def _entries(path: Path, entries: Mapping[Any, Any]) -> Iterator[tuple[Image.Ima
 
 
 def _beside(path: Path, recorded: str) -> Path:
-    """Where a recorded image is on this machine: `bd_test_dataset/LABEL/INDEX.png` in the folder of the file."""
+    """A recorded image's path here: `bd_test_dataset/LABEL/INDEX.png` beside the file."""
     names = [part for part in PurePosixPath(recorded).parts if part.strip("/") and part != ".."]
     return path.parent.joinpath(*names[-3:])
 

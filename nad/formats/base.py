@@ -1,4 +1,4 @@
-"""What a reader of a format gets, and what it gives."""
+"""Input and output of a format's reader."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ class Contents(NamedTuple):
 
     path: Path
     value: Any
-    """A Checkpoint where this tool wrote the file, a dict of tensors for other safetensors, else what was pickled."""
+    """A Checkpoint (this tool's files), a dict of tensors (other safetensors) or the unpickled object."""
     normalisation: Normalisation | None = None
-    """What the user says of it: a reader need not know it then."""
+    """Given by the user, so that the reader need not know it."""
 
 
 class PoisonedTest(NamedTuple):
-    """Triggered test images that came with a model."""
+    """Triggered test images from a model's file."""
 
     data: LabelledImages
-    """Under their true labels, none of them the target."""
+    """Under their true labels, without the target class."""
     target: int
 
 
 class Found(NamedTuple):
-    """What a reader has found."""
+    """A reader's findings."""
 
     state: Mapping[str, Any]
-    """Weights under the names that they have in the file."""
+    """Weights under the file's own names."""
     normalisation: Normalisation | None = None
     trained_on: TrainedOn = TrainedOn()
     poisoned_test: PoisonedTest | None = None
     remarks: tuple[str, ...] = ()
-    """What the user should know, a sentence each."""
+    """Sentences for the user."""
 
 
 Reader = Callable[[Contents], Found | None]
-"""None where a file is of another format.  Raises: CheckpointError for one of this format that is not usable."""
+"""None for a file of another format.  Raises: CheckpointError for an unusable file of this format."""
 
 
 def as_state(value: object) -> Mapping[str, Any] | None:
-    """Weights by name, of a state dict or of a whole model; None for anything else."""
+    """Weights by name, of a state dict or a whole model; None for anything else."""
     if isinstance(value, nn.Module):
         return value.state_dict() or None
     if not isinstance(value, Mapping) or not value:

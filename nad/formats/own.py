@@ -1,4 +1,4 @@
-"""Models that this tool wrote."""
+"""This tool's own model files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nad.models.normalisation import KEYS
 def read(contents: Contents) -> Found | None:
     """Safetensors with a card; a normalisation is among the weights.
 
-    Raises: CheckpointError where the card is damaged, or the user says another normalisation.
+    Raises: CheckpointError for a damaged card, or another normalisation from the user.
     """
     if not isinstance(contents.value, Checkpoint):
         return None

@@ -1,4 +1,4 @@
-"""Unpickling, for a file that is trusted, what refers to classes that are not here: a stand-in holds their weights."""
+"""Unpickling of trusted files with classes missing here: a stand-in holds their weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import nn
 
 
 class StandIn(nn.Module):
-    """An object of a class that cannot be imported: of a module, its parameters, buffers and sub-modules are all there.
+    """An object of a class missing here.
 
-    It takes whatever pickle has for it, and of another object than a module it keeps nothing.
+    A module keeps its parameters, buffers and sub-modules; other objects keep nothing.
     """
 
     def __init__(self, *_given: Any, **_named: Any) -> None:
@@ -37,7 +37,7 @@ class StandIn(nn.Module):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes stand-ins of what cannot be imported."""
+    """Replaces missing classes by stand-ins."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -47,10 +47,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 _PICKLE = SimpleNamespace(__name__="pickle", Unpickler=_Unpickler, load=pickle.load)
-"""What torch wants of a module that unpickles."""
+"""A pickle module for torch.load, as far as it uses one."""
 
 
 def load_in_full(path: Path) -> Any:
-    """What torch.save wrote, unpickled in full: that runs whatever code its maker put into the file."""
+    """Unpickle a file of torch.save in full. This runs any code in the file."""
     with path.open("rb") as file:
         return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_PICKLE)

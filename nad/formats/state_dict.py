@@ -6,6 +6,6 @@ from nad.formats.base import Contents, Found, as_state
 
 
 def read(contents: Contents) -> Found | None:
-    """Nothing in such a file says whether its model expects a normalisation: the user does."""
+    """Find weights; such a file says nothing of a normalisation, so the user has to."""
     state = as_state(contents.value)
     return None if state is None else Found(state)

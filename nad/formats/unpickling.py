@@ -1,4 +1,4 @@
-"""Opening a model file of any kind without running what may be in it."""
+"""Opening a model file of any kind without running code in it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from nad.formats.base import Contents
 from nad.formats.stand_in import load_in_full
 
 _SAFETENSORS = slice(8, 9)
-"""Where a safetensors file has its first brace, behind the length of its header."""
+"""Place of the first brace in a safetensors file, behind the length of its header."""
 
 _ZIP = b"PK"
-"""How a file of today's torch.save begins."""
+"""First bytes of a file of today's torch.save."""
 
 _PIECE = 1 << 20
-"""Bytes of a record that are read at a time."""
+"""Bytes of a record read at a time."""
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
-"""In torch's message: what would have to be imported."""
+"""In torch's message, before the name of a needed import."""
 _SCRIPT = "TorchScript archive"
-"""In torch's message: of what torch.jit.save wrote."""
+"""In torch's message on a file of torch.jit.save."""
 _UNUSUAL = "Unsupported operand"
-"""In torch's message: of a pickle protocol that it does not know, or of a file that is no pickle."""
+"""In torch's message on an unknown pickle protocol, or a file without a pickle."""
 
 
 def open_contents(path: Path, *, trust: bool = False) -> Contents:
-    """Read a file by what it holds, whatever it is called.
+    """Read a file by its content, not by its name.
 
-    trust: unpickle a file in full where nothing else will do. That runs whatever code its maker put into it.
-    Raises: CheckpointError for a file that is missing, damaged, of another kind, or not to be read without trust.
+    trust: unpickle a file in full if nothing else works. This runs any code in the file.
+    Raises: CheckpointError for a missing or damaged file, another kind of file, or one readable only with trust.
     """
     try:
         with path.open("rb") as file:
@@ -74,9 +74,9 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
     if zipped:
         _require_sound(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pickle protocols and of torch's own past: nothing that a user could mend
+        warnings.simplefilter("ignore")  # on pickle protocols and old torch versions: no user can mend them
         try:
-            # Of an open file: of a path, torch reads by its suffix what is called .safetensors
+            # An open file, because torch treats a path ending in .safetensors by its suffix
             with torch.serialization.safe_globals(_plain_data()), path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
@@ -90,10 +90,10 @@ def _pickled(path: Path, trust: bool, zipped: bool) -> Any:
 
 
 def _require_sound(path: Path) -> None:
-    """Raise CheckpointError where a record of the archive is not what was written: torch takes its values all the same.
+    """Raise CheckpointError for an archive with a damaged record.
 
-    A checksum of 0 says that none was made, which torch.save can be told to. An archive whose list of contents cannot
-    be read is left to torch.
+    Torch would use its values all the same. A checksum of 0 means none, an option of torch.save. An archive with an
+    unreadable list of contents is left to torch.
     """
     with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
         for record in archive.infolist():
@@ -106,7 +106,7 @@ def _require_sound(path: Path) -> None:
 
 
 def _what_needs_trust(error: Exception, zipped: bool) -> str:
-    """Why unpickling in full might do, where torch says that it might; else empty."""
+    """Torch's reason to unpickle the file in full; empty if hopeless."""
     if _SCRIPT in str(error):
         return "is TorchScript"
     if not isinstance(error, pickle.UnpicklingError):
@@ -118,13 +118,13 @@ def _what_needs_trust(error: Exception, zipped: bool) -> str:
 
 def _refusal(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"the model file {path} {what}, so only unpickling it in full could read it, and that runs whatever code is in"
-        " the file; if you trust whoever made it, add --trust-checkpoint"
+        f"the model file {path} {what}, so only unpickling it in full could read it, and that runs any code in the"
+        " file; if you trust its maker, add --trust-checkpoint"
     )
 
 
 def _failure(path: Path, error: Exception) -> CheckpointError:
-    """Of a file that is trusted and whole, as far as can be told."""
+    """The error for a trusted and apparently whole file."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return CheckpointError(
         f"the model file {path} cannot be unpickled here ({reason}); put the folder of the code that wrote it on"
@@ -133,7 +133,7 @@ def _failure(path: Path, error: Exception) -> CheckpointError:
 
 
 def _plain_data() -> list[Any]:
-    """What is allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
+    """Allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
     makers: tuple[Any, ...] = (np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0])
     names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in makers]
     types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
@@ -145,7 +145,7 @@ _BUILTINS = ("builtins", "__builtin__")
 
 
 def _unreadable(path: Path, error: Exception, zipped: bool) -> CheckpointError:
-    """What is the matter with a file that torch cannot read; its own words are about its insides."""
+    """The error for a file torch cannot read; torch's own message is about its internals."""
     if zipped:
         return _unreadable_zip(path)
     if isinstance(error, EOFError) or _ENDED.search(str(error)):
@@ -158,7 +158,7 @@ def _unreadable_zip(path: Path) -> CheckpointError:
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):
                 return CheckpointError(f"{path} is a zip archive and no model file; {_GIVE}")
-    except Exception:  # its list of contents, which comes last, is lost or damaged
+    except Exception:  # the list of contents, at the end of the file, is lost or damaged
         return _cut_short(path) if not zipfile.is_zipfile(path) else _damaged(path)
     return _damaged(path)
 
@@ -172,8 +172,8 @@ def _damaged(path: Path) -> CheckpointError:
 
 
 _AGAIN = "copy or download it again"
-_GIVE = "give safetensors, or what torch.save wrote"
+_GIVE = "give safetensors, or a file of torch.save"
 _INCOMPLETE = "file not fully covered"
-"""In the message of safetensors: of a header that speaks of more than follows."""
+"""In safetensors' message on a header describing more than follows."""
 _ENDED = re.compile(r"unexpected EOF|truncated|[Rr]an out of input")
-"""In the messages of torch and of pickle."""
+"""In messages of torch and pickle on an early end."""

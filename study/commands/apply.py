@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ import tyro
 from torch import nn
 
 from nad import models
+from nad.context import TrainContext
 from nad.data.folder import Owned
 from nad.erasure import TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError
@@ -117,7 +118,8 @@ def _erase(
     with display.stage("teacher", "epochs") as step:
         step(0, TEACHER.epochs)
         batches = generator(config.seed, "teacher")
-        make_teacher(teacher, images.train, flip=config.used_flip, generator=batches, device=device, progress=step)
+        context = TrainContext(flip=config.used_flip, generator=batches, device=device, progress=step)
+        make_teacher(teacher, images.train, context)
     with display.stage("erase", "epochs") as step:
         step(0, setting.epochs)
 
@@ -125,17 +127,8 @@ def _erase(
             # patience has only the training images: there are none for validation
             return accuracy(model, images.train, device=device)
 
-        distil(
-            student,
-            teacher,
-            images.train,
-            setting,
-            flip=config.used_flip,
-            generator=generator(config.seed, "erase"),
-            device=device,
-            watch=watch if setting.patience else None,
-            progress=step,
-        )
+        context = replace(context, generator=generator(config.seed, "erase"), progress=step)
+        distil(student, teacher, images.train, setting, context, watch=watch if setting.patience else None)
 
 
 def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned) -> dict[str, str]:

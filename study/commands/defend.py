@@ -13,7 +13,7 @@ import tyro
 
 from nad import defences
 from nad.data.folder import Owned
-from nad.defences import DEFENCES, Deeds, Defence
+from nad.defences import DEFENCES, Defence, Stats
 from nad.errors import ConfigError, unknown_name
 from nad.formats import ForeignModel
 from nad.seeds import generator
@@ -133,13 +133,13 @@ def defend(config: DefendConfig, display: Display) -> None:
             progress=step,
         )
     after = own_model.accuracies(defended.model, images, device)
-    if defended.deeds:
-        display.say(f"{defence.name}: {_said(defended.deeds)}")
+    if defended.stats:
+        display.say(f"{defence.name}: {_said(defended.stats)}")
     own_model.write_model(
         config,
         defended.model,
         model.trained_on.class_names or images.class_names,
-        _facts(config, defence, model, images, defended.deeds),
+        _facts(config, defence, model, images, defended.stats),
         [(name, before[name], after[name]) for name in before],
         partial(model_card.of_defended, defence.name),
         "defended model",
@@ -148,21 +148,21 @@ def defend(config: DefendConfig, display: Display) -> None:
 
 
 def _facts(
-    config: DefendConfig, defence: Defence, model: ForeignModel, images: Owned, deeds: Deeds
+    config: DefendConfig, defence: Defence, model: ForeignModel, images: Owned, stats: Stats
 ) -> Mapping[str, str]:
     of_model, of_work = own_model.shared_facts(config, model)
     settings = {name: value for name, value in _defaults(defence).items() if value is not None}
     return {
         **of_model,
         "defence": f"{defence.name}: {listed(settings)}",
-        "what it did": _said(deeds) or "nothing countable",
+        "what it did": _said(stats) or "nothing countable",
         "clean images": f"{len(images.train):,}",
         **of_work,
     }
 
 
-def _said(deeds: Deeds) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in deeds.items())
+def _said(stats: Stats) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in stats.items())
 
 
 if __name__ == "__main__":

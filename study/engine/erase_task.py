@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nad import models
+from nad.context import TrainContext, no_progress
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, Watch, distil, make_teacher
 from nad.errors import EraseDiverged
@@ -109,6 +110,16 @@ class Workload:
             raise EraseDiverged(self.lost_teachers[clean_fraction])
         return self.teachers[clean_fraction]
 
+    def context(self, generator: torch.Generator, device: torch.device, progress: Progress | None) -> TrainContext:
+        """The circumstances of a training on the holdout."""
+        return TrainContext(
+            flip=self.flip,
+            generator=generator,
+            device=device,
+            precision=self.precision,
+            progress=progress or no_progress,
+        )
+
     def watch(self, device: torch.device) -> Watch:
         """Validation accuracy, for a setting's patience."""
         watched = _images(self.watched_images, self.watched_labels)
@@ -142,15 +153,7 @@ def make_teacher_weights(
     teacher = workload.teacher_network(workload.origin.weights, device)
     other_defender = (draw,) if draw else ()
     batches = generator(workload.seed, "teacher", f"{clean_fraction:g}", *other_defender)
-    make_teacher(
-        teacher,
-        workload.holdout(clean_fraction),
-        flip=workload.flip,
-        generator=batches,
-        device=device,
-        progress=progress,
-        precision=workload.precision,
-    )
+    make_teacher(teacher, workload.holdout(clean_fraction), workload.context(batches, device, progress))
     return as_arrays(teacher.state_dict())
 
 
@@ -229,18 +232,14 @@ def erase_victim(
         workload.teacher_network(weights, device),
         holdout,
         config,
-        flip=workload.flip,
-        generator=generator(seed, "erase"),
-        device=device,
+        workload.context(generator(seed, "erase"), device, progress),
         watch=watch,
-        progress=progress,
         pairs=workload.pairs,
         memory=_memory(
             tuple(workload.pairs.values()),
             _digest(*weights.values(), holdout.images.numpy()),
             (seed, workload.flip, config.batch_size, config.cutout, workload.precision, device),
         ),
-        precision=workload.precision,
     )
     scores = evaluate(student, workload.eval_set(), device=device)
     return student, {

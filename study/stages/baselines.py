@@ -167,7 +167,7 @@ def run_once(
     except Exception as error:  # a defence of somebody's own may raise anything
         return {FAILED: f"{type(error).__name__}: {error}"}
     scores = evaluate(defended.model, workload.eval_set(), device=device)._asdict()
-    return {**scores, "deeds": dict(defended.deeds), "compute_seconds": time.perf_counter() - started}
+    return {**scores, "deeds": dict(defended.stats), "compute_seconds": time.perf_counter() - started}
 
 
 class Standing(NamedTuple):

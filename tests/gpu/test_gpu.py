@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nad import models
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.erasure import EraseConfig, distil
 from nad.evaluation import accuracy
@@ -31,7 +32,7 @@ def data() -> LabelledImages:
 def trained(data, device, *, precision):
     model = models.make(MODEL, 3, torch.Generator().manual_seed(0)).to(device)
     config, draws = TrainConfig(epochs=4, schedule="one-cycle"), torch.Generator().manual_seed(0)
-    ends = train(model, data, config, flip=True, generator=draws, device=device, precision=precision)
+    ends = train(model, data, config, TrainContext(flip=True, generator=draws, device=device, precision=precision))
     return model, [end.loss for end in ends]
 
 
@@ -51,7 +52,7 @@ def test_an_erase_waits_for_the_gpu_once_an_epoch(data: LabelledImages) -> None:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            distil(student, teacher, data, config, flip=True, generator=torch.Generator(), device=device)
+            distil(student, teacher, data, config, TrainContext(flip=True, generator=torch.Generator(), device=device))
         finally:
             torch.cuda.set_sync_debug_mode("default")
     steps = config.epochs * len(data) // config.batch_size

@@ -1,4 +1,4 @@
-"""A data set to train on in a second, and an attack on it."""
+"""Small parts for testing the science: a data set learnt in a second, and an attack on it."""
 
 from __future__ import annotations
 

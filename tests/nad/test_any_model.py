@@ -1,4 +1,4 @@
-"""`nad.erase`, on networks and images that this project knows nothing of."""
+"""`nad.erase`, on networks and images unknown to this project."""
 
 import copy
 import dataclasses
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 import nad
 from nad import models
 from nad.augment import Augment
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.erasure import distil, make_teacher
 from nad.errors import ConfigError, DataError, EraseDiverged
@@ -60,7 +61,7 @@ def labels() -> torch.Tensor:
 
 
 def run(model, holdout, config=QUICK, **options):
-    """An erase of a model that has learnt nothing."""
+    """An erase of an untrained model."""
     return nad.erase(model, holdout, config, teacher_config=SHORT, allow_guessing=True, **options)
 
 
@@ -73,8 +74,8 @@ def test_is_the_studys_erase_to_the_last_bit() -> None:
     victim, holdout = models.make("wrn-10-1", 4, generator(0)), make_images(64, 0)
     config = nad.EraseConfig(epochs=2, schedule="code", batch_size=32)
     teacher, student = copy.deepcopy(victim), copy.deepcopy(victim)
-    teacher_losses = make_teacher(teacher, holdout, flip=True, generator=generator(5, "teacher"))
-    result = distil(student, teacher, holdout, config, flip=True, generator=generator(5, "erase"))
+    teacher_losses = make_teacher(teacher, holdout, TrainContext(flip=True, generator=generator(5, "teacher")))
+    result = distil(student, teacher, holdout, config, TrainContext(flip=True, generator=generator(5, "erase")))
     erased = nad.erase(victim, holdout, config, seed=5, allow_guessing=True)
     assert same(erased.model, student)
     assert same(erased.teacher, teacher)
@@ -143,7 +144,7 @@ def test_a_frozen_batch_norm_stays_as_it_is(images: torch.Tensor, labels: torch.
 def test_the_seed_decides_all_weights_and_torchs_generator_is_left_alone(
     images: torch.Tensor, labels: torch.Tensor
 ) -> None:
-    """The model has dropout, which draws from torch's own generator."""
+    """The model has dropout: it draws from torch's own generator."""
     first = run(small(), (images, labels), seed=1)
     torch.rand(11)
     state = torch.get_rng_state()
@@ -252,7 +253,7 @@ def test_a_teacher_serves_again(images: torch.Tensor, labels: torch.Tensor) -> N
 
 
 def test_a_teacher_of_another_architecture(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Its maps are 14x10 where the student's are 7x5, and its layers have other names."""
+    """Its maps are 14x10, the student's 7x5, and its layers have other names."""
     teacher = nn.Sequential(OrderedDict(stem=nn.Conv2d(1, 5, 3, 1, 1), end=nn.Flatten()))
     before = copy.deepcopy(teacher)
     erased = run(small(), (images, labels), teacher=teacher, teacher_layers=("stem",))

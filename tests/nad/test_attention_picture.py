@@ -1,4 +1,4 @@
-"""What networks look at, as a picture: the maps are the right ones, in the right places, and told apart."""
+"""Attention as a picture: the right maps, in the right places, told apart."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_verdict_says_what_a_prediction_means_to_the_attack() -> None:
 
 
 def find(sheet: np.ndarray, part: Image.Image) -> list[tuple[int, int]]:
-    """Where in the sheet this tile is: (top, left) of each place."""
+    """The places of this tile in the sheet, as (top, left)."""
     wanted = np.asarray(part)
     corners = np.argwhere((sheet[: -TILE + 1, : -TILE + 1] == wanted[0, 0]).all(axis=2))
     return [(y, x) for y, x in corners if np.array_equal(sheet[y : y + TILE, x : x + TILE], wanted)]

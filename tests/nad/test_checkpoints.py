@@ -51,7 +51,7 @@ def test_key_of_what_json_holds_never_changes() -> None:
 
 @pytest.mark.parametrize("fact", [torch.zeros(2), object(), {1, 2}, {(1, 2): 3}])
 def test_key_of_what_json_cannot_hold_is_refused(fact: Any) -> None:
-    with pytest.raises(ConfigError, match="what shapes a result has to be in JSON's types") as caught:
+    with pytest.raises(ConfigError, match="settings of a cached result must be in JSON's types") as caught:
         content_key({"fact": fact})
     assert "\n" not in str(caught.value)
 
@@ -101,7 +101,7 @@ def test_torn_cache_file_is_made_anew(tmp_path: Path, torn: Any) -> None:
 @pytest.mark.parametrize(("file", "reason"), [("/proc/self/mem", "No such device"), (".", "Is a directory")])
 def test_cache_file_that_cannot_be_read_now_is_kept(tmp_path: Path, file: str, reason: str) -> None:
     path = tmp_path / "victim.safetensors"
-    path.symlink_to(file)  # nobody may read these, whoever runs this
+    path.symlink_to(file)  # even the superuser may not read these
     with pytest.raises(CheckpointError, match=rf"victim\.safetensors: {reason}.*nothing was removed"):
         load_entry(path)
     assert path.is_symlink()

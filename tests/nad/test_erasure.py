@@ -10,6 +10,7 @@ from bands import make_images
 from nad import models
 from nad.attention import CONVENTIONS
 from nad.checkpoints import copy_state
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.erasure import PRESETS, TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, EraseDiverged
@@ -27,7 +28,12 @@ def model(seed: int = 0) -> torch.nn.Module:
 def run(config, *, student=None, teacher=None, seed=0, **options):
     student = student or model()
     result = distil(
-        student, teacher or model(1), make_images(64, 0), config, flip=True, generator=generator(seed), **options
+        student,
+        teacher or model(1),
+        make_images(64, 0),
+        config,
+        TrainContext(flip=True, generator=generator(seed)),
+        **options,
     )
     return student, result
 
@@ -43,7 +49,7 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 def test_beta_zero_is_fine_tuning(config: Any) -> None:
     fine_tuned = model()
     plain = TrainConfig(epochs=2, schedule="code", batch_size=32)
-    for _end in train(fine_tuned, make_images(64, 0), plain, flip=True, generator=generator(0)):
+    for _end in train(fine_tuned, make_images(64, 0), plain, TrainContext(flip=True, generator=generator(0))):
         pass
     assert same(run(config)[0], fine_tuned)
 
@@ -93,7 +99,7 @@ def test_teacher_is_unchanged_by_distillation() -> None:
 
 
 TO_DEEPER = {"group1": "group2", "group2": "group3"}
-"""Layers of a teacher whose maps are half as wide as the student's."""
+"""Layers of a teacher with maps half as wide as the student's."""
 
 
 def test_a_pair_of_layers_with_unequal_maps_is_distilled() -> None:
@@ -185,7 +191,7 @@ def test_divergence_is_an_error_not_a_score() -> None:
     with pytest.raises(EraseDiverged, match="the erase diverged: its loss was nan in epoch 1; a lower lr or beta"):
         run(QUICK, student=broken)
     with pytest.raises(EraseDiverged, match="the teacher's fine-tuning diverged"):
-        make_teacher(broken, make_images(64, 0), flip=True, generator=generator(0))
+        make_teacher(broken, make_images(64, 0), TrainContext(flip=True, generator=generator(0)))
 
 
 def test_teacher_is_fine_tuned_with_the_papers_settings() -> None:
@@ -200,8 +206,8 @@ def test_teacher_is_fine_tuned_with_the_papers_settings() -> None:
         "cutout": 9,
     }
     teacher, tuned = model(), model()
-    make_teacher(teacher, make_images(64, 0), flip=True, generator=generator(0))
-    for _end in train(tuned, make_images(64, 0), TrainConfig(), flip=True, generator=generator(0)):
+    make_teacher(teacher, make_images(64, 0), TrainContext(flip=True, generator=generator(0)))
+    for _end in train(tuned, make_images(64, 0), TrainConfig(), TrainContext(flip=True, generator=generator(0))):
         pass
     assert same(teacher, tuned)
     assert not same(teacher, model())
@@ -273,7 +279,7 @@ def test_the_loss_is_what_numpy_makes_of_features_and_logits(operator: str, powe
         batch_size=24,
         cutout=0,
     )
-    result = distil(student, teacher, images, config, flip=True, generator=generator(0))
+    result = distil(student, teacher, images, config, TrainContext(flip=True, generator=generator(0)))
 
     brightest = seen["into logits"].max(axis=(1, 2, 3))
     told = (brightest > brightest.mean()).astype(int)

@@ -13,14 +13,14 @@ from nad.seeds import generator
 
 
 class ByBrightness(torch.nn.Module):
-    """Predicts the class that the first pixel names, so that every expected score can be counted by hand."""
+    """Predicts the class in the first pixel, so every expected score can be counted by hand."""
 
     def forward(self, inputs):
         return torch.nn.functional.one_hot((inputs[:, 0, 0, 0] * 255).round().long(), 4).float()
 
 
 class RandomGuess(torch.nn.Module):
-    """Predicts one of four classes by a number that all pixels shape."""
+    """Predicts one of four classes by a sum over all pixels."""
 
     def forward(self, inputs):
         return torch.nn.functional.one_hot((inputs.flatten(1).sum(1) * 255).round().long() % 4, 4).float()
@@ -117,7 +117,7 @@ def test_prediction_restores_the_mode_of_each_module() -> None:
 
 
 class Elsewhere(torch.nn.Module):
-    """Its parameter is on a device that only counts shapes, its predictions here."""
+    """Its parameter is on the meta device, its predictions on the CPU."""
 
     def __init__(self) -> None:
         super().__init__()

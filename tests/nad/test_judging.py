@@ -1,4 +1,4 @@
-"""A model that only guesses on the images that it is given is told so before anything is trained."""
+"""Guessing models are refused before any training."""
 
 from dataclasses import replace
 

@@ -6,6 +6,7 @@ from bands import make_images
 
 from nad import models
 from nad.attention import attention_map
+from nad.context import TrainContext
 from nad.erasure import EraseConfig, distil
 from nad.map_memory import MapMemory
 from nad.precision import autocast, computes_in_bfloat16, widened
@@ -20,7 +21,12 @@ def erased(precision, config=QUICK, memory=None):
     student, teacher = (models.make("wrn-10-1", 4, generator(seed)) for seed in (0, 1))
     draws = generator(0)
     result = distil(
-        student, teacher, make_images(64, 0), config, flip=True, generator=draws, precision=precision, memory=memory
+        student,
+        teacher,
+        make_images(64, 0),
+        config,
+        TrainContext(flip=True, generator=draws, precision=precision),
+        memory=memory,
     )
     return student.state_dict(), result.losses
 
@@ -40,7 +46,7 @@ def test_a_processor_with_the_arithmetic_computes_in_bfloat16(name: str, monkeyp
 def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not() -> None:
     model, seen = models.make("wrn-10-1", 4, generator(0)), set()
     model.conv1.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
-    for _ in train(model, make_images(32, 0), TrainConfig(epochs=1), flip=True, generator=generator(0)):
+    for _ in train(model, make_images(32, 0), TrainConfig(epochs=1), TrainContext(flip=True, generator=generator(0))):
         pass
     assert seen == {torch.float32}
     seen.clear()
@@ -51,8 +57,8 @@ def test_passes_are_in_bfloat16_and_weights_losses_and_attention_are_not() -> No
         losses.add(value.dtype)
         return value
 
-    config, options = TrainConfig(epochs=1), {"flip": True, "generator": generator(0), "precision": "bfloat16"}
-    for _ in train(model, make_images(32, 0), config, loss=loss, **options):
+    config, context = TrainConfig(epochs=1), TrainContext(flip=True, generator=generator(0), precision="bfloat16")
+    for _ in train(model, make_images(32, 0), config, context, loss=loss):
         pass
     assert seen == {torch.bfloat16}
     assert losses == {torch.float32}

@@ -1,4 +1,4 @@
-"""Refool's selection of reflections: the rounds against a rule that says which reflections work."""
+"""Refool's selection of reflections: the rounds against a rule for working reflections."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def attack() -> Refool:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The images of each round's training, whose model takes what is bright for the target."""
+    """The images of each round's training; its model predicts the target for bright images."""
     seen: list[Tensor] = []
     state = copy_state(models.make("wrn-10-1", 4, generator(0)))
 
@@ -71,7 +71,7 @@ def test_reflections_that_turn_images_are_the_ones_that_are_kept(
     assert steps == [(done, 50) for done in range(1, 51)]
     assert len(trained) == 25
     assert describe(chosen.attack) == describe(attack)
-    # Only what was selected is ever planted, and each of it somewhere
+    # Only selected reflections are ever planted, and each of them somewhere
     triggered = chosen.attack.trigger(torch.zeros(60, 3, 16, 16, dtype=torch.uint8), generator(0))
     assert triggered.unique().numel() == 1
     assert triggered.min() > 150
@@ -184,7 +184,7 @@ def test_too_few_images_to_judge_by_end_in_one_sentence(dataset: Dataset, attack
 
 
 def test_a_rate_that_needs_the_judges_ends_in_one_sentence(images: Dataset, attack: Refool, tmp_path: Path) -> None:
-    """All of them can carry the trigger, but those that are left cannot."""
+    """All of them can carry the trigger, but the rest after the judges cannot."""
     greedy = replace(attack, label_mode="dirty", poison_rate=0.7)
     scenario = Scenario(images, greedy, seed=0)
     scenario.count_planted()

@@ -1,4 +1,4 @@
-"""The load is what a reading says: nothing here waits for a busy machine."""
+"""The load comes from faked readings: no test waits for a busy machine."""
 
 import os
 import time
@@ -10,6 +10,7 @@ import torch
 from nad import threads
 from nad.attacks.cl import pgd
 from nad.checkpoints import Checkpoint
+from nad.context import TrainContext
 from nad.data.base import Dataset
 from nad.erasure import make_teacher
 from nad.evaluation import predict
@@ -21,7 +22,7 @@ from nad.work import run_here
 
 
 class Machine:
-    """Four cores, and a clock that runs when it is told to. Its number of threads is only noted down."""
+    """Four cores and a clock under the test's control; the number of threads is only noted."""
 
     def __init__(self, monkeypatch) -> None:
         self.wall = self.own = self.idle = 100.0
@@ -36,7 +37,7 @@ class Machine:
         return Usage(self.wall, self.own, self.idle)
 
     def passes(self, seconds, *, own, others) -> None:
-        """own, others: cores that this process and others keep busy."""
+        """own, others: cores kept busy by this process and by others."""
         self.wall += seconds
         self.own += own * seconds
         self.idle += max(0.0, 4 - own - others) * seconds
@@ -143,10 +144,8 @@ def test_training_follows_the_load_and_its_card_has_the_threads(four: Machine, d
         make_teacher(
             network,
             dataset.test,
+            TrainContext(flip=True, generator=generator(0), progress=busier),
             TrainConfig(epochs=3, batch_size=40),
-            flip=True,
-            generator=generator(0),
-            progress=busier,
         )
         return Checkpoint({}, {"seconds": 1.0})
 

@@ -1,4 +1,4 @@
-"""What a model's file says of the images that it was trained on."""
+"""Facts of the training images in a model's file."""
 
 import json
 from collections.abc import Callable
@@ -29,9 +29,9 @@ def test_card_is_read_as_it_was_written() -> None:
     ],
 )
 def test_damaged_card_is_refused(damage: Callable[..., Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"what its card says of the images .* is damaged"):
+    with pytest.raises(CheckpointError, match=r"its card.s facts of the training images .* are damaged"):
         from_card({"trained_on": damage})
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(CheckpointError, match="are damaged"):
         from_card({"trained_on": 3})
 
 

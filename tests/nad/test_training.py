@@ -7,6 +7,7 @@ import torch
 from bands import make_images
 
 from nad import models
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.errors import ConfigError
 from nad.seeds import generator
@@ -18,7 +19,7 @@ def fresh() -> torch.nn.Module:
 
 
 def run(model, config, seed=0, **options):
-    return list(train(model, make_images(96, 0), config, flip=True, generator=generator(seed), **options))
+    return list(train(model, make_images(96, 0), config, TrainContext(flip=True, generator=generator(seed)), **options))
 
 
 def test_training_learns() -> None:
@@ -35,7 +36,7 @@ def test_same_seed_trains_bit_identically() -> None:
 
 
 class Drawing(torch.nn.Module):
-    """Has dropout, and keeps a state of its own that is no tensor."""
+    """Has dropout, and keeps a state other than tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,13 +67,13 @@ def test_layers_that_draw_follow_the_generator_and_leave_torchs_own_alone() -> N
 
 
 def test_each_epoch_draws_anew() -> None:
-    """Of black images alone, and with next to no steps, all that may change is what dropout lets through."""
+    """On black images and with tiny steps, only dropout changes the loss."""
     layers = torch.nn.Flatten(), torch.nn.LazyLinear(16), torch.nn.Dropout(), torch.nn.Linear(16, 4)
     model, black = torch.nn.Sequential(*layers), torch.zeros(96, 3, 8, 8, dtype=torch.uint8)
     model(black.float())
     config = TrainConfig(epochs=3, lr=1e-30, momentum=0.0, batch_size=96)
     data = LabelledImages(black, torch.zeros(96, dtype=torch.int64))
-    assert len({end.loss for end in train(model, data, config, flip=False, generator=generator(0))}) == 3
+    assert len({end.loss for end in train(model, data, config, TrainContext(flip=False, generator=generator(0)))}) == 3
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_batch_norm_without_parameters_learns_its_statistics() -> None:
 def test_a_last_batch_of_one_image_is_left_out() -> None:
     model = fresh()
     data = make_images(33, 0)
-    list(train(model, data, TrainConfig(epochs=1, batch_size=32), flip=True, generator=generator(0)))
+    list(train(model, data, TrainConfig(epochs=1, batch_size=32), TrainContext(flip=True, generator=generator(0))))
     assert model.bn.num_batches_tracked == 1
 
 
@@ -140,17 +141,24 @@ def test_a_batch_that_is_left_out_does_not_count_in_the_mean_loss() -> None:
         return model(inputs).sum() * 0 + 1.0
 
     config = TrainConfig(epochs=1, batch_size=32)
-    (end,) = train(fresh(), make_images(65, 0), config, flip=True, generator=generator(0), loss=one)
+    (end,) = train(fresh(), make_images(65, 0), config, TrainContext(flip=True, generator=generator(0)), loss=one)
     assert end.loss == pytest.approx(1.0)
 
 
 def test_leaving_the_loop_stops_the_training() -> None:
     model = fresh()
     for _end in train(
-        model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), flip=True, generator=generator(0)
+        model, make_images(32, 0), TrainConfig(epochs=9, batch_size=32), TrainContext(flip=True, generator=generator(0))
     ):
         break
     assert model.bn.num_batches_tracked == 1
+
+
+def test_the_context_hears_of_each_epoch() -> None:
+    heard = []
+    context = TrainContext(flip=True, generator=generator(0), progress=lambda *step: heard.append(step))
+    ends = [end.epoch for end in train(fresh(), make_images(32, 0), TrainConfig(epochs=3, batch_size=32), context)]
+    assert heard == [(epoch, 3) for epoch in ends] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_divergence_shows_in_the_loss() -> None:

@@ -62,7 +62,7 @@ def test_second_call_takes_the_cached_victim(scenario: Scenario, cache: Path, vi
 
 
 class Trainings:
-    """Calls of train_victim that train nothing, and how many would have trained."""
+    """Calls of train_victim without training, and the number of trainings asked for."""
 
     def __init__(self, cache) -> None:
         self.cache, self.count = cache, 0

@@ -16,7 +16,7 @@ DOMAIN = Domain(layers=("group1", "group2", "group3"), clean_fractions=(0.01, 0.
 
 
 class EndOfRange(optuna.trial.FixedTrial):
-    """A trial at the first or the last value of every range."""
+    """A trial with the first or the last value of every range."""
 
     def __init__(self, last: bool) -> None:
         super().__init__({})

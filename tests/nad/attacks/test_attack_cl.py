@@ -12,6 +12,7 @@ from torch import nn
 from nad import models
 from nad.attacks.base import Crafted
 from nad.attacks.cl import CHUNK, CL, PATTERN, pgd
+from nad.context import TrainContext
 from nad.errors import ConfigError
 from nad.evaluation import accuracy
 from nad.models.base import DistillableModel
@@ -27,7 +28,7 @@ def model() -> DistillableModel:
     """A model that knows the bands."""
     trained = models.make("wrn-10-1", 4, generator(0))
     recipe = VictimConfig(epochs=6, batch_size=32)
-    for _ in train(trained, make_images(320, 1), recipe, flip=True, generator=generator(1)):
+    for _ in train(trained, make_images(320, 1), recipe, TrainContext(flip=True, generator=generator(1))):
         pass
     assert accuracy(trained, IMAGES) > 0.9
     return trained

@@ -27,12 +27,12 @@ def test_fashion_m_takes_its_classes_in_turns(dataset: Dataset) -> None:
 
 
 def test_the_border_shows_the_photograph_and_the_inside_the_item(dataset: Dataset) -> None:
-    """With p the crop, |p - item| has the item's edges; where the item is 0 it is p itself."""
+    """With p the crop, |p - item| has the item's edges, and is p itself beside the item."""
     items = read_items()[0].transpose(0, 1).reshape(-1, 28, 28)
     inside = dataset.train.images[:, :, 2:-2, 2:-2].int()
     full = (items >= 250)[:, None].expand_as(inside)
     bare = (items == 0)[:, None].expand_as(inside)
-    # The same photographs on average: inverted under a white item, unchanged where there is none.
+    # The same photographs on average: inverted under a white item, unchanged elsewhere.
     assert abs((255 - inside[full]).float().mean() - inside[bare].float().mean()) < 15
     assert dataset.train.images[:, :, 0].float().std() > 40
 

@@ -236,7 +236,7 @@ def test_an_empty_class_is_named(tree: Path) -> None:
 
 @pytest.mark.parametrize("place", ["train", "train/ant", "train/ant/deeper"])
 def test_a_folder_that_this_user_may_not_read_is_named(tree: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by the file's mode, which the superuser is not bound by."""
+    """Not by the file's mode: the superuser may read everything."""
     (tree / place).mkdir(exist_ok=True)
     scan = os.scandir
 
@@ -309,7 +309,7 @@ NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
 
 def write_classes(root: Path, names: list[str], parts: tuple[str, ...] = ("train", "test")) -> Path:
-    """One image a class and part, of a grey that tells the place of its class in `names`."""
+    """One image a class and part, its grey the place of its class in `names`."""
     for part in parts:
         for place, name in enumerate(names):
             write_image(root / part / name / "0.png", (place, place, place))

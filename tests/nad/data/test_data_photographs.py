@@ -15,7 +15,7 @@ from nad.errors import ConfigError, DataError
 
 
 def ramp(height: int, width: int) -> NDArray[np.uint8]:
-    """A photograph whose red is its row, green its column, blue 255: a crop tells where it was cut."""
+    """A photograph with its row as red, its column as green, and blue 255: crops show their place."""
     photograph = np.full((height, width, 3), 255, np.uint8)
     photograph[:, :, 0] = np.arange(height)[:, None]
     photograph[:, :, 1] = np.arange(width)[None, :]

@@ -1,4 +1,4 @@
-"""What holds for every entry of DATASETS, and the two that torchvision reads."""
+"""The contract of every entry of DATASETS, and the two read by torchvision."""
 
 import hashlib
 import pickle

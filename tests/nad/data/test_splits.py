@@ -69,7 +69,7 @@ def test_split_refuses_a_fraction_out_of_range(fraction: float) -> None:
 
 
 def assert_prefixes_balanced(labels: list[int], classes: int) -> None:
-    """In every prefix, classes that still have images differ by at most one."""
+    """In every prefix, classes with images left differ by at most one."""
     left = [labels.count(label) for label in range(classes)]
     seen = [0] * classes
     for label in labels:
@@ -113,7 +113,10 @@ def test_holdout_counts_against_the_whole_training_set() -> None:
 
 
 def test_holdout_says_the_largest_fraction_there_is() -> None:
-    with pytest.raises(ConfigError, match=r"fraction of 0\.95 asks for 95 images .* 83 of 100; choose at most 0\.83$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"fraction of 0\.95 asks for 95 images, and the defender can own 83 of 100; choose at most 0\.83$",
+    ):
         holdout(torch.arange(83), 0.95, 100)
 
 

@@ -8,6 +8,7 @@ from nad.attacks.badnets import BadNets
 from nad.attacks.poisoning import poison
 from nad.augment import to_input
 from nad.checkpoints import copy_state
+from nad.context import TrainContext
 from nad.defences.anp import AdversarialNeuronPruning, MaskedNetwork
 from nad.errors import ConfigError
 from nad.evaluation import evaluate, make_eval_set
@@ -23,7 +24,7 @@ INPUTS = to_input(IMAGES.images, CPU)
 def trained() -> nn.Module:
     model = models.make("wrn-10-1", 4, generator(0))
     config = TrainConfig(epochs=3, batch_size=16, lr=0.05)
-    for _end in train(model, make_images(200, 3), config, flip=True, generator=generator(1)):
+    for _end in train(model, make_images(200, 3), config, TrainContext(flip=True, generator=generator(1))):
         pass
     return model.train()
 
@@ -83,15 +84,15 @@ def defend(model, **settings):
 
 
 def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained: nn.Module) -> None:
-    (model, deeds), masks = defend(trained)
+    (model, stats), masks = defend(trained)
     assert len(masks) == 20
     assert (masks[0] == 1).all()
     assert 0 <= masks.min() < 0.5, "the case is one in which masks fall"
     assert masks.max() <= 1
     norms = {name: norm for name, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)}
     silent = {name: (norm.weight == 0) & (norm.bias == 0) for name, norm in norms.items()}
-    assert sum(int(found.sum()) for found in silent.values()) == deeds["channels_pruned"] > 0
-    assert sum(norm.num_features for norm in norms.values()) == deeds["channels"]
+    assert sum(int(found.sum()) for found in silent.values()) == stats["channels_pruned"] > 0
+    assert sum(norm.num_features for norm in norms.values()) == stats["channels"]
     outputs = {}
     for name, norm in norms.items():
         norm.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
@@ -102,7 +103,7 @@ def test_masks_stay_between_zero_and_one_and_pruned_neurons_are_silent(trained: 
 
 def test_all_that_is_not_pruned_stays_the_victims_statistics_included(trained: nn.Module) -> None:
     before = copy_state(trained)
-    (model, _deeds), _masks = defend(trained)
+    (model, _stats), _masks = defend(trained)
     for name, value in model.state_dict().items():
         assert torch.equal(value[value != 0], before[name][value != 0]), name
         if name.endswith(("running_mean", "running_var", "num_batches_tracked")) or "conv" in name:
@@ -146,7 +147,7 @@ def test_it_lowers_the_attack_success_rate_of_a_toy_backdoor_and_keeps_the_accur
     before = evaluate(victim.eval(), eval_set)
     assert min(before.asr, before.acc) > 0.95
     defence = AdversarialNeuronPruning(iterations=100, batch_size=32, lr=0.5, threshold=0.3)
-    defended, _deeds = defence.defend(victim, IMAGES, flip=True, generator=generator(0))
+    defended, _stats = defence.defend(victim, IMAGES, flip=True, generator=generator(0))
     after = evaluate(defended, eval_set)
     assert after.asr < before.asr - 0.25
     assert after.acc > 0.7, "a guess is right on a quarter"

@@ -1,4 +1,4 @@
-"""What every defence owes, run over every entry of DEFENCES."""
+"""The contract of defences, run over every entry of DEFENCES."""
 
 import dataclasses
 import json
@@ -86,9 +86,9 @@ def test_the_same_seed_defends_bit_identically_whatever_ran_before(defence: Defe
     again = defend(defence)
     states = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert first.deeds == again.deeds
-    assert json.loads(json.dumps(first.deeds)) == dict(first.deeds)
-    assert all(isinstance(figure, int | float) for figure in first.deeds.values())
+    assert first.stats == again.stats
+    assert json.loads(json.dumps(first.stats)) == dict(first.stats)
+    assert all(isinstance(figure, int | float) for figure in first.stats.values())
 
 
 def test_all_randomness_is_the_generators(defence: Defence) -> None:
@@ -126,7 +126,7 @@ def test_what_does_not_fit_together_is_refused(
 
 
 class Elsewhere(nn.Module):
-    """Its parameter is on a device that only counts shapes, its logits here."""
+    """Its parameter is on the meta device, its logits on the CPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,8 +141,8 @@ def test_a_model_is_defended_where_it_is() -> None:
     class Idle(Defence):
         name = "idle"
 
-        def change(self, model, site):
-            assert site.device == torch.device("meta")
+        def change(self, model, context) -> None:
+            assert context.device == torch.device("meta")
             return {}
 
     assert defend(Idle(), Elsewhere()).model.weight.device == torch.device("meta")
@@ -153,12 +153,12 @@ def test_a_defence_of_ones_own_meets_each_module_in_the_mode_it_was_in() -> None
     class Looking(Defence):
         name = "looking"
 
-        def change(self, model, site):
+        def change(self, model, context) -> None:
             return {name: module.training for name, module in model.named_modules() if name in {"conv1", "bn"}}
 
     model = victim().train()
     model.bn.eval()
-    assert defend(Looking(), model).deeds == {"conv1": True, "bn": False}
+    assert defend(Looking(), model).stats == {"conv1": True, "bn": False}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_defence_of_ones_own_has_to_say_what_it_did() -> None:
     class Silent(Defence):
         name = "silent"
 
-        def change(self, model, site) -> None:
+        def change(self, model, context) -> None:
             pass
 
     with pytest.raises(ConfigError, match=r"'silent' returns None from `change`; it has to return figures by name"):
@@ -262,7 +262,7 @@ def test_other_architectures_are_defended_too(defence: Defence, model: str) -> N
     assert after.keys() == before.keys()
     assert all(value.isfinite().all() for value in after.values())
     changed = any(not torch.equal(before[name], after[name]) for name in before)
-    assert changed or found.deeds["channels_pruned"] == 0
+    assert changed or found.stats["channels_pruned"] == 0
 
 
 @pytest.mark.parametrize("model", models.MODELS)

@@ -10,8 +10,9 @@ from torch import nn
 
 from nad import models
 from nad.augment import to_input
+from nad.context import TrainContext
 from nad.data.base import LabelledImages
-from nad.defences.base import Site
+from nad.defences.base import DefenceContext
 from nad.defences.fine_pruning import FinePruning, last_convolution, mean_activity, prune_until
 from nad.errors import ConfigError
 from nad.evaluation import accuracy
@@ -26,13 +27,13 @@ IMAGES = make_images(64, 0)
 @pytest.fixture(scope="module")
 def trained() -> nn.Module:
     model = models.make("wrn-10-1", 4, generator(0))
-    for _end in train(model, make_images(200, 3), SHORT, flip=True, generator=generator(1)):
+    for _end in train(model, make_images(200, 3), SHORT, TrainContext(flip=True, generator=generator(1))):
         pass
     return model.eval()
 
 
 class Plain(nn.Module):
-    """One convolution with a bias, so that all that a channel says goes through it."""
+    """One convolution with a bias, the only way for a channel to the logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ def plain() -> nn.Module:
 
 
 def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> list[int]:
-    """Channels that a slow, plain loop prunes: outputs are masked by a hook instead of weights."""
+    """Channels pruned by a slow, plain loop: a hook masks outputs instead of weights."""
     model = copy.deepcopy(model).eval()
     module = model.get_submodule(name)
     outputs = []
@@ -93,7 +94,7 @@ def naive(model: nn.Module, name: str, ranked_on, judged_on, drop: float) -> lis
 @pytest.mark.parametrize("kind", ["trained", "plain"])
 def test_it_prunes_what_a_naive_loop_prunes(kind: str, drop: float, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(kind)
-    rest, kept = Site(IMAGES, True, generator(5), CPU, lambda *_: None).divide(0.5)
+    rest, kept = DefenceContext(holdout=IMAGES, flip=True, generator=generator(5), device=CPU).divide(0.5)
     name = last_convolution(model)
     expected = naive(model, name, rest, kept, drop)
     ours = copy.deepcopy(model)
@@ -120,7 +121,7 @@ def test_a_fall_by_exactly_what_is_allowed_is_allowed(accuracies: Any, drop: flo
 
 
 def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop() -> None:
-    """A class for each colour, and one that nothing speaks for: without red, one image in ten is lost, 0.8 to 0.7."""
+    """A class for each colour, and one for none: without red, one image in ten is lost, 0.8 to 0.7."""
     model = nn.Sequential(
         OrderedDict(conv1=nn.Conv2d(3, 4, 1, bias=False), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
     )
@@ -138,17 +139,17 @@ def test_a_tie_of_whole_images_is_pruned_as_by_the_naive_loop() -> None:
 
 def test_pruned_channels_are_still_zero_after_the_fine_tuning(plain: nn.Module) -> None:
     defence = FinePruning(max_acc_drop=0.2, tuning=SHORT)
-    model, deeds = defence.defend(plain, IMAGES, flip=True, generator=generator(0))
+    model, stats = defence.defend(plain, IMAGES, flip=True, generator=generator(0))
     silent = (model.conv1.weight.flatten(1) == 0).all(1) & (model.conv1.bias == 0)
-    assert silent.sum() == deeds["channels_pruned"] > 0
-    assert deeds["channels"] == 12
+    assert silent.sum() == stats["channels_pruned"] > 0
+    assert stats["channels"] == 12
     others = ~silent
     assert not torch.equal(model.conv1.weight[others], plain.conv1.weight[others]), "the others were fine-tuned"
 
 
 def test_fine_tuning_sees_the_whole_holdout_and_batch_norm_learns_in_it_alone(trained: nn.Module) -> None:
     before = int(trained.bn.num_batches_tracked)
-    model, _deeds = FinePruning(tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
+    model, _stats = FinePruning(tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
     assert model.bn.num_batches_tracked == before + 2 * 64 // 16
 
 
@@ -157,7 +158,7 @@ def test_without_loss_of_accuracy_allowed_only_useless_channels_go(trained: nn.M
         FinePruning(max_acc_drop=drop, tuning=SHORT).defend(trained, IMAGES, flip=True, generator=generator(0))
         for drop in (0.0, 1.0)
     )
-    assert strict.deeds["channels_pruned"] < lenient.deeds["channels_pruned"] == 64
+    assert strict.stats["channels_pruned"] < lenient.stats["channels_pruned"] == 64
 
 
 @pytest.mark.parametrize("name", ["wrn-10-1", "wrn-16-1", "wrn-40-2"])
@@ -176,9 +177,9 @@ def test_a_chain_of_other_names_is_pruned_at_its_end_or_where_it_is_told_to() ->
     parts = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
     model, defence = nn.Sequential(*parts), FinePruning(tuning=SHORT, max_acc_drop=1.0)
     assert last_convolution(model) == "1"
-    assert defence.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 4
+    assert defence.defend(model, IMAGES, flip=True, generator=generator(0)).stats["channels_pruned"] == 4
     chosen = dataclasses.replace(defence, convolution="0")
-    assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).deeds["channels_pruned"] == 8
+    assert chosen.defend(model, IMAGES, flip=True, generator=generator(0)).stats["channels_pruned"] == 8
 
 
 def test_a_model_without_the_convolution_is_refused_before_anything_is_done() -> None:
@@ -191,7 +192,7 @@ def test_a_model_without_the_convolution_is_refused_before_anything_is_done() ->
 
 def test_the_defender_validates_on_its_own_images_divided_by_the_seed() -> None:
     def parts(seed):
-        return Site(IMAGES, True, generator(seed), CPU, lambda *_: None).divide(0.25)
+        return DefenceContext(holdout=IMAGES, flip=True, generator=generator(seed), device=CPU).divide(0.25)
 
     rest, kept = parts(0)
     assert (len(rest), len(kept)) == (48, 16)

@@ -7,6 +7,7 @@ from torch import nn
 
 from nad import models
 from nad.augment import to_input
+from nad.context import TrainContext
 from nad.defences.fine_tuning import FineTuning
 from nad.defences.mode_connectivity import (
     ModeConnectivityRepair,
@@ -80,22 +81,22 @@ def test_training_moves_the_middle_point_and_so_the_model() -> None:
 
 def test_at_the_victims_end_the_weights_are_the_victims_and_the_statistics_the_holdouts() -> None:
     victim = model(0)
-    for _end in train(victim, make_images(64, 4), SHORT, flip=True, generator=generator(0)):
+    for _end in train(victim, make_images(64, 4), SHORT, TrainContext(flip=True, generator=generator(0))):
         pass
-    found, deeds = ModeConnectivityRepair(t=0.0, tuning=SHORT, curve=SHORT).defend(
+    found, stats = ModeConnectivityRepair(t=0.0, tuning=SHORT, curve=SHORT).defend(
         victim, IMAGES, flip=True, generator=generator(0)
     )
-    assert deeds == {"t": 0.0}
+    assert stats == {"t": 0.0}
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found.parameters(), victim.parameters(), strict=True))
     assert not torch.equal(found.bn.running_mean, victim.bn.running_mean)
 
 
 def test_at_the_other_end_the_weights_are_those_of_fine_tuning_and_the_statistics_the_holdouts() -> None:
-    found, deeds = ModeConnectivityRepair(t=1.0, tuning=SHORT, curve=SHORT).defend(
+    found, stats = ModeConnectivityRepair(t=1.0, tuning=SHORT, curve=SHORT).defend(
         model(0), IMAGES, flip=True, generator=generator(0)
     )
-    tuned, _deeds = FineTuning(tuning=SHORT).defend(model(0), IMAGES, flip=True, generator=generator(0))
-    assert deeds == {"t": 1.0}
+    tuned, _stats = FineTuning(tuning=SHORT).defend(model(0), IMAGES, flip=True, generator=generator(0))
+    assert stats == {"t": 1.0}
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found.parameters(), tuned.parameters(), strict=True))
     assert not torch.equal(tuned.fc.weight, model(0).fc.weight)
     refresh_statistics(tuned, IMAGES, CPU, SHORT.batch_size)

@@ -1,4 +1,4 @@
-"""Models from other people's files: the same logits as where they come from."""
+"""Models from other people's files: the same logits as in their original code."""
 
 import os
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_backdoorbench_data_sets_without_a_normalisation(dataset: str | None, ex
 def test_normalisation_that_is_not_known_is_refused_by_the_name_of_its_data_set(tmp_path: Path) -> None:
     torch.save(attack_result(trained(), 4, clean_data="mnist"), tmp_path / "a.pt")
     sentence = refused(tmp_path / "a.pt")
-    assert "data set 'mnist', whose normalisation is not known here, only that of cifar10, " in sentence
+    assert "data set 'mnist', with an unknown normalisation; known: cifar10, " in sentence
     assert "--victim-mean and --victim-std" in sentence
     found = load_foreign(tmp_path / "a.pt", normalisation=Normalisation(*CIFAR))
     assert found.normalisation == Normalisation(*CIFAR)
@@ -210,7 +210,7 @@ def test_our_own_file_says_what_it_was_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("known", "sentence"),
     [
-        ({"flip": 1}, "what its card says of the images it was trained on (trained_on) is damaged"),
+        ({"flip": 1}, "its card's facts of the training images (trained_on) are damaged"),
         ({"class_names": ["a", "b"]}, "its card names 2 classes, and its weights tell 4 apart"),
     ],
 )

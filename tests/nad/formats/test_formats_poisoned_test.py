@@ -1,4 +1,4 @@
-"""The poisoned test images that come with a BackdoorBench model."""
+"""The poisoned test images of a BackdoorBench model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_poisoned_test_images_inside_the_file_need_trust(
 
 
 def early(record) -> None:
-    """As before its second version: images and the labels that the attacker wants, without the true ones."""
+    """As before its second version: images and the attacker's labels, without the true ones."""
     record["bd_test"] = {"x": torch.zeros(6, 3, 16, 16), "y": torch.zeros(6)}
 
 

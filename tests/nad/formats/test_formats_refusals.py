@@ -1,4 +1,4 @@
-"""What files get that hold no model, or code, or another model than was asked for."""
+"""Refusals of files without a model, with code, or with another model."""
 
 import pickle
 import sys
@@ -35,7 +35,7 @@ def test_pickle_with_code_in_it_is_refused_and_not_run(place: str, tmp_path: Pat
         path.write_bytes(pickle.dumps({"state_dict": Explosive(touched)}, protocol=2))
     sentence = refused(path)
     assert "asks for posix.mkdir" in sentence
-    assert "runs whatever code is in the file" in sentence
+    assert "runs any code in the file" in sentence
     assert "--trust-checkpoint" in sentence
     assert not touched.exists()
 
@@ -49,7 +49,7 @@ def test_trusted_pickle_is_unpickled_in_full(tmp_path: Path) -> None:
 
 
 def vanished(monkeypatch, **members):
-    """A module of somebody else's, with these classes; call what is returned, and it cannot be imported any more."""
+    """Another party's module with these classes; calling the returned function removes it."""
     module = types.ModuleType("bbmodels")
     for name, member in members.items():
         member.__module__, member.__qualname__ = "bbmodels", name
@@ -149,7 +149,7 @@ def test_trust_is_not_used_where_it_is_not_needed(tmp_path: Path, monkeypatch: p
 
 
 def broken_files(model):
-    """Writers of files that cannot be read, by what they are."""
+    """Writers of unreadable files, by kind."""
 
     def cut(path, **options) -> None:
         torch.save(model.state_dict(), path, **options)
@@ -206,17 +206,17 @@ SENTENCES = {
     "nothing": "there is no model file {path}; name one that is there",
     "a folder": "{path} is a folder and no model file; name the file in it",
     "empty": "the model file {path} is empty; copy or download it again",
-    "text": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
-    "an image": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "text": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
+    "an image": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
     "truncated zip": "the model file {path} is cut short; copy or download it again",
     "truncated legacy": "the model file {path} is cut short; copy or download it again",
     "corrupt zip": "the model file {path} is damaged; copy or download it again",
     "corrupt zip with whole pickle": "the model file {path} is damaged; copy or download it again",
-    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
+    "corrupt": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
     "torn safetensors": "the model file {path} is cut short; copy or download it again",
     "safetensors with an endless card": "the model file {path} is damaged; copy or download it again",
-    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or what torch.save wrote",
-    "an npz": "{path} is a zip archive and no model file; give safetensors, or what torch.save wrote",
+    "a plain pickle": "{path} is no model file, or a damaged one; give safetensors, or a file of torch.save",
+    "an npz": "{path} is a zip archive and no model file; give safetensors, or a file of torch.save",
 }
 
 

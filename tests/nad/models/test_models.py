@@ -122,7 +122,7 @@ def test_weights_follow_the_generator_and_leave_the_global_one_alone() -> None:
 
 
 class Own(models.DistillableModel):
-    """With weights that the project does not initialise: a bias, a parameter, and a layer of another kind."""
+    """With weights outside the project's initialisation: a bias, a parameter, and another kind of layer."""
 
     distillation_layers = ("conv",)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nad import models
 from nad.checkpoints import Checkpoint, copy_state, load, save
+from nad.context import TrainContext
 from nad.data.folder import load_owned
 from nad.erasure import EraseConfig, distil, make_teacher
 from nad.evaluation import accuracy
@@ -65,7 +66,7 @@ def victim_state(image_folder: Path, cache: Path) -> dict[str, Tensor]:
     images = load_owned(image_folder, cache_dir=cache, image_size=16)
     model = models.make("wrn-10-1", 4, generator(0, "weights"))
     recipe = TrainConfig(epochs=6, schedule="one-cycle", batch_size=16, cutout=0)
-    list(train(model, images.train, recipe, flip=False, generator=generator(0, "batches")))
+    list(train(model, images.train, recipe, TrainContext(flip=False, generator=generator(0, "batches"))))
     assert accuracy(model, images.test) > 0.5
     return copy_state(model)
 
@@ -110,8 +111,8 @@ def test_erased_model_is_the_one_that_the_setting_makes(
         model.load_state_dict(victim_state)
     before = accuracy(student, images.test)
     setting = EraseConfig(layers=("group2", "group3"), betas=(400.0, 100.0), schedule="code", cutout=3, epochs=3)
-    make_teacher(teacher, images.train, flip=True, generator=generator(3, "teacher"))
-    distil(student, teacher, images.train, setting, flip=True, generator=generator(3, "erase"))
+    make_teacher(teacher, images.train, TrainContext(flip=True, generator=generator(3, "teacher")))
+    distil(student, teacher, images.train, setting, TrainContext(flip=True, generator=generator(3, "erase")))
     made = load(tmp_path / "erased.safetensors")
     assert all(torch.equal(made.state[name], value) for name, value in student.state_dict().items())
     text = printed(capsys)

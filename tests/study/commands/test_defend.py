@@ -57,13 +57,13 @@ def test_defended_model_is_the_one_that_the_defence_makes(
     images = load_owned(image_folder, cache_dir=cache, image_size=16)
     tuning = TrainConfig(epochs=2, batch_size=16, schedule="code")
     victim = models.make("wrn-10-1", 4, generator(0)).eval()
-    wanted, deeds = defences.make("fine-pruning", max_acc_drop=0.5, tuning=tuning).defend(
+    wanted, stats = defences.make("fine-pruning", max_acc_drop=0.5, tuning=tuning).defend(
         victim, images.train, flip=True, generator=generator(3, "defence")
     )
     made = load(output).state
     assert all(torch.equal(made[name], value) for name, value in wanted.state_dict().items())
     text = " ".join(capsys.readouterr().out.split())
-    assert f"fine-pruning: channels pruned {deeds['channels_pruned']}, channels 64" in text
+    assert f"fine-pruning: channels pruned {stats['channels_pruned']}, channels 64" in text
     before, after = accuracy(victim, images.test), accuracy(wanted, images.test)
     assert f"accuracy on test images (test/): {before:.1%} before, {after:.1%} after" in text
     card = output.with_suffix(".md").read_text()

@@ -10,6 +10,7 @@ import torch
 
 from nad import data, models
 from nad.attacks import BadNets
+from nad.context import TrainContext
 from nad.erasure import PRESETS, EraseConfig, distil
 from nad.errors import EraseDiverged
 from nad.evaluation import evaluate
@@ -266,7 +267,14 @@ def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(
     student, taught = (
         network.train() for network in (workload.network(workload.victim, CPU), block.teacher_network(teacher, CPU))
     )
-    distil(student, taught, workload.holdout(0.1), QUICK, flip=True, generator=generator(1, "erase"), pairs=block.pairs)
+    distil(
+        student,
+        taught,
+        workload.holdout(0.1),
+        QUICK,
+        TrainContext(flip=True, generator=generator(1, "erase")),
+        pairs=block.pairs,
+    )
     again, _scores = erase_task.erase_victim(describe_point(Point(0.1, QUICK)), 1, block)
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
     assert loss != measure(describe_point(Point(0.1, QUICK.twin())), 1, block)["loss"]
