@@ -12,36 +12,36 @@ from nad.models.normalisation import Normalisation
 from nad.trained_on import TrainedOn
 
 if TYPE_CHECKING:
-    from study.options.config import StudyConfig
+    from study.options.victim import VictimOptions
 
 USUAL_IMAGE_SIZE = 32
 """Pixels a side where neither the command nor a model says."""
 
 
-def require_own_parts(config: StudyConfig) -> None:
+def require_own_parts(options: VictimOptions) -> None:
     """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
-    if config.trigger is not None and config.attack != Custom.name:
-        raise ConfigError(f"--trigger is for the attack custom, not for {config.attack}; add --attack custom")
-    if config.attack == Custom.name and config.trigger is None:
+    if options.trigger is not None and options.attack != Custom.name:
+        raise ConfigError(f"--trigger is for the attack custom, not for {options.attack}; add --attack custom")
+    if options.attack == Custom.name and options.trigger is None:
         raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
-    if config.victim is None and (config.victim_mean is not None or config.trust_checkpoint):
+    if options.victim is None and (options.victim_mean is not None or options.trust_checkpoint):
         raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
-    if config.victim is not None:
-        _refuse_what_takes_a_recipe(config)
+    if options.victim is not None:
+        _refuse_what_takes_a_recipe(options)
 
 
-def _refuse_what_takes_a_recipe(config: StudyConfig) -> None:
+def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
     """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
     for asked, why, remedy in (
-        (config.reference, "--reference compares with a clean model", "leave it out"),
-        (config.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+        (options.reference, "--reference compares with a clean model", "leave it out"),
+        (options.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
         (
-            config.attack == Trojan.name,
+            options.attack == Trojan.name,
             "the attack trojan makes its trigger on a clean model",
             "give the trigger itself with --attack custom --trigger FILE",
         ),
         (
-            config.attack == Refool.name and config.attack_settings.get("rounds", 0) > 0,
+            options.attack == Refool.name and options.attack_settings.get("rounds", 0) > 0,
             "the attack refool selects its reflections by training models",
             "leave rounds at 0",
         ),

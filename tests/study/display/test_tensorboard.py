@@ -61,5 +61,5 @@ def test_disk_that_is_full_ends_the_run_and_nothing_else(tmp_path, monkeypatch):
 def test_missing_package_is_told_before_anything_starts(monkeypatch):
     monkeypatch.setattr(tensorboard, "_find", lambda _name: None)
     with pytest.raises(ConfigError, match=r"pip install 'nad-study\[tensorboard\]'"):
-        StudyConfig(tensorboard=True)
+        StudyConfig.of(tensorboard=True)
     StudyConfig()

@@ -9,20 +9,22 @@ from nad.cores import cores
 from nad.errors import ConfigError
 from study.engine.devices import require_devices
 from study.options.config import StudyConfig
-from study.options.durations import duration
+from study.options.durations import parse_duration
+from study.options.engine import EngineOptions
+from study.options.victim import VictimOptions
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28800), ("1d", 86400), ("1h30m", 5400), ("0.5h", 1800)]
 )
 def test_durations_are_read(text, seconds):
-    assert duration(text, "--time-budget") == seconds
+    assert parse_duration(text, "--time-budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["30", "m", "-5m", "5 m", "1w", "", "0s", "nans"])
 def test_what_is_no_duration_is_refused_by_its_text(text):
     with pytest.raises(ConfigError, match="--time-budget"):
-        duration(text, "--time-budget")
+        parse_duration(text, "--time-budget")
 
 
 @pytest.mark.parametrize(
@@ -39,10 +41,10 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"sampler": "tpee"}, "unknown sampler 'tpee'; did you mean 'tpe'"),
         ({"precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bfloat16'"),
         ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
-        ({"poison_rate": 30.0}, r"--poison-rate must be in \(0, 1\], got 30; write 0.3 where you mean 30%"),
+        ({"poison_rate": 30.0}, r"--poison-rate must be in \(0, 1\], got 30; write 0.3 if you mean 30%"),
         ({"clean_fractions": ()}, "--clean-fractions needs at least one share, such as 0.05; the space has its own"),
-        ({"clean_fractions": (5.0,)}, r"--clean-fractions must be in \(0, 1\], got 5; write 0.05 where you mean 5%"),
-        ({"max_acc_drop": 3.0}, r"--max-acc-drop must be in \[0, 1\], got 3; write 0.03 where you mean 3%"),
+        ({"clean_fractions": (5.0,)}, r"--clean-fractions must be in \(0, 1\], got 5; write 0.05 if you mean 5%"),
+        ({"max_acc_drop": 3.0}, r"--max-acc-drop must be in \[0, 1\], got 3; write 0.03 if you mean 3%"),
         ({"max_acc_drop": 300.0}, r"--max-acc-drop must be in \[0, 1\], got 300$"),
         ({"poison_rate": 0.0}, r"--poison-rate must be in \(0, 1\], got 0"),
         ({"clean_fractions": (0.1, 2.0)}, r"--clean-fractions must be in \(0, 1\], got 2"),
@@ -86,38 +88,41 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
 )
 def test_bad_settings_end_in_one_sentence(settings, sentence):
     with pytest.raises(ConfigError, match=sentence) as caught:
-        StudyConfig(**settings)
+        StudyConfig.of(**settings)
     assert "\n" not in str(caught.value)
 
 
 def test_only_layers_with_a_partner_in_the_teacher_are_searched():
-    assert StudyConfig(model="resnet-18").domain.layers == ("layer1", "layer2", "layer3", "layer4")
-    assert StudyConfig(model="resnet-18", teacher_model="wrn-16-1").domain.layers == ("layer2", "layer3", "layer4")
-    assert StudyConfig(model="wrn-16-1", teacher_model="wrn-40-2").domain.layers == ("group1", "group2", "group3")
+    assert StudyConfig.of(model="resnet-18").domain.layers == ("layer1", "layer2", "layer3", "layer4")
+    assert StudyConfig.of(model="resnet-18", teacher_model="wrn-16-1").domain.layers == ("layer2", "layer3", "layer4")
+    assert StudyConfig.of(model="wrn-16-1", teacher_model="wrn-40-2").domain.layers == ("group1", "group2", "group3")
 
 
 def test_command_line_sets_what_it_names():
     config = tyro.cli(
         StudyConfig, args=["--attack", "blend", "--clean-fractions", "0.1", "0.05", "--label-mode", "clean", "--prune"]
     )
-    assert config == StudyConfig(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean", prune=True)
-    assert config.fractions == (0.05, 0.1)
+    assert config == StudyConfig.of(attack="blend", clean_fractions=(0.1, 0.05), label_mode="clean", prune=True)
+    assert config.search.fractions == (0.05, 0.1)
 
 
 def test_model_is_wrn_16_1_unless_told_otherwise():
-    assert StudyConfig().architecture == "wrn-16-1"
-    assert StudyConfig(model="wrn-10-2").architecture == "wrn-10-2"
+    assert VictimOptions().architecture == "wrn-16-1"
+    assert VictimOptions(model="wrn-10-2").architecture == "wrn-10-2"
 
 
 def test_study_is_named_after_attack_and_data():
-    config = StudyConfig(attack="badnets", output=Path("some"))
+    config = StudyConfig.of(attack="badnets", output=Path("some"))
     assert config.directory == Path("some/badnets-fashion-m").resolve()
 
 
 def test_one_slot_per_core_unless_told_otherwise():
-    assert StudyConfig().slots == StudyConfig().cpus == cores()
-    assert (StudyConfig(workers=5, cpus_per_trial=2).slots, StudyConfig(workers=5, cpus_per_trial=2).cpus) == (5, 10)
-    assert StudyConfig(cpus_per_trial=10 * cores()).cpus == cores()
+    assert EngineOptions().slots == EngineOptions().cpus == cores()
+    assert (EngineOptions(workers=5, cpus_per_trial=2).slots, EngineOptions(workers=5, cpus_per_trial=2).cpus) == (
+        5,
+        10,
+    )
+    assert EngineOptions(cpus_per_trial=10 * cores()).cpus == cores()
 
 
 def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch):
@@ -128,11 +133,11 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch)
         ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no GPU on this machine"),
     ):
         with pytest.raises(ConfigError, match=sentence):
-            require_devices(StudyConfig(**settings))
-        require_devices(StudyConfig(**settings, address="auto"))
-    require_devices(StudyConfig(cpus_per_trial=many, workers=1))
+            require_devices(EngineOptions(**settings))
+        require_devices(EngineOptions(**settings, address="auto"))
+    require_devices(EngineOptions(cpus_per_trial=many, workers=1))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    require_devices(StudyConfig(gpus_per_trial=0.5))
+    require_devices(EngineOptions(gpus_per_trial=0.5))
 
 
 @pytest.mark.parametrize(
@@ -149,15 +154,15 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch)
 )
 def test_auto_is_what_the_hardware_of_all_trials_computes_in(settings, able, used, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
-    config = StudyConfig(**settings)
-    assert config.used_precision == config.recipe.precision == used
+    config = StudyConfig.of(**settings)
+    assert config.engine.used_precision == config.recipe.precision == used
 
 
 @pytest.mark.parametrize(("able", "used"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_asks_a_gpu_that_the_driver_sees(able, used, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: able)
-    assert StudyConfig(gpus_per_trial=1.0).used_precision == used
+    assert EngineOptions(gpus_per_trial=1.0).used_precision == used
 
 
 def test_help_says_what_every_option_is_for(capsys):
