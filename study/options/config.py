@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,10 +36,10 @@ class StudyConfig:
     running another defence on one.
     """
 
-    victim: VictimOptions = VictimOptions()  # noqa: RUF009 - frozen
-    search: SearchOptions = SearchOptions()  # noqa: RUF009
-    record: RecordOptions = RecordOptions()  # noqa: RUF009
-    engine: EngineOptions = EngineOptions()  # noqa: RUF009
+    victim: VictimOptions = field(default_factory=VictimOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    record: RecordOptions = field(default_factory=RecordOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         require_valid(self.victim, self.search, self.record, self.engine)

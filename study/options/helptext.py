@@ -36,8 +36,8 @@ def documented(config: type[T]) -> type[T]:
 
 def groups_of(config: type) -> list[type]:
     """The dataclasses with a command's options: its groups, or itself."""
-    defaults = [type(each.default) for each in dataclasses.fields(config)]
-    return [each for each in defaults if dataclasses.is_dataclass(each)] or [config]
+    factories = [each.default_factory for each in dataclasses.fields(config)]
+    return [each for each in factories if isinstance(each, type) and dataclasses.is_dataclass(each)] or [config]
 
 
 def fields_of(config: type) -> dict[str, dataclasses.Field[Any]]:

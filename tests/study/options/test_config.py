@@ -1,3 +1,5 @@
+import dataclasses
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from study.engine.devices import require_devices
 from study.options.config import StudyConfig
 from study.options.durations import parse_duration
 from study.options.engine import EngineOptions
+from study.options.helptext import groups_of
 from study.options.victim import VictimOptions
 
 
@@ -179,12 +182,40 @@ def test_help_says_what_every_option_is_for(capsys):
     assert "--workers INT" in running
 
 
-def test_help_is_running_text_whatever_lines_the_source_has(capsys, monkeypatch):
+@pytest.mark.parametrize("group", groups_of(StudyConfig))
+def test_help_is_running_text_whatever_lines_the_source_has(group, capsys, monkeypatch):
     """On a wide screen an option's text is one line, below the option where that is a long one."""
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
-        tyro.cli(StudyConfig, args=["--help"])
+        tyro.cli(group, args=["--help"])
     box = capsys.readouterr().out.partition("show this help")[2].splitlines()[1:]
     is_option = [text.startswith("--") for text in (line.strip("│╰─╯ ") for line in box) if text]
-    assert sum(is_option) > 40
+    assert sum(is_option) == len(dataclasses.fields(group))
     assert all(one or other for one, other in pairwise(is_option))
+
+
+def test_help_shows_every_option_once_in_its_group(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        tyro.cli(StudyConfig, args=["--help"])
+    boxes = re.split(r"(\w+) options [ ─]", capsys.readouterr().out)[1:]
+    found = {
+        name: re.findall(r"^[│ ] --([a-z][a-z-]*)", box, re.M) for name, box in zip(boxes[::2], boxes[1::2], strict=True)
+    }
+    assert found == {
+        name: [each.name.replace("_", "-") for each in dataclasses.fields(group)]
+        for name, group in vars(StudyConfig()).items()
+    }
+
+
+def test_settings_are_recorded_without_groups():
+    settings = StudyConfig.of(attack="blend", trials=7, name="x", workers=3).settings
+    assert {name: settings[name] for name in ("attack", "trials", "name", "workers")} == {
+        "attack": "blend",
+        "trials": 7,
+        "name": "x",
+        "workers": 3,
+    }
+    assert StudyConfig.of(**settings).changed(attack="sig") == StudyConfig.of(**{**settings, "attack": "sig"})
+    with pytest.raises(TypeError, match="unknown settings: telepathy"):
+        StudyConfig.of(telepathy=True)
