@@ -20,6 +20,7 @@ from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
 from nad.errors import NadError
+from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.threads import following_load
 from reports.build import ReportError, build
@@ -43,6 +44,7 @@ from study.record.energy import EnergyMeter
 from study.record.files import StudyFiles
 from study.record.folder import cache_folder, open_folder
 from study.record.opening import open_record
+from study.record.provenance import Source
 from study.search.fork import FORK_OF, fork, fork_of
 from study.search.warm_start import EarlierPoint, warm_start
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
@@ -128,9 +130,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
         observers(config.study_name, options.trials, folder, display, tensorboard=config.record.tensorboard) as observe,
     ):
         scenario = preparation.load_scenario()
-        require_classes(source, scenario)
-        require_models(victims, scenario)
-        baselines.require_fit(options.baselines, victims.architecture, scenario.dataset.classes)
+        _require_fit(victims, options.baselines, scenario, source)
         with open_record(config.record, options, folder, display.say) as study, on_cluster(config.engine, display):
             identity = provenance.identity(config, scenario, source)
             started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
@@ -160,6 +160,13 @@ def _require_environment(engine: EngineOptions, output: Path, cache: Path, *, te
     if tensorboard:
         require_installed()
     require_machine(engine)
+
+
+def _require_fit(options: VictimOptions, defences: Sequence[str], scenario: Scenario, source: Source) -> None:
+    """Raise NadError for a victim, an architecture or a defence unfit for these images."""
+    require_classes(source, scenario)
+    require_models(options, scenario)
+    baselines.require_fit(defences, options.architecture, scenario.dataset.classes)
 
 
 def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:

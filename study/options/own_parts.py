@@ -1,4 +1,4 @@
-"""A trigger or a victim of the user's own: which options it needs, and which contradict it."""
+"""Options of a user's own trigger or victim: needs and contradictions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from study.options.victim import VictimOptions
 
 USUAL_IMAGE_SIZE = 32
-"""Pixels a side where neither the command nor a model says."""
+"""Default pixels a side."""
 
 
 def require_own_parts(options: VictimOptions) -> None:
-    """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
+    """Raise ConfigError for options without their --trigger or --victim, or in contradiction to it."""
     if options.trigger is not None and options.attack != Custom.name:
         raise ConfigError(f"--trigger is for the attack custom, not for {options.attack}; add --attack custom")
     if options.attack == Custom.name and options.trigger is None:
@@ -31,7 +31,7 @@ def require_own_parts(options: VictimOptions) -> None:
 
 
 def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
-    """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
+    """Raise ConfigError for options training another model by the victim's recipe: a file does not hold it."""
     for asked, why, remedy in (
         (options.reference, "--reference compares with a clean model", "leave it out"),
         (options.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
@@ -47,31 +47,29 @@ def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
         ),
     ):
         if asked:
-            raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+            raise ConfigError(f"{why} of the victim's recipe, and a --victim has none; {remedy}")
 
 
 def image_settings(size: int | None, flip: bool | None, model: TrainedOn) -> tuple[int | None, bool | None]:
-    """The image size and mirroring to use: what the command says, else the model; None where neither does.
+    """Image size and mirroring, from the command, else from the model, else None.
 
-    Raises: ConfigError where they contradict each other.
+    Raises: ConfigError for a contradiction between them.
     """
     if size is not None and model.image_size not in (None, size):
         raise ConfigError(
-            f"--image-size {size} contradicts the model in --victim, which was trained on images of"
+            f"--image-size {size} contradicts the model in --victim, trained on images of"
             f" {model.image_size}x{model.image_size} pixels; leave it out, or give --image-size {model.image_size}"
         )
     if flip is not None and model.flip not in (None, flip):
         given, wanted = ("--flip", "without") if flip else ("--no-flip", "with")
-        raise ConfigError(
-            f"{given} contradicts the model in --victim, which was trained {wanted} mirrored images; leave it out"
-        )
+        raise ConfigError(f"{given} contradicts the model in --victim, trained {wanted} mirrored images; leave it out")
     return size or model.image_size, model.flip if flip is None else flip
 
 
 def chosen_normalisation(
     mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
 ) -> Normalisation | None:
-    """What --victim-mean and --victim-std say.  Raises: ConfigError for one without the other, or a bad number."""
+    """The normalisation, if given.  Raises: ConfigError for one of the two alone, or a bad number."""
     if mean is None and std is None:
         return None
     if mean is None or std is None:

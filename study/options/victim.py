@@ -62,7 +62,7 @@ class VictimOptions:
     """A backdoored model of your own, instead of training one: a file of this tool, the released NAD code or
     BackdoorBench, a state dict, or safetensors."""
     victim_mean: tuple[float, float, float] | None = None
-    """Mean of each channel, in [0, 1], in the training of --victim. Default: that of its format."""
+    """Mean of each channel, in [0, 1], in the training of --victim. Default: its format's."""
     victim_std: tuple[float, float, float] | None = None
     """Standard deviation of each channel, likewise."""
     trust_checkpoint: bool = False
@@ -91,7 +91,7 @@ class VictimOptions:
 
     @property
     def used_flip(self) -> bool:
-        """Whether to train on mirrored images, too, if the data set allows it."""
+        """Train on mirrored images, too, if the data set allows it."""
         return self.flip is not False
 
     @property

@@ -57,7 +57,7 @@ class Preparation:
     def load_scenario(self) -> Scenario:
         """The images, split, and the attack on them.
 
-        Raises: ConfigError or DataError for settings or images that do not fit, such as too small a poison rate.
+        Raises: ConfigError or DataError for unfit settings or images, such as too small a poison rate.
         """
         options, search = self.config.victim, self.config.search
         scenario = Scenario(self._load_dataset(options), options.made_attack, search.seed)
@@ -73,7 +73,7 @@ class Preparation:
     def _load_dataset(self, options: VictimOptions) -> Dataset:
         data_dir = options.data_dir and expanded(options.data_dir, "--data-dir")
         if data_dir is not None and not data_dir.is_dir():
-            raise DataError(f"--data-dir {data_dir}: no such folder; name an existing one")
+            raise DataError(f"--data-dir {data_dir}: there is no such folder; name one that is there")
         with self.display.stage("images", "read") as step:
             dataset = data.load(
                 options.dataset,

@@ -19,8 +19,8 @@ from study.search.searcher import Pruner, Shown
 def pruner(point_at: Callable[[Mapping[str, Any]], Point], workload: Workload) -> Pruner:
     """The reason for stopping an erase, from its and the others' glance scores after each epoch.
 
-    point_at: the settings for a trial's hyperparameters.  A loss that is not finite needs no rule: the erase raises
-    EraseDiverged in that epoch.
+    point_at: the settings for a trial's hyperparameters.  A NaN or infinite loss needs no rule: the erase raises
+    EraseDiverged in its epoch.
     """
     rule = Halving(floor=chance_floor(torch.tensor(workload.clean_labels[:GLANCE])))
 

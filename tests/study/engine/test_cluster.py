@@ -176,7 +176,7 @@ def test_cluster_that_asks_nobody_for_a_token_is_warned_of(monkeypatch: pytest.M
         on_cluster(EngineOptions(address=cluster.address), Display(Console(file=shown, width=400))),
     ):
         pass
-    assert f"warning: the Ray cluster at {cluster.address} asks nobody for a token" in shown.getvalue()
+    assert f"warning: the Ray cluster at {cluster.address} asks for no token" in shown.getvalue()
 
 
 @pytest.mark.slow

@@ -72,15 +72,15 @@ def test_what_is_no_duration_is_refused_by_its_text(text):
         ({"victim": Path("a.pt"), "reference": True}, "--reference compares with a clean model of the victim's recipe"),
         (
             {"victim": Path("a.pt"), "teacher_model": "resnet-18"},
-            "a second victim of the victim's recipe, which no --victim tells; leave",
+            "a second victim of the victim's recipe, and a --victim has none; leave",
         ),
         (
             {"victim": Path("a.pt"), "attack": "trojan"},
-            "which no --victim tells; give the trigger itself with --attack",
+            "and a --victim has none; give the trigger itself with --attack",
         ),
         (
             {"victim": Path("a.pt"), "attack": "refool", "attack_args": ("rounds=2",)},
-            "selects its reflections by training models of the victim's recipe, which no --victim tells; leave rounds",
+            "selects its reflections by training models of the victim's recipe, and a --victim has none; leave rounds",
         ),
         ({"victim": Path("a.pt"), "victim_mean": (0.5, 0.5, 0.5)}, "--victim-mean and --victim-std belong together"),
         ({"victim_mean": (0.5,) * 3, "victim_std": (0.5,) * 3}, "are about a --victim; name its file"),
@@ -200,7 +200,8 @@ def test_help_shows_every_option_once_in_its_group(capsys, monkeypatch):
         tyro.cli(StudyConfig, args=["--help"])
     boxes = re.split(r"(\w+) options [ ─]", capsys.readouterr().out)[1:]
     found = {
-        name: re.findall(r"^[│ ] --([a-z][a-z-]*)", box, re.M) for name, box in zip(boxes[::2], boxes[1::2], strict=True)
+        name: re.findall(r"^[│ ] --([a-z][a-z-]*)", box, re.M)
+        for name, box in zip(boxes[::2], boxes[1::2], strict=True)
     }
     assert found == {
         name: [each.name.replace("_", "-") for each in dataclasses.fields(group)]

@@ -51,8 +51,8 @@ def test_storages_that_keep_a_study_are_taken(url: str) -> None:
         ("sqlite://", "is lost when the study ends"),
         ("sqlite:///:memory:", "is lost when the study ends"),
         ("sqlite:///file:a?mode=memory&uri=true", "is lost when the study ends"),
-        ("postgresql://me:***@h/x", "with its password masked; put the password in"),
-        ("postgresql://h/x?password=***", "with its password masked; put the password in"),
+        ("postgresql://me:***@h/x", "has its password masked, as in config.json; put the password in"),
+        ("postgresql://h/x?password=***", "has its password masked, as in config.json; put the password in"),
         ("postgresql://me:secret@h:port/x", r"'postgresql://me:\*\*\*@h:port/x' is no storage"),
     ],
 )
