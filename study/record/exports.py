@@ -85,7 +85,7 @@ def standing(study: optuna.Study, bound: Bound) -> Standing:
 
 
 class Baselines(Protocol):
-    """What is known of other defences: `study.baselines.Standing`."""
+    """What is known of other defences: `study.stages.baselines.BaselineResults`."""
 
     @property
     def controls(self) -> Sequence[Mapping[str, Any]]: ...
@@ -94,7 +94,7 @@ class Baselines(Protocol):
 
 
 class Confirmation(Protocol):
-    """What is known of settings that were run again: `study.confirmation.Reader`."""
+    """What is known of settings that were run again: `study.stages.confirmation_results.Reader`."""
 
     def confirmed(self, trial: FrozenTrial | None) -> Mapping[str, Any]: ...
     def clean_model(self, trial: FrozenTrial) -> Mapping[str, Any] | None: ...

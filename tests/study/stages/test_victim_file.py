@@ -205,17 +205,17 @@ def victim_settings(path: Path, known: dict[str, Any], **options: Any) -> StudyC
 
 def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path):
     found = victim_settings(tmp_path / "a", {"image_size": 48, "flip": False}, dataset="folder")
-    assert (found.used_image_size, found.used_flip) == (48, False)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (48, False)
     found = victim_settings(tmp_path / "b", {}, dataset="folder")
-    assert (found.used_image_size, found.used_flip) == (32, True)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (32, True)
     same = {"image_size": 48, "flip": False}
     found = victim_settings(tmp_path / "c", same, dataset="folder", **same)
-    assert (found.used_image_size, found.used_flip) == (48, False)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (48, False)
 
 
 def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path):
     found = victim_settings(tmp_path / "a", {"flip": False}, dataset="gtsrb", flip=True)
-    assert found.used_flip
+    assert found.victim.used_flip
 
 
 @pytest.mark.parametrize(
