@@ -28,7 +28,7 @@ from nad.work import run_here
 from study.display.progress import Display
 from study.options.config import StudyConfig
 from study.record.folder import cache_folder
-from study.stages.preparation import load_scenario
+from study.stages.preparation import Preparation
 
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Source of a busy process; it ends with its parent."""
@@ -67,13 +67,19 @@ def main(arguments: Arguments) -> None:
 
 
 def _training(arguments: Arguments) -> Training:
-    config = StudyConfig(attack="badnets")
-    scenario = load_scenario(config, cache_folder(None), Display(Console(stderr=True)))
+    config = StudyConfig.of(attack="badnets")
+    scenario = Preparation(config, cache_folder(None), Display(Console(stderr=True))).load_scenario()
     data = scenario.poisoned.data[torch.arange(arguments.images)]
     recipe = replace(config.recipe, epochs=arguments.epochs)
     dataset = scenario.dataset
     return Training(
-        "the victim", config.architecture, dataset.classes, dataset.flip, data, recipe, derive(config.seed, "busy")
+        "the victim",
+        config.victim.architecture,
+        dataset.classes,
+        dataset.flip,
+        data,
+        recipe,
+        derive(config.search.seed, "busy"),
     )
 
 

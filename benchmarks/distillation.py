@@ -24,11 +24,12 @@ from reports.analysis import intervals
 from search_spaces import Point
 from study.display.progress import Display
 from study.engine import session, tasks
-from study.engine.erase_task import describe_point
 from study.options.config import StudyConfig
 from study.record.folder import cache_folder
-from study.stages.confirmation import Run, run_once
-from study.stages.preparation import for_draw, load_scenario, make_workload, prepare_victim, with_teachers
+from study.stages.confirmation import ConfirmationRun, run_once
+from study.stages.preparation import Preparation
+from study.stages.teachers import with_teachers
+from study.stages.workload import for_draw, make_workload
 
 CLEAN_FRACTION = 0.1
 
@@ -91,15 +92,15 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
     ]
     if not todo:
         return done
-    config = StudyConfig(attack="refool", clean_fractions=(CLEAN_FRACTION,), seed=seed)
-    cache = cache_folder(None)
-    scenario = load_scenario(config, cache, display)
-    victim = prepare_victim(config, scenario, config.recipe, cache, display)
+    config = StudyConfig.of(attack="refool", clean_fractions=(CLEAN_FRACTION,), seed=seed)
+    preparation = Preparation(config, cache_folder(None), display)
+    scenario = preparation.load_scenario()
+    victim = preparation.prepare_victim(scenario, config.recipe)
     block = make_workload(config, scenario, victim, scenario.test)
     blocks = {draw: for_draw(block, scenario, CLEAN_FRACTION, draw) for draw in sorted({draw for draw, *_ in todo})}
-    with session.ray_session(cpus=config.cpus):
+    with session.ray_session(cpus=config.engine.cpus):
         teachers = [(draw, CLEAN_FRACTION) for draw in blocks]
-        blocks = with_teachers(blocks, teachers, config, fingerprint(scenario.dataset), cache, display)
+        blocks = with_teachers(blocks, teachers, fingerprint(scenario.dataset), preparation)
         with display.stage(f"erases of victim {seed}", "runs") as step:
             rows: list[dict[str, object]] = []
 
@@ -110,10 +111,8 @@ def _with_victim(done: pd.DataFrame, seed: int, arguments: Arguments, display: D
                     pd.concat([done, pd.DataFrame(rows)]).to_csv(beside, index=False)
                 step(len(rows), len(todo))
 
-            runs = [Run(Point(CLEAN_FRACTION, settings(epochs, name)), draw) for draw, epochs, name in todo]
-            tasks.run_tasks(
-                run_once, [(run.draw, describe_point(run.point)) for run in runs], payload=blocks, on_done=keep
-            )
+            runs = [ConfirmationRun(Point(CLEAN_FRACTION, settings(epochs, name)), draw) for draw, epochs, name in todo]
+            tasks.run_tasks(run_once, [run.argument for run in runs], payload=blocks, on_done=keep)
     return pd.concat([done, pd.DataFrame(rows)])
 
 

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -35,8 +35,9 @@ from study.record import exports
 from study.record.files import StudyFiles
 from study.record.folder import StudyFolder
 from study.record.storage import open_study
-from study.stages import baselines, confirmation
-from study.stages.trials import search
+from study.stages.baselines import BaselineResults
+from study.stages.confirmation_results import Counts, Reader
+from study.stages.trials import TrialStage
 
 VICTIM = {"asr": 1.0, "acc": 0.8}
 WINDOW = 100
@@ -68,11 +69,11 @@ def main(arguments: Arguments) -> None:
     """Run both studies, and print their overheads."""
     os.umask(0o077)
     with tempfile.TemporaryDirectory() as folder:
-        config = StudyConfig(
+        config = StudyConfig.of(
             sampler=arguments.sampler, trials=arguments.trials, workers=arguments.workers, output=Path(folder)
         )
         long = measure(config)
-        after = measure(replace(config, name="after", trials=WINDOW + config.slots))
+        after = measure(config.changed(name="after", trials=WINDOW + config.engine.slots))
     result = {
         **long,
         "first_after": after["first"],
@@ -92,21 +93,21 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     config.directory.mkdir()
     folder = StudyFolder(config.directory)
     directions = [goal.direction for goal in OBJECTIVES]
-    study = open_study(folder.storage_url, folder.name, config.sampler, config.seed, directions)
+    study = open_study(folder.storage_url, folder.name, config.search.sampler, config.search.seed, directions)
     held: list[tuple[int, float]] = []
-    bound = Bound(config.max_acc_drop, VICTIM["acc"], VICTIM["acc"])
-    nothing = confirmation.Reader({}, config.point_of, confirmation.Counts(asr=1, acc=1))
+    bound = Bound(config.search.max_acc_drop, VICTIM["acc"], VICTIM["acc"])
+    nothing = Reader({}, config.point_of, Counts(asr=1, acc=1))
 
     def read() -> dict[str, Any]:
-        found = exports.results(study, VICTIM, bound, nothing, baselines.Standing([], []))
+        found = exports.results(study, VICTIM, bound, nothing, BaselineResults([], []))
         held.append((found["trials"]["complete"], held_megabytes()["own"]))
         return found
 
     files, started = StudyFiles(folder, study, read), time.monotonic()
-    with session.ray_session(cpus=config.cpus):
+    with session.ray_session(cpus=config.engine.cpus):
         no_workload = cast("Workload", None)  # these trials erase nothing
         display = Display(Console(stderr=True))
-        search(config, study, no_workload, bound, (), display, files, lambda _event: None, score_at_once)
+        TrialStage(config, study, no_workload, bound, display).run((), files, lambda _event: None, score_at_once)
         files.write()
     wall = time.monotonic() - started
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -115,11 +116,11 @@ def measure(config: StudyConfig) -> dict[str, Any]:
         for trial in complete
         if trial.duration is not None
     ]
-    early, late = median(seconds[config.slots : config.slots + WINDOW]), median(seconds[-WINDOW:])
+    early, late = median(seconds[config.engine.slots : config.engine.slots + WINDOW]), median(seconds[-WINDOW:])
     before = next(megabytes for trials, megabytes in held if trials >= WINDOW)
     return {
         "trials": len(complete),
-        "sampler": config.sampler,
+        "sampler": config.search.sampler,
         "first": round(early, 3),
         "last": round(late, 3),
         "wall": round(wall / len(complete), 3),

@@ -72,7 +72,7 @@ def main(arguments: Arguments) -> None:
 def short_points(config: StudyConfig, count: int) -> list[Point]:
     """Random points of the space, cut to a few epochs."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space = search_spaces.get(config.space)
+    space = search_spaces.get(config.search.space)
     points = [space.suggest(study.ask(), config.domain) for _ in range(count)]
     return [Point(fraction, replace(erase, epochs=EPOCHS)) for fraction, erase in points]
 

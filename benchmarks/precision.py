@@ -37,7 +37,7 @@ def main(arguments: Arguments) -> None:
     described = describe_point(Point(fraction, replace(PRESETS["code"], epochs=arguments.epochs)))
     sides: dict[str, Side] = {}
     for precision in PRECISIONS:
-        config = replace(arguments.settings([fraction]), precision=precision)
+        config = arguments.settings([fraction]).changed(precision=precision)
         with workload_of(
             config,
             lambda scenario: scenario.test,

@@ -21,7 +21,7 @@ from benchmarks.results_tables import (
 from reports.analysis.objectives import OBJECTIVE_NAMES
 from reports.formatting import NONE, percent
 from reports.study_folder import NO_DEFENCE
-from study.options.config import BASELINES
+from study.options.validation import BASELINES
 
 WHAT_SEARCHES_FOUND = """
 ## Over all shares of clean data

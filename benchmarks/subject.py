@@ -16,7 +16,9 @@ from study.engine import session
 from study.engine.erase_task import Workload
 from study.options.config import StudyConfig
 from study.record.folder import cache_folder
-from study.stages.preparation import load_scenario, make_workload, prepare_attack, prepare_victim, with_teachers
+from study.stages.preparation import Preparation
+from study.stages.teachers import with_teachers
+from study.stages.workload import make_workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class Subject:
 
     def settings(self, clean_fractions: Sequence[float]) -> StudyConfig:
         """A study of this victim."""
-        return StudyConfig(
+        return StudyConfig.of(
             attack=self.attack,
             attack_args=self.attack_args,
             target=self.target,
@@ -59,10 +61,10 @@ def workload_of(
 
     eval_set: chooses the images to score on.  recipe: the victim's, instead of the study's.
     """
-    cache, recipe = cache_folder(None), recipe or config.recipe
-    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
-    victim = prepare_victim(config, scenario, recipe, cache, display)
+    preparation, recipe = Preparation(config, cache_folder(None), display), recipe or config.recipe
+    scenario = preparation.prepare_attack(preparation.load_scenario(), recipe)
+    victim = preparation.prepare_victim(scenario, recipe)
     block = make_workload(config, scenario, victim, eval_set(scenario))
     with session.ray_session(cpus=cpus):
-        teachers = [(0, fraction) for fraction in config.fractions]
-        yield with_teachers({0: block}, teachers, config, fingerprint(scenario.dataset), cache, display)[0]
+        teachers = [(0, fraction) for fraction in config.search.fractions]
+        yield with_teachers({0: block}, teachers, fingerprint(scenario.dataset), preparation)[0]

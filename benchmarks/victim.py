@@ -28,7 +28,7 @@ from nad.victim import VictimConfig
 from study.display.progress import Display
 from study.options.config import StudyConfig
 from study.record.folder import cache_folder
-from study.stages.preparation import load_scenario, prepare_attack
+from study.stages.preparation import Preparation
 
 USUAL = TrainConfig(epochs=19, lr=0.1, batch_size=64, weight_decay=5e-4, cutout=0)
 """Its schedule is the usual loop's own."""
@@ -52,15 +52,18 @@ def main(arguments: Arguments) -> None:
     found: dict[str, list[tuple[float, Scores]]] = {}
     display = Display(Console(stderr=True))
     for seed in arguments.seeds:
-        config = StudyConfig(attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed)
+        config = StudyConfig.of(
+            attack=arguments.attack, dataset=arguments.dataset, data_dir=arguments.data_dir, seed=seed
+        )
         cache, recipe = cache_folder(None), config.recipe
-        scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
-        found.setdefault("usual", []).append(_timed(scenario, config.architecture, seed, None))
+        preparation = Preparation(config, cache, display)
+        scenario = preparation.prepare_attack(preparation.load_scenario(), recipe)
+        found.setdefault("usual", []).append(_timed(scenario, config.victim.architecture, seed, None))
         display.say(f"seed {seed}, usual: {found['usual'][-1]}")
         for epochs in arguments.epochs:
             name = f"{epochs} epochs"
             found.setdefault(name, []).append(
-                _timed(scenario, config.architecture, seed, replace(recipe, epochs=epochs))
+                _timed(scenario, config.victim.architecture, seed, replace(recipe, epochs=epochs))
             )
             display.say(f"seed {seed}, {name}: {found[name][-1]}")
     results = {}

@@ -20,7 +20,7 @@ from nad.victim import MIN_ASR, score_state, train_reference, train_victim
 from study.display.progress import Display
 from study.options.config import StudyConfig
 from study.record.folder import cache_folder
-from study.stages.preparation import load_scenario, prepare_attack
+from study.stages.preparation import Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def main(arguments: Arguments) -> None:
 
 def measure(attack: str, arguments: Arguments, display: Display) -> tuple[Scores, Scores]:
     """Test scores of the victim, and of the clean model."""
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack=attack,
         attack_args=arguments.attack_args,
         label_mode=arguments.label_mode,
@@ -69,8 +69,9 @@ def measure(attack: str, arguments: Arguments, display: Display) -> tuple[Scores
         victim_epochs=arguments.epochs,
         seed=arguments.seed,
     )
-    cache, recipe, model = cache_folder(None), config.recipe, config.architecture
-    scenario = prepare_attack(config, load_scenario(config, cache, display), recipe, cache, display)
+    cache, recipe, model = cache_folder(None), config.recipe, config.victim.architecture
+    preparation = Preparation(config, cache, display)
+    scenario = preparation.prepare_attack(preparation.load_scenario(), recipe)
     with display.stage(f"victim of {attack}", "epochs") as step:
         victim = train_victim(scenario, model, recipe, cache=cache, progress=step).state
     with display.stage("clean model", "epochs") as step:

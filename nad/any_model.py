@@ -18,7 +18,7 @@ from nad.erasure import TEACHER, EraseConfig, Watch, distil, make_teacher, requi
 from nad.errors import ConfigError, require_instance
 from nad.holdout import Holdout, as_labelled_images
 from nad.judging import require_known
-from nad.models.inspection import require_maps, require_model, require_trainable
+from nad.models.inspection import probe, require_maps, require_model, require_trainable
 from nad.progress import StagedProgress
 from nad.seeds import derive, generator, torch_seeded
 from nad.training import TrainConfig

@@ -1,4 +1,4 @@
-"""`python -m study.run`: reads the command line, puts the parts together, and ends every mistake in one sentence."""
+"""`python -m study.run`: command line, order of the parts, and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,56 +20,51 @@ from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
 from nad.errors import NadError
+from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.threads import following_load
 from reports.build import ReportError, build
 from reports.streams import show_any_text
-from study.display import tensorboard
 from study.display.events import display_for
 from study.display.observers import observers
 from study.display.progress import Display
+from study.display.tensorboard import require_installed
 from study.engine import code, session
 from study.engine.devices import require_devices
 from study.engine.machine import require_machine
 from study.options import attack_settings
-from study.options.command_line import require_unicode, told_in_a_sentence
+from study.options.command_line import one_line_errors, require_unicode
 from study.options.config import StudyConfig
+from study.options.engine import EngineOptions
 from study.options.storage_url import masked_arguments
+from study.options.victim import VictimOptions
 from study.record import provenance
 from study.record.clock import Clock
 from study.record.energy import EnergyMeter
-from study.record.exports import bound_of
 from study.record.files import StudyFiles
-from study.record.folder import StudyFolder, cache_folder, open_folder
+from study.record.folder import cache_folder, open_folder
 from study.record.opening import open_record
+from study.record.provenance import Source
 from study.search.fork import FORK_OF, fork, fork_of
 from study.search.warm_start import EarlierPoint, warm_start
-from study.signals import Interrupted, read_to_the_end, stopped_at_once, stopped_by_the_second
-from study.stages import baselines, product, trials
+from study.signals import Interrupted, read_to_the_end, stopped_at_once
+from study.stages import baselines
 from study.stages.cluster import on_cluster
-from study.stages.confirmation_runs import Confirmation
-from study.stages.preparation import (
-    PICTURES,
-    load_scenario,
-    make_workload,
-    prepare_attack,
-    prepare_victims,
-    require_models,
-    victim_digests,
-    with_teachers,
-)
+from study.stages.preparation import PICTURES, Preparation, require_models
+from study.stages.sequence import Stages
 from study.stages.summary import Summary
+from study.stages.teachers import victim_digests
 from study.stages.victim_file import read_victim, require_classes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
+    """The command line; returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
     show_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     display = display_for(given)
-    os.umask(0o077)  # what a study writes is for its owner alone
+    os.umask(0o077)  # a study's files are private
     try:
-        with told_in_a_sentence(StudyConfig, given):
+        with one_line_errors(StudyConfig, given):
             config = tyro.cli(StudyConfig, args=given, prog="nad-study", description=description(given))
         command = shlex.join(["python", "-m", "study.run", *masked_arguments(given)])
         with stopped_at_once(), following_load():
@@ -79,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = error.exit_code if isinstance(error, Interrupted) else 130
         return display.failed("interrupted: finished trials are kept; the same command goes on from here", code)
     except Exception as error:
-        sentence = _for_the_user(error)
+        sentence = _sentence_of(error)
         if sentence is None:
             raise
         return display.failed(sentence, 2)
@@ -88,16 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def description(given: Sequence[str]) -> str:
-    """What --help says first: of the tool, and of the attack that is named beside it."""
+    """The head of --help: the tool, and the attack named in the command."""
     words = [word for each in given for word in each.split("=", 1)] + [""]
     named = [value for option, value in pairwise(words) if option == "--attack"]
-    attack = named[-1] if named else StudyConfig.attack
+    attack = named[-1] if named else VictimOptions.attack
     of_attack = attack_settings.describe_settings(attack) if attack in ATTACKS else ""
     return f"{inspect.cleandoc(StudyConfig.__doc__ or '')}\n\n{of_attack}"
 
 
-def _for_the_user(error: Exception) -> str | None:
-    """What a user can mend, in a sentence; None for a mistake of this program, and where nobody reads any more."""
+def _sentence_of(error: Exception) -> str | None:
+    """The sentence for a user's mistake; None for a fault of this program, and for a broken pipe."""
     match error:
         case NadError() | ReportError():
             return str(error)
@@ -120,97 +114,75 @@ _GO_ON = f"mend that and {_AGAIN}"
 def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     """Run or resume a study, and return the path of its report.
 
-    Raises: NadError or ReportError for what the user can mend; KeyboardInterrupt after the record was put in order.
+    Raises: NadError or ReportError for a user's mistake; KeyboardInterrupt after putting the record in order.
     """
     started = time.monotonic()
     code.digest()  # taken now: files may change while a victim trains
-    cache = cache_folder(config.cache)
-    for what, path in (
-        ("the output folder", config.directory),
-        ("the cache folder", cache),
-        ("the folder", Path.cwd()),
-    ):
-        require_unicode(what, str(path))
-    require_devices(config)
-    if config.tensorboard:
-        tensorboard.require_installed()
-    require_machine(config)
+    cache = cache_folder(config.record.cache)
+    _require_environment(config.engine, config.directory, cache, tensorboard=config.record.tensorboard)
     config, source = read_victim(config, display)
-    old = config.study_name if config.fork else fork_of(config.directory)
+    old = config.study_name if config.record.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config, display)
-    config.made_attack  # noqa: B018 - raises for settings that are out of range, before there is a folder
-    with open_folder(config.directory) as folder, observers(config, folder, display) as observe:
-        scenario = load_scenario(config, cache, display)
-        require_classes(source, scenario)
-        require_models(config, scenario)
-        baselines.require_fit(config.baselines, config.architecture, scenario.dataset.classes)
-        with open_record(config, folder, display.say) as study, on_cluster(config, display):
+    preparation, victims, options = Preparation(config, cache, display), config.victim, config.search
+    victims.made_attack  # noqa: B018 - raises for settings out of range, before there is a folder
+    with (
+        open_folder(config.directory) as folder,
+        observers(config.study_name, options.trials, folder, display, tensorboard=config.record.tensorboard) as observe,
+    ):
+        scenario = preparation.load_scenario()
+        _require_fit(victims, options.baselines, scenario, source)
+        with open_record(config.record, options, folder, display.say) as study, on_cluster(config.engine, display):
             identity = provenance.identity(config, scenario, source)
             started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
             provenance.claim(folder, study, started_with, identity)
-            scenario = prepare_attack(config, scenario, source, cache, display)
-            save_picture(
-                folder.picture, scenario.attack, scenario.sample(PICTURES).images, generator(config.seed, "picture")
-            )
-            victim, origin = prepare_victims(config, scenario, source, cache, display)
+            scenario = preparation.prepare_attack(scenario, source)
+            images = scenario.sample(PICTURES).images
+            save_picture(folder.picture, scenario.attack, images, generator(options.seed, "picture"))
+            victim, origin = preparation.prepare_victims(scenario, source)
             provenance.require_same_victims(study, victim_digests(victim, origin))
             provenance.record_identity(study, identity)
-            clock, meter = Clock(study, started), EnergyMeter(study)
+            clock = Clock(study, started)
             clock.set("victim", victim.seconds)
-            summary = Summary(config, study, scenario, victim, command, clock, meter)
-            files = StudyFiles(folder, study, summary.read)
-            images = str(identity["images"])
-            with session.ray_session(cpus=config.cpus):
-                with clock.stage("teachers"):
-                    workload = make_workload(config, scenario, victim, scenario.validation, origin)
-                    wanted = [(workload.draw, fraction) for fraction in config.fractions]
-                    workload = with_teachers({workload.draw: workload}, wanted, config, images, cache, display)[0]
-                with recorded(folder, files):
-                    bound = bound_of(victim, scenario, config.max_acc_drop)
-                    with clock.stage("trials"):
-                        trials.search(config, study, workload, bound, earlier, display, files, observe)
-                    with clock.stage("baselines"):
-                        baselines.search(config, study, workload, display, files.refresh)
-                    product.make(config, study, scenario, bound, workload, folder, display)
-                    if config.confirm:
-                        product.write_card(folder, files.write())
-                        build(folder.path)  # what comes may take long: there is something to look at
-                        with clock.stage("confirmation"):
-                            Confirmation(
-                                config, study, scenario, victim, origin, images, cache, display, files.refresh
-                            ).run()
+            summary = Summary(config, study, scenario, victim, command, clock, EnergyMeter(study))
+            files, fingerprint = StudyFiles(folder, study, summary.read), str(identity["images"])
+            with session.ray_session(cpus=config.engine.cpus):
+                Stages(
+                    preparation, study, folder, files, clock, scenario, victim, origin, fingerprint, summary.bound
+                ).run(earlier, observe)
             return build(folder.path)
 
 
-@contextmanager
-def recorded(folder: StudyFolder, files: StudyFiles) -> Iterator[None]:
-    """The files are up to date at the end, however it comes; where it comes early, so is the page."""
-    try:
-        yield
-    except BaseException:
-        # What ended the study says more than what keeps these from being written; and before the first trial there is
-        # nothing to report. They take seconds, unless the record does not answer.
-        with suppress(Exception), stopped_by_the_second():
-            product.write_card(folder, files.write())
-            build(folder.path)
-        raise
-    product.write_card(folder, files.write())
+def _require_environment(engine: EngineOptions, output: Path, cache: Path, *, tensorboard: bool) -> None:
+    """Raise ConfigError for folders, devices, packages or a machine unfit for the study."""
+    for what, path in (("the output folder", output), ("the cache folder", cache), ("the folder", Path.cwd())):
+        require_unicode(what, str(path))
+    require_devices(engine)
+    if tensorboard:
+        require_installed()
+    require_machine(engine)
+
+
+def _require_fit(options: VictimOptions, defences: Sequence[str], scenario: Scenario, source: Source) -> None:
+    """Raise NadError for a victim, an architecture or a defence unfit for these images."""
+    require_classes(source, scenario)
+    require_models(options, scenario)
+    baselines.require_fit(defences, options.architecture, scenario.dataset.classes)
 
 
 def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
-    """The study to run, which is another one for --fork, and the settings that --fork and --warm-start bring, after a
-    line about each.
+    """The study to run (a new one for --fork), and the points of --fork and --warm-start, each announced by a line.
 
-    Raises: ConfigError for a study or a folder of one that is not there.
+    Raises: ConfigError for a missing study or folder.
     """
     points: list[EarlierPoint] = []
-    if config.fork:
+    if config.record.fork:
         old = config.study_name
         config, found = fork(config)
         display.say(found.said(f"fork: settings of the study {old!r}"))
         points += found.points
-    if config.warm_start:
-        found = warm_start(config.warm_start, config.directory, search_spaces.get(config.space), config.domain)
+    if config.search.warm_start:
+        space = search_spaces.get(config.search.space)
+        found = warm_start(config.search.warm_start, config.directory, space, config.domain)
         display.say(str(found))
         points += found.points
     return config, points

@@ -26,7 +26,7 @@ from study.commands.found_setting import FoundSetting, read_setting
 from study.commands.own_model import OwnModelConfig
 from study.display.progress import Display
 from study.engine.devices import driver_device
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 from study.options.paths import expanded
 from study.signals import read_to_the_end
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:
-        with told_in_a_sentence(ApplyConfig, given):
+        with one_line_errors(ApplyConfig, given):
             config = tyro.cli(ApplyConfig, args=given, prog="nad-study apply")
         apply(config, display)
 

@@ -22,7 +22,7 @@ from study.commands import own_model
 from study.commands.own_model import OwnModelConfig
 from study.display.progress import Display
 from study.engine.devices import driver_device
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 from study.options.setting_texts import listed, read_settings
 from study.signals import read_to_the_end
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def work(display: Display) -> None:
-        with told_in_a_sentence(DefendConfig, given):
+        with one_line_errors(DefendConfig, given):
             config = tyro.cli(DefendConfig, args=given, prog="nad-study defend", description=description(given))
         defend(config, display)
 

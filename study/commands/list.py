@@ -16,7 +16,7 @@ from rich.text import Text
 
 from reports.formatting import NONE, percent
 from study.commands.overview import UNFINISHED, Overview, read_overview, studies
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 
 COLUMNS = ("study", "attack", "data set", "trials", "failed", "running", "ASR", "ACC", "state", "last change")
@@ -39,7 +39,7 @@ class ListConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for the user's mistakes."""
-    with told_in_a_sentence(ListConfig, arguments):
+    with one_line_errors(ListConfig, arguments):
         config = tyro.cli(ListConfig, args=arguments, prog="nad-study list")
     found = [read_overview(folder) for folder in studies(config.output)]
     if config.json:

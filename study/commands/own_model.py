@@ -31,7 +31,7 @@ from study.options.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, imag
 from study.options.paths import expanded
 from study.record.folder import cache_folder
 from study.record.writing import write_text
-from study.stages.victim_file import describe, introduce
+from study.stages.victim_file import announce, describe
 
 SUFFIX = ".safetensors"
 
@@ -147,7 +147,7 @@ def read_model(config: C, display: Display) -> tuple[C, ForeignModel]:
     model = load_foreign(
         expanded(config.victim, "--victim"), trust=config.trust_checkpoint, normalisation=config.normalisation
     )
-    introduce(model, config.victim.name, display)
+    announce(model, config.victim.name, display)
     size, flip = image_settings(config.image_size, config.flip, model.trained_on)
     return replace(config, image_size=size, flip=flip), model
 

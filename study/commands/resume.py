@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -16,9 +15,9 @@ import tyro
 from nad.errors import ConfigError
 from study.commands.overview import find
 from study.commands.record_reading import storage_of
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.config import StudyConfig
-from study.options.helptext import documented
+from study.options.helptext import documented, fields_of, groups_of
 from study.options.storage_url import hides_password
 from study.record.folder import StudyFolder
 from study.search.fork import fork_of
@@ -44,23 +43,23 @@ def main(arguments: Sequence[str]) -> int:
         tyro.cli(ResumeConfig, args=["--help"], prog="nad-study resume")
     if arguments and (first := arguments[0].partition("=")[0]).startswith("-") and first != "--output":
         raise ConfigError(f"nad-study resume needs the study's NAME first, and {first} after it")
-    with told_in_a_sentence(ResumeConfig, arguments):
+    with one_line_errors(ResumeConfig, arguments):
         chosen, changes = tyro.cli(ResumeConfig, args=arguments, prog="nad-study resume", return_unknown_args=True)
     folder = find(chosen.name, chosen.output)
     recorded = recorded_settings(folder)
-    with told_in_a_sentence(StudyConfig, changes):
+    with one_line_errors(StudyConfig, changes):
         config = tyro.cli(StudyConfig, args=changes, prog="nad-study resume NAME", default=recorded)
     from study.run import main as run  # not above: Ray takes seconds, and a mistake should be reported at once
 
-    return run(options_of(with_points_of_the_old(config, folder)))
+    return run(options_of(with_points_of_the_old(config, folder).settings))
 
 
 def with_points_of_the_old(config: StudyConfig, folder: StudyFolder) -> StudyConfig:
     """The fork command again, if the fork ended before recording its points."""
     old = fork_of(folder.path)
-    if old is None or folder.summary.exists() or config.fork is not None or config.directory != folder.path:
+    if old is None or folder.summary.exists() or config.record.fork is not None or config.directory != folder.path:
         return config
-    return dataclasses.replace(config, name=old, fork=folder.name)
+    return config.changed(name=old, fork=folder.name)
 
 
 def recorded_settings(folder: StudyFolder) -> StudyConfig:
@@ -76,7 +75,7 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
         raise ConfigError(
             f"cannot read the settings of the study {folder.name!r} in {folder.config}; {again}"
         ) from error
-    kinds = typing.get_type_hints(StudyConfig)
+    kinds = {name: kind for group in groups_of(StudyConfig) for name, kind in typing.get_type_hints(group).items()}
     if unknown := sorted(settings.keys() - kinds.keys()):
         raise ConfigError(
             f"the study {folder.name!r} was run by another version of nad-study, with options unknown to this one:"
@@ -86,20 +85,20 @@ def recorded_settings(folder: StudyFolder) -> StudyConfig:
     values = {name: _value(kinds[name], value, start) for name, value in settings.items() if name not in OF_ONE_RUN}
     if storage := storage_of(config):
         values["storage"] = storage
-    return StudyConfig(**values, output=folder.path.parent, name=folder.name)
+    return StudyConfig.of(**values, output=folder.path.parent, name=folder.name)
 
 
-def options_of(config: StudyConfig) -> list[str]:
-    """The command line of this config: every setting other than its default.
+def options_of(settings: Mapping[str, Any]) -> list[str]:
+    """The command line with these settings, without defaults.
 
     Raises: ConfigError for a storage without its password.
     """
     words: list[str] = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value == field.default:
+    fields = fields_of(StudyConfig)
+    for name, value in settings.items():
+        if value == fields[name].default:
             continue
-        option = field.name.replace("_", "-")
+        option = name.replace("_", "-")
         if isinstance(value, str) and hides_password(value):
             raise ConfigError(f"the password in --{option} {value} is not stored; give --{option} again, in full")
         if isinstance(value, bool):

@@ -15,7 +15,7 @@ from reports.formatting import NONE, control_label, duration, percent, readable_
 from study.commands import list as listing
 from study.commands.overview import FINISHED, UNFINISHED, Overview, find, read_overview
 from study.display.trial_logs import log_of
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 from study.search import times
 
@@ -46,7 +46,7 @@ class ShowConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError for the user's mistakes."""
-    with told_in_a_sentence(ShowConfig, arguments):
+    with one_line_errors(ShowConfig, arguments):
         config = tyro.cli(ShowConfig, args=arguments, prog="nad-study show")
     study = read_overview(find(config.name, config.output), live=True)
     if config.json:

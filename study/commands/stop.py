@@ -14,7 +14,7 @@ import tyro
 
 from nad.errors import NadError
 from study.commands.overview import UNFINISHED, find, read_overview
-from study.options.command_line import told_in_a_sentence
+from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 from study.record.driver import Driver, driver_of
 
@@ -45,7 +45,7 @@ class StopConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code.  Raises: NadError if the study cannot be stopped from here."""
-    with told_in_a_sentence(StopConfig, arguments):
+    with one_line_errors(StopConfig, arguments):
         config = tyro.cli(StopConfig, args=arguments, prog="nad-study stop")
     folder = find(config.name, config.output)
     driver = driver_of(folder.path)

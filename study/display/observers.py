@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from study.display.progress import Display
 from study.display.tensorboard import TensorBoard
 from study.display.trial_logs import DriverLog, TrialLogs
-from study.options.config import StudyConfig
 from study.record.folder import StudyFolder
 from study.search.trial_event import TrialEvent
 
 
 @contextmanager
-def observers(config: StudyConfig, folder: StudyFolder, display: Display) -> Iterator[Callable[[TrialEvent], None]]:
+def observers(
+    name: str, trials: int, folder: StudyFolder, display: Display, *, tensorboard: bool
+) -> Iterator[Callable[[TrialEvent], None]]:
     """Call the result with every event of one run.  Starts the display's log."""
     display.log = DriverLog(folder.driver_log)
-    display.begin(config.study_name, folder.path, config.trials)
+    display.begin(name, folder.path, trials)
     writers: list[TrialLogs | TensorBoard] = [TrialLogs(folder.logs)]
-    if config.tensorboard:
+    if tensorboard:
         writers.append(TensorBoard(folder.tensorboard))
 
     def observe(event: TrialEvent) -> None:

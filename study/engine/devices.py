@@ -6,7 +6,7 @@ import torch
 
 from nad.cores import cores
 from nad.errors import ConfigError
-from study.options.config import StudyConfig
+from study.options.engine import EngineOptions
 
 
 def driver_device() -> torch.device:
@@ -14,17 +14,17 @@ def driver_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def require_devices(config: StudyConfig) -> None:
+def require_devices(options: EngineOptions) -> None:
     """Raise ConfigError if trials run here and one asks for too much."""
-    if config.address is not None:
+    if options.address is not None:
         return
-    if config.workers is None and config.cpus_per_trial > cores():
+    if options.workers is None and options.cpus_per_trial > cores():
         raise ConfigError(
-            f"--cpus-per-trial {config.cpus_per_trial} is more than the {cores()} CPUs of this process; give less, or"
+            f"--cpus-per-trial {options.cpus_per_trial} is more than the {cores()} CPUs of this process; give less, or"
             " --workers 1 to share them"
         )
-    if config.gpus_per_trial > 0 and torch.cuda.device_count() == 0:
+    if options.gpus_per_trial > 0 and torch.cuda.device_count() == 0:
         raise ConfigError(
-            f"--gpus-per-trial {config.gpus_per_trial:g}: torch finds no GPU on this machine; leave it out, or name a"
+            f"--gpus-per-trial {options.gpus_per_trial:g}: torch finds no GPU on this machine; leave it out, or name a"
             " cluster with GPUs in --address"
         )

@@ -16,7 +16,7 @@ from nad.errors import ConfigError
 from study.engine.scratch import temporary_base
 
 if TYPE_CHECKING:
-    from study.options.config import StudyConfig
+    from study.options.engine import EngineOptions
 
 MiB = 2**20
 
@@ -40,16 +40,16 @@ _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def require_machine(config: StudyConfig) -> None:
+def require_machine(options: EngineOptions) -> None:
     """Raise ConfigError for a resource in short supply, with its amount and the need.
 
     A machine joining a cluster passes: trials run elsewhere.
     """
-    if config.address is not None or not sys.platform.startswith("linux"):
+    if options.address is not None or not sys.platform.startswith("linux"):
         return
-    _require_files(config.slots)
-    _require_threads(config.slots, config.cpus_per_trial)
-    _require_memory(config.slots)
+    _require_files(options.slots)
+    _require_threads(options.slots, options.cpus_per_trial)
+    _require_memory(options.slots)
     _require_disk()
 
 

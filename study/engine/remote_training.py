@@ -17,7 +17,6 @@ from study.engine.erase_task import Weights, as_arrays
 from study.engine.lifeline import Lifeline, RayLost
 from study.engine.meter import Meter, teller
 from study.engine.nodes import Share, largest_share
-from study.options.config import StudyConfig
 
 _POLL_SECONDS = 0.5
 _STARTED = (0, 0)
@@ -27,9 +26,9 @@ _PATIENCE = 15.0
 """Seconds of waiting for a start before the user is told."""
 
 
-def runner(config: StudyConfig, say: Callable[[str], None]) -> Runner:
+def runner(address: str | None, say: Callable[[str], None]) -> Runner:
     """The place for training victims: the study's cluster, else here."""
-    return run_here if config.address is None else partial(_run_on_cluster, say)
+    return run_here if address is None else partial(_run_on_cluster, say)
 
 
 def _run_on_cluster(

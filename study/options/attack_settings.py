@@ -1,4 +1,4 @@
-"""An attack's own settings on the command line: NAME=VALUE, read by the type of the setting's default."""
+"""An attack's own settings on the command line, as NAME=VALUE."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OWN_OPTION = {
     "reflections": "--reflections",
     "pattern": "--trigger",
 }
-"""Settings that options of their own are for."""
+"""Settings with an option of their own."""
 
 
 def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
     """Settings by name, from texts such as steps=100.
 
-    Raises: ConfigError for a text of another form, a setting that the attack does not have, a value of another type, or
-    a setting given twice, or one without effect. Ranges are the attack's own to check.
+    Raises: ConfigError for a text of another form, an unknown setting, a value of another type, or a setting given
+    twice, or without effect. The attack itself checks ranges.
     """
     defaults = _defaults(attack)
 
@@ -46,7 +46,7 @@ def parse(attack: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def describe_settings(attack: str) -> str:
-    """For --help: what this attack is, its settings with their defaults, and below them what they may be."""
+    """This attack in --help: a sentence, its settings with their defaults, and their ranges."""
     defaults = _defaults(attack)
     first = inspect.cleandoc(ATTACKS[attack].__doc__ or "").splitlines()[0]
     own = f" Its settings for --attack-args, with their defaults: {listed(defaults)}" if defaults else ""
@@ -55,10 +55,10 @@ def describe_settings(attack: str) -> str:
 
 
 def remedy(attack: Attack, planted: int, could: int, *, selectable: bool) -> str:
-    """What to do where this attack's backdoor did not take.
+    """The remedy for a weak backdoor of this attack.
 
-    planted: training images that carried its trigger.  could: how many of them could have.
-    selectable: whether there are images enough for an attack that selects by training: see `nad.reflection_selection`.
+    planted: poisoned training images.  could: images able to carry the trigger.
+    selectable: enough images for selecting by training, see `nad.reflection_selection`.
     """
     stronger = dict(attack.stronger)
     if not selectable:

@@ -1,8 +1,7 @@
-"""Mistakes in a command line, told in one sentence with the value and the remedy, as every other mistake is."""
+"""One-line errors for mistakes in a command line: the mistake, its value and the remedy."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from tyro import _errors as tyro_errors
 from tyro._arguments import ArgumentDefinition
 
 from nad.errors import ConfigError
+from study.options.helptext import fields_of
 
 _KINDS = {
     "INT": ("a whole number", "whole numbers"),
@@ -20,16 +20,15 @@ _KINDS = {
     "PATH": ("a path", "paths"),
     "STR": ("a text", "texts"),
 }
-"""What tyro calls a value, and how one and several of them are called here."""
+"""tyro's name of a value, and our words for one and several."""
 
 
 @contextmanager
-def told_in_a_sentence(config: type, given: Sequence[str]) -> Iterator[None]:
-    """Around `tyro.cli(config, args=given, ...)`: what it would refuse in a box of several lines raises ConfigError.
+def one_line_errors(config: type, given: Sequence[str]) -> Iterator[None]:
+    """Around `tyro.cli(config, args=given, ...)`: raise ConfigError in place of tyro's box of several lines.
 
-    tyro's hook for that is not part of its stable interface, so its version is pinned. A kind of mistake that is not
-    known here still ends in tyro's box. A text that is no Unicode, as names of old archives are, is refused, too:
-    records and reports could not hold it.
+    tyro's hook is outside its stable interface, so its version is pinned. Unknown kinds of mistakes still end in the
+    box. Texts outside Unicode, such as names from old archives, are refused, too: records and reports cannot hold them.
     """
     for option, word in pairwise(["", *given]):
         require_unicode(option if option.startswith("--") else "the argument", word)
@@ -43,7 +42,7 @@ def told_in_a_sentence(config: type, given: Sequence[str]) -> Iterator[None]:
 
 
 def require_unicode(what: str, text: str) -> None:
-    """Raise ConfigError for a name with bytes that the system's encoding does not know, such as Latin-1's."""
+    """Raise ConfigError for a name with bytes outside UTF-8, such as Latin-1's."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -54,8 +53,8 @@ def require_unicode(what: str, text: str) -> None:
 
 
 def _sentence(event: tyro_errors.ParseErrorEvent, config: type, given: Sequence[str]) -> str | None:
-    options = ["--" + each.name.replace("_", "-") for each in dataclasses.fields(config)]
-    # where an argument is missing, an option with a slip in its name may have been taken for it
+    options = ["--" + name.replace("_", "-") for name in fields_of(config)]
+    # a misspelt option may have been taken for a missing argument
     slips = (word for word in given if word.startswith("--") and _option(word) not in options)
     match event:
         case tyro_errors.UnrecognizedArgs(tokens=[first, *_]):
@@ -74,7 +73,7 @@ def _sentence(event: tyro_errors.ParseErrorEvent, config: type, given: Sequence[
 
 
 def _unknown(word: str, options: Sequence[str]) -> str:
-    """What no option and no argument takes, with the nearest option."""
+    """The sentence for an unknown word, with the nearest option."""
     if not word.startswith("-"):
         return f"nothing takes the word {word!r}"
     option = word.partition("=")[0]
@@ -83,7 +82,7 @@ def _unknown(word: str, options: Sequence[str]) -> str:
 
 
 def _name(argument: ArgumentDefinition) -> str:
-    """The option, or the name of an argument without one, in capitals."""
+    """The option, or a positional argument's name in capitals."""
     return argument.field.intern_name.upper() if argument.is_positional() else argument.lowered.name_or_flags[0]
 
 
@@ -97,12 +96,12 @@ def _kind(argument: ArgumentDefinition) -> str:
 
 
 def _option(word: str) -> str:
-    """The option in a word of a command line, as --help writes it: tyro takes underscores, too."""
+    """The option in a word of a command line, spelt as in --help: tyro accepts underscores, too."""
     return word.partition("=")[0].replace("_", "-")
 
 
 def _value(option: str, given: Sequence[str]) -> str:
-    """What was given to an option, the last time that it was."""
+    """The last value given to an option."""
     for at in reversed(range(len(given))):
         if _option(given[at]) == option:
             _, equals, value = given[at].partition("=")

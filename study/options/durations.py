@@ -1,4 +1,4 @@
-"""Lengths of time as people give them."""
+"""Lengths of time on the command line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from nad.errors import ConfigError
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def duration(text: str, option: str) -> float:
-    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.  option: where it was given, for errors.
+def parse_duration(text: str, option: str) -> float:
+    """Seconds of a text such as 90s, 30m, 8h, 1d or 1h30m.  option: its source, for errors.
 
     Raises: ConfigError for anything else, and for zero.
     """

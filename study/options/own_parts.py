@@ -1,4 +1,4 @@
-"""A trigger or a victim of the user's own: which options it needs, and which contradict it."""
+"""Options of a user's own trigger or victim: needs and contradictions."""
 
 from __future__ import annotations
 
@@ -12,66 +12,64 @@ from nad.models.normalisation import Normalisation
 from nad.trained_on import TrainedOn
 
 if TYPE_CHECKING:
-    from study.options.config import StudyConfig
+    from study.options.victim import VictimOptions
 
 USUAL_IMAGE_SIZE = 32
-"""Pixels a side where neither the command nor a model says."""
+"""Default pixels a side."""
 
 
-def require_own_parts(config: StudyConfig) -> None:
-    """Raise ConfigError where options of a trigger or a victim of the user's own lack it, or contradict it."""
-    if config.trigger is not None and config.attack != Custom.name:
-        raise ConfigError(f"--trigger is for the attack custom, not for {config.attack}; add --attack custom")
-    if config.attack == Custom.name and config.trigger is None:
+def require_own_parts(options: VictimOptions) -> None:
+    """Raise ConfigError for options without their --trigger or --victim, or in contradiction to it."""
+    if options.trigger is not None and options.attack != Custom.name:
+        raise ConfigError(f"--trigger is for the attack custom, not for {options.attack}; add --attack custom")
+    if options.attack == Custom.name and options.trigger is None:
         raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
-    if config.victim is None and (config.victim_mean is not None or config.trust_checkpoint):
+    if options.victim is None and (options.victim_mean is not None or options.trust_checkpoint):
         raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
-    if config.victim is not None:
-        _refuse_what_takes_a_recipe(config)
+    if options.victim is not None:
+        _refuse_what_takes_a_recipe(options)
 
 
-def _refuse_what_takes_a_recipe(config: StudyConfig) -> None:
-    """Raise ConfigError for what trains another model as the victim was: nothing in a file says how that was."""
+def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
+    """Raise ConfigError for options training another model by the victim's recipe: a file does not hold it."""
     for asked, why, remedy in (
-        (config.reference, "--reference compares with a clean model", "leave it out"),
-        (config.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+        (options.reference, "--reference compares with a clean model", "leave it out"),
+        (options.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
         (
-            config.attack == Trojan.name,
+            options.attack == Trojan.name,
             "the attack trojan makes its trigger on a clean model",
             "give the trigger itself with --attack custom --trigger FILE",
         ),
         (
-            config.attack == Refool.name and config.attack_settings.get("rounds", 0) > 0,
+            options.attack == Refool.name and options.attack_settings.get("rounds", 0) > 0,
             "the attack refool selects its reflections by training models",
             "leave rounds at 0",
         ),
     ):
         if asked:
-            raise ConfigError(f"{why} of the victim's recipe, which no --victim tells; {remedy}")
+            raise ConfigError(f"{why} of the victim's recipe, and a --victim has none; {remedy}")
 
 
 def image_settings(size: int | None, flip: bool | None, model: TrainedOn) -> tuple[int | None, bool | None]:
-    """The image size and mirroring to use: what the command says, else the model; None where neither does.
+    """Image size and mirroring, from the command, else from the model, else None.
 
-    Raises: ConfigError where they contradict each other.
+    Raises: ConfigError for a contradiction between them.
     """
     if size is not None and model.image_size not in (None, size):
         raise ConfigError(
-            f"--image-size {size} contradicts the model in --victim, which was trained on images of"
+            f"--image-size {size} contradicts the model in --victim, trained on images of"
             f" {model.image_size}x{model.image_size} pixels; leave it out, or give --image-size {model.image_size}"
         )
     if flip is not None and model.flip not in (None, flip):
         given, wanted = ("--flip", "without") if flip else ("--no-flip", "with")
-        raise ConfigError(
-            f"{given} contradicts the model in --victim, which was trained {wanted} mirrored images; leave it out"
-        )
+        raise ConfigError(f"{given} contradicts the model in --victim, trained {wanted} mirrored images; leave it out")
     return size or model.image_size, model.flip if flip is None else flip
 
 
 def chosen_normalisation(
     mean: tuple[float, float, float] | None, std: tuple[float, float, float] | None
 ) -> Normalisation | None:
-    """What --victim-mean and --victim-std say.  Raises: ConfigError for one without the other, or a bad number."""
+    """The normalisation, if given.  Raises: ConfigError for one of the two alone, or a bad number."""
     if mean is None and std is None:
         return None
     if mean is None or std is None:

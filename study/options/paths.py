@@ -1,4 +1,4 @@
-"""Paths as users write them: `~` and `~name` stand for home folders, also where there is none."""
+"""Paths from users: `~` and `~name` for home folders, with errors for missing ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ NO_HOME = "/nonexistent"
 
 
 def settle_home() -> None:
-    """Give a process without a home folder NO_HOME: Ray asks for one when it is imported, here and in its workers.
+    """Set HOME to NO_HOME in a process without a home folder, for the import of Ray, here and in workers.
 
     A relative HOME counts as none: it would put caches into the current folder.
     """
     if not os.path.isabs(os.environ.get("HOME", "")):
         os.environ.pop("HOME", None)
-        if not os.path.isabs(os.path.expanduser("~")):  # nor has the user database one
+        if not os.path.isabs(os.path.expanduser("~")):  # none in the user database either
             os.environ["HOME"] = NO_HOME
 
 
 def expanded(path: Path, option: str) -> Path:
-    """The path with `~` replaced.  option: where it was given, for errors.
+    """The path with `~` replaced.  option: its source, for errors.
 
-    Raises: ConfigError where there is no such home folder.
+    Raises: ConfigError for a missing home folder.
     """
     named = path.parts[0] if path.parts else ""
     try:

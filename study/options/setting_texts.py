@@ -1,4 +1,4 @@
-"""Settings on the command line as NAME=VALUE, read by the type of each one's default."""
+"""Settings on the command line as NAME=VALUE, parsed by the type of the default."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read_settings(
 ) -> dict[str, Any]:
     """Settings by name, from texts such as steps=100.
 
-    option: that gives them.  defaults: by name; None stands for a text.  unknown: the error for a name that has no
-    default, from the text and the name.
+    option: their source.  defaults: by name; None stands for a text.  unknown: makes the error for an unknown name,
+    from the text and the name.
     Raises: ConfigError for a text of another form, a value of another type, or a setting given twice.
     """
     found = dict[str, Any]()
@@ -34,7 +34,7 @@ def read_settings(
 
 
 def as_text(value: Any) -> str:
-    """A value as it would be given."""
+    """A value in the form of the command line."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool):
@@ -43,7 +43,7 @@ def as_text(value: Any) -> str:
 
 
 def listed(settings: Mapping[str, Any]) -> str:
-    """Settings as they would be given."""
+    """Settings in the form of the command line."""
     return " ".join(f"{name}={as_text(value)}" for name, value in settings.items())
 
 

@@ -1,4 +1,4 @@
-"""Names of storages: what `--storage` may be, which file it stands for, and how it is shown without its password."""
+"""URLs of storages: checks, files, and masked passwords."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_PORT = re.compile(r"://[^/?#@:]*:(?!\d+(?:/|$))")
 
 
 def require_storage(url: str) -> None:
-    """Raise ConfigError for what names no storage, or one that keeps nothing."""
+    """Raise ConfigError for a bad URL, or a storage in memory."""
     if journal_path(url) is not None:
         return
     try:
@@ -32,8 +32,8 @@ def require_storage(url: str) -> None:
         raise ConfigError(f"--storage {masked(url)!r} is no storage: write {_KNOWN}") from error
     if "***" in (parsed.password, *parsed.query.values()):
         raise ConfigError(
-            f"--storage {url!r} is a storage as it was written down, with its password masked; put the password in, or"
-            " leave it out where the driver finds it by itself, as in ~/.pgpass"
+            f"--storage {url!r} has its password masked, as in config.json; put the password in, or leave it"
+            " out if the driver finds it elsewhere, as in ~/.pgpass"
         )
     if parsed.get_backend_name() == "sqlite" and (
         parsed.database in (None, "", ":memory:") or "memory" in parsed.query.get("mode", "")
@@ -49,7 +49,7 @@ def require_storage(url: str) -> None:
 
 
 def journal_path(url: str) -> Path | None:
-    """The file of `journal:FILE`; None for any other storage.  Raises: ConfigError where it names none."""
+    """The file of `journal:FILE`; None for any other storage.  Raises: ConfigError without a file."""
     if not url.startswith(JOURNAL):
         return None
     name = url.removeprefix(JOURNAL)
@@ -59,7 +59,7 @@ def journal_path(url: str) -> Path | None:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of `sqlite:///FILE`, with its quoting taken off; None for any other storage."""
+    """The unquoted file of `sqlite:///FILE`; None for any other storage."""
     if url.startswith(JOURNAL):
         return None
     parsed = sqlalchemy.make_url(url)
@@ -71,28 +71,28 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def sqlite_url(path: Path) -> str:
-    """The storage in this file, whatever characters its path has."""
+    """The URL of this file, with its path quoted."""
     return _with_file(sqlalchemy.URL.create("sqlite"), path)
 
 
 def read_only_url(path: Path) -> str:
-    """A database as it is, to be read.
+    """The URL for reading a database without changing it.
 
-    Of the kind that has a log of writes, one without the log is written by nobody: told so, SQLite makes no log of its
-    own just to read. The kind on shared file systems has none, and its driver is waited for as by any reader.
+    A write-ahead database without its log has no writer: as immutable, SQLite makes no log for mere reading. Databases
+    on shared file systems have no log, and readers wait for the driver as usual.
     """
     still = {"immutable": "1"} if _has_logs(path) and not path.with_name(f"{path.name}-wal").exists() else {}
     return _with_file(sqlalchemy.URL.create("sqlite", query={"mode": "ro", "uri": "true", **still}), path.absolute())
 
 
 def _has_logs(database: Path) -> bool:
-    """Whether a log of writes is kept beside this database while it is open: its header says so, in the 19th byte."""
+    """Whether the database keeps a write-ahead log while open, by the 19th byte of its header."""
     with database.open("rb") as file:
         return file.read(19)[18:] == b"\x02"
 
 
 def located(url: str, start: Path) -> str:
-    """The same storage from any folder: a relative file counts from `start`."""
+    """The same storage from any folder: relative files start at `start`."""
     if url.startswith(JOURNAL):
         return f"{JOURNAL}{start / expanded(Path(url.removeprefix(JOURNAL)), '--storage')}"
     file = sqlite_file(url)
@@ -100,12 +100,12 @@ def located(url: str, start: Path) -> str:
 
 
 def for_optuna(url: str) -> str:
-    """The URL as Optuna takes it: a template, in which braces mean something."""
+    """The URL for Optuna: a template, with braces escaped."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def hides_password(url: str) -> bool:
-    """Whether this text lacks the password that `masked` took out; stars in a file's name are no password."""
+    """Whether `masked` took a password out of this text; stars in a file's name are no password."""
     return "***" in url and not url.startswith(JOURNAL) and sqlite_file(url) is None
 
 
@@ -123,7 +123,7 @@ def _with_file(url: sqlalchemy.URL, path: Path) -> str:
 
 
 def masked(url: str) -> str:
-    """The same text without passwords, for screens and files."""
+    """The text with passwords masked, for screens and files."""
     if url.startswith(JOURNAL):
         return url
     place, mark, query = url.partition("?")
@@ -133,5 +133,5 @@ def masked(url: str) -> str:
 
 
 def masked_arguments(arguments: Sequence[str]) -> list[str]:
-    """A command's words, with the passwords of URLs in them masked."""
+    """A command's words with the passwords of URLs masked."""
     return [masked(word) if "://" in word else word for word in arguments]

@@ -94,7 +94,7 @@ class Baselines(Protocol):
 
 
 class Confirmation(Protocol):
-    """Results of settings run again, from `study.stages.confirmation`."""
+    """Results of settings run again, from `study.stages.confirmation_results`."""
 
     def confirmed(self, trial: FrozenTrial | None) -> Mapping[str, Any]: ...
     def clean_model(self, trial: FrozenTrial) -> Mapping[str, Any] | None: ...

@@ -60,25 +60,25 @@ def git_revision() -> str | None:
 
 def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
     """Everything shared by comparable trials, as JSON values: contents instead of paths."""
+    options = config.victim
+    model, teacher = options.architecture, options.teacher_architecture
     facts = {
         "science version": SCIENCE_VERSION,
-        "dataset": config.dataset,
-        "image size": config.used_image_size,
-        "flip": config.used_flip,
+        "dataset": options.dataset,
+        "image size": options.used_image_size,
+        "flip": options.used_flip,
         "images": fingerprint(scenario.dataset),
         "attack": describe(scenario.attack),
-        "model": models.identity(config.architecture),
+        "model": models.identity(model),
         # None for the victim's own, as in earlier studies without a choice
-        "teacher model": (
-            None if config.teacher_architecture == config.architecture else models.identity(config.teacher_architecture)
-        ),
-        "seed": config.seed,
+        "teacher model": None if teacher == model else models.identity(teacher),
+        "seed": config.search.seed,
         "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
-        "space": config.space,
-        "space version": search_spaces.get(config.space).version,
-        "clean fractions": config.fractions,
-        "threads per trial": config.cpus_per_trial,
-        "precision": config.used_precision,
+        "space": config.search.space,
+        "space version": search_spaces.get(config.search.space).version,
+        "clean fractions": config.search.fractions,
+        "threads per trial": config.engine.cpus_per_trial,
+        "precision": config.engine.used_precision,
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import search_spaces
@@ -20,19 +19,19 @@ def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
 
     Raises: ConfigError without an old study, or if the new name belongs to a study that is no fork of it.
     """
-    old, new = config.directory, replace(config, name=config.fork)
+    old, new = config.directory, config.changed(name=config.record.fork)
     if new.directory == old:
         raise ConfigError(f"--fork {new.study_name!r} is the study itself; choose another name for the new one")
     if not (old / "config.json").is_file():
         raise ConfigError(
-            f"--fork: there is no study {config.study_name!r} in {config.output}; name the old one with --name"
+            f"--fork: there is no study {config.study_name!r} in {config.record.output}; name the old one with --name"
         )
     if (new.directory / "config.json").exists() and fork_of(new.directory) != old.name:
         raise ConfigError(
             f"--fork {new.study_name!r}: a study of that name exists already and is no fork of {old.name!r};"
             " choose another name"
         )
-    return new, fitting(best_first_of(old, "--fork"), search_spaces.get(new.space), new.domain)
+    return new, fitting(best_first_of(old, "--fork"), search_spaces.get(new.search.space), new.domain)
 
 
 def fork_of(folder: Path) -> str | None:

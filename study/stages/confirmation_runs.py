@@ -1,174 +1,156 @@
-"""The confirmation, put together: who erases what with which teacher, on the victim and on a clean model."""
+"""The confirmation: re-runs on the victim and on a clean model, each draw with its own teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
-from nad.victim import Victim, score_state, train_reference
+from nad.victim import Victim, score_state
 from reports.analysis.frontier import Bound
 from search_spaces import Point
-from study.display.progress import Display
 from study.engine.devices import driver_device
 from study.engine.erase_task import Origin, Workload, as_arrays
-from study.engine.remote_training import runner
 from study.options.config import StudyConfig
-from study.record.exports import bound_of, search_outcome
+from study.record.exports import search_outcome
 from study.stages import baselines, confirmation
-from study.stages.confirmation import CLEAN_MODEL, VICTIM, Run
-from study.stages.preparation import for_draw, make_workload, prepare_clean_origin, with_teachers
+from study.stages.baselines import BaselineRun
+from study.stages.confirmation import ConfirmationRun
+from study.stages.confirmation_results import CLEAN_MODEL, VICTIM
+from study.stages.preparation import Preparation
+from study.stages.repeats import Repeats, missing
+from study.stages.teachers import with_teachers
+from study.stages.workload import for_draw, make_workload
 
 
-def planned_points(config: StudyConfig, study: optuna.Study, bound: Bound) -> list[Run]:
-    """The runs that confirm trials, as the search stands."""
-    answer, landmarks = confirmation.chosen(study, bound)
-    return _plan(config, [*answer, *landmarks])
+@dataclass(frozen=True)
+class ConfirmationPlan:
+    """The runs of a study's confirmation after its trials so far."""
 
+    config: StudyConfig
+    study: optuna.Study
+    bound: Bound
 
-def _plan(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Run]:
-    return confirmation.plan((config.point_of(trial) for trial in trials), config.confirm)
+    @property
+    def draws(self) -> int:
+        """Fresh draws for each point."""
+        return self.config.search.confirm
 
+    def runs_of(self, trials: Sequence[FrozenTrial]) -> list[ConfirmationRun]:
+        """Re-runs of these trials."""
+        return confirmation.plan((self.config.point_of(trial) for trial in trials), self.draws)
 
-def _planned_baselines(config: StudyConfig, study: optuna.Study) -> list[baselines.Run]:
-    """Those of the other defences, by the defenders of the points; not of what diverged in the study itself."""
-    searched = baselines.planned(config, (0,))
-    sound = {(run.name, run.clean_fraction) for run in baselines.finished(study, searched)}
-    runs = baselines.planned(config, range(1, config.confirm + 1))
-    return [run for run in runs if (run.name, run.clean_fraction) in sound]
+    def trial_runs(self) -> list[ConfirmationRun]:
+        """Re-runs of all trials to confirm."""
+        answer, landmarks = confirmation.chosen(self.study, self.bound)
+        return self.runs_of([*answer, *landmarks])
 
+    def baseline_runs(self) -> list[BaselineRun]:
+        """Re-runs of the baselines on the same draws, without those that diverged in the study itself."""
+        searched = baselines.planned(self.config.search, (0,))
+        sound = {(run.name, run.clean_fraction) for run in baselines.finished(self.study, searched)}
+        runs = baselines.planned(self.config.search, range(1, self.draws + 1))
+        return [run for run in runs if (run.name, run.clean_fraction) in sound]
 
-def on_clean_model(config: StudyConfig, study: optuna.Study, bound: Bound) -> Point | None:
-    """The point that a clean model is to be erased with: the recommended one, if there is one.
+    def clean_point(self) -> Point | None:
+        """The recommended point, if any, for the erase of a clean model.
 
-    Nobody knows the recipe of a victim from a file, so there is no clean model of the same.
-    """
-    trials = search_outcome(study, bound)
-    return None if trials.pick is None or config.victim else config.point_of(trials.complete[trials.pick])
+        None for a victim from a file: its recipe is unknown, so there is no clean model of the same.
+        """
+        trials = search_outcome(self.study, self.bound)
+        own_victim = self.config.victim.victim is not None
+        return None if trials.pick is None or own_victim else self.config.point_of(trials.complete[trials.pick])
 
-
-def progress(config: StudyConfig, study: optuna.Study, bound: Bound) -> dict[str, int] | None:
-    """`confirmation` as summary.json has it; None where none was asked for."""
-    if not config.confirm:
-        return None
-    points, others = planned_points(config, study, bound), _planned_baselines(config, study)
-    left = len(confirmation.missing(study, points)) + len(confirmation.missing(study, others))
-    runs = len(points) + len(others)
-    if (point := on_clean_model(config, study, bound)) is not None:
-        digest = study.user_attrs.get(CLEAN_MODEL, {}).get("sha256", "not trained yet")
-        left += len(confirmation.missing(study, confirmation.clean_plan(point, config.confirm, digest)))
-        runs += config.confirm
-    return {"draws": config.confirm, "runs": runs, "done": runs - left}
+    def count_runs(self) -> dict[str, int] | None:
+        """`confirmation` in summary.json; None with --confirm 0."""
+        if not self.draws:
+            return None
+        points, others = self.trial_runs(), self.baseline_runs()
+        left = len(missing(self.study, points)) + len(missing(self.study, others))
+        runs = len(points) + len(others)
+        if (point := self.clean_point()) is not None:
+            digest = self.study.user_attrs.get(CLEAN_MODEL, {}).get("sha256", "not trained yet")
+            left += len(missing(self.study, confirmation.clean_plan(point, self.draws, digest)))
+            runs += self.draws
+        return {"draws": self.draws, "runs": runs, "done": runs - left}
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Runs the points that matter again, with fresh seeds and other draws of clean images, on the test images."""
+    """Runs the points to confirm again, with fresh seeds and draws, on the test images."""
 
-    config: StudyConfig
-    study: optuna.Study
+    plan: ConfirmationPlan
+    preparation: Preparation
+    repeats: Repeats
     scenario: Scenario
     victim: Victim
     origin: Origin | None
     """Of teachers of another architecture."""
     images: str
     """Fingerprint of the data set."""
-    cache: Path
-    display: Display
-    on_run: Callable[[], object]
-    """Called after each run, to bring the study's files up to date."""
 
     def run(self) -> None:
-        """What of it the record does not hold yet: first what the answer rests on, for it may be interrupted."""
-        config, study = self.config, self.study
-        bound = bound_of(self.victim, self.scenario, config.max_acc_drop)
-        answer, landmarks = confirmation.chosen(study, bound)
-        self._on_the_victim("confirmation", _plan(config, answer))
+        """Make the missing runs, the answer's first: the confirmation may be interrupted."""
+        answer, landmarks = confirmation.chosen(self.plan.study, self.plan.bound)
+        self._on_the_victim("confirmation", self.plan.runs_of(answer))
         self._by_the_baselines()
-        if (point := on_clean_model(config, study, bound)) is not None:
+        if (point := self.plan.clean_point()) is not None:
             self._on_a_clean_model(point)
-        self._on_the_victim("confirmation of the front", _plan(config, landmarks))
+        self._on_the_victim("confirmation of the front", self.plan.runs_of(landmarks))
 
-    def _on_the_victim(self, stage: str, planned: Sequence[Run]) -> None:
-        if confirmation.missing(self.study, planned):
-            self.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
-            self._make(stage, planned, self._block())
+    def _on_the_victim(self, stage: str, planned: Sequence[ConfirmationRun]) -> None:
+        if missing(self.plan.study, planned):
+            self.plan.study.set_user_attr(VICTIM, self._test_scores(self.victim.state))
+            self._make(stage, planned, self._workload())
 
     def _by_the_baselines(self) -> None:
-        config, planned = self.config, _planned_baselines(self.config, self.study)
-        if not confirmation.missing(self.study, planned):
-            return
-        block = self._block()
-        draws = {run.draw for run in planned}
-        blocks = {draw: for_draw(block, self.scenario, max(config.fractions), draw) for draw in draws}
-        stage = "confirmation of baselines"
-        baselines.make(config, self.study, stage, planned, blocks, self.display, self.on_run)
+        self.repeats.run(
+            "confirmation of baselines",
+            baselines.run_once,
+            self.plan.baseline_runs(),
+            lambda runs: self._for_draws(self._workload(), runs, max(self.plan.config.search.fractions)),
+        )
 
     def _on_a_clean_model(self, point: Point) -> None:
-        """The recommended point on a clean model of the victim's recipe: what the erase costs without a backdoor."""
-        known, draws = self.study.user_attrs.get(CLEAN_MODEL), self.config.confirm
-        if known and not confirmation.missing(self.study, confirmation.clean_plan(point, draws, known["sha256"])):
+        """The recommended point on a clean model of the victim's recipe: the erase's cost without a backdoor."""
+        study, draws = self.plan.study, self.plan.draws
+        known = study.user_attrs.get(CLEAN_MODEL)
+        if known and not missing(study, confirmation.clean_plan(point, draws, known["sha256"])):
             return
-        recipe = self.config.recipe
-        with self.display.stage("clean model", "epochs") as step:
-            state = train_reference(
-                self.scenario,
-                self.config.architecture,
-                recipe,
-                cache=self.cache,
-                device=driver_device(),
-                progress=step,
-                run=runner(self.config, self.display.say),
-            )
+        recipe = self.plan.config.recipe
+        state = self.preparation.train_clean("clean model", self.scenario, recipe)
         digest = state_digest(state)
         if known is None or known["sha256"] != digest:  # lost from the cache, and trained again on another machine
-            self.study.set_user_attr(CLEAN_MODEL, {"sha256": digest, **self._test_scores(state)})
+            study.set_user_attr(CLEAN_MODEL, {"sha256": digest, **self._test_scores(state)})
         planned = confirmation.clean_plan(point, draws, digest)
-        origin = prepare_clean_origin(self.config, self.scenario, recipe, self.cache, self.display)
-        block = replace(self._block(), victim=as_arrays(state), teachers_origin=origin)
-        self._make("confirmation on a clean model", planned, block)
+        origin = self.preparation.prepare_clean_origin(self.scenario, recipe)
+        workload = replace(self._workload(), victim=as_arrays(state), teachers_origin=origin)
+        self._make("confirmation on a clean model", planned, workload)
 
     def _test_scores(self, state: State) -> dict[str, float]:
-        return score_state(
-            state, self.config.architecture, self.scenario, self.scenario.test, driver_device()
-        )._asdict()
+        architecture = self.plan.config.victim.architecture
+        return score_state(state, architecture, self.scenario, self.scenario.test, driver_device())._asdict()
 
-    def _block(self) -> Workload:
-        return make_workload(self.config, self.scenario, self.victim, self.scenario.test, self.origin)
+    def _workload(self) -> Workload:
+        return make_workload(self.plan.config, self.scenario, self.victim, self.scenario.test, self.origin)
 
-    def _make(self, stage: str, planned: Sequence[Run], block: Workload) -> None:
-        """Make those of the planned runs that are missing, each by its own defender."""
-        runs = confirmation.missing(self.study, planned)
-        if not runs:
-            return
-        blocks = self._with_defenders(runs, block)
-        with self.display.stage(stage, "runs") as step:
-            done = before = len(planned) - len(runs)
-            step(done, len(planned))
+    def _make(self, stage: str, planned: Sequence[ConfirmationRun], workload: Workload) -> None:
+        """Make the missing ones of the planned runs, each draw with its own holdout and teachers."""
 
-            def on_done(ended: int) -> None:
-                nonlocal done
-                done = before + ended
-                step(done, len(planned))
-                self.on_run()
+        def workloads_for(runs: Sequence[ConfirmationRun]) -> Mapping[int, Workload]:
+            teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
+            largest = max(fraction for _draw, fraction in teachers)
+            blocks = self._for_draws(workload, runs, largest)
+            return with_teachers(blocks, teachers, self.images, self.preparation)
 
-            confirmation.confirm(
-                self.study,
-                runs,
-                blocks,
-                cpus=self.config.cpus_per_trial,
-                gpus=self.config.gpus_per_trial,
-                on_done=on_done,
-                on_progress=lambda running: step(done, len(planned), running),
-            )
+        self.repeats.run(stage, confirmation.run_once, planned, workloads_for)
 
-    def _with_defenders(self, runs: Sequence[Run], block: Workload) -> Mapping[int, Workload]:
-        teachers = sorted({(run.draw, run.point.clean_fraction) for run in runs})
-        largest = max(fraction for _draw, fraction in teachers)
-        blocks = {draw: for_draw(block, self.scenario, largest, draw) for draw in sorted({run.draw for run in runs})}
-        return with_teachers(blocks, teachers, self.config, self.images, self.cache, self.display)
+    def _for_draws(
+        self, workload: Workload, runs: Sequence[ConfirmationRun | BaselineRun], clean_fraction: float
+    ) -> dict[int, Workload]:
+        draws = sorted({run.draw for run in runs})
+        return {draw: for_draw(workload, self.scenario, clean_fraction, draw) for draw in draws}

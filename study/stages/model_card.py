@@ -1,4 +1,4 @@
-"""What an erased model says of itself, as Markdown: what was done, how good it is, and what not to conclude."""
+"""Model cards in Markdown: the setting, the scores, and wrong conclusions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = (
 def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, digest: str) -> str:
     """The card of a study's recommended model.
 
-    summary: what summary.json holds.  measured: validation scores of this very model.  seed: its trial's.
+    summary: contents of summary.json.  measured: this model's validation scores.  seed: its trial's.
     digest: sha256 of its weights.
     """
     point, victim = summary["recommended"], _no_defence(summary)
@@ -59,9 +59,9 @@ def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, d
 
 
 def of_none(summary: Summary) -> str:
-    """What is said in the place of a card where the recommended setting's model is not kept.
+    """The text instead of a card, without a kept model of the recommended setting.
 
-    summary: what summary.json holds.
+    summary: contents of summary.json.
     """
     point = summary["recommended"]
     blocks = [
@@ -74,9 +74,9 @@ def of_none(summary: Summary) -> str:
 
 
 def of_applied(facts: Mapping[str, str], scores: Sequence[tuple[str, float | None, float | None]]) -> str:
-    """The card of a model that a setting from a study was applied to.
+    """The card of a model erased with a setting from a study.
 
-    facts: what was done, by name.  scores: images by name, and accuracy on them before and after, where it is known.
+    facts: by name.  scores: images by name, and accuracy on them before and after, if known.
     """
     opening = "A model after Neural Attention Distillation, with a setting that a study found on another model."
     return _of_own("Erased model", opening, facts, scores, LIMITS[1:3])
@@ -133,7 +133,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of one line that cannot leave its cell, whatever names a user gave."""
+    """Text on one line, escaped: it cannot leave its cell."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -182,7 +182,7 @@ def _reproduced(measured: Mapping[str, float], recorded: Mapping[str, float]) ->
 
 
 def differs(measured: Mapping[str, float], recorded: Mapping[str, float]) -> str:
-    """The sentence for a trial that came out otherwise when it was run again."""
+    """The sentence for a trial with other scores when run again."""
     return (
         f"The recommended trial, run again, has {percent(measured['asr'], 2)} ASR and {percent(measured['acc'], 2)} ACC"
         f" on the validation images, where the record has {percent(recorded['asr'], 2)} and"

@@ -1,7 +1,7 @@
-"""What a study leaves to use: the recommended setting's erased model, its card, and a picture of what it looks at.
+"""A study's product: the recommended setting's erased model, its card, and a picture of its attention.
 
-Trials return numbers only, so the recommended one is run again with its own seed: on the machine that ran it, that
-gives the same model to the last bit.
+Trials return numbers only, so the recommended one is run again with its own seed. On the same machine, the model is the
+same to the last bit.
 """
 
 from __future__ import annotations
@@ -26,76 +26,85 @@ from nad.trained_on import of_dataset
 from reports.analysis.frontier import Bound
 from reports.analysis.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
-from study.display.progress import Display
 from study.engine import tasks
 from study.engine.devices import driver_device
 from study.engine.erase_task import Weights, Workload, describe_point, erase_again
-from study.options.config import StudyConfig
 from study.record.exports import search_outcome
 from study.record.folder import StudyFolder
 from study.record.writing import write_text
 from study.stages import model_card
-from study.stages.preparation import PICTURES
+from study.stages.preparation import PICTURES, Preparation
 
 SHOWN = 3
-"""Images in the attention picture, each clean and triggered: the first of the attack's own picture."""
+"""Images in the attention picture, each clean and triggered: the first ones of the attack's picture."""
 
 
-def make(
-    config: StudyConfig,
+def keep_recommended(
+    preparation: Preparation,
     study: optuna.Study,
     scenario: Scenario,
     bound: Bound,
     workload: Workload,
     folder: StudyFolder,
-    display: Display,
 ) -> None:
-    """Write the recommended setting's student and the picture, unless they are there; remove those of another one.
+    """Write the recommended setting's student and picture, if missing; remove those of another setting.
 
-    workload: what the study's trials ran on, with its teachers.
+    workload: of the study's trials, with its teachers.
     """
     trials = search_outcome(study, bound)
     if trials.pick is None:
         _remove(folder)
         return
     trial = trials.complete[trials.pick]
-    facts = _facts(config, study, trial)
-    made = load_entry(folder.model)
-    if made is not None and made.card.get("facts") == facts and folder.attention.exists():
+    facts = _facts(study, trial, workload.model)
+    kept = load_entry(folder.model)
+    if kept is not None and kept.card.get("facts") == facts and folder.attention.exists():
         return
     _remove(folder)
-    point = config.point_of(trial)
-    with display.stage("recommended model", "made") as step:
-        step(0, 1)
-        try:
-            [(weights, scores)] = tasks.run_tasks(
-                erase_again,
-                [(describe_point(point), facts["seed"])],
-                payload=workload,
-                cpus=config.cpus_per_trial,
-                gpus=config.gpus_per_trial,
-                on_progress=lambda running: step(0, 1, running),
-            )
-        except EraseDiverged as error:
-            display.say(f"no model is kept: the recommended trial {trial.number} did not come out again: {error}")
-            return
-        step(1, 1)
+    point, say = preparation.config.point_of(trial), preparation.display.say
+    try:
+        weights, scores = _erase_again(preparation, point, trial.user_attrs["seed"], workload)
+    except EraseDiverged as error:
+        say(f"no model is kept: the recommended trial {trial.number} diverged when run again: {error}")
+        return
     recorded = dict(zip(OBJECTIVE_NAMES, trial.values, strict=True))
     if any(scores[name] != value for name, value in recorded.items()):
-        display.say(model_card.differs(scores, recorded))
+        say(model_card.differs(scores, recorded))
+    _draw(scenario, workload, trial.number, point, weights, folder)
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
-    _draw(config, scenario, workload, trial.number, point, weights, folder)
     validation = {name: scores[name] for name in Scores._fields}
     known = of_dataset(scenario.dataset).card()
-    save(folder.model, Checkpoint(state, {"facts": facts, "validation": validation, **known}))
-    display.say(f"model: {folder.model}")
+    save(
+        folder.model,
+        Checkpoint(state, {"facts": facts, "validation": validation, **known}),
+    )
+    say(f"model: {folder.model}")
+
+
+def _erase_again(
+    preparation: Preparation, point: Point, seed: int, workload: Workload
+) -> tuple[Weights, Mapping[str, Any]]:
+    """Student and scores of the trial with this seed, run again.  Raises: EraseDiverged."""
+    cpus, gpus = preparation.config.engine.size
+    with preparation.display.stage("recommended model", "made") as step:
+        step(0, 1)
+        [(weights, scores)] = tasks.run_tasks(
+            erase_again,
+            [(describe_point(point), seed)],
+            payload=workload,
+            cpus=cpus,
+            gpus=gpus,
+            on_progress=lambda running: step(0, 1, running),
+        )
+        step(1, 1)
+    return weights, scores
 
 
 def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
-    """Write the model's card from what summary.json now says; without a recommended setting there is none.
+    """Write the model's card from summary.json; remove it without a recommended setting.
 
-    A study that ends early may recommend another trial than the one whose model is there: that model goes with its
-    picture, and the card says that the recommended one is not kept.
+    A study may end before the model of its new recommendation is made: the old model and picture are removed then, and
+    the card says so.
     """
     recommended, made = summary["recommended"], load_entry(folder.model)
     card: Any = made.card if made is not None else {}
@@ -109,11 +118,11 @@ def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
     write_text(folder.model_card, text)
 
 
-def _facts(config: StudyConfig, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-    """What the model follows from, as JSON values."""
+def _facts(study: optuna.Study, trial: FrozenTrial, model: str) -> dict[str, Any]:
+    """Everything the erased model depends on, as JSON values."""
     facts = {
-        "model": config.architecture,
-        "study": config.study_name,
+        "model": model,
+        "study": study.study_name,
         "victim": study.user_attrs["victim_sha256"],
         "trial": trial.number,
         "params": trial.params,
@@ -129,7 +138,6 @@ def _remove(folder: StudyFolder) -> None:
 
 
 def _draw(
-    config: StudyConfig,
     scenario: Scenario,
     workload: Workload,
     trial: int,
@@ -138,7 +146,7 @@ def _draw(
     folder: StudyFolder,
 ) -> None:
     sample = scenario.sample(PICTURES)
-    triggered = scenario.attack.trigger(sample.images, generator(config.seed, "picture"))
+    triggered = scenario.attack.trigger(sample.images, generator(workload.seed, "picture"))
     wanted = target_labels(scenario.attack, sample.labels, scenario.dataset.classes)
     scene = Scene(sample.images[:SHOWN], triggered[:SHOWN], sample.labels[:SHOWN], wanted[:SHOWN])
     erase, device = point.erase, driver_device()

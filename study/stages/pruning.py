@@ -1,33 +1,35 @@
-"""How a study stops trials early: the rule of `study.search.halving`, applied to erases."""
+"""Early stopping of erases, by the rule of `study.search.halving`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from nad.training import SCHEDULES
 from reports.analysis.objectives import OBJECTIVES, costs
+from search_spaces import Point
 from study.engine.erase_task import GLANCE, Workload
-from study.options.config import StudyConfig
 from study.search.halving import Halving, Seen, chance_floor, settled_from
 from study.search.searcher import Pruner, Shown
 
 
-def pruner(config: StudyConfig, workload: Workload) -> Pruner:
-    """Why an erase should not go on, from what it and the others showed at the glance after each epoch.
+def pruner(point_at: Callable[[Mapping[str, Any]], Point], workload: Workload) -> Pruner:
+    """The reason for stopping an erase, from its and the others' glance scores after each epoch.
 
-    An erase whose loss is not finite needs no rule here: it raises EraseDiverged in the epoch where that happens.
+    point_at: the settings for a trial's hyperparameters.  A NaN or infinite loss needs no rule: the erase raises
+    EraseDiverged in its epoch.
     """
     rule = Halving(floor=chance_floor(torch.tensor(workload.clean_labels[:GLANCE])))
 
     def seen(shown: Shown) -> Seen:
-        erase = config.point_at(shown.params).erase
+        erase = point_at(shown.params).erase
         scores = np.array([[entry[goal.name] for goal in OBJECTIVES] for entry in shown.curve], dtype=float)
         settled = settled_from(SCHEDULES[erase.schedule], erase.epochs)
         last = shown.curve[-1] if shown.curve else {"acc": 0.0}
-        balanced_acc = last.get("balanced_acc", last["acc"])  # studies before it was measured
+        balanced_acc = last.get("balanced_acc", last["acc"])  # absent in older studies
         return Seen(costs(scores.reshape(-1, len(OBJECTIVES))), erase.epochs, settled, shown.complete, balanced_acc)
 
     def objection(trial: Shown, others: Sequence[Shown]) -> str:

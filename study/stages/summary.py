@@ -1,4 +1,4 @@
-"""What summary.json says: where the study stands, and what it is a study of."""
+"""Contents of summary.json: the study's state and its facts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from study.options.config import StudyConfig
 from study.record import exports, provenance
 from study.record.clock import Clock
 from study.record.energy import EnergyMeter
-from study.stages import baselines, confirmation, confirmation_runs
+from study.stages import baselines, confirmation_results
+from study.stages.confirmation_runs import ConfirmationPlan
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one study; read whenever its files are written."""
+    """Of one study; read at each writing of its files."""
 
     config: StudyConfig
     study: optuna.Study
@@ -38,50 +39,51 @@ class Summary:
     meter: EnergyMeter
 
     def read(self) -> dict[str, Any]:
-        """All of it, now."""
+        """The contents now."""
         config, recorded = self.config, self.study.user_attrs
-        counts = confirmation.Counts.of(self.scenario)
-        points = confirmation.Reader(recorded, config.point_of, counts)
-        others = baselines.standing(recorded, config.fractions, counts)
+        counts = confirmation_results.Counts.of(self.scenario)
+        points = confirmation_results.Reader(recorded, config.point_of, counts)
+        others = baselines.baseline_results(recorded, config.search.fractions, counts)
         found = {
             "schema": summary_schema.VERSION,
             **self._facts,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": self.clock.read(),
             "energy_kwh": self.meter.read(),
-            **exports.results(self.study, self._facts["victim"], self._bound, points, others),
-            "baselines": baselines.progress(config, self.study),
-            "confirmation": confirmation_runs.progress(config, self.study, self._bound),
-            "stopped": exports.stopped(self.study, config.trials) if config.until_converged else None,
+            **exports.results(self.study, self._facts["victim"], self.bound, points, others),
+            "baselines": baselines.count_runs(config.search, self.study),
+            "confirmation": ConfirmationPlan(config, self.study, self.bound).count_runs(),
+            "stopped": exports.stopped(self.study, config.search.trials) if config.search.until_converged else None,
         }
         return summary_schema.Summary.model_validate(found).model_dump(by_alias=True, exclude_unset=True)
 
     @cached_property
-    def _bound(self) -> Bound:
-        return exports.bound_of(self.victim, self.scenario, self.config.max_acc_drop)
+    def bound(self) -> Bound:
+        """The accuracy to keep, for a recommendation."""
+        return exports.bound_of(self.victim, self.scenario, self.config.search.max_acc_drop)
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        """What does not come from the trials."""
+        """The part independent of the trials."""
         config, scenario, victim = self.config, self.scenario, self.victim
         return {
             "study": config.study_name,
-            "attack": config.attack,
+            "attack": config.victim.attack,
             "attack_settings": describe(scenario.attack),
-            "dataset": config.dataset,
-            "model": config.architecture,
-            "teacher_model": config.teacher_architecture,
-            "space": config.space,
-            "seed": config.seed,
+            "dataset": config.victim.dataset,
+            "model": config.victim.architecture,
+            "teacher_model": config.victim.teacher_architecture,
+            "space": config.search.space,
+            "seed": config.search.seed,
             "command": self.command,
             "host": platform.node(),
             "git": provenance.git_revision(),
             "code_sha256": code.digest(),
             "versions": provenance.versions(),
-            "wanted_trials": config.trials,
-            "max_acc_drop": config.max_acc_drop,
+            "wanted_trials": config.search.trials,
+            "max_acc_drop": config.search.max_acc_drop,
             "victim": victim.scores._asdict(),
-            "guess": {"acc": chance(scenario.clean_validation.labels), "balanced_acc": self._bound.guess},
+            "guess": {"acc": chance(scenario.clean_validation.labels), "balanced_acc": self.bound.guess},
             "victim_sha256": state_digest(victim.state),
             "victim_file": victim.origin,
             "victim_threads": victim.threads,

@@ -1,4 +1,4 @@
-"""The trials of a study: which settings come first, what the sampler is told, when it is enough, and what is shown."""
+"""The trials of a study: queued settings, the sampler's constraints, the end, the display."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,82 +34,90 @@ from study.search.warm_start import EarlierPoint
 from study.stages.pruning import pruner
 
 ACC_DROP = "acc_drop"
-"""Optuna's name of the constraint: accuracy lost beyond --max-acc-drop, positive where it is too much."""
+"""Optuna's name of the constraint: accuracy lost beyond --max-acc-drop; positive is too much."""
 
 BALANCED_ACC_DROP = "balanced_acc_drop"
-"""The same of balanced accuracy, positive as well for a model that only guesses."""
+"""The same of balanced accuracy; positive for a guessing model, too."""
 
 
-def search(
-    config: StudyConfig,
-    study: optuna.Study,
-    workload: Workload,
-    bound: Bound,
-    earlier: Sequence[EarlierPoint],
-    display: Display,
-    files: StudyFiles,
-    observe: Callable[[TrialEvent], None],
-    run_one: TrialFunction = run_trial,
-) -> None:
-    """Run trials until the wanted number is complete or pruned, the time budget is over, or, where that is asked for,
-    the front has stopped growing; keep the files up to date.
+@dataclass(frozen=True)
+class TrialStage:
+    """Runs the trials of a study."""
 
-    The sampler is told of --max-acc-drop: an erase that ruins the classifier is on the front, but teaches little.
-    """
-    space = search_spaces.get(config.space)
-    domain = config.domain
-    _enqueue_known(study, space.controls(domain), earlier)
-    if said := other_bounds(study, bound.acc, bound.max_drop):
-        display.say(said)
-    budget = config.budget_seconds
-    board = TrialBoard.of(study)
-    with display.stage("trials", "done", lambda: str(board)) as step:
+    config: StudyConfig
+    study: optuna.Study
+    workload: Workload
+    bound: Bound
+    display: Display
 
-        def on_event(event: TrialEvent) -> None:
-            board.on_event(event)
-            observe(event)
-            step(board.done, config.trials)
-            if event.kind not in ("started", "progress"):
-                # A full disk ends the study when the next trial is recorded; these files are only its shadow.
-                with suppress(NadError):
-                    files.refresh()
+    def run(
+        self,
+        earlier: Sequence[EarlierPoint],
+        files: StudyFiles,
+        observe: Callable[[TrialEvent], None],
+        run_one: TrialFunction = run_trial,
+    ) -> None:
+        """Run trials up to the wanted number, the end of the time budget, or convergence; keep the files up to date."""
+        options, engine, study, display = self.config.search, self.config.engine, self.study, self.display
+        _enqueue_known(study, search_spaces.get(options.space).controls(self.config.domain), earlier)
+        if warning := other_bounds(study, self.bound.acc, self.bound.max_drop):
+            display.say(warning)
+        board = TrialBoard.of(study)
+        with display.stage("trials", "done", lambda: str(board)) as step:
 
-        step(board.done, config.trials)
-        searcher = OptunaSearcher(
+            def on_event(event: TrialEvent) -> None:
+                board.on_event(event)
+                observe(event)
+                step(board.done, options.trials)
+                if event.kind not in ("started", "progress"):
+                    # A full disk ends the study at the next trial's record; these files are mere copies.
+                    with suppress(NadError):
+                        files.refresh()
+
+            step(board.done, options.trials)
+            tune.run_trials(
+                run_one,
+                self._searcher(on_event),
+                payload=self.workload,
+                slots=engine.slots,
+                cpus_per_trial=engine.cpus_per_trial,
+                gpus_per_trial=engine.gpus_per_trial,
+                trial_timeout=options.trial_seconds,
+                on_interrupt=lambda: display.say(_last_words(study)),
+            )
+        if options.until_converged and (why := exports.stopped(study, options.trials)):
+            display.say(why)
+
+    def _searcher(self, on_event: Callable[[TrialEvent], None]) -> OptunaSearcher:
+        """The study's sampler as a searcher, with --max-acc-drop as its constraint.
+
+        Without the constraint, it would also search the end of the front with ruined classifiers.
+        """
+        options, study, domain = self.config.search, self.study, self.config.domain
+        space, budget = search_spaces.get(options.space), options.budget_seconds
+        return OptunaSearcher(
             study,
             lambda trial: describe_point(space.suggest(trial, domain)),
             tuple(goal.name for goal in OBJECTIVES),
-            config.trials,
-            seed=config.seed,
-            constraints=partial(constraints, bound),
-            enough=(lambda: exports.converged(study) is not None) if config.until_converged else None,
-            pruner=pruner(config, workload) if config.prune else None,
+            options.trials,
+            seed=options.seed,
+            constraints=partial(constraints, self.bound),
+            enough=(lambda: exports.converged(study) is not None) if options.until_converged else None,
+            pruner=pruner(self.config.point_at, self.workload) if options.prune else None,
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )
-        tune.run_trials(
-            run_one,
-            searcher,
-            payload=workload,
-            slots=config.slots,
-            cpus_per_trial=config.cpus_per_trial,
-            gpus_per_trial=config.gpus_per_trial,
-            trial_timeout=config.trial_seconds,
-            on_interrupt=lambda: display.say(_last_words(study)),
-        )
-    if config.until_converged and (why := exports.stopped(study, config.trials)):
-        display.say(why)
 
 
 def constraints(bound: Bound, scores: Mapping[str, Any]) -> dict[str, float]:
-    """What the sampler is told of a complete trial's accuracies: each by name, met at zero or less."""
+    """A complete trial's constraints for the sampler, by name; met at zero or less."""
     acc, balanced_acc = (np.array([scores.get(name, math.nan)], dtype=float) for name in ("acc", "balanced_acc"))
     (over,), (balanced_over,) = bound.excess(acc, balanced_acc)
     return {ACC_DROP: float(over), BALANCED_ACC_DROP: float(balanced_over)}
 
 
 def _enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: Iterable[EarlierPoint]) -> None:
-    """The settings that are asked before the sampler's: the controls, and those of earlier studies."""
+    """Queue the controls and the settings of earlier studies before the sampler's."""
     for name, params in controls:
         enqueue(study, params, {"control": name})
     for point in earlier:
@@ -116,8 +125,7 @@ def _enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: It
 
 
 def other_bounds(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> str | None:
-    """A sentence where earlier trials were recorded under another --max-acc-drop: Optuna keeps a constraint as it was
-    when its trial ended."""
+    """A warning about trials recorded under another --max-acc-drop; Optuna keeps their old constraints."""
     acc = [goal.name for goal in OBJECTIVES].index("acc")
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     known = [trial for trial in complete if ACC_DROP in trial.constraints]
@@ -132,7 +140,7 @@ def other_bounds(study: optuna.Study, victim_acc: float, max_acc_drop: float) ->
 
 
 def _last_words(study: optuna.Study) -> str:
-    """After the first Ctrl-C: what is waited for, and for how long at most if trials take as long as they did."""
+    """The sentence after the first Ctrl-C: running trials, and the longest wait by earlier durations."""
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     longest = max((trial.user_attrs.get("seconds", 0.0) for trial in complete), default=0.0)

@@ -1,4 +1,4 @@
-"""A victim from a file instead of one that the study trains: read, checked, and tried."""
+"""A victim from a file: read it, check it, score it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from study.engine.devices import driver_device
 from study.options.config import StudyConfig
 from study.options.own_parts import image_settings
 from study.options.paths import expanded
+from study.options.victim import VictimOptions
 from study.record.provenance import Source
 
 _REMEDY = (
@@ -28,49 +29,47 @@ _BLIND_REMEDY = f"perhaps {CAUSES} (--image-size, --victim-mean, --victim-std); 
 
 
 def read_victim(config: StudyConfig, display: Display) -> tuple[StudyConfig, Source]:
-    """The settings with the architecture of the model that --victim names, and that model, after a line about it.
+    """The settings with the architecture of the model in --victim, and this model; without one, the recipe.
 
-    The settings as they are, and the recipe, where the study trains its own.
-    Raises: CheckpointError for a file that cannot be used.
+    Raises: CheckpointError for an unusable file.
     """
-    if config.victim is None:
+    options = config.victim
+    if options.victim is None:
         return config, config.recipe
     foreign = load_foreign(
-        expanded(config.victim, "--victim"),
-        model=config.model,
-        trust=config.trust_checkpoint,
-        normalisation=config.normalisation,
+        expanded(options.victim, "--victim"),
+        model=options.model,
+        trust=options.trust_checkpoint,
+        normalisation=options.normalisation,
     )
-    introduce(foreign, config.victim.name, display)
+    announce(foreign, options.victim.name, display)
     known = foreign.trained_on
-    if config.dataset == "gtsrb":
-        known = replace(known, flip=None)  # it is never mirrored, whatever a command, a model or an old record says
-    _require_resizable(config, known)
-    size, flip = image_settings(config.image_size, config.flip, known)
-    return replace(config, model=foreign.name, image_size=size, flip=flip), foreign
+    if options.dataset == "gtsrb":
+        known = replace(known, flip=None)  # gtsrb is never mirrored; a model or an old record may say otherwise
+    _require_resizable(options, known)
+    size, flip = image_settings(options.image_size, options.flip, known)
+    return config.changed(model=foreign.name, image_size=size, flip=flip), foreign
 
 
-def _require_resizable(config: StudyConfig, known: TrainedOn) -> None:
-    """Raise ConfigError where the model's images are of another size than a data set's that is not resized."""
-    size, fixed = (
-        known.image_size,
-        data.fixed_size(config.dataset, config.data_dir and expanded(config.data_dir, "--data-dir")),
-    )
+def _require_resizable(options: VictimOptions, known: TrainedOn) -> None:
+    """Raise ConfigError for a data set of fixed size that is not the model's."""
+    data_dir = options.data_dir and expanded(options.data_dir, "--data-dir")
+    size, fixed = known.image_size, data.fixed_size(options.dataset, data_dir)
     if size is not None and fixed not in (None, size):
         raise ConfigError(
-            f"the model in --victim was trained on images of {size}x{size} pixels, those of {config.dataset} are"
+            f"the model in --victim was trained on images of {size}x{size} pixels, those of {options.dataset} are"
             f" {fixed}x{fixed} and are not resized; choose the --dataset that it was trained on, or --dataset folder"
         )
 
 
-def introduce(foreign: ForeignModel, file_name: str, display: Display) -> None:
-    """Say what a file holds, and what the user should know of it."""
+def announce(foreign: ForeignModel, file_name: str, display: Display) -> None:
+    """Print a file's contents and remarks."""
     for sentence in (describe(foreign), *foreign.remarks):
         display.say(f"{file_name}: {sentence}")
 
 
 def describe(foreign: ForeignModel) -> str:
-    """What a file holds, in a few words."""
+    """A file's contents in a few words."""
     pixels = "pixels in [0, 1]"
     if foreign.normalisation is not None:
         pixels = f"pixels normalised with {foreign.normalisation}"
@@ -78,7 +77,7 @@ def describe(foreign: ForeignModel) -> str:
 
 
 def require_classes(source: Source, scenario: Scenario) -> None:
-    """Raise NadError for a model from a file whose classes are more or fewer than the data set's, or others."""
+    """Raise NadError for a model from a file with other classes than the data set's."""
     dataset = scenario.dataset
     if not isinstance(source, ForeignModel):
         return
@@ -90,11 +89,10 @@ def require_classes(source: Source, scenario: Scenario) -> None:
     source.trained_on.require_class_names(dataset.class_names, f"the data set {dataset.name}")
 
 
-def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display: Display) -> Victim:
+def accept_victim(foreign: ForeignModel, scenario: Scenario, display: Display, *, allow_weak: bool) -> Victim:
     """The model as the study's victim, checked like a trained one.
 
-    Raises: WeakBackdoor where it does not obey the chosen attack's trigger, or tells no images apart, unless the
-    settings allow it.
+    Raises: WeakBackdoor for a model deaf to the attack's trigger, or no better than guessing, unless allow_weak.
     """
     scores = score_state(foreign.state, foreign.name, scenario, scenario.validation, driver_device())
     display.say(f"victim: validation ASR {scores.asr:.1%}, ACC {scores.acc:.1%}")
@@ -111,14 +109,14 @@ def take(foreign: ForeignModel, config: StudyConfig, scenario: Scenario, display
         origin["poisoned_test"] = {"images": count, "target": target, "asr": asr}
         remedy += f"; on its own poisoned test images, meant for label {target}, its ASR is {asr:.3f}"
     victim = Victim(foreign.state, scores, seconds=0.0, origin=origin)
-    if not config.allow_weak_backdoor:
+    if not allow_weak:
         require_above_chance(victim, scenario.validation.clean.labels, remedy=_BLIND_REMEDY)
         require_backdoor(victim, remedy=remedy)
     return victim
 
 
 def _asr_on_its_own(foreign: ForeignModel, given: PoisonedTest) -> float:
-    """What its maker measured, whatever attack is chosen here."""
+    """ASR on the file's own poisoned test images."""
     device = driver_device()
     predicted = predict(foreign.network().to(device), given.data.images, device=device)
     return int((predicted == given.target).sum()) / len(given.data)

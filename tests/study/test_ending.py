@@ -22,6 +22,7 @@ from study import run
 from study.engine import session, tune
 from study.engine.lifeline import RayLost
 from study.signals import Interrupted, stopped_at_once
+from study.stages import sequence
 
 OUT_OF_REACH = NadError("the storage did not answer for 5 minutes")
 
@@ -74,7 +75,7 @@ class Files:
 
 @pytest.mark.parametrize("error", [RayLost("Ray's head node no longer answers"), Interrupted(signal.SIGTERM)])
 def test_study_ends_by_what_went_wrong_first_and_not_by_its_files(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, run.recorded(None, Files()):  # type: ignore[arg-type]
+    with pytest.raises(type(error)) as caught, sequence.recorded(None, Files()):  # type: ignore[arg-type]
         raise error
     assert caught.value is error
 
@@ -84,10 +85,10 @@ def test_study_that_ends_early_leaves_files_that_agree(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
 ) -> None:
     made = []
-    monkeypatch.setattr(run.product, "write_card", lambda _folder, summary: made.append(summary))
-    monkeypatch.setattr(run, "build", made.append)
+    monkeypatch.setattr(sequence.product, "write_card", lambda _folder, summary: made.append(summary))
+    monkeypatch.setattr(sequence, "build", made.append)
     files, folder = SimpleNamespace(write=lambda: "summary"), SimpleNamespace(path=tmp_path)
-    with pytest.raises(type(error)), run.recorded(folder, files):  # type: ignore[arg-type]
+    with pytest.raises(type(error)), sequence.recorded(folder, files):  # type: ignore[arg-type]
         raise error
     assert made == ["summary", tmp_path]
 
@@ -109,16 +110,16 @@ def test_files_are_written_though_a_second_signal_comes_meanwhile_but_not_agains
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
 
-    monkeypatch.setattr(run.product, "write_card", lambda _folder, summary: made.append(summary))
-    monkeypatch.setattr(run, "build", made.append)
+    monkeypatch.setattr(sequence.product, "write_card", lambda _folder, summary: made.append(summary))
+    monkeypatch.setattr(sequence, "build", made.append)
     files, folder = SimpleNamespace(write=write), SimpleNamespace(path=tmp_path)
-    with pytest.raises(Interrupted), stopped_at_once(), run.recorded(folder, files):  # type: ignore[arg-type]
+    with pytest.raises(Interrupted), stopped_at_once(), sequence.recorded(folder, files):  # type: ignore[arg-type]
         first_signal()
     assert made == (["summary", tmp_path] if written else [])
 
 
 def test_study_whose_files_cannot_be_written_says_so() -> None:
-    with pytest.raises(NadError) as caught, run.recorded(None, Files()):  # type: ignore[arg-type]
+    with pytest.raises(NadError) as caught, sequence.recorded(None, Files()):  # type: ignore[arg-type]
         pass
     assert caught.value is OUT_OF_REACH
 

@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> Path:
     """A folder of one study, with characters that neither ASCII nor Latin-1 has."""
     folder = StudyFolder(tmp_path / f"{NAME} – ☃" / "s")
     folder.path.mkdir(parents=True)
-    config = StudyConfig(name="s", output=folder.path.parent)
+    config = StudyConfig.of(name="s", output=folder.path.parent)
     write_json(folder.config, {"settings": config.shown(), "directory": str(tmp_path)})
     close_study(open_study(folder.storage_url, "s", "random", 0, ("minimize", "maximize")))
     return folder.path.parent

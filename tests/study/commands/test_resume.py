@@ -1,7 +1,6 @@
 """The settings that a study's folder keeps, and the command made from them."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from nad.errors import ConfigError
 from study import __main__ as command
 from study.commands.resume import options_of, recorded_settings
 from study.options.config import StudyConfig
+from study.options.search import SearchOptions
 from study.record.folder import StudyFolder
 from study.record.writing import write_json
 
 CONFIGS = [
     StudyConfig(),
-    StudyConfig(
+    StudyConfig.of(
         attack="sig",
         attack_args=("frequency=6",),
         poison_rate=0.25,
@@ -32,42 +32,44 @@ CONFIGS = [
         warm_start=(Path("/a/b"), Path("/c")),
         baselines=("anp",),
     ),
-    StudyConfig(victim=Path("/v.pt"), victim_mean=(0.1, 0.2, 0.3), victim_std=(1.0, 1.0, 0.5), trust_checkpoint=True),
+    StudyConfig.of(
+        victim=Path("/v.pt"), victim_mean=(0.1, 0.2, 0.3), victim_std=(1.0, 1.0, 0.5), trust_checkpoint=True
+    ),
 ]
 
 
 def recorded(folder: Path, config: StudyConfig, **others) -> StudyFolder:
     folder.mkdir()
-    settings = {**asdict(config), **others.pop("settings", {})}
+    settings = {**config.settings, **others.pop("settings", {})}
     write_json(folder / "config.json", {"directory": str(folder.parent / "work"), "settings": settings, **others})
     return StudyFolder(folder)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["default", "many", "victim"])
 def test_options_give_the_config_back(config: Any) -> None:
-    assert tyro.cli(StudyConfig, args=options_of(config)) == config
+    assert tyro.cli(StudyConfig, args=options_of(config.settings)) == config
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["default", "many", "victim"])
 def test_recorded_settings_are_those_of_the_study_in_its_folder(config: Any, tmp_path: Path) -> None:
-    again = asdict(recorded_settings(recorded(tmp_path / "s", config)))
-    assert again == {**asdict(config), "output": tmp_path, "name": "s"}
+    again = recorded_settings(recorded(tmp_path / "s", config)).settings
+    assert again == {**config.settings, "output": tmp_path, "name": "s"}
 
 
 def test_relative_paths_count_from_where_the_study_was_run(tmp_path: Path) -> None:
-    config = StudyConfig(dataset="folder", data_dir=Path("images"), cache=Path("~/cache"), json=True)
+    config = StudyConfig.of(dataset="folder", data_dir=Path("images"), cache=Path("~/cache"), json=True)
     again = recorded_settings(recorded(tmp_path / "s", config))
-    assert again.data_dir == tmp_path / "work" / "images"
-    assert again.cache == Path("~/cache")
-    assert not again.json
+    assert again.victim.data_dir == tmp_path / "work" / "images"
+    assert again.record.cache == Path("~/cache")
+    assert not again.record.json
 
 
 def test_settings_of_an_older_version_take_the_new_options_defaults(tmp_path: Path) -> None:
-    folder = recorded(tmp_path / "s", StudyConfig(trials=7))
+    folder = recorded(tmp_path / "s", StudyConfig.of(trials=7))
     config = json.loads(folder.config.read_text())
     write_json(folder.config, {"settings": {"attack": "sig", "trials": config["settings"]["trials"]}})
     again = recorded_settings(folder)
-    assert (again.attack, again.trials, again.space) == ("sig", 7, StudyConfig.space)
+    assert (again.victim.attack, again.search.trials, again.search.space) == ("sig", 7, SearchOptions.space)
 
 
 def refused(capsys, tmp_path, *options):
@@ -95,16 +97,10 @@ def test_damaged_settings_are_refused(text: str, tmp_path: Path, capsys: pytest.
 
 
 def test_options_that_are_given_change_the_recorded_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recorded(tmp_path / "s", StudyConfig(trials=7))
+    recorded(tmp_path / "s", StudyConfig.of(trials=7))
     assert "--workers must be in [1, 4096], got 0" in refused(capsys, tmp_path, "--trials", "9", "--workers", "0")
 
 
 def test_password_that_was_not_kept_is_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"--name .*is not stored; give --name again"):
-        options_of(object_with_masked_text())
-
-
-def object_with_masked_text():
-    config = StudyConfig()
-    object.__setattr__(config, "name", "postgresql://me:***@host/db")
-    return config
+        options_of({"name": "postgresql://me:***@host/db"})

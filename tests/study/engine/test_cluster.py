@@ -28,11 +28,12 @@ from study.engine.node_facts import Facts, describe
 from study.engine.nodes import Share, largest_share, on_every_node, working_nodes
 from study.engine.remote_training import runner
 from study.options.config import StudyConfig
+from study.options.engine import EngineOptions
 from study.run import main
 from study.stages.cluster import on_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
-AS_HERE = ("--precision", StudyConfig().used_precision)
+AS_HERE = ("--precision", EngineOptions().used_precision)
 """On a cluster, auto is float32 whatever this machine computes in: its nodes could be others."""
 
 
@@ -113,7 +114,7 @@ def display() -> Display:
 
 @pytest.mark.slow
 def test_training_that_fails_on_the_cluster_says_why(cluster: LocalCluster, display: Display, tmp_path: Path) -> None:
-    on_it = runner(StudyConfig(address=cluster.address), display)
+    on_it = runner(cluster.address, display)
     with joined(cluster):
         with pytest.raises(TrainingDiverged, match=r"^the victim's training diverged in epoch 2$"):
             on_it(Diverges(), None, None)
@@ -178,10 +179,10 @@ def test_cluster_that_asks_nobody_for_a_token_is_warned_of(monkeypatch: pytest.M
     monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
     with (
         local_cluster("127.0.0.1", token=False, environment=only_here) as cluster,
-        on_cluster(StudyConfig(address=cluster.address), Display(Console(file=shown, width=400))),
+        on_cluster(EngineOptions(address=cluster.address), Display(Console(file=shown, width=400))),
     ):
         pass
-    assert f"warning: the Ray cluster at {cluster.address} asks nobody for a token" in shown.getvalue()
+    assert f"warning: the Ray cluster at {cluster.address} asks for no token" in shown.getvalue()
 
 
 @pytest.mark.slow
@@ -303,9 +304,9 @@ def test_auto_is_the_cluster_that_was_started_here(tmp_path: Path, monkeypatch: 
 
 def test_wait_without_a_cluster_is_refused() -> None:
     with pytest.raises(ConfigError, match="name the cluster with --address"):
-        StudyConfig(wait_for_nodes="10m")
+        StudyConfig.of(wait_for_nodes="10m")
     with pytest.raises(ConfigError, match="--wait-for-nodes 'soon' is not a duration"):
-        StudyConfig(address="auto", wait_for_nodes="soon")
+        StudyConfig.of(address="auto", wait_for_nodes="soon")
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ from study.engine.erase_task import (
 from study.options.config import StudyConfig
 from study.stages import baselines
 from study.stages.confirmation import run_once
-from study.stages.preparation import for_draw, make_workload
+from study.stages.workload import for_draw, make_workload
 
 CPU = torch.device("cpu")
-CONFIG = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2), precision="float32")
+CONFIG = StudyConfig.of(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2), precision="float32")
 QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
 
 

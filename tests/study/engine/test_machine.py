@@ -17,10 +17,10 @@ import pytest
 
 from nad.errors import ConfigError, NadError
 from study.engine import machine, scratch
-from study.options.config import StudyConfig
+from study.options.engine import EngineOptions
 
 MiB = 2**20
-CONFIG = StudyConfig(workers=2)
+CONFIG = EngineOptions(workers=2)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_is_short_is_named_with_its_value_and_the_need(
     spoil(monkeypatch)
     with pytest.raises(ConfigError, match=sentence):
         machine.require_machine(CONFIG)
-    machine.require_machine(StudyConfig(address="auto"))  # trials run elsewhere
+    machine.require_machine(EngineOptions(address="auto"))  # trials run elsewhere
 
 
 @pytest.mark.usefixtures("roomy")

@@ -37,7 +37,7 @@ def test_settings_are_read_by_the_type_of_their_default() -> None:
 )
 def test_what_is_no_setting_ends_in_one_sentence(attack: str, text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")) as caught:
-        StudyConfig(attack=attack, attack_args=(text,))
+        StudyConfig.of(attack=attack, attack_args=(text,))
     assert "\n" not in str(caught.value)
 
 
@@ -55,7 +55,7 @@ def test_setting_given_twice_is_refused() -> None:
 def test_command_line_hands_them_to_the_attack() -> None:
     args = ["--attack", "cl", "--label-mode", "all-to-all", "--attack-args", "steps=3", "corners=1"]
     config = tyro.cli(StudyConfig, args=args)
-    attack = make(config.attack, **config.attack_settings)
+    attack = make(config.victim.attack, **config.victim.attack_settings)
     assert (attack.steps, attack.corners, attack.label_mode, attack.poison_rate) == (3, 1, "all-to-all", 0.1)
 
 

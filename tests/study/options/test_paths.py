@@ -19,7 +19,7 @@ from study.options.paths import NO_HOME, expanded, settle_home
 from study.options.storage_url import located
 from study.record.folder import cache_folder
 from study.search.warm_start import best_first_of
-from study.stages.preparation import load_scenario
+from study.stages.preparation import Preparation
 from study.stages.victim_file import read_victim
 
 NOWHERE = Path("~nosuchuser/x")
@@ -40,14 +40,14 @@ def test_home_folders_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 @pytest.mark.parametrize(
     ("option", "use"),
     [
-        ("--output", lambda: StudyConfig(output=NOWHERE).directory),
+        ("--output", lambda: StudyConfig.of(output=NOWHERE).directory),
         ("--output", lambda: studies(NOWHERE)),
         ("NAME", lambda: find("~nosuchuser/x", Path("runs"))),
         ("--cache", lambda: cache_folder(NOWHERE)),
-        ("--data-dir", lambda: load_scenario(StudyConfig(data_dir=NOWHERE), Path(), None)),
-        ("--victim", lambda: read_victim(StudyConfig(victim=NOWHERE), None)),
-        ("--reflections", lambda: StudyConfig(reflections=NOWHERE)),
-        ("--trigger", lambda: StudyConfig(attack="custom", trigger=NOWHERE)),
+        ("--data-dir", lambda: Preparation(StudyConfig.of(data_dir=NOWHERE), Path(), None).load_scenario()),
+        ("--victim", lambda: read_victim(StudyConfig.of(victim=NOWHERE), None)),
+        ("--reflections", lambda: StudyConfig.of(reflections=NOWHERE)),
+        ("--trigger", lambda: StudyConfig.of(attack="custom", trigger=NOWHERE)),
         ("--warm-start", lambda: best_first_of(NOWHERE, "--warm-start")),
         ("--storage", lambda: located("journal:~nosuchuser/x", Path())),
         ("--storage", lambda: located("sqlite:///~nosuchuser/x", Path())),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from nad.errors import ConfigError
 from study.commands.record_reading import read_trials, storage_of
 from study.options.config import StudyConfig
+from study.options.record import RecordOptions
+from study.options.search import SearchOptions
 from study.options.storage_url import (
     hides_password,
     journal_path,
@@ -38,7 +40,7 @@ from study.record.storage import close_study, open_study
     ],
 )
 def test_storages_that_keep_a_study_are_taken(url: str) -> None:
-    assert StudyConfig(storage=url).storage == url
+    assert StudyConfig.of(storage=url).record.storage == url
 
 
 @pytest.mark.parametrize(
@@ -50,8 +52,8 @@ def test_storages_that_keep_a_study_are_taken(url: str) -> None:
         ("sqlite://", "is lost when the study ends"),
         ("sqlite:///:memory:", "is lost when the study ends"),
         ("sqlite:///file:a?mode=memory&uri=true", "is lost when the study ends"),
-        ("postgresql://me:***@h/x", "with its password masked; put the password in"),
-        ("postgresql://h/x?password=***", "with its password masked; put the password in"),
+        ("postgresql://me:***@h/x", "has its password masked, as in config.json; put the password in"),
+        ("postgresql://h/x?password=***", "has its password masked, as in config.json; put the password in"),
         ("postgresql://me:secret@h:port/x", r"'postgresql://me:\*\*\*@h:port/x' is no storage"),
     ],
 )
@@ -102,7 +104,7 @@ def test_commands_and_settings_are_written_down_without_the_password() -> None:
     for words in (["--storage", url], [f"--storage={url}"]):
         assert "secret" not in " ".join(masked_arguments(["--seed", "1", *words]))
         assert masked_arguments(["--seed", "1", *words])[:2] == ["--seed", "1"]
-    config = StudyConfig(storage=url)
+    config = StudyConfig.of(storage=url)
     assert config.shown()["storage"] == "postgresql://me:***@h/x"
     assert "secret" not in repr(config)
 
@@ -131,7 +133,7 @@ def test_record_lies_in_its_folder_whatever_that_is_called(tmp_path: Path, table
     folder = StudyFolder(tmp_path / name / "s")
     folder.path.mkdir(parents=True)
     shutil.copy(tables, folder.database)
-    with open_record(StudyConfig(name="s"), folder, pytest.fail) as study:
+    with open_record(RecordOptions(name="s"), SearchOptions(), folder, pytest.fail) as study:
         study.add_trial(optuna.create_trial(values=[0.1, 0.9]))
     assert [trial.values for trial in read_trials(folder, {})] == [[0.1, 0.9]]
     moved = StudyFolder(folder.path.rename(tmp_path / "s"))

@@ -11,7 +11,8 @@ import pytest
 
 from nad.errors import ConfigError, NadError
 from study.commands.record_reading import read_trials
-from study.options.config import StudyConfig
+from study.options.record import RecordOptions
+from study.options.search import SearchOptions
 from study.record.folder import StudyFolder
 from study.record.opening import open_record
 from study.record.storage import close_study, open_study
@@ -54,7 +55,10 @@ def test_another_program_s_study_db_in_the_folder_is_not_taken(tmp_path: Path) -
     folder.path.mkdir()
     make(folder.database, OTHERS["music"])
     said = r"another program, with the tables albums, songs; nothing was added to it; .* --output"
-    with pytest.raises(ConfigError, match=said), open_record(StudyConfig(name="s"), folder, pytest.fail):
+    with (
+        pytest.raises(ConfigError, match=said),
+        open_record(RecordOptions(name="s"), SearchOptions(), folder, pytest.fail),
+    ):
         pass
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ from study.search.fork import fork, fork_of
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:
-    return StudyConfig(**{"output": output, "name": "a", "fork": "b", **changes})
+    return StudyConfig.of(**{"output": output, "name": "a", "fork": "b", **changes})
 
 
 def test_every_complete_point_that_fits_is_asked_and_the_others_are_counted(tmp_path: Path) -> None:
     points = [point(epochs=epochs) for epochs in range(2, 16)] + [point(clean_fraction=0.33), point(epochs=2)]
     study_folder(tmp_path / "a", points, diagonal(16))
     config, found = fork(config_of(tmp_path, trials=99))
-    assert (config.study_name, config.directory, config.trials) == ("b", tmp_path / "b", 99)
+    assert (config.study_name, config.directory, config.search.trials) == ("b", tmp_path / "b", 99)
     assert [each.params for each in found.points] == points[:14], "more than a warm start takes, and each once"
     assert {each.study for each in found.points} == {"a"}
     assert found.said("fork: settings of the study 'a'") == (
@@ -74,11 +73,11 @@ def test_fork_that_ended_before_its_search_is_resumed_with_the_old_one_s_points(
     folder.config.write_text(json.dumps({"fork_of": "a", "settings": settings}))
     recorded = recorded_settings(folder)
     again = with_points_of_the_old(recorded, folder)
-    assert (again.name, again.fork, again.trials) == ("a", "b", 7)
+    assert (again.record.name, again.record.fork, again.search.trials) == ("a", "b", 7)
     config, found = fork(again)
     assert (config.directory, len(found.points)) == (folder.path, 1)
     for changes in ({"fork": "c"}, {"name": "c"}):
-        other = replace(recorded, **changes)
+        other = recorded.changed(**changes)
         assert with_points_of_the_old(other, folder) is other, "that is another study, made of this one"
     folder.summary.write_text("{}")
     assert with_points_of_the_old(recorded, folder) is recorded, "they are in its own record"
@@ -87,7 +86,7 @@ def test_fork_that_ended_before_its_search_is_resumed_with_the_old_one_s_points(
 @pytest.mark.parametrize("name", ["../a", "", "a/b", ".hidden"])
 def test_name_that_is_no_folder_of_a_study_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"--fork .* must be letters"):
-        StudyConfig(fork=name)
+        StudyConfig.of(fork=name)
 
 
 @pytest.mark.slow

@@ -24,12 +24,14 @@ from nad.training import TrainConfig
 from nad.victim import VictimConfig, train_victim
 from study.display.progress import Display
 from study.engine.erase_task import Workload
-from study.options.config import BASELINES, StudyConfig
+from study.options.config import StudyConfig
+from study.options.search import SearchOptions
+from study.options.validation import BASELINES
 from study.run import main
-from study.stages import baselines
-from study.stages.baselines import Run, finished, plan, progress, run_once, standing
-from study.stages.confirmation import Counts, missing
-from study.stages.preparation import for_draw, make_workload
+from study.stages.baselines import BaselineRun, baseline_results, count_runs, finished, plan, run_once
+from study.stages.confirmation_results import Counts
+from study.stages.repeats import Repeats, missing
+from study.stages.workload import for_draw, make_workload
 
 COUNTS = Counts(asr=90, acc=100)
 SCORES = {"asr": 0.1, "acc": 0.8, "balanced_acc": 0.75, "acc_non_target": 0.79, "recovery_acc": 0.7}
@@ -42,19 +44,21 @@ def test_fine_tuning_is_no_baseline_for_it_is_a_control_among_the_trials() -> No
 
 def test_each_is_run_once_at_every_clean_fraction_and_draw_largest_first() -> None:
     runs = plan(["anp", "fine-pruning", "anp"], (0.01, 0.2), (1, 2))
-    assert runs == [Run(name, f, draw) for draw in (1, 2) for f in (0.2, 0.01) for name in ("anp", "fine-pruning")]
+    assert runs == [
+        BaselineRun(name, f, draw) for draw in (1, 2) for f in (0.2, 0.01) for name in ("anp", "fine-pruning")
+    ]
     assert len({run.key for run in runs}) == len(runs)
 
 
 def test_a_run_whose_settings_have_changed_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Run("fine-pruning", 0.1, 0).key
+    before = BaselineRun("fine-pruning", 0.1, 0).key
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Changed(defences.DEFENCES["fine-pruning"]):
         max_acc_drop: float = 0.04
 
     monkeypatch.setattr(defences, "DEFENCES", {**defences.DEFENCES, "fine-pruning": Changed})
-    assert Run("fine-pruning", 0.1, 0).key != before
+    assert BaselineRun("fine-pruning", 0.1, 0).key != before
 
 
 def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished() -> None:
@@ -64,24 +68,24 @@ def test_what_the_record_holds_is_not_missing_and_what_diverged_is_not_finished(
     study.set_user_attr(lost.key, {"error": "anp diverged"})
     assert missing(study, [done, lost, left]) == [left]
     assert finished(study, [done, lost, left]) == [done]
-    config = StudyConfig(baselines=("anp",), clean_fractions=(0.1, 0.2, 0.05))
-    assert progress(config, study) == {"runs": 3, "done": 2}
-    assert progress(dataclasses.replace(config, baseline_fractions=(0.05,)), study) == {"runs": 1, "done": 0}
-    assert progress(StudyConfig(), study) is None
+    search = SearchOptions(baselines=("anp",), clean_fractions=(0.1, 0.2, 0.05))
+    assert count_runs(search, study) == {"runs": 3, "done": 2}
+    assert count_runs(dataclasses.replace(search, baseline_fractions=(0.05,)), study) == {"runs": 1, "done": 0}
+    assert count_runs(SearchOptions(), study) is None
 
 
-def test_standing_has_controls_with_test_scores_and_those_that_were_lost() -> None:
+def test_results_are_controls_with_test_scores_and_those_that_were_lost() -> None:
     recorded = {
         "seconds": {},
-        Run("anp", 0.1, 0).key: RESULT,
-        Run("anp", 0.1, 1).key: {**RESULT, "asr": 0.2},
-        Run("anp", 0.1, 2).key: {**RESULT, "asr": 0.4},
-        Run("anp", 0.1, 3).key: {"error": "anp diverged"},
-        Run("anp", 0.05, 0).key: {"error": "anp diverged"},
-        Run("fine-pruning", 0.1, 0).key: RESULT,
-        Run("fine-pruning", 0.9, 0).key: RESULT,
+        BaselineRun("anp", 0.1, 0).key: RESULT,
+        BaselineRun("anp", 0.1, 1).key: {**RESULT, "asr": 0.2},
+        BaselineRun("anp", 0.1, 2).key: {**RESULT, "asr": 0.4},
+        BaselineRun("anp", 0.1, 3).key: {"error": "anp diverged"},
+        BaselineRun("anp", 0.05, 0).key: {"error": "anp diverged"},
+        BaselineRun("fine-pruning", 0.1, 0).key: RESULT,
+        BaselineRun("fine-pruning", 0.9, 0).key: RESULT,
     }
-    found = standing(recorded, (0.1, 0.05), COUNTS)
+    found = baseline_results(recorded, (0.1, 0.05), COUNTS)
     assert [(one["name"], one["params"], one["number"]) for one in found.controls] == [
         ("fine-pruning", {"clean_fraction": 0.1}, None),
         ("anp", {"clean_fraction": 0.1}, None),
@@ -94,7 +98,7 @@ def test_standing_has_controls_with_test_scores_and_those_that_were_lost() -> No
     assert pruning["test"] is None
     assert pruning["deeds"] == {"channels_pruned": 3}
     assert found.lost == [{"name": "anp", "clean_fraction": 0.05, "error": "anp diverged"}]
-    assert standing({}, (0.1,), COUNTS) == ([], [])
+    assert baseline_results({}, (0.1,), COUNTS) == ([], [])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +109,7 @@ def scenario(image_folder: Path, cache: Path) -> Scenario:
 
 @pytest.fixture(scope="module")
 def workload(scenario: Scenario, cache: Path) -> Workload:
-    config = StudyConfig(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
+    config = StudyConfig.of(dataset="folder", model="wrn-10-1", clean_fractions=(0.1, 0.2))
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
     return make_workload(config, scenario, victim, scenario.validation)
 
@@ -164,7 +168,8 @@ def test_a_defence_that_fails_otherwise_ends_neither_the_others_nor_the_study(
     monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     shown, ended = io.StringIO(), []
     display = Display(Console(file=shown, width=500))
-    baselines.make(StudyConfig(), study, "baselines", runs, blocks, display, lambda: ended.append(1))
+    repeats = Repeats(study, (1, 0.0), display, lambda: ended.append(1))
+    repeats.run("baselines", run_once, runs, lambda _runs: blocks)
     assert missing(study, runs) == runs[:1], "the next command tries it again"
     assert finished(study, runs) == runs[1:]
     assert "the baseline quick at 0.2 clean data, draw 0, failed: KeyError: " in shown.getvalue()
@@ -228,5 +233,5 @@ def test_a_finished_study_takes_baselines_in_once_and_confirms_them(
 
 
 def test_every_baseline_can_be_asked_for() -> None:
-    assert StudyConfig(baselines=BASELINES).baselines == BASELINES
-    assert baselines.plan(StudyConfig().baselines, (0.1,), (0,)) == []
+    assert StudyConfig.of(baselines=BASELINES).search.baselines == BASELINES
+    assert plan(SearchOptions().baselines, (0.1,), (0,)) == []

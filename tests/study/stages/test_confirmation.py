@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import pytest
@@ -12,9 +10,9 @@ from nad.erasure import PRESETS, EraseConfig
 from reports.analysis.frontier import Bound
 from search_spaces import Point
 from study.options.config import StudyConfig
-from study.stages import confirmation
-from study.stages.confirmation import CLEAN_MODEL, Counts, Run, chosen, clean_plan, clean_results, plan, results, twin
-from study.stages.confirmation_runs import Confirmation, on_clean_model, planned_points, progress
+from study.stages.confirmation import ConfirmationRun, chosen, clean_plan, plan, twin
+from study.stages.confirmation_results import CLEAN_MODEL, Counts, clean_results, results, victim_results
+from study.stages.confirmation_runs import Confirmation, ConfirmationPlan
 
 COUNTS = Counts(asr=90, acc=100)
 BOUND = Bound(0.03, 0.8)
@@ -62,7 +60,7 @@ def test_nothing_is_confirmed_before_anything_is_complete() -> None:
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
     other = Point(0.05, EraseConfig(**{**vars(PRESETS["code"]), "betas": (1.0, 1.0, 1.0)}))
     runs = plan([NAD, other, TUNING], 2)
-    assert runs == [Run(point, draw) for draw in (1, 2) for point in (NAD, TUNING, other)]
+    assert runs == [ConfirmationRun(point, draw) for draw in (1, 2) for point in (NAD, TUNING, other)]
 
 
 def test_runs_of_different_settings_have_different_keys() -> None:
@@ -72,10 +70,10 @@ def test_runs_of_different_settings_have_different_keys() -> None:
 
 def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_difference() -> None:
     recorded = {
-        Run(NAD, 1).key: scores(0.1, 0.80),
-        Run(NAD, 2).key: scores(0.3, 0.70),
-        Run(TUNING, 1).key: scores(0.6, 0.82),
-        Run(TUNING, 2).key: scores(0.78, 0.72),
+        ConfirmationRun(NAD, 1).key: scores(0.1, 0.80),
+        ConfirmationRun(NAD, 2).key: scores(0.3, 0.70),
+        ConfirmationRun(TUNING, 1).key: scores(0.6, 0.82),
+        ConfirmationRun(TUNING, 2).key: scores(0.78, 0.72),
     }
     found = results(recorded, NAD, COUNTS)
     assert found["test"]["asr"] == pytest.approx(0.2)
@@ -97,9 +95,9 @@ def test_scores_of_two_draws_become_a_mean_with_intervals_and_a_paired_differenc
 
 def test_only_draws_that_both_finished_are_paired() -> None:
     recorded = {
-        Run(NAD, 1).key: scores(0.1, 0.8),
-        Run(NAD, 2).key: {"error": "the erase diverged"},
-        Run(TUNING, 2).key: scores(0.6, 0.8),
+        ConfirmationRun(NAD, 1).key: scores(0.1, 0.8),
+        ConfirmationRun(NAD, 2).key: {"error": "the erase diverged"},
+        ConfirmationRun(TUNING, 2).key: scores(0.6, 0.8),
     }
     found = results(recorded, NAD, COUNTS)
     assert (found["test"]["seeds"], found["test"]["diverged"]) == (1, 1)
@@ -108,18 +106,18 @@ def test_only_draws_that_both_finished_are_paired() -> None:
 
 
 def test_point_whose_runs_all_diverged_is_not_one_that_was_not_confirmed() -> None:
-    found = results({Run(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
+    found = results({ConfirmationRun(TUNING, 1).key: {"error": "the erase diverged"}}, TUNING, COUNTS)
     nothing = {"asr": None, "asr_ci": None, "acc": None, "acc_ci": None}
     assert found["test"] == {"seeds": 0, "diverged": 1, "runs": [], "balanced_acc": None, **nothing}
 
 
 def test_what_was_not_run_is_null() -> None:
     assert results({}, NAD, COUNTS) == {"test": None, "twin": None}
-    assert confirmation.victim_results({}, COUNTS) == {"test": None, "twin": None}
+    assert victim_results({}, COUNTS) == {"test": None, "twin": None}
 
 
 def test_fine_tuning_has_test_scores_and_no_twin() -> None:
-    found = results({Run(TUNING, 1).key: scores(0.6, 0.8)}, TUNING, COUNTS)
+    found = results({ConfirmationRun(TUNING, 1).key: scores(0.6, 0.8)}, TUNING, COUNTS)
     assert found["test"]["asr"] == 0.6
     assert found["twin"] is None
 
@@ -140,7 +138,7 @@ def test_price_without_a_backdoor_is_the_mean_change_of_accuracy() -> None:
         first.key: scores(0.03, 0.84),
         second.key: scores(0.01, 0.80),
         lost.key: {"error": "the teacher's fine-tuning diverged"},
-        Run(NAD, 1).key: scores(0.5, 0.5),
+        ConfirmationRun(NAD, 1).key: scores(0.5, 0.5),
     }
     found = clean_results(recorded, NAD, COUNTS)
     assert found is not None
@@ -162,7 +160,7 @@ def test_clean_model_that_was_trained_anew_and_came_out_otherwise_is_not_mixed_w
 
 
 def test_record_without_a_clean_model_says_null() -> None:
-    assert clean_results({Run(NAD, 1).key: scores(0.1, 0.8)}, NAD, COUNTS) is None
+    assert clean_results({ConfirmationRun(NAD, 1).key: scores(0.1, 0.8)}, NAD, COUNTS) is None
 
 
 def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
@@ -174,26 +172,27 @@ def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
 
 def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
     """Two draws of a fine-tuning control (its own twin), of a NAD point and its twin, and of the clean model."""
-    config = StudyConfig(clean_fractions=(0.05,), confirm=2)
+    config = StudyConfig.of(clean_fractions=(0.05,), confirm=2)
     study = optuna.create_study(directions=["minimize", "maximize"])
-    space, domain = search_spaces.get(config.space), config.domain
+    space, domain = search_spaces.get(config.search.space), config.domain
     for name, params in space.controls(domain)[:2]:
         study.enqueue_trial(params, user_attrs={"control": name})
         trial = study.ask()
         space.suggest(trial, domain)
         study.tell(trial, [0.2 + 0.1 * (name == "fine-tuning"), 0.8])
-    points = planned_points(config, study, BOUND)
+    confirmation = ConfirmationPlan(config, study, BOUND)
+    points = confirmation.trial_runs()
     assert len(points) == 2 * 3
-    assert progress(config, study, BOUND) == {"draws": 2, "runs": 6 + 2, "done": 0}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 6 + 2, "done": 0}
     study.set_user_attr(points[0].key, scores(0.1, 0.8))
-    assert progress(config, study, BOUND) == {"draws": 2, "runs": 8, "done": 1}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 1}
     study.set_user_attr(CLEAN_MODEL, {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85})
-    pick = on_clean_model(config, study, BOUND)
+    pick = confirmation.clean_point()
     assert pick is not None
     for run in [*points[1:], *clean_plan(pick, 2, "a" * 64)]:
         study.set_user_attr(run.key, {"error": "diverged"})
-    assert progress(config, study, BOUND) == {"draws": 2, "runs": 8, "done": 8}
-    assert progress(StudyConfig(clean_fractions=(0.05,), confirm=0), study, BOUND) is None
+    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 8}
+    assert ConfirmationPlan(config.changed(confirm=0), study, BOUND).count_runs() is None
 
 
 def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,14 +200,14 @@ def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: p
     monkeypatch.setattr(Confirmation, "_on_the_victim", lambda _self, stage, _planned: made.append(stage))
     monkeypatch.setattr(Confirmation, "_by_the_baselines", lambda _self: made.append("baselines"))
     monkeypatch.setattr(Confirmation, "_on_a_clean_model", lambda _self, _point: made.append("clean model"))
-    monkeypatch.setattr("study.stages.confirmation_runs.bound_of", lambda *_arguments: BOUND)
-    monkeypatch.setattr("study.stages.confirmation_runs.on_clean_model", lambda *_arguments: NAD)
-    config, victim = StudyConfig(clean_fractions=(0.05,), confirm=2), SimpleNamespace(scores=SimpleNamespace(acc=0.8))
+    monkeypatch.setattr(ConfirmationPlan, "clean_point", lambda _self: NAD)
+    config = StudyConfig.of(clean_fractions=(0.05,), confirm=2)
     nothing: Any = None
-    Confirmation(config, study_of(), nothing, cast(Any, victim), nothing, "", Path(), nothing, nothing).run()
+    plan = ConfirmationPlan(config, study_of(), BOUND)
+    Confirmation(plan, nothing, nothing, nothing, nothing, nothing, "").run()
     assert made == ["confirmation", "baselines", "clean model", "confirmation of the front"]
 
 
 def test_where_nothing_is_recommended_no_clean_model_is_waited_for() -> None:
-    config, study = StudyConfig(clean_fractions=(0.05,), confirm=2), study_of((0.5, 0.2, ""))
-    assert on_clean_model(config, study, BOUND) is None
+    config, study = StudyConfig.of(clean_fractions=(0.05,), confirm=2), study_of((0.5, 0.2, ""))
+    assert ConfirmationPlan(config, study, BOUND).clean_point() is None

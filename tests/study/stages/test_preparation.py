@@ -28,27 +28,21 @@ from study.display.progress import Display
 from study.engine.erase_task import as_arrays
 from study.options.config import StudyConfig
 from study.record.provenance import identity, require_same
-from study.stages.preparation import (
-    TEACHER_VERSION,
-    load_scenario,
-    make_workload,
-    prepare_attack,
-    prepare_victim,
-    require_models,
-    with_teachers,
-)
+from study.stages.preparation import Preparation, require_models
+from study.stages.teachers import TEACHER_VERSION, with_teachers
+from study.stages.workload import make_workload
 
 RECIPE = VictimConfig(epochs=10)
 
 
 def test_images_are_mirrored_unless_a_mirrored_one_is_of_another_class(image_folder: Path, cache: Path) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack="badnets", dataset="folder", data_dir=image_folder, image_size=16, clean_fractions=(0.2,)
     )
-    unmirrored = replace(config, flip=False)
+    unmirrored = config.changed(flip=False)
     flips, identities = [], []
     for each in (config, unmirrored):
-        scenario = load_scenario(each, cache, Display(Console(file=io.StringIO())))
+        scenario = Preparation(each, cache, Display(Console(file=io.StringIO()))).load_scenario()
         flips.append(scenario.dataset.flip)
         identities.append(identity(each, scenario, RECIPE))
     assert flips == [True, False]
@@ -68,14 +62,14 @@ def test_home_is_found_in_the_folders_of_images_and_of_reflections(
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "panes" / "one.png")
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = StudyConfig(
+    config = StudyConfig.of(
         dataset="folder",
         data_dir=Path("~/images"),
         image_size=16,
         clean_fractions=(0.2,),
         reflections=Path("~/panes"),
     )
-    scenario = load_scenario(config, cache, Display(Console(file=io.StringIO())))
+    scenario = Preparation(config, cache, Display(Console(file=io.StringIO()))).load_scenario()
     assert len(scenario.dataset.train) == 200
     assert scenario.attack.reflections.source == "folder panes"
 
@@ -101,11 +95,11 @@ ODD = (
 
 
 def test_a_study_says_what_is_skipped_and_what_is_there_twice(odd_folder: Path, cache: Path) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack="badnets", dataset="folder", data_dir=odd_folder, image_size=16, clean_fractions=(0.4,), poison_rate=0.5
     )
     told = io.StringIO()
-    load_scenario(config, cache, Display(Console(file=told)))
+    Preparation(config, cache, Display(Console(file=told))).load_scenario()
     straddling = "1 of 2 validation images are training images too: their classes have hardly any others\n"
     assert all(line in told.getvalue() for line in (*ODD, straddling))
 
@@ -124,7 +118,7 @@ def test_apply_and_defend_say_it_too(odd_folder: Path, cache: Path) -> None:
 def test_attack_made_on_a_clean_model_is_made_once_and_shown(
     attack: str, image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack=attack,
         attack_args=("steps=2",),
         label_mode="all-to-all",
@@ -138,17 +132,18 @@ def test_attack_made_on_a_clean_model_is_made_once_and_shown(
     )
     shown = io.StringIO()
     display = Display(Console(file=shown))
-    scenario = load_scenario(config, cache, display)
-    ready = prepare_attack(config, scenario, RECIPE, cache, display)
+    preparation = Preparation(config, cache, display)
+    scenario = preparation.load_scenario()
+    ready = preparation.prepare_attack(scenario, RECIPE)
     assert f"attack {attack}: 2/2 steps" in shown.getvalue()
     assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
     assert describe(ready.attack)["steps"] == 2
-    victim = prepare_victim(config, ready, RECIPE, cache, display)
+    victim = preparation.prepare_victim(ready, RECIPE)
 
     monkeypatch.setattr(ATTACKS[attack], "craft", lambda *arguments: pytest.fail("it is in the cache"))
-    again = prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
+    again = preparation.prepare_attack(preparation.load_scenario(), RECIPE)
     assert again.attack == ready.attack
-    repeated = prepare_victim(config, again, RECIPE, cache, display)
+    repeated = preparation.prepare_victim(again, RECIPE)
     assert state_digest(repeated.state) == state_digest(victim.state)
 
     workload = make_workload(config, again, victim, again.validation)
@@ -161,7 +156,7 @@ def test_attack_made_on_a_clean_model_is_made_once_and_shown(
 def test_clean_model_that_learnt_nothing_ends_in_one_sentence(
     image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack="trojan",
         dataset="folder",
         data_dir=image_folder,
@@ -171,11 +166,12 @@ def test_clean_model_that_learnt_nothing_ends_in_one_sentence(
     )
     monkeypatch.setattr("nad.preparation.measure_skill", lambda *arguments, **options: Skill(0.35, 0.3))
     display = Display(Console(file=io.StringIO()))
-    scenario = load_scenario(config, cache, display)
+    preparation = Preparation(config, cache, display)
+    scenario = preparation.load_scenario()
     with pytest.raises(
         ConfigError, match=r"accuracy is 35.0%, .* every image 25.0%, .* the classes, 30.0%; train it longer"
     ):
-        prepare_attack(config, scenario, RECIPE, cache, display)
+        preparation.prepare_attack(scenario, RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +190,7 @@ def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_tra
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack=attack,
         attack_args=settings,
         poison_rate=0.001 if attack == "cl" else None,
@@ -207,7 +203,7 @@ def test_attack_that_can_never_be_planted_is_refused_before_a_clean_model_is_tra
     monkeypatch.setattr("study.stages.preparation.train_reference", lambda *a, **o: pytest.fail("too late"))
     display = Display(Console(file=io.StringIO()))
     with pytest.raises(error, match=sentence):
-        prepare_attack(config, load_scenario(config, cache, display), RECIPE, cache, display)
+        Preparation(config, cache, display).prepare_attack(Preparation(config, cache, display).load_scenario(), RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +222,9 @@ def test_trigger_that_shows_nothing_or_hides_everything_is_refused_at_once(
     attack: str, settings: dict[str, Any], sentence: str, image_folder: Path, cache: Path
 ) -> None:
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
-    config = StudyConfig(attack=attack, attack_args=settings, model="wrn-10-1", **images)
+    config = StudyConfig.of(attack=attack, attack_args=settings, model="wrn-10-1", **images)
     with pytest.raises(ConfigError, match=sentence):
-        load_scenario(config, cache, Display(Console(file=io.StringIO())))
+        Preparation(config, cache, Display(Console(file=io.StringIO()))).load_scenario()
 
 
 class Own(DistillableModel):
@@ -284,15 +280,16 @@ def test_model_of_ones_own_is_looked_at_before_anything_is_trained(
     monkeypatch.setitem(models.MODELS, "own", model)
     models.distillation_layers.cache_clear()
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
-    config = StudyConfig(attack=attack, model="own", **images)
+    config = StudyConfig.of(attack=attack, model="own", **images)
     display = Display(Console(file=io.StringIO()))
-    scenario = load_scenario(config, cache, display)
+    preparation = Preparation(config, cache, display)
+    scenario = preparation.load_scenario()
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
-        require_models(config, scenario)
+        require_models(config.victim, scenario)
     monkeypatch.setitem(models.MODELS, "own", Own)
     models.distillation_layers.cache_clear()
-    sound = replace(config, attack="badnets")
-    require_models(sound, load_scenario(sound, cache, display))
+    sound = config.changed(attack="badnets")
+    require_models(sound.victim, Preparation(sound, cache, display).load_scenario())
     models.distillation_layers.cache_clear()
 
 
@@ -309,15 +306,16 @@ def test_teachers_are_kept_under_all_that_shapes_them(
 
     monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.2,)}
-    config = StudyConfig(attack="badnets", model="wrn-10-1", **images)
+    config = StudyConfig.of(attack="badnets", model="wrn-10-1", **images)
     display = Display(Console(file=io.StringIO()))
-    scenario = load_scenario(config, cache, display)
+    preparation = Preparation(config, cache, display)
+    scenario = preparation.load_scenario()
     victim = Victim(copy_state(models.make("wrn-10-1", 4, generator(0))), Scores(1.0, 1.0, 1.0, 1.0, 0.0), 0.0)
     workload = make_workload(config, scenario, victim, scenario.validation)
 
-    def teachers(workload=workload, config=config, images="images", wanted=(0, 0.2)):
+    def teachers(workload=workload, images="images", wanted=(0, 0.2)):
         made.clear()
-        with_teachers({0: workload, 1: workload}, [wanted], config, images, tmp_path, display)
+        with_teachers({0: workload, 1: workload}, [wanted], images, Preparation(config, tmp_path, display))
         return len(made)
 
     assert teachers() == 1
@@ -328,23 +326,23 @@ def test_teachers_are_kept_under_all_that_shapes_them(
     assert teachers(replace(workload, flip=not workload.flip)) == 1
     other = "float32" if workload.precision == "bfloat16" else "bfloat16"
     assert teachers(replace(workload, precision=other)) == 1
-    assert teachers(config=replace(config, seed=1)) == 1
+    assert teachers(replace(workload, seed=1)) == 1
     assert teachers(images="others") == 1
     assert teachers(wanted=(1, 0.2)) == 1
     assert teachers(wanted=(0, 0.1)) == 1
-    monkeypatch.setattr("study.stages.preparation.TEACHER", replace(TEACHER, lr=0.05))
+    monkeypatch.setattr("study.stages.teachers.TEACHER", replace(TEACHER, lr=0.05))
     assert teachers() == 1
     monkeypatch.undo()
     monkeypatch.setattr("study.engine.tasks.run_tasks", run_tasks)
     assert teachers() == 0
-    monkeypatch.setattr("study.stages.preparation.TEACHER_VERSION", TEACHER_VERSION + 1)
+    monkeypatch.setattr("study.stages.teachers.TEACHER_VERSION", TEACHER_VERSION + 1)
     assert teachers() == 1
 
 
 def test_reflections_are_selected_once_and_shown(
     image_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = StudyConfig(
+    config = StudyConfig.of(
         attack="refool",
         attack_args=("rounds=2", "round_epochs=1", "selected=5"),
         dataset="folder",
@@ -356,12 +354,12 @@ def test_reflections_are_selected_once_and_shown(
     shown = io.StringIO()
     display = Display(Console(file=shown))
     with pytest.raises(DataError, match=r"of at least 400; there are \d+: give more images, or leave rounds at 0"):
-        load_scenario(config, cache, display)
+        Preparation(config, cache, display).load_scenario()
     monkeypatch.setattr("nad.reflection_selection.JUDGES", 20)
-    scenario = load_scenario(config, cache, display)
-    ready = prepare_attack(config, scenario, RECIPE, cache, display)
+    scenario = Preparation(config, cache, display).load_scenario()
+    ready = Preparation(config, cache, display).prepare_attack(scenario, RECIPE)
     assert "reflections: 2/2 epochs" in shown.getvalue()
     assert ready.attack.crafted.pixels.shape == (5, 3, 64, 64)
     assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
-    monkeypatch.setattr("nad.reflection_selection.Training", lambda *arguments: pytest.fail("it is in the cache"))
-    assert prepare_attack(config, scenario, RECIPE, cache, display).attack == ready.attack
+    monkeypatch.setattr("nad.reflection_selection.Selection", lambda *arguments: pytest.fail("it is in the cache"))
+    assert Preparation(config, cache, display).prepare_attack(scenario, RECIPE).attack == ready.attack

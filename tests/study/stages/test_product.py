@@ -19,8 +19,8 @@ from nad.scenario import Scenario
 from reports.summary_schema import Summary
 from study.engine import tasks
 from study.run import main
-from study.stages import preparation
-from study.stages.confirmation import CLEAN_MODEL
+from study.stages import teachers
+from study.stages.confirmation_results import CLEAN_MODEL
 
 pytestmark = pytest.mark.usefixtures("ray_started")
 
@@ -174,7 +174,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(product, "make", interrupted)
+        patch.setattr(product, "keep_recommended", interrupted)
         assert main(command) == 130
         assert (folder / "models" / "recommended.md").read_text().startswith("# Erased model")
         assert 'id="attention"' in (folder / "report.html").read_text()
@@ -229,7 +229,7 @@ def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(
 ) -> None:
     shutil.copytree(confirmed, tmp_path / "s")
     monkeypatch.setattr(tasks, "run_tasks", lambda *arguments, **options: pytest.fail("nothing is left to run"))
-    monkeypatch.setattr("study.stages.confirmation_runs.train_reference", lambda *a, **o: pytest.fail("on record"))
+    monkeypatch.setattr("study.stages.preparation.train_reference", lambda *a, **o: pytest.fail("on record"))
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     assert summary(tmp_path / "s")["recommended"] == summary(confirmed)["recommended"]
 
@@ -262,8 +262,8 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(finished, tmp_path / "s")
-    real = preparation.teacher_or_why
-    lost = preparation.__dict__["load_entry"]
+    real = teachers.teacher_or_why
+    lost = teachers.__dict__["load_entry"]
 
     def no_cache_for_draw_one(path):
         found = lost(path)
@@ -276,7 +276,7 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
             else real(which, workloads)
         )
 
-    monkeypatch.setattr(preparation, "load_entry", no_cache_for_draw_one)
+    monkeypatch.setattr(teachers, "load_entry", no_cache_for_draw_one)
     monkeypatch.setattr(
         tasks,
         "run_tasks",

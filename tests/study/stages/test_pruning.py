@@ -22,7 +22,7 @@ GOOD, BAD = (0.1, 0.8), (0.9, 0.5)
 def judge() -> Pruner:
     """Of a study of ten classes."""
     workload = SimpleNamespace(classes=10, clean_labels=np.arange(800) % 10)
-    return pruner(StudyConfig(space="nad-steps"), cast(Workload, workload))
+    return pruner(StudyConfig.of(space="nad-steps").point_at, cast(Workload, workload))
 
 
 def shown(
@@ -37,7 +37,7 @@ def shown(
 
 def test_one_answer_for_every_image_is_stopped_however_accurate_it_is() -> None:
     workload = SimpleNamespace(clean_labels=np.array([0, 1, 2, 3, 0, 1, 2, 3] + [0] * 92))
-    judge = pruner(StudyConfig(space="nad-steps"), cast(Workload, workload))
+    judge = pruner(StudyConfig.of(space="nad-steps").point_at, cast(Workload, workload))
     one = shown((0.0, 0.96), 6, 12)
     for entry, stopped in ((0.25, True), (0.6, False)):
         curve = [dict(epoch, balanced_acc=entry) for epoch in one.curve]

@@ -31,9 +31,9 @@ from nad.victim import Victim, VictimConfig, score_state, train_victim
 from study.display.progress import Display
 from study.options.config import StudyConfig
 from study.run import main
-from study.stages import confirmation_runs, preparation
-from study.stages.preparation import load_scenario, prepare_attack, prepare_victims
-from study.stages.victim_file import read_victim, require_classes, take
+from study.stages import preparation
+from study.stages.preparation import Preparation
+from study.stages.victim_file import accept_victim, read_victim, require_classes
 
 ATTACK = BadNets(poison_rate=0.3)
 
@@ -94,9 +94,7 @@ def test_study_of_a_file_records_it_goes_on_with_the_same_weights_and_refuses_ot
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        confirmation_runs, "train_reference", lambda *given, **options: pytest.fail("no recipe is known")
-    )
+    monkeypatch.setattr(preparation, "train_reference", lambda *given, **options: pytest.fail("no recipe is known"))
     torch.save(released(victim.state), tmp_path / "model_best.pth.tar")
     free = ("--allow-weak-backdoor", "--max-acc-drop", "1")
     assert main(ask(tmp_path / "model_best.pth.tar", *free, "--confirm", "1")) == 0
@@ -217,22 +215,22 @@ def quiet() -> Display:
 def victim_settings(path: Path, known: dict[str, Any], **options: Any) -> StudyConfig:
     """The settings of a study of a model that was trained on these images."""
     save(path, Checkpoint(models.make("wrn-10-1", 4, generator(0)).state_dict(), TrainedOn(**known).card()))
-    return read_victim(StudyConfig(victim=path, **options), quiet())[0]
+    return read_victim(StudyConfig.of(victim=path, **options), quiet())[0]
 
 
 def test_study_takes_the_size_and_the_mirroring_of_its_victim(tmp_path: Path) -> None:
     found = victim_settings(tmp_path / "a", {"image_size": 48, "flip": False}, dataset="folder")
-    assert (found.used_image_size, found.used_flip) == (48, False)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (48, False)
     found = victim_settings(tmp_path / "b", {}, dataset="folder")
-    assert (found.used_image_size, found.used_flip) == (32, True)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (32, True)
     same = {"image_size": 48, "flip": False}
     found = victim_settings(tmp_path / "c", same, dataset="folder", **same)
-    assert (found.used_image_size, found.used_flip) == (48, False)
+    assert (found.victim.used_image_size, found.victim.used_flip) == (48, False)
 
 
 def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path: Path) -> None:
     found = victim_settings(tmp_path / "a", {"flip": False}, dataset="gtsrb", flip=True)
-    assert found.used_flip
+    assert found.victim.used_flip
 
 
 @pytest.mark.parametrize(
@@ -241,7 +239,7 @@ def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path: Pat
         (
             {"image_size": 64},
             {"dataset": "folder", "image_size": 32},
-            "--image-size 32 contradicts the model in --victim, which was trained on images of 64x64 pixels; leave it",
+            "--image-size 32 contradicts the model in --victim, trained on images of 64x64 pixels; leave it",
         ),
         (
             {"image_size": 64},
@@ -251,12 +249,12 @@ def test_flip_of_gtsrb_which_is_never_mirrored_is_no_contradiction(tmp_path: Pat
         (
             {"flip": True},
             {"flip": False},
-            "--no-flip contradicts the model in --victim, which was trained with mirrored",
+            "--no-flip contradicts the model in --victim, trained with mirrored",
         ),
         (
             {"flip": False},
             {"flip": True},
-            "--flip contradicts the model in --victim, which was trained without mirrored",
+            "--flip contradicts the model in --victim, trained without mirrored",
         ),
     ],
 )
@@ -291,8 +289,8 @@ def test_own_trigger_gives_the_eval_set_of_the_attack_that_it_copies(
     patch = np.repeat(np.array(PATCH, dtype=np.uint8)[..., None], 3, axis=2)
     Image.fromarray(patch).save(tmp_path / "patch.png")
     images = {"dataset": "folder", "data_dir": image_folder, "image_size": 16, "clean_fractions": (0.1,)}
-    config = StudyConfig(attack="custom", trigger=tmp_path / "patch.png", **images)
-    found = load_scenario(config, cache, quiet())
+    config = StudyConfig.of(attack="custom", trigger=tmp_path / "patch.png", **images)
+    found = Preparation(config, cache, quiet()).load_scenario()
     assert torch.equal(found.validation.triggered.images, scenario.validation.triggered.images)
     assert torch.equal(found.test.triggered.images, scenario.test.triggered.images)
 
@@ -301,8 +299,7 @@ def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario: Scen
     triggered = scenario.test.triggered
     given = PoisonedTest(LabelledImages(triggered.images[:20], triggered.labels[:20]), 0)
     foreign = ForeignModel("backdoorbench", "wrn-10-1", 4, victim.state, None, given, ())
-    config = StudyConfig(victim=Path("a"), model="wrn-10-1", allow_weak_backdoor=True)
-    found = take(foreign, config, scenario, quiet())
+    found = accept_victim(foreign, scenario, quiet(), allow_weak=True)
     hits = int((predict(foreign.network(), triggered.images[:20]) == 0).sum())
     assert found.origin == {
         "format": "backdoorbench",
@@ -313,9 +310,11 @@ def test_victim_is_tried_on_the_poisoned_images_that_came_with_it(scenario: Scen
 
 
 def test_whatever_shapes_a_custom_trigger_is_asked_of_the_command_line(tmp_path: Path) -> None:
-    config = StudyConfig(attack="custom", trigger=tmp_path / "t.png", attack_args=("blend-ratio=0.3", "place=centre"))
+    config = StudyConfig.of(
+        attack="custom", trigger=tmp_path / "t.png", attack_args=("blend-ratio=0.3", "place=centre")
+    )
     Image.new("RGB", (3, 3), "red").save(tmp_path / "t.png")
-    attack = load_scenario(config, tmp_path, quiet()).attack
+    attack = Preparation(config, tmp_path, quiet()).load_scenario().attack
     assert (attack.name, attack.blend_ratio, attack.place) == ("custom", 0.3, "centre")
     assert (attack.pattern.height, attack.pattern.width) == (3, 3)
 
@@ -325,9 +324,10 @@ def test_nothing_is_trained_or_made_for_a_victim_that_is_poisoned_already(
 ) -> None:
     for name in ("train_victim", "train_reference", "prepare"):
         monkeypatch.setattr(preparation, name, lambda *given, **options: pytest.fail("no recipe is known"))
-    config = StudyConfig(attack="cl", victim=Path("a"), model="wrn-10-1", allow_weak_backdoor=True)
+    config = StudyConfig.of(attack="cl", victim=Path("a"), model="wrn-10-1", allow_weak_backdoor=True)
     foreign = ForeignModel("state-dict", "wrn-10-1", 4, victim.state, None, None, ())
-    planted = prepare_attack(config, replace(scenario, attack=make("cl")), foreign, cache, quiet())
-    found, origin = prepare_victims(config, planted, foreign, cache, quiet())
+    prepared = Preparation(config, cache, quiet())
+    planted = prepared.prepare_attack(replace(scenario, attack=make("cl")), foreign)
+    found, origin = prepared.prepare_victims(planted, foreign)
     assert (found.state, origin) == (victim.state, None)
     assert found.scores == score_state(victim.state, "wrn-10-1", planted, planted.validation)
