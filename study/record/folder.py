@@ -35,6 +35,16 @@ def cache_folder(chosen: Path | None) -> Path:
     return own.resolve()
 
 
+class _File:
+    """A path inside the study's folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, folder: StudyFolder, _kind: type) -> Path:
+        return folder.path.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class StudyFolder:
     """A study's files."""
@@ -44,22 +54,32 @@ class StudyFolder:
     """The last driver, if it did not leave in order: it was killed, its host went down, or it runs on another host
     beyond the lock's reach."""
 
+    database = _File("study.db")
+    database_log = _File("study.db-wal")
+    """SQLite's write-ahead log: present while somebody writes, and after a kill."""
+    config = _File("config.json")
+    summary = _File("summary.json")
+    report = _File("report.html")
+    trials = _File("trials.csv")
+    parquet = _File("trials.parquet")
+    """The same table as `trials`."""
+    picture = _File("attack.png")
+    """The attack's picture of itself."""
+    attention = _File("attention.png")
+    """Attention maps of victim, teacher and erased model."""
+    driver_log = _File("driver.log")
+    """Messages of all runs, with times."""
+    logs = _File("logs")
+    """One file per trial."""
+    tensorboard = _File("tensorboard")
+    """One run per trial, for TensorBoard."""
+    model = _File("models", "recommended.safetensors")
+    """The recommended setting's erased model."""
+    model_card = _File("models", "recommended.md")
+
     @property
     def name(self) -> str:
         return self.path.name
-
-    def claim(self) -> None:
-        """Name this process as the study's driver."""
-        write_json(self.path / driver.FILE, Driver.current().facts())
-
-    @property
-    def database(self) -> Path:
-        return self.path / "study.db"
-
-    @property
-    def database_log(self) -> Path:
-        """SQLite's write-ahead log: present while somebody writes, and after a kill."""
-        return self.path / "study.db-wal"
 
     @property
     def storage_url(self) -> str:
@@ -68,60 +88,9 @@ class StudyFolder:
 
         return sqlite_url(self.database)
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def trials(self) -> Path:
-        return self.path / "trials.csv"
-
-    @property
-    def parquet(self) -> Path:
-        """The same table as `trials`."""
-        return self.path / "trials.parquet"
-
-    @property
-    def picture(self) -> Path:
-        """The attack's picture of itself."""
-        return self.path / "attack.png"
-
-    @property
-    def attention(self) -> Path:
-        """Attention maps of victim, teacher and erased model."""
-        return self.path / "attention.png"
-
-    @property
-    def driver_log(self) -> Path:
-        """Messages of all runs, with times."""
-        return self.path / "driver.log"
-
-    @property
-    def logs(self) -> Path:
-        """One file per trial."""
-        return self.path / "logs"
-
-    @property
-    def tensorboard(self) -> Path:
-        """One run per trial, for TensorBoard."""
-        return self.path / "tensorboard"
-
-    @property
-    def model(self) -> Path:
-        """The recommended setting's erased model."""
-        return self.path / "models" / "recommended.safetensors"
-
-    @property
-    def model_card(self) -> Path:
-        return self.model.with_suffix(".md")
+    def claim(self) -> None:
+        """Name this process as the study's driver."""
+        write_json(self.path / driver.FILE, Driver.current().facts())
 
 
 @contextmanager
