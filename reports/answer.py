@@ -169,7 +169,7 @@ def _clean_model(point: Point, attack_settings: Mapping[str, Any]) -> tuple[str,
         return ()
     left = ", ".join(percent(asr) for asr in clean.erased_asr)
     return (
-        f"On a clean model of the same recipe, without a backdoor to lose, the same erase takes test ACC from"
+        f"On a clean model of the same recipe, with no backdoor to lose, the same erase takes test ACC from"
         f" {percent(clean.before)} to {percent(clean.after)}, {seeds(clean.seeds)}: a change of"
         f" {_difference(clean.acc_change, clean.acc_change_ci)}.",
         f"The trigger alone, with no backdoor behind it, makes that model take {percent(clean.asr)} of the triggered"

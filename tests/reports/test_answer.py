@@ -198,7 +198,7 @@ def test_caveats_point_to_the_test_scores_where_there_are_some(study: Study) -> 
     assert study.recommended is not None
     test = FreshScores(asr=0.3, acc=0.7, asr_ci=(0.2, 0.4), acc_ci=(0.6, 0.8), seeds=2, diverged=1)
     confirmed = replace(study, recommended=study.recommended._replace(test=test))
-    assert "the test scores of the recommended setting are what to expect" in caveats(confirmed)[0]
+    assert "expect the test scores of the recommended setting" in caveats(confirmed)[0]
     assert "1 of 3 runs diverged" in " ".join(answer(confirmed).reasons)
 
 
@@ -249,7 +249,7 @@ def test_labels_that_go_all_to_all_have_no_target_class(study: Study) -> None:
     clean = CleanModel(asr=0.1, erased_asr=(), before=0.84, after=0.83, seeds=3, acc_change=-0.01, acc_change_ci=None)
     summary = study.summary.model_copy(update={"attack_settings": {"label_mode": "all-to-all"}})
     found = answer(replace(study, summary=summary, recommended=study.recommended._replace(clean_model=clean)))
-    assert "of the triggered test images for the class after their own: where" in " ".join(found.reasons)
+    assert "of the triggered test images for the class after their own: expect" in " ".join(found.reasons)
 
 
 def _with_baselines(rows: Any, summary: Any) -> None:

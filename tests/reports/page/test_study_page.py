@@ -181,7 +181,7 @@ def test_a_study_without_picture_failures_or_front_has_a_page(make_study: Make) 
 def test_pruned_trials_are_told_from_failed_ones(make_study: Make, prune: Change) -> None:
     text = " ".join(" ".join(Parts(render(read_study(make_study(change=prune)))).text).split())
     assert "2 of 24 trials failed." in text
-    assert "2 of 24 trials were pruned: stopped before their end" in text
+    assert "2 of 24 trials were pruned: stopped early for poor scores" in text
     assert "Trial 6 after 3 of 9 epochs it ranked 8 of 9, and the best 5 go on" in text
     assert "were pruned" not in " ".join(Parts(render(read_study(make_study(name="whole")))).text)
 
