@@ -139,7 +139,7 @@ def test_threads_of_this_user_are_counted() -> None:
 REFUSED = """
 import os, resource, sys, types
 from nad.errors import ConfigError
-from study import machine
+from study.engine import machine
 if len(sys.argv) > 1:
     os.setuid(int(sys.argv[1]))
 try:
