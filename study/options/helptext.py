@@ -36,7 +36,7 @@ def documented(config: type[T]) -> type[T]:
 
 def groups_of(config: type) -> list[type]:
     """The dataclasses with a command's options: its groups, or itself."""
-    factories = [each.default_factory for each in dataclasses.fields(config)]
+    factories: list[Any] = [each.default_factory for each in dataclasses.fields(config)]
     return [each for each in factories if isinstance(each, type) and dataclasses.is_dataclass(each)] or [config]
 
 
