@@ -19,7 +19,7 @@ import search_spaces
 from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
-from nad.errors import NadError
+from nad.errors import ConfigError, NadError
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.threads import following_load
@@ -156,6 +156,9 @@ def _require_environment(engine: EngineOptions, output: Path, cache: Path, *, te
     """Raise ConfigError for folders, devices, packages or a machine unfit for the study."""
     for what, path in (("the output folder", output), ("the cache folder", cache), ("the folder", Path.cwd())):
         require_unicode(what, str(path))
+    encoding, names = sys.getfilesystemencoding(), (*sys.argv, str(output), str(cache), os.getcwd())
+    if encoding != "utf-8" and not all(name.isascii() for name in names):
+        raise ConfigError(f"Ray reads names as UTF-8, this process as {encoding}; set PYTHONUTF8=1 and run this again")
     require_devices(engine)
     if tensorboard:
         require_installed()

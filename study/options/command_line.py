@@ -42,11 +42,15 @@ def one_line_errors(config: type, given: Sequence[str]) -> Iterator[None]:
 
 
 def require_unicode(what: str, text: str) -> None:
-    """Raise ConfigError for a name with bytes outside UTF-8, such as Latin-1's."""
+    """Raise ConfigError for a name with bytes outside UTF-8, such as Latin-1's.
+
+    In the C locale Python reads UTF-8 as ASCII with escapes; the bytes decide there, too.
+    """
+    name = os.fsencode(text)
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(text).decode(errors="backslashreplace")
+        name.decode()
+    except UnicodeDecodeError as error:
+        shown = name.decode(errors="backslashreplace")
         raise ConfigError(
             f"{what} '{shown}' is not in UTF-8; rename that file or folder, or give a link to it with another name"
         ) from error

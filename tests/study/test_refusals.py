@@ -217,3 +217,12 @@ def test_current_folder_that_is_not_in_utf_8_is_refused(
     assert "/caf\\xe9' is not in UTF-8" in refused(capsys, *options, "--output", str(tmp_path / "runs"))
     assert "the output folder '" in refused(capsys, *options, "--output", "runs")
     assert list(odd.iterdir()) == []
+
+
+def test_locale_without_utf_8_is_refused_for_names_beyond_ascii(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    sentence = refused(capsys, *options, "--output", str(tmp_path / "größe"))
+    assert "Ray reads names as UTF-8, this process as ascii; set PYTHONUTF8=1 and run this again" in sentence
+    assert list(tmp_path.iterdir()) == []

@@ -133,7 +133,7 @@ def test_trial_that_this_machine_has_no_room_for_is_refused_at_once(monkeypatch:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     many = cores() + 1
     for settings, sentence in (
-        ({"cpus_per_trial": many}, f"--cpus-per-trial {many} is more than the {cores()} that this process may use"),
+        ({"cpus_per_trial": many}, f"--cpus-per-trial {many} is more than the {cores()} CPUs of this process"),
         ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: torch finds no GPU on this machine"),
     ):
         with pytest.raises(ConfigError, match=sentence):

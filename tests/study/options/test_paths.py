@@ -108,7 +108,7 @@ runpy.run_module("study", run_name="__main__")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["list"], "cannot read the folder runs"), (["run"], "name another with --cache")]
+    ("words", "said"), [(["list"], "cannot read the folder runs"), (["run"], "name a folder with --cache")]
 )
 def test_command_of_a_process_without_home_and_user_ends_in_one_sentence(
     tmp_path: Path, words: list[str], said: str
