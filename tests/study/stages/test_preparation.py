@@ -361,5 +361,5 @@ def test_reflections_are_selected_once_and_shown(
     assert "reflections: 2/2 epochs" in shown.getvalue()
     assert ready.attack.crafted.pixels.shape == (5, 3, 64, 64)
     assert identity(config, ready, RECIPE) == identity(config, scenario, RECIPE)
-    monkeypatch.setattr("nad.reflection_selection.Selection", lambda *arguments: pytest.fail("it is in the cache"))
+    monkeypatch.setattr("nad.reflection_selection.Training", lambda *arguments: pytest.fail("it is in the cache"))
     assert Preparation(config, cache, display).prepare_attack(scenario, RECIPE).attack == ready.attack
