@@ -64,7 +64,7 @@ class FreshScores(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """The same erases with beta = 0, and the mean differences within pairs of runs with their 95% intervals.
+    """The same erases with beta = 0, with paired differences and their 95% intervals.
 
     Intervals are None for too few pairs.
     """

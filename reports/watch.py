@@ -29,7 +29,7 @@ def watch(
     say: Callable[[str], None],
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write the report at each change of the study's files, until it has its wanted trials and no process runs it.
+    """Rewrite the report at each change of the study's files, until the study ends.
 
     say: takes one line for each report; a study without a trial is waited for.
     Raises: ReportError for a folder without a study, or a report without permission to write.

@@ -173,7 +173,7 @@ def _require_fit(options: VictimOptions, defences: Sequence[str], scenario: Scen
 
 
 def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
-    """The study to run (a new one for --fork), and the points of --fork and --warm-start, each announced by a line.
+    """The config to run and the points of --fork and --warm-start, each announced.
 
     Raises: ConfigError for a missing study or folder.
     """

@@ -15,7 +15,7 @@ from nad.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class SIG(Attack):
-    """`clip(x + delta sin(2 pi j frequency / width))` for the pixels of column j, in all three channels.
+    """Add a horizontal sine, `delta sin(2 pi j frequency / width)` in column j, and clip.
 
     Source: Barni et al. 2019; the constants are noted below.
     Differs: the image keeps its contrast under the wave. The benchmark suites' code fades it to a fifth first, so that

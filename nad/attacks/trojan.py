@@ -25,7 +25,7 @@ BACKGROUNDS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Trojan(Attack):
-    """A patch in the bottom right corner, optimised on a clean model to drive some of its last neurons.
+    """A corner patch, optimised on a clean model to drive some of its last neurons.
 
     The neurons: inputs of the classifier with the largest sum of |outgoing weights|. The loss: the sum of
     (activation - wanted activation)^2, over the patch's pixels alone; these are tanh of Adam's variables.

@@ -54,7 +54,7 @@ def hypervolume(costs: Floats, reference: tuple[float, float] = (1.0, 1.0)) -> f
 
 
 def expected_hypervolume(costs: Floats) -> Floats:
-    """Expected hypervolume, up to (1, 1), of the first k points in random order, for k = 1 to n.
+    """Expected hypervolume of the first k points in random order, for each k.
 
     Exact: a spot dominated by m of n points is still free after k of them with probability C(n - m, k) / C(n, k).
     costs: (n, 2) in [0, 1].  Returns (n,).  Time and memory: O(n^2).

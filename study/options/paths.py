@@ -12,7 +12,7 @@ NO_HOME = "/nonexistent"
 
 
 def settle_home() -> None:
-    """Set HOME to NO_HOME in a process without a home folder, for the import of Ray, here and in workers.
+    """Give a process without a home folder a HOME; Ray's import needs one.
 
     A relative HOME counts as none: it would put caches into the current folder.
     """

@@ -46,7 +46,7 @@ class Stages:
     bound: Bound
 
     def run(self, earlier: Sequence[EarlierPoint], observe: Callable[[TrialEvent], None]) -> None:
-        """Run each stage as far as the record does not hold it yet, and keep the study's files up to date."""
+        """Run the missing part of each stage; keep the study's files up to date."""
         config, display = self.preparation.config, self.preparation.display
         with self.clock.stage("teachers"):
             workload = self._workload()

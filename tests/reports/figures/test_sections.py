@@ -312,7 +312,9 @@ def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Mak
     assert info.acc[1] == pytest.approx([-np.inf, -np.inf, 0.75, 0.8])
     # 10.0% and 30.0% are reached, too, but not with the victim's 78.25%
     assert attainment_sentence(info).endswith("gets down to 20.0% ASR at an allowed accuracy, and all draws to 60.0%.")
-    assert attainment_sentence(info._replace(least_acc=0.85)).endswith("no draw keeps the least accuracy allowed, 85.0%.")
+    assert attainment_sentence(info._replace(least_acc=0.85)).endswith(
+        "no draw keeps the least accuracy allowed, 85.0%."
+    )
     assert info.half is None, "half of two draws would be the best of them"
     for edge, begins in zip(attainment_figure(info).data, (0.3, 0.1), strict=True):
         x, y = np.array(edge.x), np.array(edge.y)
