@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
 
 from optuna.trial import BaseTrial
 
 from nad.erasure import EraseConfig
 
 Params = dict[str, bool | int | float | str]
-"""One point of a space, in Optuna's form."""
+"""Values by name: a setting's, or a point's coordinates in a space."""
 
-
-class Control(NamedTuple):
-    """A point asked first in every study; several may share a name."""
-
-    name: str
-    params: Params
+ALWAYS = ("lr", "batch_size", "schedule", "cutout", "epochs")
+"""Training values named in every setting; others only where they are not the default."""
 
 
 class Domain(NamedTuple):
@@ -28,14 +24,49 @@ class Domain(NamedTuple):
     """The model's distillation layers, shallow to deep."""
     clean_fractions: tuple[float, ...]
     """Possible shares of the training set for the defender, ascending; each needs a teacher."""
+    rms: Mapping[str, float]
+    """Root mean square of the victim's features on clean images, by layer."""
 
 
 class Point(NamedTuple):
-    """The setting of one trial."""
+    """One setting: all that is searched, and nothing that is drawn."""
 
     clean_fraction: float
     """The defender's clean images, as a share of the training set."""
     erase: EraseConfig
+
+    def values(self, layers: tuple[str, ...]) -> Params:
+        """The setting by name, as records and reports have it; `of` is the inverse.
+
+        layers: all of the model's distillation layers. An undistilled one has `distil_NAME` alone.
+        """
+        weights, plain = self.erase.weights, EraseConfig()
+        other = [field.name for field in fields(EraseConfig) if field.name not in ("layers", "betas")]
+        named = [name for name in other if name in ALWAYS or getattr(self.erase, name) != getattr(plain, name)]
+        return {
+            "clean_fraction": self.clean_fraction,
+            **{f"distil_{layer}": layer in weights for layer in layers},
+            **{f"beta_{layer}": beta for layer, beta in weights.items()},
+            **{name: getattr(self.erase, name) for name in named},
+        }
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The setting with these values, by name; the erase's defaults for absent ones.
+
+        Raises: ConfigError for a value out of range; TypeError for an unknown name.
+        """
+        layers = [name.removeprefix("distil_") for name, chosen in values.items() if name.startswith("distil_") and chosen]
+        rest = {name: value for name, value in values.items() if not name.startswith(("distil_", "beta_"))}
+        betas = tuple(float(values[f"beta_{layer}"]) for layer in layers)
+        return cls(rest.pop("clean_fraction"), EraseConfig(layers=tuple(layers), betas=betas, **rest))
+
+
+class Control(NamedTuple):
+    """A setting run first in every study, for comparison; several may share a name."""
+
+    name: str
+    point: Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +74,11 @@ class SearchSpace:
     """A search space: plain functions, so that a new one is one file."""
 
     suggest: Callable[[BaseTrial, Domain], Point]
-    """Builds a trial's point, with every choice taken from the trial."""
+    """Builds a trial's setting, with every choice taken from the trial."""
+    locate: Callable[[Point, Domain], Params] = lambda point, domain: point.values(domain.layers)
+    """The inverse: a setting's coordinates, inside the space or not. Default: its own values."""
     controls: Callable[[Domain], tuple[Control, ...]]
-    """The points of every study before the sampler's proposals."""
+    """The settings of every study before the sampler's proposals; they may lie outside the space."""
     clean_fractions: tuple[float, ...]
     """The default clean fractions."""
     version: int
