@@ -56,7 +56,9 @@ class Point(NamedTuple):
 
         Raises: ConfigError for a value out of range; TypeError for an unknown name.
         """
-        layers = [name.removeprefix("distil_") for name, chosen in values.items() if name.startswith("distil_") and chosen]
+        layers = [
+            name.removeprefix("distil_") for name, chosen in values.items() if name.startswith("distil_") and chosen
+        ]
         rest = {name: value for name, value in values.items() if not name.startswith(("distil_", "beta_"))}
         betas = tuple(float(values[f"beta_{layer}"]) for layer in layers)
         return cls(rest.pop("clean_fraction"), EraseConfig(layers=tuple(layers), betas=betas, **rest))
