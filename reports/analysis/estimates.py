@@ -70,9 +70,11 @@ def estimate(scores: Floats, setting: Indices, draw: Indices) -> Estimates:
     """
     settings, row, count = np.unique(setting, return_inverse=True, return_counts=True)
     mean, error = (np.full((len(settings), scores.shape[1]), np.nan) for _ in range(2))
-    kappa, freedom = np.empty(scores.shape[1]), np.empty(scores.shape[1])
-    for column in range(scores.shape[1]):
-        known = ~np.isnan(scores[:, column])
+    kappa = np.array([(draw + 1) / setting for setting, draw in PRIOR_RATIOS[: scores.shape[1]]])
+    freedom = np.full(scores.shape[1], PRIOR_ERASES)
+    for column, known in enumerate(~np.isnan(scores.T)):
+        if not known.any():
+            continue
         table = _Table.of(scores[known, column], row[known], draw[known], len(settings))
         fit = _fit(table, PRIOR_REST[column], PRIOR_RATIOS[column])
         found = table.counts.sum(axis=1) > 0
@@ -104,9 +106,10 @@ class _Table(NamedTuple):
         draws, column = np.unique(draw, return_inverse=True)
         counts = np.zeros((settings, len(draws)))
         np.add.at(counts, (setting, column), 1)
-        sums = np.bincount(setting, scores, settings)
+        sums = np.bincount(setting, scores, settings).astype(float)
         patterns, pattern = np.unique(counts, axis=0, return_inverse=True)
-        members = np.stack([np.bincount(pattern.ravel(), of, len(patterns)) for of in (np.ones(settings), sums, sums**2)], 1)
+        each = (np.ones(settings), sums, sums**2)
+        members = np.stack([np.bincount(pattern.ravel(), of, len(patterns)) for of in each], axis=1)
         right = np.append(scores.sum(), np.bincount(column, scores, len(draws)))
         design = np.column_stack((patterns.sum(axis=1), patterns))
         return cls(counts, sums, design, members, right, float(scores @ scores), len(scores))
@@ -167,15 +170,11 @@ def _solved(table: _Table, logs: Floats, rest: float, prior: Floats) -> _Fit:
     left[0, :], left[:, 0] = total, total
     left[np.arange(1, draws + 1), np.arange(1, draws + 1)] = total[1:] + 1 / of_draw
     left -= (design * (count * weight)[:, None]).T @ design
-    left[0, 0] += _EMPTY if not erases else 0.0
     inverse = np.linalg.inv(left)
     common = inverse @ (table.right - design.T @ (weight * sums))
     rest_squares = table.squares - common @ table.right - weight @ (squares - (design @ common) * sums)
-    freedom = max(erases - 1, 0) + PRIOR_ERASES
+    freedom = erases - 1 + PRIOR_ERASES
     variance = (max(float(rest_squares), 0.0) + PRIOR_ERASES * rest**2) / freedom
     log_size = count @ np.log1p(design[:, 0] * of_setting) + draws * np.log(of_draw) + np.linalg.slogdet(left)[1]
     deviance = freedom * np.log(variance) + log_size + float(((logs - prior) ** 2).sum()) / PRIOR_SPREAD**2
     return _Fit((of_setting, of_draw), common, inverse, variance, freedom, float(deviance))
-
-
-_EMPTY = 1e-9  # keeps the equations of no erase solvable

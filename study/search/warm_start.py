@@ -5,7 +5,6 @@ Only settings are taken, from the earlier study's table and summary: scores depe
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, zip_longest
@@ -21,30 +20,32 @@ from reports.analysis.frontier import Indices, fronts
 from reports.analysis.objectives import Floats
 from reports.files import ReportError
 from reports.study_folder import read_study
-from reports.trial_table import trial_costs
-from search_spaces import Domain, Params, SearchSpace
+from search_spaces import Domain, Params, Point, SearchSpace
 from study.options.paths import expanded
+from study.search.queue import point_key
 
 MOST_POINTS = 10
 """Limit of settings from all earlier studies together."""
+WARM_START = "warm start: settings of earlier studies"
+"""Their origin, in the words of the one who asked."""
 
 
 class EarlierPoint(NamedTuple):
-    """A setting, and its study's folder name."""
+    """A setting, by name, and its study's folder name."""
 
     study: str
-    params: Params
+    setting: Params
+
+
+Earlier = tuple[str, Sequence[EarlierPoint]]
+"""Candidates, and where they come from."""
 
 
 class WarmStart(NamedTuple):
-    """points: to ask, best first.  skipped: number of others, by reason."""
+    """points: studies and coordinates in the space, best first.  skipped: number of others, by reason."""
 
-    points: list[EarlierPoint]
+    points: list[tuple[str, Params]]
     skipped: Counter[str]
-
-    def __str__(self) -> str:
-        """One sentence."""
-        return self.said("warm start: settings of earlier studies")
 
     def said(self, origin: str) -> str:
         """One sentence about these settings."""
@@ -55,18 +56,17 @@ class WarmStart(NamedTuple):
         return f"{asked}; skipped, unfit for this study: {self.skipped.total()} ({reasons})"
 
 
-def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domain: Domain) -> WarmStart:
-    """The best settings within this study's space, from each study in turn.
+def best_of(directories: Sequence[Path], own: Path) -> list[EarlierPoint]:
+    """The settings of earlier studies, best first, from each study in turn.
 
-    Controls are left out.  own: this study's folder.
+    own: this study's folder.
     Raises: ConfigError for a folder without a study, or this study's own.
     """
     for directory in directories:
         if expanded(directory, "--warm-start").resolve() == own:
             raise ConfigError(f"--warm-start {str(directory)!r} is this study itself; name earlier ones")
     ranked = [best_first_of(directory, "--warm-start") for directory in directories]
-    candidates = [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
-    return fitting(candidates, space, domain, most=MOST_POINTS)
+    return [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
 
 
 def fitting(
@@ -76,31 +76,51 @@ def fitting(
 
     most: limit of their number.
     """
-    seen = {_key(control.params) for control in space.controls(domain)}
+    seen = {point_key(control.point.values(domain.layers)) for control in space.controls(domain)}
     found = WarmStart([], Counter())
     for point in candidates:
         if len(found.points) == most:
             break
-        params, reason = as_drawn(point.params, space, domain)
-        if _key(params) in seen:
+        params, reason = _located(point.setting, space, domain)
+        key = point_key(params if reason else _setting_at(params, space, domain))
+        if key in seen:
             continue
-        seen.add(_key(params))
+        seen.add(key)
         if reason is None:
-            found.points.append(point._replace(params=params))
+            found.points.append((point.study, params))
         else:
             found.skipped[reason] += 1
     return found
 
 
+def _located(setting: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
+    """A setting's point in the space, and None; or the setting, and the misfit."""
+    try:
+        point = Point.of(setting)
+    except (ConfigError, TypeError, KeyError) as error:
+        return setting, f"settings refused by the erase ({error})"
+    strange = [layer for layer in point.erase.layers if layer not in domain.layers]
+    if strange:
+        return setting, f"the layer {strange[0]}, not of this model"
+    return as_drawn(space.locate(point, domain), space, domain)
+
+
+def _setting_at(params: Params, space: SearchSpace, domain: Domain) -> Params:
+    return space.suggest(FixedTrial(dict(params)), domain).values(domain.layers)
+
+
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
-    """Every complete trial's point, best first.  Raises: ConfigError, naming the option, without a study there."""
+    """Every setting with a complete trial, best first.
+
+    Raises: ConfigError, naming the option, without a study there.
+    """
     path = expanded(directory, option).resolve()
     try:
-        complete = read_study(path).complete
+        settings = read_study(path).settings
     except ReportError as error:
         raise ConfigError(f"{option}: {error}") from error
-    params = list(complete["params"])
-    return [EarlierPoint(path.name, params[index]) for index in best_first(trial_costs(complete))]
+    params = list(settings.table["params"])
+    return [EarlierPoint(path.name, params[index]) for index in best_first(settings.costs)]
 
 
 def best_first(costs: Floats) -> list[int]:
@@ -131,7 +151,7 @@ def _spread(count: int) -> list[int]:
 
 
 def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """These settings as the space draws them, and None; or unchanged, and the misfit.
+    """These coordinates as the space draws them, and None; or unchanged, and the misfit.
 
     A table's 12.0 becomes 12 for a whole number.
     """
@@ -168,7 +188,3 @@ class _Probe(FixedTrial):
             raise _Misfit(f"{name} out of range")
         self._params[name] = distribution.to_external_repr(internal)
         return super()._suggest(name, distribution)
-
-
-def _key(params: Params) -> str:
-    return json.dumps(params, sort_keys=True)
