@@ -110,7 +110,8 @@ class TrialStage:
 
     def _next_repeat(self, table: SettingTable, _left: int) -> int | None:
         """The setting to run again, by the allocation rule."""
-        named = {first.user_attrs.get("control"): number for number, first in table.first.items()}
+        first = sorted(table.first.items(), reverse=True)
+        named = {trial.user_attrs.get("control"): number for number, trial in first}
         return next_repeat(
             table.estimates,
             table.running,
