@@ -64,6 +64,16 @@ class Point(NamedTuple):
         return cls(rest.pop("clean_fraction"), EraseConfig(layers=tuple(layers), betas=betas, **rest))
 
 
+def less_fixed(values: Params, fixed: Mapping[str, Any]) -> Params:
+    """These values without a space's fixed ones; a differing value stays, and so lies outside the space."""
+    return {name: value for name, value in values.items() if name not in fixed or fixed[name] != value}
+
+
+def rounded(value: float) -> float:
+    """Four significant digits: a setting survives the way to coordinates and back unchanged."""
+    return float(f"{value:.4g}")
+
+
 class Control(NamedTuple):
     """A setting run first in every study, for comparison; several may share a name."""
 
@@ -78,7 +88,10 @@ class SearchSpace:
     suggest: Callable[[BaseTrial, Domain], Point]
     """Builds a trial's setting, with every choice taken from the trial."""
     locate: Callable[[Point, Domain], Params] = lambda point, domain: point.values(domain.layers)
-    """The inverse: a setting's coordinates, inside the space or not. Default: its own values."""
+    """The inverse: a setting's coordinates. Default: its own values.
+
+    For a setting outside the space, some are out of range or unknown to `suggest`.
+    """
     controls: Callable[[Domain], tuple[Control, ...]]
     """The settings of every study before the sampler's proposals; they may lie outside the space."""
     clean_fractions: tuple[float, ...]
