@@ -16,7 +16,7 @@ from reports.analysis.allocation import next_repeat
 from reports.analysis.frontier import Bound
 from reports.analysis.objectives import OBJECTIVES
 from reports.formatting import duration
-from search_spaces import Domain, SearchSpace
+from search_spaces import Domain, SearchSpace, portfolio
 from study.display.progress import Display, TrialBoard
 from study.engine import tune
 from study.engine.erase_task import run_trial
@@ -127,11 +127,30 @@ class TrialStage:
             params, misfit = as_drawn(self._space.locate(point, domain), self._space, domain)
             fixed = {} if misfit is None else {SETTING: point.values(domain.layers)}
             enqueue(study, {} if misfit else params, {"control": name, **fixed})
+        self._enqueue_portfolio()
         for origin, found in earlier:
             said = fitting(found, self._space, domain, most=MOST_POINTS if origin == WARM_START else None)
             self.display.say(said.said(origin))
             for name, params in said.points:
                 enqueue(study, params, {"warm_start": name})
+
+
+    def _enqueue_portfolio(self) -> None:
+        """Queue the settings of earlier studies that every study asks, and say what is left out."""
+        search, domain, attack = self.config.search, self.domain, self.config.victim.attack
+        if not search.portfolio:
+            return
+        entries = portfolio.entries(domain, search.portfolio_without)
+        for entry in entries:
+            params, misfit = as_drawn(self._space.locate(entry.point, domain), self._space, domain)
+            if misfit is None:
+                enqueue(self.study, params, {"portfolio": entry.name})
+        for name, why in portfolio.left_out(domain, search.portfolio_without).items():
+            self.display.say(f"portfolio: {name} is left out: {why}")
+        if tuned := [entry.name for entry in entries if attack in entry.tuned_on]:
+            self.display.say(
+                f"portfolio: {', '.join(tuned)} were found on {attack} itself; --portfolio-without {attack} leaves them out"
+            )
 
 
 def _last_words(study: optuna.Study) -> str:
