@@ -109,7 +109,7 @@ class _Table(NamedTuple):
         sums = np.bincount(setting, scores, settings).astype(float)
         patterns, pattern = np.unique(counts, axis=0, return_inverse=True)
         each = (np.ones(settings), sums, sums**2)
-        members = np.stack([np.bincount(pattern.ravel(), of, len(patterns)) for of in each], axis=1)
+        members = np.stack([np.bincount(pattern.ravel(), of, len(patterns)).astype(float) for of in each], axis=1)
         right = np.append(scores.sum(), np.bincount(column, scores, len(draws)))
         design = np.column_stack((patterns.sum(axis=1), patterns))
         return cls(counts, sums, design, members, right, float(scores @ scores), len(scores))

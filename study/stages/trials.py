@@ -148,9 +148,8 @@ class TrialStage:
         for name, why in portfolio.left_out(domain, search.portfolio_without).items():
             self.display.say(f"portfolio: {name} is left out: {why}")
         if tuned := [entry.name for entry in entries if attack in entry.tuned_on]:
-            self.display.say(
-                f"portfolio: {', '.join(tuned)} were found on {attack} itself; --portfolio-without {attack} leaves them out"
-            )
+            remedy = f"--portfolio-without {attack} leaves them out"
+            self.display.say(f"portfolio: {', '.join(tuned)} were found on {attack} itself; {remedy}")
 
 
 def _last_words(study: optuna.Study) -> str:

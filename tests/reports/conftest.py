@@ -70,7 +70,7 @@ def _trial(
         "acc": acc,
         "acc_non_target": "" if acc == "" else round(acc - 0.006, 4),
         "recovery_acc": "" if asr == "" or acc == "" else round(0.85 * acc * (1 - asr), 4),
-        "replicate": 0,
+        "setting": 0, "draw": 0,
         "seed": 7919 * (number + 1),
         "started": (datetime(2026, 3, 14, 9, 26, 5, tzinfo=UTC) + timedelta(seconds=14 * number)).isoformat(),
         "seconds": seconds,
