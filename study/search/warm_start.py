@@ -81,8 +81,8 @@ def fitting(
     for point in candidates:
         if len(found.points) == most:
             break
-        params, reason = _located(point.setting, space, domain)
-        key = point_key(params if reason else _setting_at(params, space, domain))
+        params, reason = located(point.setting, space, domain)
+        key = point_key(_normal(point.setting, domain))
         if key in seen:
             continue
         seen.add(key)
@@ -93,7 +93,7 @@ def fitting(
     return found
 
 
-def _located(setting: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
+def located(setting: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
     """A setting's point in the space, and None; or the setting, and the misfit."""
     try:
         point = Point.of(setting)
@@ -105,8 +105,12 @@ def _located(setting: Params, space: SearchSpace, domain: Domain) -> tuple[Param
     return as_drawn(space.locate(point, domain), space, domain)
 
 
-def _setting_at(params: Params, space: SearchSpace, domain: Domain) -> Params:
-    return space.suggest(FixedTrial(dict(params)), domain).values(domain.layers)
+def _normal(setting: Params, domain: Domain) -> Params:
+    """A setting with all its values, to compare; one that an erase refuses stays as it is."""
+    try:
+        return Point.of(setting).values(domain.layers)
+    except (ConfigError, TypeError, KeyError):
+        return setting
 
 
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:

@@ -134,7 +134,6 @@ class TrialStage:
             for name, params in said.points:
                 enqueue(study, params, {"warm_start": name})
 
-
     def _enqueue_portfolio(self) -> None:
         """Queue the settings of earlier studies that every study asks, and say what is left out."""
         search, domain, attack = self.config.search, self.domain, self.config.victim.attack
