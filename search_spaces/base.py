@@ -90,7 +90,10 @@ class SearchSpace:
     suggest: Callable[[BaseTrial, Domain], Point]
     """Builds a trial's setting, with every choice taken from the trial."""
     coordinates: Callable[[Point, Domain], Params] = lambda point, domain: point.values(domain.layers)
-    """A setting's values under the names of `suggest`, for the inverse; others are ignored. Default: its own names."""
+    """A setting's values under the names of `suggest`, for `locate`; more are ignored.
+
+    Default: its own names. Fields of its EraseConfig need not be there.
+    """
     controls: Callable[[Domain], tuple[Control, ...]]
     """The settings of every study before the sampler's proposals; they may lie outside the space."""
     clean_fractions: tuple[float, ...]
@@ -104,23 +107,23 @@ class SearchSpace:
         For a setting outside the space, some are out of range or have names unknown to `suggest`.
         """
         values = self.coordinates(point, domain)
-        trial = _Recorded(values)
+        trial = _Recorded({**vars(point.erase), **values})
         try:
             found = self.suggest(trial, domain)
         except (ConfigError, KeyError):
             return values
-        return {name: values[name] for name in trial.names} if _alike(found, point, domain) else values
+        return trial.asked if _alike(found, point, domain) else values
 
 
 class _Recorded(FixedTrial):
-    """A fixed trial with the names of what it was asked; values out of range pass."""
+    """A fixed trial with a record of what it was asked; values out of range pass."""
 
     def __init__(self, values: Params) -> None:
         super().__init__(values)
-        self.names: list[str] = []
+        self.asked: Params = {}
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        self.names.append(name)
+        self.asked[name] = self._params[name]
         return self._params[name]
 
 
