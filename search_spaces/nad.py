@@ -10,18 +10,17 @@ the pixels of the one before, so equal strengths mean a factor of four in beta f
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from optuna.trial import BaseTrial
 
 from search_spaces import fine_tuning
-from search_spaces.base import Domain, Params, Point, SearchSpace, rounded
+from search_spaces.base import ROUNDING, Domain, Params, Point, SearchSpace, rounded
 from search_spaces.controls import controls
 
 STRENGTH_RANGE = (1.0, 300.0)
 """Of every layer."""
-EDGE = 1e-3
-"""Relative: a strength this near to an end of the range is that end's, before the rounding of lr and beta."""
 
 
 def suggest(trial: BaseTrial, domain: Domain) -> Point:
@@ -37,14 +36,12 @@ def suggest(trial: BaseTrial, domain: Domain) -> Point:
     return point._replace(erase=replace(point.erase, layers=tuple(betas), betas=tuple(betas.values())))
 
 
-def locate(point: Point, domain: Domain) -> Params:
-    """The inverse of `suggest`: strengths in place of betas."""
-    values, weights = fine_tuning.locate(point, domain), point.erase.weights
+def coordinates(point: Point, domain: Domain) -> Params:
+    """A setting's values with strengths in place of betas."""
+    values = point.values(domain.layers)
     for layer in domain.layers:
-        values[f"distil_{layer}"] = layer in weights
-        if layer in weights:
-            del values[f"beta_{layer}"]
-            values[f"strength_{layer}"] = _to_edge(weights[layer] / unit(layer, point.erase.lr, domain))
+        if (beta := values.pop(f"beta_{layer}", None)) is not None:
+            values[f"strength_{layer}"] = _to_edge(float(beta) / unit(layer, point.erase.lr, domain))
     return values
 
 
@@ -59,11 +56,11 @@ def pixels(layer: str, layers: tuple[str, ...]) -> int:
 
 
 def _to_edge(strength: float) -> float:
-    low, high = STRENGTH_RANGE
-    inside = min(max(strength, low), high)
-    return inside if abs(inside - strength) <= EDGE * inside else strength
+    """A strength just outside the range, by the rounding of lr and beta, is at its end."""
+    inside = min(max(strength, STRENGTH_RANGE[0]), STRENGTH_RANGE[1])
+    return inside if math.isclose(inside, strength, rel_tol=ROUNDING) else strength
 
 
 NAD = SearchSpace(
-    suggest=suggest, locate=locate, controls=controls, clean_fractions=fine_tuning.CLEAN_FRACTIONS, version=3
+    suggest=suggest, coordinates=coordinates, controls=controls, clean_fractions=fine_tuning.CLEAN_FRACTIONS, version=3
 )

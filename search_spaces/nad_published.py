@@ -10,7 +10,7 @@ from __future__ import annotations
 from optuna.trial import BaseTrial
 
 from nad.erasure import PRESETS, EraseConfig
-from search_spaces.base import Domain, Params, Point, SearchSpace, less_fixed
+from search_spaces.base import Domain, Point, SearchSpace
 from search_spaces.controls import controls
 from search_spaces.fine_tuning import CLEAN_FRACTIONS
 from search_spaces.nad import pixels
@@ -47,12 +47,4 @@ def beta_range(layer: str, layers: tuple[str, ...]) -> tuple[float, float]:
     return BETA_RANGE[0] * factor, BETA_RANGE[1] * factor
 
 
-def locate(point: Point, domain: Domain) -> Params:
-    """The inverse of `suggest`; another learning rate or batch size than the published stays."""
-    published = EraseConfig()
-    return less_fixed(point.values(domain.layers), {"lr": published.lr, "batch_size": published.batch_size})
-
-
-NAD_PUBLISHED = SearchSpace(
-    suggest=suggest, locate=locate, controls=controls, clean_fractions=CLEAN_FRACTIONS, version=1
-)
+NAD_PUBLISHED = SearchSpace(suggest=suggest, controls=controls, clean_fractions=CLEAN_FRACTIONS, version=1)

@@ -14,7 +14,6 @@ from nad.erasure import PRESETS, EraseConfig
 from nad.errors import ConfigError
 from nad.models.taps import tap
 from search_spaces import Domain, Point, SearchSpace
-from search_spaces.base import less_fixed
 from search_spaces.nad import STRENGTH_RANGE, unit
 from search_spaces.nad_published import beta_range
 
@@ -91,17 +90,35 @@ def test_a_setting_by_its_values_is_the_same(space: SearchSpace) -> None:
         assert Point.of(point.values(LAYERS)) == point
 
 
+@pytest.mark.parametrize("name", ["nad", "nad-published", "fine-tuning"])
 @pytest.mark.parametrize(
     "change", [{"weight_decay": 0.01}, {"power": 4.0}, {"lr": 1.0}, {"epochs": 60}, {"cutout": 7}, {"batch_size": 256}]
 )
-def test_a_setting_with_another_value_lies_outside(space: SearchSpace, change: dict[str, Any]) -> None:
+def test_a_setting_with_another_value_lies_outside(name: str, change: dict[str, Any]) -> None:
+    space = search_spaces.get(name)
     for point, _ in random_points(space, 5):
         assert not inside(space, point._replace(erase=replace(point.erase, **change)))
 
 
-def test_a_fixed_value_is_left_out_of_the_coordinates() -> None:
-    assert less_fixed({"lr": 0.1, "epochs": 2}, {"lr": 0.1}) == {"epochs": 2}
-    assert less_fixed({"lr": 0.2, "epochs": 2}, {"lr": 0.1}) == {"lr": 0.2, "epochs": 2}
+def test_an_unrounded_setting_of_an_earlier_study_has_its_place() -> None:
+    space = search_spaces.get("nad")
+    lr, middle = 0.0123456789, (STRENGTH_RANGE[0] * STRENGTH_RANGE[1]) ** 0.5
+    betas = tuple(middle * unit(layer, lr, DOMAIN) for layer in LAYERS)
+    point = Point(0.05, replace(PRESETS["low-lr"], lr=lr, betas=betas))
+    found = space.suggest(Strict(space.locate(point, DOMAIN)), DOMAIN)
+    assert found.erase.betas == pytest.approx(betas, rel=1e-3)
+    assert replace(found.erase, betas=betas, lr=point.erase.lr) == point.erase
+
+
+def test_a_space_of_ones_own_needs_no_inverse_and_no_learning_rate() -> None:
+    def suggest(trial: optuna.trial.BaseTrial, domain: Domain) -> Point:
+        epochs = trial.suggest_int("epochs", 5, 15)
+        return Point(domain.clean_fractions[0], replace(PRESETS["paper"].twin(), epochs=epochs))
+
+    space = SearchSpace(suggest=suggest, controls=lambda _domain: (), clean_fractions=(0.01,), version=1)
+    for point, coordinates in random_points(space, 5):
+        assert space.locate(point, DOMAIN) == coordinates
+    assert not inside(space, Point(0.01, PRESETS["code"]))
 
 
 def test_a_beta_is_drawn_only_for_chosen_layers(space: SearchSpace) -> None:
