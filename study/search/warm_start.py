@@ -78,39 +78,30 @@ def fitting(
     """
     seen = {point_key(control.point.values(domain.layers)) for control in space.controls(domain)}
     found = WarmStart([], Counter())
-    for point in candidates:
+    for candidate in candidates:
         if len(found.points) == most:
             break
-        params, reason = located(point.setting, space, domain)
-        key = point_key(_normal(point.setting, domain))
+        setting, reason = _read(candidate.setting, domain)
+        key = point_key(candidate.setting if setting is None else setting.values(domain.layers))
         if key in seen:
             continue
         seen.add(key)
-        if reason is None:
-            found.points.append((point.study, params))
-        else:
+        params, reason = ({}, reason) if setting is None else coordinates(setting, space, domain)
+        if reason:
             found.skipped[reason] += 1
+        else:
+            found.points.append((candidate.study, params))
     return found
 
 
-def located(setting: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """A setting's point in the space, and None; or the setting, and the misfit."""
+def _read(setting: Params, domain: Domain) -> tuple[Point | None, str]:
+    """The setting, or None and why it is none for this model."""
     try:
         point = Point.of(setting)
     except (ConfigError, TypeError, KeyError) as error:
-        return setting, f"settings refused by the erase ({error})"
+        return None, f"settings refused by the erase ({error})"
     strange = [layer for layer in point.erase.layers if layer not in domain.layers]
-    if strange:
-        return setting, f"the layer {strange[0]}, not of this model"
-    return as_drawn(space.locate(point, domain), space, domain)
-
-
-def _normal(setting: Params, domain: Domain) -> Params:
-    """A setting with all its values, to compare; one that an erase refuses stays as it is."""
-    try:
-        return Point.of(setting).values(domain.layers)
-    except (ConfigError, TypeError, KeyError):
-        return setting
+    return (None, f"the layer {strange[0]}, not of this model") if strange else (point, "")
 
 
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
@@ -154,20 +145,21 @@ def _spread(count: int) -> list[int]:
     return order
 
 
-def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """These coordinates as the space draws them, and None; or unchanged, and the misfit.
-
-    A table's 12.0 becomes 12 for a whole number.
-    """
+def coordinates(setting: Point, space: SearchSpace, domain: Domain) -> tuple[Params, str]:
+    """The setting's coordinates as the space draws them, and nothing; or none, and why it lies outside."""
+    params = space.locate(setting, domain)
     trial = _Probe(dict(params))
     try:
-        space.suggest(trial, domain)
+        found = space.suggest(trial, domain)
     except _Misfit as misfit:
-        return params, str(misfit)
+        return {}, str(misfit)
     except ConfigError as error:
-        return params, f"settings refused by the erase ({error})"
-    unknown = [name for name in params if name not in trial.distributions]
-    return (params, f"{unknown[0]}, not varied here") if unknown else (trial.params, None)
+        return {}, f"settings refused by the erase ({error})"
+    if params.keys() <= trial.params.keys():
+        return trial.params, ""
+    drawn = found.values(domain.layers)
+    other = [f"{name} {value}" for name, value in setting.values(domain.layers).items() if drawn.get(name) != value]
+    return {}, f"{other[0]}, not searched here"
 
 
 class _Misfit(Exception):

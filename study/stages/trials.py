@@ -28,7 +28,7 @@ from study.search.queue import enqueue
 from study.search.searcher import OptunaSearcher
 from study.search.settings import SETTING, SettingTable, setting_of
 from study.search.trial_event import TrialEvent
-from study.search.warm_start import MOST_POINTS, WARM_START, Earlier, as_drawn, fitting
+from study.search.warm_start import MOST_POINTS, WARM_START, Earlier, coordinates, fitting
 from study.stages.draws import Draws, OnDraws
 from study.stages.pruning import pruner
 
@@ -124,9 +124,9 @@ class TrialStage:
         """Queue the controls, the portfolio and the settings of earlier studies before the sampler's."""
         study, domain = self.study, self.domain
         for name, point in self._space.controls(domain):
-            params, misfit = as_drawn(self._space.locate(point, domain), self._space, domain)
-            fixed = {} if misfit is None else {SETTING: point.values(domain.layers)}
-            enqueue(study, {} if misfit else params, {"control": name, **fixed})
+            params, misfit = coordinates(point, self._space, domain)
+            fixed = {SETTING: point.values(domain.layers)} if misfit else {}
+            enqueue(study, params, {"control": name, **fixed})
         self._enqueue_portfolio()
         for origin, found in earlier:
             said = fitting(found, self._space, domain, most=MOST_POINTS if origin == WARM_START else None)
@@ -141,8 +141,8 @@ class TrialStage:
             return
         entries = portfolio.entries(domain, search.portfolio_without)
         for entry in entries:
-            params, misfit = as_drawn(self._space.locate(entry.point, domain), self._space, domain)
-            if misfit is None:
+            params, misfit = coordinates(entry.point, self._space, domain)
+            if not misfit:
                 enqueue(self.study, params, {"portfolio": entry.name})
         for name, why in portfolio.left_out(domain, search.portfolio_without).items():
             self.display.say(f"portfolio: {name} is left out: {why}")

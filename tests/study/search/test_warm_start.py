@@ -17,7 +17,7 @@ from nad.errors import ConfigError
 from reports.analysis.frontier import non_dominated
 from search_spaces import Domain, Point
 from study.search.queue import enqueue
-from study.search.warm_start import MOST_POINTS, WARM_START, WarmStart, best_first, best_of, fitting, located
+from study.search.warm_start import MOST_POINTS, WARM_START, WarmStart, best_first, best_of, coordinates, fitting
 
 DOMAIN = Domain(LAYERS, (0.05, 0.1), dict.fromkeys(LAYERS, 0.5))
 SPACE = search_spaces.get("nad")
@@ -92,27 +92,38 @@ BETA = 500.0
     [
         (point(), "nad", None),
         (point(clean_fraction=0.01), "nad", "clean_fraction 0.01"),
-        (point(schedule="linear"), "nad", "settings refused by the erase"),
         (point(epochs=41), "nad", "epochs out of range"),
         (point(distil_group3=True, beta_group3=BETA), "nad", None),
-        (point(distil_group3=True, beta_group3=BETA), "fine-tuning", "distil_group3, not varied here"),
+        (point(distil_group3=True, beta_group3=BETA), "fine-tuning", "distil_group3 True, not searched here"),
         (point(distil_group3=True, beta_group3=1e8), "nad", "strength_group3 out of range"),
-        (point(distil_group3=True, beta_group3=float("nan")), "nad", "settings refused by the erase"),
-        (point(distil_group3=True), "nad", "settings refused by the erase"),
-        (point(distil_layer9=True, beta_layer9=BETA), "nad", "the layer layer9, not of this model"),
-        (point(cutout=9), "nad", "cutout, not varied here"),
-        (point(power=4.0), "nad", "power, not varied here"),
+        (point(cutout=9), "nad", "cutout 9, not searched here"),
+        (point(power=4.0), "nad", "power 4.0, not searched here"),
     ],
 )
 def test_setting_fits_where_the_space_could_have_drawn_it(
     setting: dict[str, Any], space: str, reason: str | None
 ) -> None:
-    params, why = located(setting, search_spaces.get(space), DOMAIN)
-    assert (why or "").startswith(reason or "")
-    assert (why is None) == (reason is None)
-    if why is None:
+    params, why = coordinates(Point.of(setting), search_spaces.get(space), DOMAIN)
+    assert why == (reason or "")
+    if not why:
         suggested = search_spaces.get(space).suggest(FixedTrial(params), DOMAIN)
         assert suggested.values(LAYERS) == setting
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        (point(schedule="linear"), "settings refused by the erase (unknown schedule 'linear'"),
+        (point(distil_group3=True, beta_group3=-1.0), "settings refused by the erase (beta of group3"),
+        (point(distil_group3=True), "settings refused by the erase ('beta_group3')"),
+        (point(momentum_of="x"), "settings refused by the erase ("),
+        (point(distil_layer9=True, beta_layer9=BETA), "the layer layer9, not of this model"),
+    ],
+)
+def test_setting_that_is_none_for_this_model_is_counted(tmp_path: Path, setting: dict[str, Any], reason: str) -> None:
+    found = warm_start([study_folder(tmp_path / "a", [setting], diagonal(1))])
+    assert found.points == []
+    assert [why.startswith(reason) for why in found.skipped] == [True], found.skipped
 
 
 def test_setting_of_an_earlier_version_has_the_values_fixed_then(tmp_path: Path) -> None:
@@ -127,8 +138,8 @@ def test_point_that_an_erase_refuses_is_one_that_does_not_fit() -> None:
     def suggest(trial: BaseTrial, domain: Domain) -> Point:
         return Point(0.05, EraseConfig(epochs=0 * trial.suggest_int("epochs", 1, 20)))
 
-    space = replace(SPACE, suggest=suggest, locate=lambda each, _domain: {"epochs": each.erase.epochs})
-    reason = located(point(epochs=1), space, DOMAIN)[1]
+    space = replace(SPACE, suggest=suggest, coordinates=lambda each, _domain: {"epochs": each.erase.epochs})
+    reason = coordinates(Point.of(point(epochs=1)), space, DOMAIN)[1]
     assert reason == "settings refused by the erase (epochs must be in [1, 1000], got 0)"
 
 
