@@ -36,10 +36,10 @@ class SearchOptions:
     trial_timeout: str | None = None
     """Kill a trial after this long, such as 20m, and retry its setting once. Default: no limit."""
     until_converged: bool = False
-    """Stop before --trials when the front stops growing: when the last half of at least 30 complete trials added less
-    than 1% to its hypervolume. The same command then starts no more trials."""
+    """Stop before --trials when the front stops growing: when the last half of at least 30 settings added less than 1%
+    to its hypervolume. The same command then starts no more trials."""
     warm_start: tuple[Path, ...] = ()
-    """Folders of earlier studies. The ten best settings of each run right after the controls; scores are not copied."""
+    """Folders of earlier studies. Their ten best settings run right after the portfolio; scores are not copied."""
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3
