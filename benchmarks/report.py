@@ -85,7 +85,7 @@ def trial(number: int, rng: np.random.Generator) -> dict[str, Any]:
         "acc": acc,
         "acc_non_target": acc,
         "recovery_acc": 0.8 * acc * (1 - asr),
-        "replicate": 0,
+        "setting": 0, "draw": 0,
         "seed": 2968811710,
         "started": (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=13 * number)).isoformat(),
         "seconds": seconds,

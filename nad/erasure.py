@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def make_teacher(
 
 def distil(
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     holdout: LabelledImages,
     config: EraseConfig,
     context: TrainContext,
@@ -143,9 +144,10 @@ def distil(
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
-    The teacher stays in eval mode, unchanged. Each batch passes once through the student and at most once through the
-    teacher: maps in `memory` are reused. Of two maps of different size, the larger is averaged to the smaller's size
-    before both are normalised. Attention and losses are in single precision.
+    Each batch passes once through the student and at most once through the teacher: maps in `memory` are reused. Of two
+    maps of different size, the larger is averaged to the smaller's size before both are normalised. Attention and
+    losses are in single precision.
+    teacher: stays in eval mode, unchanged; None only for fine-tuning, without layers or with every beta 0.
     pairs: the teacher's layer by the student's, if their names differ; see `pair_layers`.
     memory: shared by erases with the same teacher, holdout, batch size, Cutout and context (generator state included).
     Raises: EraseDiverged once the loss is no longer finite; ConfigError for a layer missing from either model.
@@ -153,19 +155,35 @@ def distil(
     """
     require_watch(config, watch)
     weights, patience = config.weights, _Patience(config.patience)
-    partner = {layer: (pairs or {}).get(layer, layer) for layer in weights}
-    teacher.eval().requires_grad_(False)
     losses: list[float] = []
-    attended = memory.layers if memory and weights else tuple(partner.values())
-    with tap(student, tuple(weights)) as student_features, tap(teacher, attended) as teacher_features:
-        attend = _teachers_attention(teacher, teacher_features, config, memory)
-        loss = _distillation_loss(attend, student_features, partner, config) if weights else cross_entropy
+    with (
+        _loss_towards(teacher, student, config, pairs or {}, memory) if weights else nullcontext(cross_entropy) as loss
+    ):
         for end in train(student, holdout, config, context, loss=loss):
             _check_finite(end, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
             if watch is not None and patience.ends(watch(end.epoch, student)):
                 break
     return EraseResult(len(losses), tuple(losses))
+
+
+@contextmanager
+def _loss_towards(
+    teacher: nn.Module | None,
+    student: nn.Module,
+    config: EraseConfig,
+    pairs: Mapping[str, str],
+    memory: MapMemory | None,
+) -> Iterator[Loss]:
+    """The student's loss, with both models tapped while the block runs."""
+    if teacher is None:
+        raise ConfigError("a distillation needs a teacher; without one, give no layers")
+    teacher.eval().requires_grad_(False)
+    partner = {layer: pairs.get(layer, layer) for layer in config.weights}
+    attended = memory.layers if memory else tuple(partner.values())
+    with tap(student, tuple(partner)) as student_features, tap(teacher, attended) as teacher_features:
+        attend = _teachers_attention(teacher, teacher_features, config, memory)
+        yield _distillation_loss(attend, student_features, partner, config)
 
 
 class _Patience:

@@ -14,7 +14,7 @@ import pandas as pd
 from reports import summary_schema as schema
 from reports.analysis.frontier import Bound
 from reports.files import ReportError, damaged, read_bytes, read_json
-from reports.trial_table import read_trials
+from reports.trial_table import Settings, read_trials, settings_of
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
 PICTURE_FILE = "attack.png"
@@ -150,6 +150,11 @@ class Study:
     @property
     def complete(self) -> pd.DataFrame:
         return self.trials[self.trials["state"] == "COMPLETE"]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings with a complete trial, and their estimates."""
+        return settings_of(self.complete)
 
     @property
     def least_acc(self) -> float:

@@ -18,6 +18,8 @@ Params = dict[str, bool | int | float | str]
 
 ALWAYS = ("lr", "batch_size", "schedule", "cutout", "epochs")
 """Training values named in every setting; others only where they are not the default."""
+WHOLE = ("batch_size", "cutout", "epochs", "patience")
+"""Whole numbers, which a table may have as 12.0."""
 
 
 class Domain(NamedTuple):
@@ -63,6 +65,7 @@ class Point(NamedTuple):
             name.removeprefix("distil_") for name, chosen in values.items() if name.startswith("distil_") and chosen
         ]
         rest = {name: value for name, value in values.items() if not name.startswith(("distil_", "beta_"))}
+        rest |= {name: int(rest[name]) for name in WHOLE if name in rest and float(rest[name]).is_integer()}
         betas = tuple(float(values[f"beta_{layer}"]) for layer in layers)
         return cls(rest.pop("clean_fraction"), EraseConfig(layers=tuple(layers), betas=betas, **rest))
 

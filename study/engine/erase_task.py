@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from nad import models
 from nad.context import TrainContext, no_progress
 from nad.data.base import LabelledImages
-from nad.erasure import EraseConfig, Watch, distil, make_teacher
+from nad.erasure import Watch, distil, make_teacher
 from nad.errors import EraseDiverged
 from nad.evaluation import EvalSet, accuracy, evaluate
 from nad.map_memory import MapMemory
@@ -32,6 +31,9 @@ from study.engine.tasks import granted_device
 Array = NDArray[Any]
 Weights = dict[str, Array]
 Report = Callable[[Mapping[str, Any]], None]
+
+HOLDOUT, TEACHER = "holdout", "teacher"
+"""Keys of a draw's data, shared by its trials."""
 
 GLANCE = 100
 """Images of either kind for the scores after each epoch; the final scores take all images."""
@@ -110,6 +112,24 @@ class Workload:
             raise EraseDiverged(self.lost_teachers[clean_fraction])
         return self.teachers[clean_fraction]
 
+    def has_teacher(self, clean_fraction: float) -> bool:
+        """True if a teacher was made for so many clean images, or failed to be."""
+        return clean_fraction in self.teachers or clean_fraction in self.lost_teachers
+
+    def on_draw(self, draw: int, shared: Mapping[str, Any]) -> Workload:
+        """The same for another defender.
+
+        shared: its `holdout`, images and labels; its `teacher`, clean fraction and weights, if made.  Empty for the
+            workload's own draw.
+        """
+        if draw == self.draw:
+            return self
+        images, labels = shared[HOLDOUT]
+        teachers = dict([shared[TEACHER]]) if TEACHER in shared else {}
+        return replace(
+            self, draw=draw, holdout_images=images, holdout_labels=labels, teachers=teachers, lost_teachers={}
+        )
+
     def context(self, generator: torch.Generator, device: torch.device, progress: Progress | None) -> TrainContext:
         """The circumstances of a training on the holdout."""
         return TrainContext(
@@ -132,11 +152,6 @@ class Workload:
     def teacher_network(self, weights: Weights, device: torch.device) -> nn.Module:
         """A fresh model of the teachers' architecture with these weights."""
         return _network(self.origin.model, self.classes, weights, device)
-
-
-def describe_point(point: Point) -> dict[str, Any]:
-    """A point as plain values, to be sent to a worker."""
-    return {"clean_fraction": point.clean_fraction, "erase": dataclasses.asdict(point.erase)}
 
 
 def make_teacher_weights(
@@ -170,9 +185,16 @@ def teacher_or_why(
 def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> None:
     """One trial, a complete erase. Reports quick scores each epoch, those of `measure` last.
 
-    config: from the searcher; its `params` are from `describe_point`.
+    config: from the searcher, with its `setting`, `draw` and `seed`; `shared` has the draw's holdout, and its teacher
+        once one is made. A teacher made here is reported first.
     Raises: EraseDiverged if the loss is no longer finite.
     """
+    point = Point.of(config["setting"])
+    workload = workload.on_draw(config["draw"], config.get("shared", {}))
+    if point.erase.weights and not workload.has_teacher(point.clean_fraction):
+        made = make_teacher_weights((workload.draw, point.clean_fraction), {workload.draw: workload})
+        workload = replace(workload, teachers={**workload.teachers, point.clean_fraction: made})
+        report({"kept": (point.clean_fraction, made)})
     glance = workload.eval_set().subset(GLANCE)
 
     def watch(epoch: int, model: nn.Module) -> float:
@@ -180,34 +202,34 @@ def run_trial(config: Mapping[str, Any], workload: Workload, report: Report) -> 
         report({"epoch": epoch, "asr": scores.asr, "acc": scores.acc, "balanced_acc": scores.balanced_acc})
         return scores.acc
 
-    scores = measure(config["params"], config["seed"], workload, watch)
+    scores = measure(point, config["seed"], workload, watch)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # this process stays for the next trial, and others may share the GPU
     report({"final": True, **scores})
 
 
 def measure(
-    params: Mapping[str, Any],
+    point: Point,
     seed: int,
     workload: Workload,
     watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Scores of `erase_victim`."""
-    return erase_victim(params, seed, workload, watch, progress)[1]
+    return erase_victim(point, seed, workload, watch, progress)[1]
 
 
 def erase_again(
-    argument: tuple[dict[str, Any], int], workload: Workload, progress: Progress | None = None
+    argument: tuple[Point, int], workload: Workload, progress: Progress | None = None
 ) -> tuple[Weights, dict[str, float]]:
-    """The student of a recorded trial, from its parameters and seed, and its scores."""
-    params, seed = argument
-    student, scores = erase_victim(params, seed, workload, progress=progress)
+    """The student of a recorded trial, from its setting and seed, and its scores."""
+    point, seed = argument
+    student, scores = erase_victim(point, seed, workload, progress=progress)
     return as_arrays(student.state_dict()), scores
 
 
 def erase_victim(
-    params: Mapping[str, Any],
+    point: Point,
     seed: int,
     workload: Workload,
     watch: Watch | None = None,
@@ -215,32 +237,29 @@ def erase_victim(
 ) -> tuple[nn.Module, dict[str, float]]:
     """Erase the victim once and score the student on the workload's evaluation set.
 
-    params: from `describe_point`.  watch: for a setting's patience; default: accuracy on the watched images.
+    watch: for a setting's patience; default: accuracy on the watched images.
     Returns the student, and its scores with `epochs_run`, `loss` and `compute_seconds`.
     Raises: EraseDiverged if the loss is no longer finite.
     """
     started = time.perf_counter()
     torch.set_num_threads(workload.threads)
     device = torch.device(granted_device())
-    config = EraseConfig(**params["erase"])
+    config, holdout = point.erase, workload.holdout(point.clean_fraction)
     student = workload.network(workload.victim, device)
-    weights, holdout = workload.teacher(params["clean_fraction"]), workload.holdout(params["clean_fraction"])
     if watch is None and config.patience is not None:
         watch = workload.watch(device)
-    result = distil(
-        student,
-        workload.teacher_network(weights, device),
-        holdout,
-        config,
-        workload.context(generator(seed, "erase"), device, progress),
-        watch=watch,
-        pairs=workload.pairs,
-        memory=_memory(
+    context = workload.context(generator(seed, "erase"), device, progress)
+    if config.weights:
+        weights = workload.teacher(point.clean_fraction)
+        memory = _memory(
             tuple(workload.pairs.values()),
             _digest(*weights.values(), holdout.images.numpy()),
             (seed, workload.flip, config.batch_size, config.cutout, workload.precision, device),
-        ),
-    )
+        )
+        teacher = workload.teacher_network(weights, device)
+        result = distil(student, teacher, holdout, config, context, watch=watch, pairs=workload.pairs, memory=memory)
+    else:
+        result = distil(student, None, holdout, config, context, watch=watch)
     scores = evaluate(student, workload.eval_set(), device=device)
     return student, {
         **scores._asdict(),

@@ -2,6 +2,9 @@
 
 A trial is `function(config, payload, report) -> None`, written without Ray. It calls `report` with dicts of scores; the
 last one has `final: True`. It travels by reference, so its module must be importable by workers.
+
+Arrays for some trials only: the config's `shared` holds handles from `share`, and the function finds their contents
+there. A report's `kept` reaches the searcher with its contents.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -39,6 +43,7 @@ TrialFunction = Callable[[dict[str, Any], Any, Report], None]
 _ABANDONED: list[BaseException] = []
 """Keeps Tune's objects after the loss of Ray: their destructors would wait for it until Ray ends the process."""
 _REPORT = "report"  # key of a trial's report, apart from Tune's own entries
+_SHARED, _KEPT = "shared", "kept"
 
 
 class TrialSource(Protocol):
@@ -134,6 +139,11 @@ def _trial_id(trial: Trial) -> str:
     return str(trial.trial_id)
 
 
+def share(value: Any) -> Any:
+    """A handle to one copy of these arrays on each machine, for a config's `shared`."""
+    return ray.put(value)
+
+
 def _trainable(function: TrialFunction, payload: Any, cpus: float, gpus: float) -> Any:
     shared = ray.put(payload)
 
@@ -151,11 +161,13 @@ def _run_trial(function: TrialFunction, config: dict[str, Any], shared: ray.Obje
     def report(scores: Mapping[str, Any]) -> None:
         seconds = time.perf_counter() - start
         facts = {"host": platform.node(), "code": digest(), "seconds": seconds}
-        tune.report({_REPORT: {**scores, **facts, **printed.report()}})
+        kept = {_KEPT: [ray.put(scores[_KEPT])]} if _KEPT in scores else {}
+        tune.report({_REPORT: {**scores, **facts, **printed.report(), **kept}})
 
     try:
         with printed:
-            function(config, ray.get(shared), report)
+            own = {name: ray.get(handle) for name, handle in config.get(_SHARED, {}).items()}
+            function({**config, _SHARED: own}, ray.get(shared), report)
     except TrainingDiverged as error:
         report({"error": str(error), DIVERGED: True})
     except NadError as error:
@@ -195,7 +207,13 @@ class _Bridge(Searcher):
 
         Called by the scheduler: Tune would withhold a stopped trial's last report from its searcher.
         """
-        return bool(self._guarded(self.source.on_trial_result, trial_id, _reported(result)))
+        found = _reported(result)
+        if _KEPT in found:
+            try:
+                found[_KEPT] = ray.get(found[_KEPT][0])
+            except RayError:  # its process died meanwhile: another trial makes it again
+                return False
+        return bool(self._guarded(self.source.on_trial_result, trial_id, found))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         lost = self.lost.pop(trial_id, LostTrial("the trial's process was lost")) if error else None

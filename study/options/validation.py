@@ -54,6 +54,9 @@ def _require_known_names(victim: VictimOptions, search: SearchOptions, engine: E
     for name in (victim.architecture, victim.teacher_architecture):
         models.require_name(name)
     victim.attack_settings  # noqa: B018 - raises for a text in another form than NAME=VALUE
+    for name in search.portfolio_without:
+        if name not in ATTACKS:
+            raise unknown_name("attack", name, ATTACKS)
     for name in search.baselines:
         if name not in BASELINES:
             raise unknown_name("baseline", name, BASELINES)

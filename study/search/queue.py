@@ -104,6 +104,11 @@ def ask_again(study: optuna.study.Study, trial: FrozenTrial, why: Literal["retry
         _enqueue(study, params, trial.system_attrs.get(_ASKED_WITH, {}), asked, in_place_of=trial.number)
 
 
-def was_asked_for(study: optuna.study.Study, trial: optuna.Trial) -> bool:
-    """True for a point queued with attributes, false for the sampler's own."""
-    return bool(study._storage.get_trial_system_attrs(trial._trial_id).get(_ASKED_WITH))
+def asked_with(study: optuna.study.Study, trial: optuna.Trial) -> dict[str, Any]:
+    """The attributes that a point was queued with; none for the sampler's own."""
+    return dict(study._storage.get_trial_system_attrs(trial._trial_id).get(_ASKED_WITH) or {})
+
+
+def is_repeat(trial: FrozenTrial) -> bool:
+    """True for a setting queued for a further draw."""
+    return "draw" in (trial.system_attrs.get(_ASKED_WITH) or {})

@@ -1,62 +1,88 @@
-"""Optuna's samplers by name, adapted to conditional spaces and thousands of trials."""
+"""Optuna's samplers by name, shown settings in place of trials."""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable, Container, Sequence, Set
+from collections.abc import Callable, Container, Sequence
 from typing import Any, cast
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nad.errors import unknown_name
-from reports.analysis.frontier import non_dominated
+from reports.analysis.frontier import Bound, non_dominated
+from reports.analysis.objectives import costs
+from study.search.queue import is_repeat
+from study.search.settings import ESTIMATED, SettingTable
 
 STARTUP_TRIALS = 5
-"""Trials before TPE's first proposal, most of them controls. Optuna's ten reach the frontier later: docs/speed.md."""
+"""Settings before TPE's first proposal, most of them from the portfolio. Optuna's ten reach the frontier later:
+docs/speed.md."""
 
 MEMORY = 200
-"""Limit of TPE's trials beside those on the frontier; each proposal reads them all."""
+"""Limit of TPE's settings beside those on the front; each proposal reads them all."""
+
+DROP, BALANCED_DROP = "acc_drop", "balanced_acc_drop"
+"""Constraints of a setting: either accuracy lost beyond --max-acc-drop; positive is too much."""
+LAST_CHOICE = {"pruned": 1.0}
+"""Constraint of a pruned trial: the worst. Without it, TPE prefers them to settings outside a constraint."""
 
 
-class RecentTPESampler(TPESampler):
-    """TPE without old trials off the frontier, cheap even in a study of thousands.
+class SettingSampler(BaseSampler):
+    """A sampler that sees one complete trial for each setting, with its estimates and constraints.
 
-    Up to MEMORY trials it is Optuna's own, to the bit. Of more it weighs the latest and the frontier. Optuna's also
-    gives old ones less weight, but reads all of them again for each conditional parameter.
+    table: kept up to date by the searcher.  bound: makes the constraints; None for none.
     """
 
+    def __init__(self, base: BaseSampler, table: SettingTable, bound: Bound | None) -> None:
+        self._base, self._table, self._bound = base, table, bound
+        self._memory = MEMORY if isinstance(base, TPESampler) else None
+        self._trials: list[FrozenTrial] = []
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Choose what to forget."""
-        super().before_trial(study, trial)
-        finished = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED), use_cache=True)
-        self._forgotten = forgotten(finished, study.directions)
+        """Read the settings so far."""
+        trials = study._get_trials(deepcopy=False, use_cache=True)
+        self._trials = shown(trials, self._table, self._bound, self._memory)
+        self._base.before_trial(self._view(study), trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Parameters to propose jointly; none for a repeated setting."""
+        return {} if is_repeat(trial) else self._base.infer_relative_search_space(self._view(study), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Parameters common to all trials, jointly."""
-        return super().sample_relative(self._without_forgotten(study), trial, search_space)
+        """Values of these."""
+        return {} if is_repeat(trial) else self._base.sample_relative(self._view(study), trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Conditional parameters, one by one."""
-        return super().sample_independent(self._without_forgotten(study), trial, param_name, param_distribution)
+        """One of the other parameters."""
+        return self._base.sample_independent(self._view(study), trial, param_name, param_distribution)
 
-    def _without_forgotten(self, study: Study) -> Study:
-        return cast("Study", _StudyWithout(self._forgotten, study)) if self._forgotten else study
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Nothing of its own."""
+        self._base.after_trial(self._view(study), trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Optuna calls it in parallel runs."""
+        self._base.reseed_rng()
+
+    def _view(self, study: Study) -> Study:
+        return cast("Study", _StudyOf(self._trials, study))
 
 
-class _StudyWithout:
-    """A study without some of its trials; Optuna's Hyperband filters trials in the same way."""
+class _StudyOf:
+    """A study with other trials; Optuna's Hyperband filters trials in the same way."""
 
-    def __init__(self, hidden: Set[int], study: Study) -> None:
-        self._hidden = hidden
+    def __init__(self, trials: list[FrozenTrial], study: Study) -> None:
+        self._shown = trials
         self._study = study
 
     def __getattr__(self, name: str) -> Any:
@@ -65,23 +91,63 @@ class _StudyWithout:
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        trials = self._study._get_trials(deepcopy, states, use_cache)
-        return [trial for trial in trials if trial.number not in self._hidden]
+        return [trial for trial in self._shown if states is None or trial.state in states]
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return self._get_trials(deepcopy, states)
 
 
-def forgotten(finished: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> set[int]:
-    """Numbers of the trials neither among the latest MEMORY nor on the frontier.
+def shown(
+    trials: Sequence[FrozenTrial], table: SettingTable, bound: Bound | None, memory: int | None
+) -> list[FrozenTrial]:
+    """The trials as a sampler sees them, in their order.
 
-    The best trials within a constraint on one objective are on the frontier, and so kept.
-    finished: COMPLETE or PRUNED, in their order.
+    A setting is its first complete trial, with estimates as values. Its repeats are left out, as are settings outside
+    the space. A pruned trial gets the worst constraint.
+    memory: limit of the latest settings; those on the front are shown as well.
     """
-    if len(finished) <= MEMORY:
-        return set()
-    signs = [1 if direction is StudyDirection.MINIMIZE else -1 for direction in directions]
-    complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
-    best = non_dominated(np.array([trial.values for trial in complete]).reshape(-1, len(signs)) * signs)
-    front = {trial.number for trial, kept in zip(complete, best, strict=True) if kept}
-    return {trial.number for trial in finished[:-MEMORY]} - front
+    settings = _as_trials(table, bound)
+    if memory is not None and len(settings) > memory:
+        old = settings[:-memory]
+        best = non_dominated(costs(np.array([trial.values for trial in settings])))
+        settings = [trial for trial, kept in zip(old, best, strict=False) if kept] + settings[-memory:]
+    others = [
+        _constrained(trial, LAST_CHOICE) if trial.state is TrialState.PRUNED else trial
+        for trial in trials
+        if trial.state is not TrialState.COMPLETE and not is_repeat(trial)
+    ]
+    return sorted([*settings, *others], key=lambda trial: trial.number)
+
+
+def _as_trials(table: SettingTable, bound: Bound | None) -> list[FrozenTrial]:
+    """One trial for each setting inside the space, by number."""
+    estimates = table.estimates
+    asr, acc, balanced_acc = (estimates.mean[:, column] for column in range(len(ESTIMATED)))
+    drops = [np.full(len(asr), -1.0)] * 2 if bound is None else bound.excess(acc, balanced_acc)
+    found = []
+    for index, number in enumerate(estimates.settings):
+        first = table.first[int(number)]
+        if _inside(first):
+            limits = {DROP: float(drops[0][index]), BALANCED_DROP: float(drops[1][index])}
+            trial = _constrained(first, limits if bound is not None else {})
+            trial.values = [float(asr[index]), float(acc[index])]
+            found.append(trial)
+    return sorted(found, key=lambda trial: trial.number)
+
+
+def _inside(trial: FrozenTrial) -> bool:
+    """True for a point inside its space; a control may lie outside, and then has no parameters or one out of range."""
+    kinds = trial.distributions.items()
+    return bool(kinds) and all(kind._contains(kind.to_internal_repr(trial.params[name])) for name, kind in kinds)
+
+
+def _constrained(trial: FrozenTrial, constraints: dict[str, float]) -> FrozenTrial:
+    """A copy with these constraints."""
+    own = copy.copy(trial)
+    own._system_attrs = dict(trial._system_attrs)
+    for name, value in constraints.items():
+        own.set_constraint(name, value)
+    return own
 
 
 class QuasiRandomSampler(QMCSampler):
@@ -92,7 +158,7 @@ class QuasiRandomSampler(QMCSampler):
     """
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter of every trial so far; the controls bring all of them."""
+        """Every parameter of every setting so far; the portfolio brings all of them."""
         seen: dict[str, BaseDistribution] = {}
         for other in study.get_trials(deepcopy=False):
             seen |= other.distributions
@@ -102,7 +168,7 @@ class QuasiRandomSampler(QMCSampler):
 def _tpe(seed: int) -> BaseSampler:
     # One joint density for the common parameters, and one for each conditional beta. Optuna's `group` would give the
     # same densities, but makes all of them for every proposal, also those of betas left out.
-    return RecentTPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP_TRIALS)
+    return TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP_TRIALS)
 
 
 def _quasi_random(seed: int) -> BaseSampler:

@@ -9,6 +9,9 @@ FAIL      anything else; attribute `error` has the reason
 A trial's other reported values become user attributes, written before the state: Optuna freezes finished trials.
 Earlier reports are the attribute `curve`, one entry each, numbers only.
 Nothing is left RUNNING: `close`, or the next start after a crash, fails such trials and asks their points again.
+
+A trial is one erase of one setting on one draw. Before each new setting, the allocation rule may ask for another draw
+of an earlier one.
 """
 
 from __future__ import annotations
@@ -25,21 +28,25 @@ import optuna
 from optuna.trial import TrialState
 
 from nad.errors import NadError
+from reports.analysis.frontier import Bound
 from study.search import times
 from study.search.lost_trial import LostTrial
-from study.search.queue import ask_again, point_key, repair, was_asked_for
+from study.search.queue import ask_again, asked_with, enqueue, repair
+from study.search.samplers import SettingSampler
+from study.search.settings import DRAW, SETTING, SettingTable, setting_of
 from study.search.trial_event import EventKind, TrialEvent
 from study.search.verdict import is_last, numbers, storable, verdict
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
-Constraints = Callable[[Mapping[str, float]], Mapping[str, float]]
+"""A trial's setting, by name."""
+Allocation = Callable[[SettingTable, int], int | None]
+"""From the settings so far and the number of trials left: the setting to run again, or None for a new one."""
 
 
 class Shown(NamedTuple):
     """A trial's reports so far."""
 
-    params: Mapping[str, Any]
-    """As recorded by Optuna."""
+    setting: Mapping[str, Any]
     curve: Sequence[Mapping[str, float]]
     """Its reports before the last one."""
     complete: bool
@@ -49,28 +56,25 @@ class Shown(NamedTuple):
 Pruner = Callable[[Shown, Sequence[Shown]], str]
 """From a running trial and all others, by number: a sentence why it should stop, or empty."""
 
-LAST_CHOICE = {"pruned": 1.0}
-"""Constraint of a pruned trial: the worst. Without it, TPE prefers them to complete trials outside a constraint."""
-
 log = logging.getLogger(__name__)
 
 
-def trial_seed(study_seed: int, replicate: int) -> int:
-    """A trial's seed, in [0, 2**32), from the study's seed and the replicate alone.
+def trial_seed(study_seed: int, draw: int) -> int:
+    """A trial's seed, in [0, 2**32), from the study's seed and the draw alone.
 
-    Points are so compared under common random numbers, and equal points score the same in all studies of this seed.
-    A repeat of a point (replicate 1, 2, ...) draws anew.  study_seed: not negative.
+    Settings are so compared under common random numbers, and equal ones score the same in all studies of this seed.
+    study_seed: not negative.
     """
-    return int(np.random.SeedSequence([study_seed, replicate]).generate_state(1)[0])
+    return int(np.random.SeedSequence([study_seed, draw]).generate_state(1)[0])
 
 
 @dataclass
 class _Running:
     trial: optuna.Trial
-    point: str
-    replicate: int
+    setting: Mapping[str, Any]
+    draw: int
     spared: bool
-    """True if it is never pruned: it was queued by name, or repeats a complete trial."""
+    """True if it is never pruned: it was queued by name, or repeats a setting."""
     curve: list[dict[str, float]] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
     asked: float = field(default_factory=time.monotonic)
@@ -82,10 +86,9 @@ class OptunaSearcher:
     study: its RUNNING trials are repaired first.
     space: suggests one trial's parameters.
     metrics: names of the objectives in trials' reports, in the order of the study's directions.
-    constraints: from a complete trial's last report, by name; met at zero or less. The sampler prefers such trials; the
-        record keeps all.
-    pruner: asked after every report of a trial proposed by the sampler. Queued points and repeats of complete trials
-        are never pruned.
+    bound: the sampler prefers settings inside it; the record keeps all.
+    allocation: asked when nothing is queued; a setting is run again on its next free draw. Default: never.
+    pruner: asked after every report of a trial proposed by the sampler. Queued points and repeats are never pruned.
     wanted: number of trials, COMPLETE or PRUNED, for the study in the end, earlier runs' included; failed ones are
         replaced.
     enough: true if more trials would add little; asked after each complete trial. No trial starts while it holds; a
@@ -103,7 +106,8 @@ class OptunaSearcher:
         wanted: int,
         *,
         seed: int,
-        constraints: Constraints | None = None,
+        bound: Bound | None = None,
+        allocation: Allocation = lambda _table, _left: None,
         enough: Callable[[], bool] | None = None,
         pruner: Pruner | None = None,
         deadline: float | None = None,
@@ -113,15 +117,13 @@ class OptunaSearcher:
         repair(study)
         self._study, self._space, self._metrics, self._wanted = study, space, metrics, wanted
         self._seed, self._deadline, self._max_failures = seed, deadline, max_failures
-        self._constraints, self._pruner, self._on_event = constraints, pruner, on_event
+        self._allocation, self._pruner, self._on_event = allocation, pruner, on_event
         self._enough = enough or (lambda: False)
         self._running: dict[str, _Running] = {}
         self._asked: set[int] = set()
-        self._replicates: dict[str, set[int]] = {}
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        for trial in complete:
-            self._replicates_of(point_key(trial.params)).add(trial.user_attrs.get("replicate", 0))
-        self._complete = len(complete)
+        self.settings = SettingTable(study.get_trials(deepcopy=False))
+        study.sampler = SettingSampler(study.sampler, self.settings, bound)
+        self._complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         self._has_enough = self._enough()
         self._pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
         self._failures, self._last_error = 0, ""
@@ -148,36 +150,42 @@ class OptunaSearcher:
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's config, or None while the running trials may complete the wanted number.
 
-        Returns {"params": from the space, "seed", "replicate", "number"}.
+        Returns {"setting": from the space, "draw", "seed", "number"}.
         """
-        if self.finished or self._has_enough or self._fails or self._held + len(self._running) >= self._wanted:
+        left = self._wanted - self._held - len(self._running)
+        if self.finished or self._has_enough or self._fails or left <= 0:
             return None
+        if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._queue_repeat(left)
         trial = self._study.ask()
         self._asked.add(trial.number)
+        asked = asked_with(self._study, trial)
         try:
-            params = self._space(trial)
+            setting = asked[SETTING] if SETTING in asked else self._space(trial)
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             self._study.tell(trial, state=TrialState.FAIL)
             raise
-        running = self._start(trial)
-        self._running[trial_id] = running
+        running = self._running[trial_id] = self._start(trial, setting, asked)
         self._tell_of("started", running)
-        seed = trial_seed(self._seed, running.replicate)
-        return {"params": params, "seed": seed, "replicate": running.replicate, "number": trial.number}
+        seed = trial_seed(self._seed, running.draw)
+        return {"setting": setting, "draw": running.draw, "seed": seed, "number": trial.number}
 
-    def _start(self, trial: optuna.Trial) -> _Running:
-        point = point_key(trial.params)
-        taken = self._replicates_of(point)
-        replicate = next(number for number in range(len(taken) + 1) if number not in taken)
-        taken.add(replicate)
-        trial.set_user_attr("seed", trial_seed(self._seed, replicate))
-        trial.set_user_attr("replicate", replicate)
+    def _queue_repeat(self, left: int) -> None:
+        """Queue the setting that the allocation rule wants again, if any, in the record: a killed driver loses none."""
+        setting = self._allocation(self.settings, left)
+        if setting is not None:
+            first = self.settings.first[setting]
+            asked = {} if first.params else {SETTING: setting_of(first)}
+            enqueue(self._study, first.params, {**asked, DRAW: self.settings.next_draw(setting)})
+
+    def _start(self, trial: optuna.Trial, setting: Mapping[str, Any], asked: Mapping[str, Any]) -> _Running:
+        _number, draw = self.settings.begin(trial.number, setting, asked.get(DRAW))
+        found = {SETTING: dict(setting), DRAW: draw, "seed": trial_seed(self._seed, draw)}
+        for name, value in found.items():
+            trial.set_user_attr(name, value)
         trial.set_user_attr(times.STARTED, datetime.now(UTC).isoformat(timespec="seconds"))
-        return _Running(trial, point, replicate, spared=replicate > 0 or was_asked_for(self._study, trial))
-
-    def _replicates_of(self, point: str) -> set[int]:
-        return self._replicates.setdefault(point, set())
+        return _Running(trial, setting, draw, spared=draw > 0 or bool(asked))
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Keep a running trial's report; returns true to stop it as PRUNED.
@@ -202,11 +210,13 @@ class OptunaSearcher:
         if self._pruner is None or running.spared:
             return ""
         shown = {
-            trial.number: Shown(trial.params, trial.user_attrs.get("curve", ()), trial.state is TrialState.COMPLETE)
+            trial.number: Shown(
+                setting_of(trial), trial.user_attrs.get("curve", ()), trial.state is TrialState.COMPLETE
+            )
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         }
         for one in self._running.values():
-            shown[one.trial.number] = Shown(one.trial.params, one.curve, complete=False)
+            shown[one.trial.number] = Shown(one.setting, one.curve, complete=False)
         trial = shown.pop(running.trial.number)
         return self._pruner(trial, [shown[number] for number in sorted(shown)])
 
@@ -243,19 +253,16 @@ class OptunaSearcher:
 
     def _record_complete(self, running: _Running, last: Mapping[str, Any]) -> None:
         scores = {metric: float(last[metric]) for metric in self._metrics}
-        for name, value in (self._constraints(last) if self._constraints else {}).items():
-            running.trial.set_constraint(name, value)
         self._study.tell(running.trial, values=list(scores.values()), state=TrialState.COMPLETE)
+        self._end(running)
         self._complete += 1
         self._has_enough = self._enough()
         self._failures = 0
         self._tell_of("complete", running, scores)
 
     def _record_pruned(self, running: _Running) -> None:
-        for name, value in LAST_CHOICE.items():
-            running.trial.set_constraint(name, value)
         self._study.tell(running.trial, state=TrialState.PRUNED)
-        self._replicates_of(running.point).discard(running.replicate)
+        self._end(running)
         self._pruned += 1
         self._failures = 0
         self._tell_of("pruned", running)
@@ -263,10 +270,13 @@ class OptunaSearcher:
     def _record_failed(self, running: _Running, reason: str, *, retries: int) -> None:
         ask_again(self._study, self._study._storage.get_trial(running.trial._trial_id), "retry", retries)
         self._study.tell(running.trial, state=TrialState.FAIL)
-        self._replicates_of(running.point).discard(running.replicate)
+        self._end(running)
         self._failures += 1
         self._last_error = f"trial {running.trial.number}: {reason.splitlines()[0]}"
         self._tell_of("failed", running, error=reason)
+
+    def _end(self, running: _Running) -> None:
+        self.settings.end(self._study._storage.get_trial(running.trial._trial_id))
 
     def _tell_of(
         self, kind: EventKind, running: _Running, scores: Mapping[str, Any] | None = None, error: str = ""
@@ -276,7 +286,7 @@ class OptunaSearcher:
         trial = running.trial
         attrs = {} if kind == "progress" else trial.user_attrs  # a copy, and epochs come often
         try:
-            self._on_event(TrialEvent(kind, trial.number, trial.params, scores or {}, error, attrs))
+            self._on_event(TrialEvent(kind, trial.number, running.setting, scores or {}, error, attrs))
         except Exception:
             log.exception("an observer of the study failed; the study goes on")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,30 +26,44 @@ TEACHER_VERSION = 1
 """Part of each cached teacher's key; raise it after a change to the fine-tuning itself."""
 
 
-class _Teachers:
-    """Teachers from the cache, and those made now, by draw and clean fraction."""
+@dataclass(frozen=True)
+class TeacherCache:
+    """The cached teachers of a victim, by draw and clean fraction."""
 
-    def __init__(self, cache: Path, cards: Mapping[Which, dict[str, Any]], known: Mapping[str, Any]) -> None:
-        self.cards, self.known = cards, known
-        self.paths = {which: entry(cache / "models", "teacher", card) for which, card in cards.items()}
-        found = {which: load_entry(path) for which, path in self.paths.items()}
-        self.weights: dict[Which, Weights] = {
-            which: as_arrays(checkpoint.state) for which, checkpoint in found.items() if checkpoint is not None
-        }
-        self.lost: dict[Which, str] = {}
-        # The largest first: a long task at the end would keep one worker waiting for the others.
-        self.missing = sorted((which for which in cards if which not in self.weights), key=lambda which: -which[1])
+    folder: Path
+    workload: Workload
+    images: str
+    """Fingerprint of the data set."""
 
-    @property
-    def count(self) -> tuple[int, int]:
-        """Teachers done, lost ones included; and all."""
-        return len(self.weights) + len(self.lost), len(self.cards)
+    def find(self, which: Which) -> Weights | None:
+        """A teacher's weights, if it was made before."""
+        found = load_entry(self._path(which))
+        return None if found is None else as_arrays(found.state)
 
     def keep(self, which: Which, made: Weights) -> None:
-        """Add a teacher, to the cache, too."""
-        self.weights[which] = made
+        """Add a teacher."""
         state = {name: torch.from_numpy(values.copy()) for name, values in made.items()}
-        save(self.paths[which], Checkpoint(state, {**self.cards[which], **self.known}))
+        known = TrainedOn(image_size=self.workload.holdout_images.shape[-1], flip=self.workload.flip).card()
+        save(self._path(which), Checkpoint(state, {**self._card(which), **known}))
+
+    def _path(self, which: Which) -> Path:
+        return entry(self.folder / "models", "teacher", self._card(which))
+
+    def _card(self, which: Which) -> dict[str, Any]:
+        """The card of a teacher, and so its key in the cache."""
+        workload, (draw, clean_fraction) = self.workload, which
+        return {
+            "version": TEACHER_VERSION,
+            "model": models.identity(workload.origin.model),
+            "victim": _weights_digest(workload.origin.weights),
+            "images": self.images,
+            "seed": workload.seed,
+            "config": asdict(TEACHER),
+            "flip": workload.flip,
+            "precision": workload.precision,
+            "draw": draw,
+            "clean_fraction": clean_fraction,
+        }
 
 
 def with_teachers(
@@ -60,36 +74,41 @@ def with_teachers(
     workloads: by draw.  images: fingerprint of the data set, for the cache.
     A diverged teacher is missing, with its reason in the workload: erases with it fail for that reason.
     """
-    one = next(iter(workloads.values()))
-    cards = {(draw, fraction): _card(one, images, draw, fraction) for draw, fraction in wanted}
-    known = TrainedOn(image_size=one.holdout_images.shape[-1], flip=one.flip).card()
-    teachers = _Teachers(preparation.cache, cards, known)
-    if teachers.missing:
+    cache = TeacherCache(preparation.cache, next(iter(workloads.values())), images)
+    found = {which: cache.find(which) for which in wanted}
+    weights = {which: made for which, made in found.items() if made is not None}
+    lost: dict[Which, str] = {}
+    # The largest first: a long task at the end would keep one worker waiting for the others.
+    if absent := sorted((which for which in found if which not in weights), key=lambda which: -which[1]):
         with preparation.display.stage("teachers", "made") as step:
-            step(*teachers.count)
+
+            def tell(running: Sequence[float] = ()) -> None:
+                step(len(weights) + len(lost), len(found), running)
 
             def on_done(index: int, made: Weights | str) -> None:
-                which = teachers.missing[index]
+                which = absent[index]
                 if isinstance(made, str):
-                    teachers.lost[which] = made
+                    lost[which] = made
                     draw, fraction = which
                     preparation.display.say(f"the teacher of {fraction:.4g} clean data, draw {draw}, is lost: {made}")
                 else:
-                    teachers.keep(which, made)
-                step(*teachers.count)
+                    weights[which] = made
+                    cache.keep(which, made)
+                tell()
 
+            tell()
             cpus, gpus = preparation.config.engine.size
             tasks.run_tasks(
                 teacher_or_why,
-                teachers.missing,
+                absent,
                 payload=dict(workloads),
                 cpus=cpus,
                 gpus=gpus,
                 on_done=on_done,
-                on_progress=lambda running: step(*teachers.count, running),
+                on_progress=tell,
             )
     return {
-        draw: replace(workload, teachers=_of_draw(teachers.weights, draw), lost_teachers=_of_draw(teachers.lost, draw))
+        draw: replace(workload, teachers=_of_draw(weights, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
 
@@ -98,22 +117,6 @@ def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
     """Digests of the victims' weights, by attribute of the study's record."""
     found = {"victim_sha256": state_digest(victim.state)}
     return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
-
-
-def _card(workload: Workload, images: str, draw: int, clean_fraction: float) -> dict[str, Any]:
-    """The card of a teacher, and so its key in the cache."""
-    return {
-        "version": TEACHER_VERSION,
-        "model": models.identity(workload.origin.model),
-        "victim": _weights_digest(workload.origin.weights),
-        "images": images,
-        "seed": workload.seed,
-        "config": asdict(TEACHER),
-        "flip": workload.flip,
-        "precision": workload.precision,
-        "draw": draw,
-        "clean_fraction": clean_fraction,
-    }
 
 
 def _weights_digest(weights: Weights) -> str:

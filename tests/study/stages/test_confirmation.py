@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import optuna
 import pytest
 
-import search_spaces
 from nad.erasure import PRESETS, EraseConfig
 from reports.analysis.frontier import Bound
 from search_spaces import Point
@@ -20,11 +20,19 @@ NAD = Point(0.05, PRESETS["code"])
 TUNING = twin(NAD)
 
 
+def setting(number: int) -> dict[str, Any]:
+    return Point(0.05, replace(TUNING.erase, epochs=number + 1)).values(())
+
+
+def numbers(points: list[Point]) -> list[int]:
+    return [point.erase.epochs - 1 for point in points]
+
+
 def study_of(*trials: tuple[float, float, str]) -> optuna.Study:
     """asr, acc and the name of a control, or empty."""
     study = optuna.create_study(directions=["minimize", "maximize"])
-    for asr, acc, control in trials:
-        attrs = {"control": control} if control else {}
+    for number, (asr, acc, control) in enumerate(trials):
+        attrs = {"setting": setting(number), "draw": 0} | ({"control": control} if control else {})
         study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
     return study
 
@@ -44,13 +52,13 @@ def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_kno
         (0.6, 0.5, ""),  # dominated
     )
     answer, landmarks = chosen(study, BOUND)
-    assert [trial.number for trial in answer] == [3, 0]
-    assert [trial.number for trial in landmarks] == [2, 1, 4]
+    assert numbers(answer) == [3, 0]
+    assert numbers(landmarks) == [2, 1, 4]
 
 
 def test_without_a_setting_to_recommend_the_controls_and_the_front_are_confirmed() -> None:
     answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), BOUND)
-    assert [[trial.number for trial in trials] for trials in (answer, landmarks)] == [[0], [1]]
+    assert [numbers(answer), numbers(landmarks)] == [[0], [1]]
 
 
 def test_nothing_is_confirmed_before_anything_is_complete() -> None:
@@ -60,7 +68,7 @@ def test_nothing_is_confirmed_before_anything_is_complete() -> None:
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
     other = Point(0.05, EraseConfig(**{**vars(PRESETS["code"]), "betas": (1.0, 1.0, 1.0)}))
     runs = plan([NAD, other, TUNING], 2)
-    assert runs == [ConfirmationRun(point, draw) for draw in (1, 2) for point in (NAD, TUNING, other)]
+    assert runs == [ConfirmationRun(point, draw) for draw in (1001, 1002) for point in (NAD, TUNING, other)]
 
 
 def test_runs_of_different_settings_have_different_keys() -> None:
@@ -128,7 +136,7 @@ CLEAN = {CLEAN_MODEL: {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85}}
 def test_erases_of_a_clean_model_have_keys_of_their_own() -> None:
     keys = {run.key for runs in (plan([NAD], 2), *(clean_plan(NAD, 2, digest * 64) for digest in "ab")) for run in runs}
     assert len(keys) == 2 * 2 + 2 + 2
-    assert [run.draw for run in clean_plan(NAD, 2, "a" * 64)] == [1, 2]
+    assert [run.draw for run in clean_plan(NAD, 2, "a" * 64)] == [1001, 1002]
 
 
 def test_price_without_a_backdoor_is_the_mean_change_of_accuracy() -> None:
@@ -174,14 +182,11 @@ def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
     """Two draws of a fine-tuning control (its own twin), of a NAD point and its twin, and of the clean model."""
     config = StudyConfig.of(clean_fractions=(0.05,), confirm=2)
     study = optuna.create_study(directions=["minimize", "maximize"])
-    space, domain = search_spaces.get(config.search.space), config.domain
-    for name, params in space.controls(domain)[:2]:
-        study.enqueue_trial(params, user_attrs={"control": name})
-        trial = study.ask()
-        space.suggest(trial, domain)
-        study.tell(trial, [0.2 + 0.1 * (name == "fine-tuning"), 0.8])
+    for name, point, asr in (("fine-tuning", TUNING, 0.3), ("nad-code", NAD, 0.2)):
+        attrs = {"control": name, "setting": point.values(config.layers), "draw": 0}
+        study.add_trial(optuna.trial.create_trial(values=[asr, 0.8], user_attrs=attrs))
     confirmation = ConfirmationPlan(config, study, BOUND)
-    points = confirmation.trial_runs()
+    points = confirmation.setting_runs()
     assert len(points) == 2 * 3
     assert confirmation.count_runs() == {"draws": 2, "runs": 6 + 2, "done": 0}
     study.set_user_attr(points[0].key, scores(0.1, 0.8))
