@@ -3,9 +3,6 @@
 A good beta for one victim destroys another's classifier. The attention loss acts on normalised maps: the smaller the
 features, the larger its gradient. One step changes a layer's attention in proportion to lr * beta / rms^2, where rms is
 the root mean square of the victim's features. This is the strength; its range is the same for every victim and rate.
-
-The released code averages a layer's squared difference over its map; the paper sums it. A group's map has a quarter of
-the pixels of the one before, so equal strengths mean a factor of four in beta from group to group.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from search_spaces import fine_tuning
 from search_spaces.base import ROUNDING, Domain, Params, Point, SearchSpace, rounded
 from search_spaces.controls import controls
 
-STRENGTH_RANGE = (1.0, 300.0)
+STRENGTH_RANGE = (0.5, 200.0)
 """Of every layer."""
 
 
@@ -47,12 +44,7 @@ def coordinates(point: Point, domain: Domain) -> Params:
 
 def unit(layer: str, lr: float, domain: Domain) -> float:
     """The beta of strength 1 at this learning rate."""
-    return domain.rms[layer] ** 2 * pixels(layer, domain.layers) / lr
-
-
-def pixels(layer: str, layers: tuple[str, ...]) -> int:
-    """Pixels of a layer's map as a multiple of the deepest layer's; layers: all, shallow to deep."""
-    return int(4 ** (len(layers) - 1 - layers.index(layer)))
+    return domain.rms[layer] ** 2 / lr
 
 
 def _to_edge(strength: float) -> float:

@@ -70,6 +70,13 @@ def test_entry_without_a_layer_of_the_model_is_left_out_with_its_reason() -> Non
     assert any(entry.point.erase.layers for entry in entries(domain))
 
 
+def test_entries_go_to_the_deepest_layers_of_a_deeper_model() -> None:
+    domain = domain_of(models.distillation_layers("resnet-18"))
+    found = {entry.name: entry.point.erase.layers for entry in entries(domain)}
+    assert found["group3-lr-0.01"] == ("layer4",)
+    assert found["groups-1-2-lr-0.01"] == ("layer2", "layer3")
+
+
 def test_betas_follow_the_features_of_the_model() -> None:
     layers = ("group1", "group2", "group3")
     for small, large in zip(entries(domain_of(layers, 1.0)), entries(domain_of(layers, 3.0)), strict=True):

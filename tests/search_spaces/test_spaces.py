@@ -160,6 +160,14 @@ def test_betas_follow_the_features(factor: float) -> None:
         assert replace(other.erase, betas=point.erase.betas) == point.erase
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+def test_strength_is_the_rate_times_beta_over_the_mean_square(layer: str) -> None:
+    coordinates = {"clean_fraction": 0.05, "lr": 0.02, "batch_size": 64, "schedule": "paper", "epochs": 3}
+    distilled = {**{f"distil_{each}": each == layer for each in LAYERS}, f"strength_{layer}": 10.0}
+    point = search_spaces.get("nad").suggest(Strict({**coordinates, **distilled}), DOMAIN)
+    assert point.erase.weights == pytest.approx({layer: 10.0 * DOMAIN.rms[layer] ** 2 / 0.02}, rel=1e-3)
+
+
 def test_a_strength_is_that_of_one_step_at_any_rate() -> None:
     space = search_spaces.get("nad")
     for point, coordinates in random_points(space, 20):
@@ -169,13 +177,12 @@ def test_a_strength_is_that_of_one_step_at_any_rate() -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_ranges_follow_features_and_pixels_of_the_maps(layer: str) -> None:
+def test_published_ranges_follow_the_pixels_of_the_maps(layer: str) -> None:
     """One beta for all layers in the paper's sum is, as a mean over the map, that beta times the map's pixels."""
     network = models.make("wrn-10-1", 10)
     with tap(network, LAYERS) as maps:
         network(torch.zeros(2, 3, 32, 32))
     pixels = maps[layer].shape[2] * maps[layer].shape[3] / (maps["group3"].shape[2] * maps["group3"].shape[3])
-    assert unit(layer, 0.01, DOMAIN) == pytest.approx(pixels * DOMAIN.rms[layer] ** 2 / 0.01)
     assert [end / pixels for end in beta_range(layer, LAYERS)] == list(beta_range("group3", LAYERS))
 
 
