@@ -12,7 +12,8 @@ def study_of(*trials: tuple[float, float, float | None]) -> optuna.Study:
     """asr, acc and balanced accuracy, None where it was not measured; the same on four draws."""
     study = optuna.create_study(directions=["minimize", "maximize"])
     for draw, (number, (asr, acc, balanced_acc)) in product(range(4), enumerate(trials)):
-        attrs = {"setting": {"x": number}, "draw": draw} | ({} if balanced_acc is None else {"balanced_acc": balanced_acc})
+        known = {} if balanced_acc is None else {"balanced_acc": balanced_acc}
+        attrs = {"setting": {"x": number}, "draw": draw, **known}
         study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
     return study
 
