@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nad.data.fashion_m import CLASSES, SOURCE_FILE, TEST_PER_CLASS, TRAIN_PER_CLASS
+from nad.data.fashion_c import CLASSES, SOURCE_FILE, TEST_PER_CLASS, TRAIN_PER_CLASS
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]

@@ -93,7 +93,7 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
+    monkeypatch.setattr(convergence, "LEAST_SETTINGS", 8)
     shutil.copytree(finished, tmp_path / "s")
     again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
     for _ in range(2):

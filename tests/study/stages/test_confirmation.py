@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import optuna
@@ -18,6 +19,7 @@ COUNTS = Counts(asr=90, acc=100)
 BOUND = Bound(0.03, 0.8)
 NAD = Point(0.05, PRESETS["code"])
 TUNING = twin(NAD)
+PAPER = Point(0.05, PRESETS["paper"])
 
 
 def setting(number: int) -> dict[str, Any]:
@@ -29,10 +31,10 @@ def numbers(points: list[Point]) -> list[int]:
 
 
 def study_of(*trials: tuple[float, float, str]) -> optuna.Study:
-    """asr, acc and the name of a control, or empty."""
+    """asr, acc and the name of a control, or empty; the same on four draws."""
     study = optuna.create_study(directions=["minimize", "maximize"])
-    for number, (asr, acc, control) in enumerate(trials):
-        attrs = {"setting": setting(number), "draw": 0} | ({"control": control} if control else {})
+    for draw, (number, (asr, acc, control)) in product(range(4), enumerate(trials)):
+        attrs = {"setting": setting(number), "draw": draw} | ({"control": control} if control else {})
         study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
     return study
 
@@ -179,24 +181,26 @@ def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
 
 
 def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
-    """Two draws of a fine-tuning control (its own twin), of a NAD point and its twin, and of the clean model."""
+    """Two draws of two NAD controls and their twins, one of these a control itself, and of the clean model."""
     config = StudyConfig.of(clean_fractions=(0.05,), confirm=2)
     study = optuna.create_study(directions=["minimize", "maximize"])
-    for name, point, asr in (("fine-tuning", TUNING, 0.3), ("nad-code", NAD, 0.2)):
-        attrs = {"control": name, "setting": point.values(config.layers), "draw": 0}
+    for draw, (name, point, asr) in product(
+        range(4), (("fine-tuning", TUNING, 0.3), ("nad-code", NAD, 0.2), ("nad-paper", PAPER, 0.9))
+    ):
+        attrs = {"control": name, "setting": point.values(config.layers), "draw": draw}
         study.add_trial(optuna.trial.create_trial(values=[asr, 0.8], user_attrs=attrs))
     confirmation = ConfirmationPlan(config, study, BOUND)
     points = confirmation.setting_runs()
-    assert len(points) == 2 * 3
-    assert confirmation.count_runs() == {"draws": 2, "runs": 6 + 2, "done": 0}
+    assert len(points) == 2 * 4
+    assert confirmation.count_runs() == {"draws": 2, "runs": 8 + 2, "done": 0}
     study.set_user_attr(points[0].key, scores(0.1, 0.8))
-    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 1}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 10, "done": 1}
     study.set_user_attr(CLEAN_MODEL, {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85})
     pick = confirmation.clean_point()
     assert pick is not None
     for run in [*points[1:], *clean_plan(pick, 2, "a" * 64)]:
         study.set_user_attr(run.key, {"error": "diverged"})
-    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 8}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 10, "done": 10}
     assert ConfirmationPlan(config.changed(confirm=0), study, BOUND).count_runs() is None
 
 

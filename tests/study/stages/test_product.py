@@ -1,6 +1,5 @@
 """What a study leaves to use: the erased model, its card, the picture, and the price where there is no backdoor."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Never
@@ -54,10 +53,6 @@ def confirmed(options: list[str], finished: Path, tmp_path_factory: pytest.TempP
     shutil.copytree(finished, output / "s")
     assert main([*options, "--confirm", "2", "--output", str(output)]) == 0
     return output / "s"
-
-
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
 
 
 def test_summary_has_exactly_the_keys_of_its_schema(finished: Path) -> None:
@@ -275,6 +270,7 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
             for index, argument in enumerate(arguments)
         ],
     )
+    monkeypatch.setattr(allocation, "recommended", lambda *_: 1)  # nad-paper: fine-tuning needs no teacher
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     point = summary(tmp_path / "s")["recommended"]
     assert (point["test"]["seeds"], point["test"]["diverged"]) == (1, 1)

@@ -1,5 +1,7 @@
 """What is recommended of a study's settings."""
 
+from itertools import product
+
 import optuna
 
 from reports.analysis.frontier import Bound
@@ -7,10 +9,11 @@ from study.record.outcome import SearchOutcome
 
 
 def study_of(*trials: tuple[float, float, float | None]) -> optuna.Study:
-    """asr, acc and balanced accuracy, None where it was not measured."""
+    """asr, acc and balanced accuracy, None where it was not measured; the same on four draws."""
     study = optuna.create_study(directions=["minimize", "maximize"])
-    for number, (asr, acc, balanced_acc) in enumerate(trials):
-        attrs = {"setting": {"x": number}, "draw": 0} | ({} if balanced_acc is None else {"balanced_acc": balanced_acc})
+    for draw, (number, (asr, acc, balanced_acc)) in product(range(4), enumerate(trials)):
+        known = {} if balanced_acc is None else {"balanced_acc": balanced_acc}
+        attrs = {"setting": {"x": number}, "draw": draw, **known}
         study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
     return study
 
