@@ -119,8 +119,10 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
 def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = [*options, "--output", str(tmp_path), "--name", "next", "--no-portfolio", "--warm-start", str(finished)]
-    best = [point["params"] for point in summary(finished)["front"]]
+    again = [*options, "--output", str(tmp_path), "--name", "next", "--no-portfolio", "--warm-start", str(tmp_path / "s")]
+    shutil.copytree(finished, tmp_path / "s")
+    assert main([*options, "--no-portfolio", "--trials", "13", "--output", str(tmp_path), "--name", "s"]) == 0
+    best = [point["params"] for point in summary(tmp_path / "s")["front"]]
     for trials in ("9", "10"):
         assert main([*again, "--trials", trials]) == 0
         assert "warm start: settings of earlier studies, asked once" in capsys.readouterr().out
@@ -131,7 +133,7 @@ def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     assert list(warm["number"]) == list(range(controls, controls + len(warm)))
     params = [name for name in rows if name.startswith("params_")]
     assert not warm.duplicated(params).any()
-    control_points = [control["params"] for control in summary(finished)["controls"]]
+    control_points = [control["params"] for control in summary(tmp_path / "s")["controls"]]
     for setting in (setting for setting in best if setting not in control_points):
         assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
 
