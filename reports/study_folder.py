@@ -200,7 +200,7 @@ def read_study(directory: Path) -> Study:
     """
     if not directory.is_dir():
         raise ReportError(
-            f"there is no folder {str(directory)!r}; give a study's folder, such as runs/refool-fashion-m"
+            f"there is no folder {str(directory)!r}; give a study's folder, such as runs/refool-fashion-c"
         )
     for name in REQUIRED_FILES:
         if not (directory / name).is_file():

@@ -59,13 +59,16 @@ class Point(NamedTuple):
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The setting with these values, by name; the erase's defaults for absent ones.
 
-        Raises: ConfigError for a value out of range; TypeError for an unknown name.
+        Raises: ConfigError for a value out of range or a layer without beta; TypeError for an unknown name or kind.
         """
         layers = [
             name.removeprefix("distil_") for name, chosen in values.items() if name.startswith("distil_") and chosen
         ]
         rest = {name: value for name, value in values.items() if not name.startswith(("distil_", "beta_"))}
         rest |= {name: int(rest[name]) for name in WHOLE if name in rest and float(rest[name]).is_integer()}
+        missing = [layer for layer in layers if f"beta_{layer}" not in values]
+        if missing:
+            raise ConfigError(f"the layer {missing[0]} has no beta")
         betas = tuple(float(values[f"beta_{layer}"]) for layer in layers)
         return cls(rest.pop("clean_fraction"), EraseConfig(layers=tuple(layers), betas=betas, **rest))
 

@@ -70,5 +70,5 @@ def _erase(file: Path, point: TrialSetting) -> EraseConfig:
     """A point's setting.  Raises: ConfigError for parameters that are none."""
     try:
         return Point.of(point.params).erase
-    except (ValueError, TypeError, KeyError) as error:
+    except (ConfigError, ValueError, TypeError) as error:
         raise ConfigError(f"trial {point.number} of {file} is not a setting of an erase: {error}") from error

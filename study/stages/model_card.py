@@ -214,8 +214,8 @@ def _clean_sentences(clean: Mapping[str, Any] | None) -> list[str]:
 
 def _licence(dataset: str) -> str:
     where = (
-        "Fashion-MNIST is under the MIT licence of Zalando SE; the photographs come from scikit-image."
-        if dataset == "fashion-m"
+        "Fashion-MNIST is under the MIT licence of Zalando SE; Refool's photographs come from scikit-image."
+        if dataset == "fashion-c"
         else "Read their terms before you pass this file on."
     )
     return (

@@ -82,7 +82,7 @@ def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> Non
 
 def above_half(trial: Shown, others: Sequence[Shown]) -> str:
     """Object after three epochs to x > 0.5."""
-    return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
+    return "x is too large" if len(trial.curve) == 3 and trial.setting["x"] > 0.5 else ""
 
 
 def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tune.Report) -> None:

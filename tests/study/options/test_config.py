@@ -117,7 +117,7 @@ def test_model_is_wrn_16_1_unless_told_otherwise() -> None:
 
 def test_study_is_named_after_attack_and_data() -> None:
     config = StudyConfig.of(attack="badnets", output=Path("some"))
-    assert config.directory == Path("some/badnets-fashion-m").resolve()
+    assert config.directory == Path("some/badnets-fashion-c").resolve()
 
 
 def test_one_slot_per_core_unless_told_otherwise() -> None:

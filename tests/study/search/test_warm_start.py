@@ -115,7 +115,7 @@ def test_setting_fits_where_the_space_could_have_drawn_it(
     [
         (point(schedule="linear"), "settings refused by the erase (unknown schedule 'linear'"),
         (point(distil_group3=True, beta_group3=-1.0), "settings refused by the erase (beta of group3"),
-        (point(distil_group3=True), "settings refused by the erase ('beta_group3')"),
+        (point(distil_group3=True), "settings refused by the erase (the layer group3 has no beta)"),
         (point(momentum_of="x"), "settings refused by the erase ("),
         (point(distil_layer9=True, beta_layer9=BETA), "the layer layer9, not of this model"),
     ],
