@@ -22,9 +22,12 @@ LR_RANGE = (0.003, 0.1)
 BATCH_SIZES = (32, 64)
 """The published one and its half. At 16 the published rate ruins GTSRB's classifier without any distillation."""
 SCHEDULES = ("one-cycle", "paper", "code")
-EPOCHS_RANGE = (2, 40)
-"""From the published schedules' first drop of lr to twice the released code's length, drawn by the logarithm: the first
-steps weaken the backdoor, and it comes back as the classifier recovers."""
+EPOCHS_RANGE = (4, 40)
+"""Drawn by the logarithm: the first steps weaken the backdoor, and it comes back as the classifier recovers.
+
+The published schedules drop their rate after two epochs. Without the two that follow, a rate of 0.1 leaves GTSRB an
+ACC of 47%.
+"""
 CUTOUT = PRESETS["code"].cutout
 
 

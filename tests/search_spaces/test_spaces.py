@@ -162,7 +162,7 @@ def test_betas_follow_the_features(factor: float) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_strength_is_the_rate_times_beta_over_the_mean_square(layer: str) -> None:
-    coordinates = {"clean_fraction": 0.05, "lr": 0.02, "batch_size": 64, "schedule": "paper", "epochs": 3}
+    coordinates = {"clean_fraction": 0.05, "lr": 0.02, "batch_size": 64, "schedule": "paper", "epochs": 5}
     distilled = {**{f"distil_{each}": each == layer for each in LAYERS}, f"strength_{layer}": 10.0}
     point = search_spaces.get("nad").suggest(Strict({**coordinates, **distilled}), DOMAIN)
     assert point.erase.weights == pytest.approx({layer: 10.0 * DOMAIN.rms[layer] ** 2 / 0.02}, rel=1e-3)
@@ -232,6 +232,32 @@ def test_published_settings_lie_inside_the_published_space() -> None:
         assert inside(space, dict(space.controls(DOMAIN))[name]), name
 
 
+CIFAR10 = DOMAIN._replace(rms=dict(zip(LAYERS, (1.59, 1.22, 0.861), strict=True)))
+"""Of a Blend victim, WRN-16-1."""
+
+
+@pytest.mark.parametrize(
+    ("lr", "betas"),
+    [
+        (0.01, (500.0, 1000.0, 1000.0)),
+        (0.003, (500.0, 1000.0, 1000.0)),
+        (0.01, (1500.0, 3000.0, 3000.0)),
+        (0.003, (1500.0, 3000.0, 3000.0)),
+        (0.01, (5000.0, 0.0, 0.0)),
+        (0.01, (0.0, 0.0, 300.0)),
+        (0.1, (500.0, 1000.0, 1000.0)),
+    ],
+)
+def test_settings_that_did_well_on_cifar10_lie_inside(lr: float, betas: tuple[float, ...]) -> None:
+    weights = {layer: beta for layer, beta in zip(LAYERS, betas, strict=True) if beta}
+    erase = replace(PRESETS["low-lr"], lr=lr, layers=tuple(weights), betas=tuple(weights.values()))
+    assert inside(search_spaces.get("nad"), Point(0.05, erase), CIFAR10)
+
+
+def test_nad_as_released_lies_inside_on_cifar10() -> None:
+    assert inside(search_spaces.get("nad"), Point(0.05, PRESETS["code"]), CIFAR10)
+
+
 def test_fine_tuning_lies_inside_the_spaces_that_have_its_rate() -> None:
     for name in ("nad", "fine-tuning"):
         space = search_spaces.get(name)
@@ -249,7 +275,7 @@ def test_a_setting_of_other_layers_lies_outside(space: SearchSpace) -> None:
 @pytest.mark.parametrize("rms", [0.123456, 1.2345, 98.7654])
 def test_a_rounded_beta_at_an_end_of_its_range_stays_inside(end: float, rms: float) -> None:
     domain = DOMAIN._replace(rms=dict.fromkeys(LAYERS, rms))
-    training = {"clean_fraction": 0.05, "lr": 0.01234, "batch_size": 64, "schedule": "paper", "epochs": 3}
+    training = {"clean_fraction": 0.05, "lr": 0.01234, "batch_size": 64, "schedule": "paper", "epochs": 5}
     distilled = dict.fromkeys((f"distil_{layer}" for layer in LAYERS), True)
     strengths = dict.fromkeys((f"strength_{layer}" for layer in LAYERS), end)
     space = search_spaces.get("nad")
