@@ -10,14 +10,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STUDY ?= runs/refool-fashion-m
+STUDY ?= runs/refool-fashion-c
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
 .PHONY: study test check lint types layers docs slow-plan wheel report slow lock
 
 study: $(READY)
-	$(BIN)/python -m study.run --attack refool --space nad-steps --victim-epochs 12 --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
+	$(BIN)/python -m study.run --attack refool --space nad-steps --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -27,7 +27,7 @@ from nad.progress import Progress
 from search_spaces import Point
 from study.display.progress import Display
 from study.engine import tasks
-from study.engine.erase_task import Workload, describe_point, run_trial
+from study.engine.erase_task import Workload, run_trial
 
 EPOCHS = 10
 CORES = cores()
@@ -54,10 +54,9 @@ def main(arguments: Arguments) -> None:
             for seed in seeds:
                 usual.append(usual_erase(seed, workload, point))
                 step(len(usual), len(seeds))
-        described = describe_point(point)
-        ours = in_parallel([(seed, described) for seed in seeds], workload, "ours", display)
+        ours = in_parallel([(seed, point) for seed in seeds], workload, "ours", display)
         # The first erase of each worker computes the teacher's maps; later ones reuse them.
-        known = in_parallel([(0, described)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
+        known = in_parallel([(0, point)] * (len(seeds) + CORES), workload, "study", display)[CORES:]
     sides = {"usual": Side(usual, 1), "ours": Side(ours, CORES), "study": Side(known, CORES)}
     for name, side in sides.items():
         ratio = side.per_hour / sides["usual"].per_hour
@@ -114,18 +113,20 @@ def usual_erase(seed: int, workload: Workload, point: Point) -> Erased:
     return {"asr": asr, "acc": acc, "seconds": time.perf_counter() - started}
 
 
-def our_erase(argument: tuple[int, dict[str, Any]], workload: Workload, _progress: Progress) -> Erased:
+def our_erase(argument: tuple[int, Point], workload: Workload, _progress: Progress) -> Erased:
     """One trial of a study."""
-    seed, described = argument
+    seed, point = argument
     reports: list[dict[str, Any]] = []
     started = time.perf_counter()
-    run_trial({"params": described, "seed": seed}, workload, lambda report: reports.append(dict(report)))
+    run_trial(
+        {"setting": point.values(tuple(workload.pairs)), "draw": 0, "seed": seed},
+        workload,
+        lambda report: reports.append(dict(report)),
+    )
     return {"asr": reports[-1]["asr"], "acc": reports[-1]["acc"], "seconds": time.perf_counter() - started}
 
 
-def in_parallel(
-    arguments: list[tuple[int, dict[str, Any]]], workload: Workload, name: str, display: Display
-) -> list[Erased]:
+def in_parallel(arguments: list[tuple[int, Point]], workload: Workload, name: str, display: Display) -> list[Erased]:
     """Our erases, one per core, in their order."""
     with display.stage(name, "erases") as step:
         done: list[int] = []

@@ -26,9 +26,9 @@ from rich.console import Console
 from benchmarks.memory import held_megabytes
 from reports.analysis.frontier import Bound
 from reports.analysis.objectives import OBJECTIVES
+from search_spaces import Domain
 from study.display.progress import Display
 from study.engine import session
-from study.engine.erase_task import Workload
 from study.engine.tune import Report
 from study.options.config import StudyConfig
 from study.record import exports
@@ -37,6 +37,7 @@ from study.record.folder import StudyFolder
 from study.record.storage import open_study
 from study.stages.baselines import BaselineResults
 from study.stages.confirmation_results import Counts, Reader
+from study.stages.draws import Draws
 from study.stages.trials import TrialStage
 
 VICTIM = {"asr": 1.0, "acc": 0.8}
@@ -63,6 +64,18 @@ def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> N
     for epoch in range(1, 3):
         report({"epoch": epoch, "asr": scores["asr"], "acc": scores["acc"]})
     report({"final": True, **scores, "compute_seconds": time.perf_counter() - started})
+
+
+class NoDraws(Draws):
+    """Without images: these trials erase nothing."""
+
+    def __init__(self) -> None:
+        nothing = cast("Any", None)
+        super().__init__(nothing, nothing, 0.05, nothing)
+
+    def shared(self, trial: str, setting: Mapping[str, Any], draw: int) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
 
 def main(arguments: Arguments) -> None:
@@ -96,18 +109,18 @@ def measure(config: StudyConfig) -> dict[str, Any]:
     study = open_study(folder.storage_url, folder.name, config.search.sampler, config.search.seed, directions)
     held: list[tuple[int, float]] = []
     bound = Bound(config.search.max_acc_drop, VICTIM["acc"], VICTIM["acc"])
-    nothing = Reader({}, config.point_of, Counts(asr=1, acc=1))
+    nothing = Reader({}, Counts(asr=1, acc=1))
 
     def read() -> dict[str, Any]:
         found = exports.results(study, VICTIM, bound, nothing, BaselineResults([], []))
         held.append((found["trials"]["complete"], held_megabytes()["own"]))
         return found
 
-    files, started = StudyFiles(folder, study, read), time.monotonic()
+    files, started = StudyFiles(folder, study, bound, read), time.monotonic()
     with session.ray_session(cpus=config.engine.cpus):
-        no_workload = cast("Workload", None)  # these trials erase nothing
-        display = Display(Console(stderr=True))
-        TrialStage(config, study, no_workload, bound, display).run((), files, lambda _event: None, score_at_once)
+        domain = Domain(config.layers, config.search.fractions, dict.fromkeys(config.layers, 1.0))
+        stage = TrialStage(config, study, NoDraws(), domain, bound, Display(Console(stderr=True)))
+        stage.run((), files, lambda _event: None, score_at_once)
         files.write()
     wall = time.monotonic() - started
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -10,7 +10,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import tyro
@@ -19,10 +18,10 @@ from rich.console import Console
 import search_spaces
 from benchmarks.subject import Subject, workload_of
 from nad.progress import Progress
-from search_spaces import Point
+from search_spaces import Domain, Point
 from study.display.progress import Display
 from study.engine import tasks
-from study.engine.erase_task import Workload, describe_point, run_trial
+from study.engine.erase_task import Workload, run_trial
 from study.options.config import StudyConfig
 
 EPOCHS = 2
@@ -51,7 +50,7 @@ def main(arguments: Arguments) -> None:
             held.append(memory)
             step(len(held), arguments.erases)
 
-        points = [describe_point(point) for point in short_points(config, arguments.erases)]
+        points = short_points(config, arguments.erases)
         tasks.run_tasks(erase_and_weigh, points, payload=workload, on_done=keep)
     if len({memory["process"] for memory in held}) > 1:
         raise SystemExit("the erases ran in more than one process: nothing to compare")
@@ -73,13 +72,15 @@ def short_points(config: StudyConfig, count: int) -> list[Point]:
     """Random points of the space, cut to a few epochs."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space = search_spaces.get(config.search.space)
-    points = [space.suggest(study.ask(), config.domain) for _ in range(count)]
+    domain = Domain(config.layers, config.search.fractions, dict.fromkeys(config.layers, 1.0))
+    points = [space.suggest(study.ask(), domain) for _ in range(count)]
     return [Point(fraction, replace(erase, epochs=EPOCHS)) for fraction, erase in points]
 
 
-def erase_and_weigh(described: dict[str, Any], workload: Workload, _progress: Progress) -> dict[str, float]:
+def erase_and_weigh(point: Point, workload: Workload, _progress: Progress) -> dict[str, float]:
     """Run one trial.  Returns this process's memory in MB, and its id."""
-    run_trial({"params": described, "seed": 0}, workload, lambda _report: None)
+    setting = point.values(tuple(workload.pairs))
+    run_trial({"setting": setting, "draw": 0, "seed": 0}, workload, lambda _report: None)
     return {**held_megabytes(), "process": float(os.getpid())}
 
 

@@ -26,7 +26,7 @@ from nad.models.frozen import in_eval_mode
 from nad.models.taps import tap
 from search_spaces import Point
 from study.display.progress import Display
-from study.engine.erase_task import Workload, describe_point, erase_victim
+from study.engine.erase_task import Workload, erase_victim
 
 CLEAN_FRACTION = 0.05
 
@@ -75,7 +75,7 @@ def measure(setting: EraseConfig, layers: tuple[str, ...], workload: Workload) -
         sizes.append(feature_sizes(student, layers, workload))
         return 0.0
 
-    _student, scores = erase_victim(describe_point(Point(CLEAN_FRACTION, setting)), workload.seed, workload, watch)
+    _student, scores = erase_victim(Point(CLEAN_FRACTION, setting), workload.seed, workload, watch)
     return {"asr": round(scores["asr"], 4), "acc": round(scores["acc"], 4), "features": sizes}
 
 

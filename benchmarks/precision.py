@@ -19,7 +19,6 @@ from nad.erasure import PRESETS
 from nad.precision import PRECISIONS
 from search_spaces import Point
 from study.display.progress import Display
-from study.engine.erase_task import describe_point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ class Arguments(Subject):
 def main(arguments: Arguments) -> None:
     """Run both sides, and print how they differ."""
     display, fraction = Display(Console(stderr=True)), arguments.clean_fraction
-    described = describe_point(Point(fraction, replace(PRESETS["code"], epochs=arguments.epochs)))
+    point = Point(fraction, replace(PRESETS["code"], epochs=arguments.epochs))
     sides: dict[str, Side] = {}
     for precision in PRECISIONS:
         config = arguments.settings([fraction]).changed(precision=precision)
@@ -45,7 +44,7 @@ def main(arguments: Arguments) -> None:
             display=display,
             recipe=arguments.settings([fraction]).recipe,
         ) as workload:
-            erases = [(seed, described) for seed in range(arguments.seeds)]
+            erases = [(seed, point) for seed in range(arguments.seeds)]
             sides[precision] = Side(in_parallel(erases, workload, precision, display), CORES)
     single, half = (sides[precision] for precision in PRECISIONS)
     result = {"times_as_fast": round(half.per_hour / single.per_hour, 2), "seeds": arguments.seeds}

@@ -59,10 +59,10 @@ def read_table(path: Path) -> Table:
     trials = read_trials(path)
     summary, config = (read_json(path.with_name(name)) for name in ("summary.json", "config.json"))
     settings = config["settings"]
-    space = search_spaces.get(settings["space"])
+    space = search_spaces.get("nad-published")  # its name was "nad" when these were recorded
     fractions = tuple(settings["clean_fractions"] or space.clean_fractions)
     pairs = models.layer_pairs(summary["model"], summary.get("teacher_model", summary["model"]))
-    domain = Domain(tuple(pairs), tuple(sorted(set(fractions))))
+    domain = Domain(tuple(pairs), tuple(sorted(set(fractions))), dict.fromkeys(pairs, 1.0))
     complete = trials[trials["state"] == "COMPLETE"]
     scores = complete[[objective.name for objective in OBJECTIVES]].to_numpy(dtype=float)
     params = list(complete["params"])

@@ -25,7 +25,7 @@ from study.stages.workload import make_workload
 class Subject:
     """The victim to erase; from the cache if a study has trained it."""
 
-    dataset: str = "fashion-m"
+    dataset: str = "fashion-c"
     data_dir: Path | None = None
     attack: str = "refool"
     attack_args: tuple[str, ...] = ()

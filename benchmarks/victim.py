@@ -38,7 +38,7 @@ USUAL = TrainConfig(epochs=19, lr=0.1, batch_size=64, weight_decay=5e-4, cutout=
 class Arguments:
     """A victim by our recipe, against the usual one of 19 epochs."""
 
-    dataset: str = "fashion-m"
+    dataset: str = "fashion-c"
     data_dir: Path | None = None
     attack: str = "refool"
     epochs: tuple[int, ...] = (12, 16)

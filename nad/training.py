@@ -43,10 +43,16 @@ def one_cycle_schedule(epoch: float, epochs: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (epoch - warm) / (epochs - warm)))
 
 
+def cosine_schedule(epoch: float, epochs: int) -> float:
+    """A cosine from one to zero, without warm-up (BackdoorBench)."""
+    return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+
+
 SCHEDULES: dict[str, Callable[[float, int], float]] = {
     "paper": paper_schedule,
     "code": code_schedule,
     "one-cycle": one_cycle_schedule,
+    "cosine": cosine_schedule,
 }
 """(epochs done, with fractions; all epochs) to the factor on the learning rate."""
 

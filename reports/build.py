@@ -30,9 +30,9 @@ Make the report of a study anew from its folder: report.html, and the same as Ma
 that folder. With several folders, make one page that compares these studies, comparison.html."""
 EXAMPLES = """\
 examples:
-  nad-study report runs/refool-fashion-m
-  nad-study report runs/refool-fashion-m --watch
-  nad-study report runs/refool-fashion-m --images png svg
+  nad-study report runs/refool-fashion-c
+  nad-study report runs/refool-fashion-c --watch
+  nad-study report runs/refool-fashion-c --images png svg
   nad-study report runs/refool-cifar10 runs/badnets-cifar10 --output cifar10.html
 
 Nothing is trained and nothing is sent anywhere: a report is made from what the study wrote. It ends with exit code 2
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "directories", type=Path, nargs="+", metavar="DIR", help="a study's folder, such as runs/refool-fashion-m"
+        "directories", type=Path, nargs="+", metavar="DIR", help="a study's folder, such as runs/refool-fashion-c"
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=f"path of the comparison (default: {COMPARISON_FILE})"

@@ -14,7 +14,7 @@ import pandas as pd
 from reports import summary_schema as schema
 from reports.analysis.frontier import Bound
 from reports.files import ReportError, damaged, read_bytes, read_json
-from reports.trial_table import read_trials
+from reports.trial_table import Settings, read_trials, settings_of
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
 PICTURE_FILE = "attack.png"
@@ -151,6 +151,11 @@ class Study:
     def complete(self) -> pd.DataFrame:
         return self.trials[self.trials["state"] == "COMPLETE"]
 
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings with a complete trial, and their estimates."""
+        return settings_of(self.complete)
+
     @property
     def least_acc(self) -> float:
         """Lowest accuracy of a recommended setting."""
@@ -195,7 +200,7 @@ def read_study(directory: Path) -> Study:
     """
     if not directory.is_dir():
         raise ReportError(
-            f"there is no folder {str(directory)!r}; give a study's folder, such as runs/refool-fashion-m"
+            f"there is no folder {str(directory)!r}; give a study's folder, such as runs/refool-fashion-c"
         )
     for name in REQUIRED_FILES:
         if not (directory / name).is_file():

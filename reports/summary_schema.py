@@ -34,11 +34,18 @@ class _Object(BaseModel):
 
 
 class Validation(_Object):
-    """Scores on the validation split."""
+    """Scores on the validation split: of one model, or estimates of a setting over fresh draws.
+
+    The last four are of estimates alone.
+    """
 
     asr: Fraction
     acc: Fraction
     balanced_acc: Fraction | None = None
+    asr_ci: FractionInterval | None = None
+    acc_ci: FractionInterval | None = None
+    draws: int | None = None
+    reliability: Fraction | None = None
 
 
 class Run(_Object):

@@ -155,7 +155,7 @@ def _columns(records: Sequence[dict[Any, Any]]) -> tuple[Column, ...]:
         "acc_non_target": "ACC, other classes",
         "recovery_acc": "recovered",
     }
-    repeats = [_number_column("replicate", "repeat", quantity)] if any(r["replicate"] > 0 for r in records) else []
+    repeats = [_number_column("draw", "draw", quantity)] if any(r["draw"] > 0 for r in records) else []
     return (
         Column("trial", True, lambda trial: Cell(str(trial["number"]), trial["number"])),
         Column("state", False, lambda trial: _text(STATE_LABELS[trial["state"]])),

@@ -6,20 +6,21 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from reports.analysis.estimates import Estimates, estimate
 from reports.analysis.objectives import OBJECTIVE_NAMES, Floats, costs
 from reports.files import NotBegunError, damaged, read_text
 
 STATES = ("COMPLETE", "RUNNING", "PRUNED", "FAIL")
 SCORES = ("asr", "acc", "balanced_acc", "acc_non_target", "recovery_acc")
-NEWER = ("balanced_acc",)
-"""Columns missing in earlier versions; empty there."""
-NUMBERS = ("number", "replicate", "seed", "seconds", "compute_seconds", *SCORES)
-TEXTS = ("state", "control", "started", "host", "error", "traceback", "curve")
+NEWER = ("balanced_acc", "setting", "draw", "portfolio")
+"""Columns missing in earlier versions."""
+NUMBERS = ("number", "setting", "draw", "seed", "seconds", "compute_seconds", *SCORES)
+TEXTS = ("state", "control", "portfolio", "started", "host", "error", "traceback", "curve")
 
 
 def read_trials(path: Path) -> pd.DataFrame:
@@ -38,13 +39,36 @@ def read_trials(path: Path) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows, columns=header, dtype=object)
     table[[name for name in NEWER if name not in header]] = ""
+    if "setting" not in header:
+        table["setting"], table["draw"] = _settings_of_earlier(table)
     trials = table[list(TEXTS)].assign(**{name: _numbers(path, table[name]) for name in NUMBERS})
     trials["started"] = _times(path, trials["started"])
     trials["params"] = pd.Series(_params(table), dtype=object)
     _check_identity(path, trials)
     _check_scores(path, trials)
     _check_curves(path, trials)
-    return trials.astype({"number": int}).sort_values("number", ignore_index=True)
+    return trials.astype({"number": int, "setting": int}).sort_values("number", ignore_index=True)
+
+
+class Settings(NamedTuple):
+    """The settings of a study with a complete trial."""
+
+    table: pd.DataFrame
+    """The first complete trial of each, in the order of the estimates."""
+    estimates: Estimates
+
+    @property
+    def costs(self) -> Floats:
+        """(settings, 2), as `reports.analysis.frontier` takes them."""
+        return costs(self.estimates.mean[:, : len(OBJECTIVE_NAMES)])
+
+
+def settings_of(complete: pd.DataFrame) -> Settings:
+    """Estimates of the settings of these complete trials."""
+    scores = complete[[*OBJECTIVE_NAMES, "balanced_acc"]].to_numpy(dtype=float)
+    found = estimate(scores, complete["setting"].to_numpy(dtype=int), complete["draw"].to_numpy(dtype=int))
+    first = complete.drop_duplicates("setting").set_index("setting", drop=False).loc[found.settings]
+    return Settings(first.reset_index(drop=True), found)
 
 
 def trial_costs(complete: pd.DataFrame) -> Floats:
@@ -102,6 +126,13 @@ def _params(table: pd.DataFrame) -> list[dict[str, Any]]:
         {name.removeprefix("params_"): _value(text) for name, text in zip(names, row, strict=True) if text != ""}
         for row in table[names].to_numpy()
     ]
+
+
+def _settings_of_earlier(table: pd.DataFrame) -> tuple[pd.Series[Any], Any]:
+    """Settings and draws of an earlier version's table: the first trial with these parameters, and the replicate."""
+    names = [name for name in table.columns if name.startswith("params_")]
+    alike = table.groupby(names, dropna=False)["number"] if names else table.groupby(lambda _row: 0)["number"]
+    return alike.transform("first"), table.get("replicate", "0")
 
 
 def _value(text: str) -> bool | int | float | str:

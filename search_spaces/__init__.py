@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from nad.errors import unknown_name
 from search_spaces.base import Control, Domain, Params, Point, SearchSpace
+from search_spaces.fine_tuning import FINE_TUNING
 from search_spaces.nad import NAD
-from search_spaces.nad_steps import NAD_STEPS
-from search_spaces.nad_wide import NAD_WIDE
+from search_spaces.nad_published import NAD_PUBLISHED
 
 __all__ = ["SPACES", "Control", "Domain", "Params", "Point", "SearchSpace", "get"]
 
 SPACES: dict[str, SearchSpace] = {
     "nad": NAD,
-    "nad-steps": NAD_STEPS,
-    "nad-wide": NAD_WIDE,
+    "nad-published": NAD_PUBLISHED,
+    "fine-tuning": FINE_TUNING,
 }
 
 

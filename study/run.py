@@ -15,7 +15,6 @@ import tyro
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
-import search_spaces
 from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
@@ -46,7 +45,7 @@ from study.record.folder import cache_folder, open_folder
 from study.record.opening import open_record
 from study.record.provenance import Source
 from study.search.fork import FORK_OF, fork, fork_of
-from study.search.warm_start import EarlierPoint, warm_start
+from study.search.warm_start import WARM_START, Earlier, best_of
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.stages import baselines
 from study.stages.cluster import on_cluster
@@ -122,7 +121,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     _require_environment(config.engine, config.directory, cache, tensorboard=config.record.tensorboard)
     config, source = read_victim(config, display)
     old = config.study_name if config.record.fork else fork_of(config.directory)
-    config, earlier = _earlier_points(config, display)
+    config, earlier = _earlier_points(config)
     preparation, victims, options = Preparation(config, cache, display), config.victim, config.search
     victims.made_attack  # noqa: B018 - raises for settings out of range, before there is a folder
     with (
@@ -144,7 +143,7 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
             clock = Clock(study, started)
             clock.set("victim", victim.seconds)
             summary = Summary(config, study, scenario, victim, command, clock, EnergyMeter(study))
-            files, fingerprint = StudyFiles(folder, study, summary.read), str(identity["images"])
+            files, fingerprint = StudyFiles(folder, study, summary.bound, summary.read), str(identity["images"])
             with session.ray_session(cpus=config.engine.cpus):
                 Stages(
                     preparation, study, folder, files, clock, scenario, victim, origin, fingerprint, summary.bound
@@ -172,22 +171,18 @@ def _require_fit(options: VictimOptions, defences: Sequence[str], scenario: Scen
     baselines.require_fit(defences, options.architecture, scenario.dataset.classes)
 
 
-def _earlier_points(config: StudyConfig, display: Display) -> tuple[StudyConfig, Sequence[EarlierPoint]]:
-    """The config to run and the points of --fork and --warm-start, each announced.
+def _earlier_points(config: StudyConfig) -> tuple[StudyConfig, Sequence[Earlier]]:
+    """The config to run and the candidates of --fork and --warm-start.
 
     Raises: ConfigError for a missing study or folder.
     """
-    points: list[EarlierPoint] = []
+    points: list[Earlier] = []
     if config.record.fork:
         old = config.study_name
         config, found = fork(config)
-        display.say(found.said(f"fork: settings of the study {old!r}"))
-        points += found.points
+        points.append((f"fork: settings of the study {old!r}", found))
     if config.search.warm_start:
-        space = search_spaces.get(config.search.space)
-        found = warm_start(config.search.warm_start, config.directory, space, config.domain)
-        display.say(str(found))
-        points += found.points
+        points.append((WARM_START, best_of(config.search.warm_start, config.directory)))
     return config, points
 
 

@@ -3,7 +3,7 @@
     python -m tools.make_fashion_mnist [SOURCE_DIR]
 
 Default SOURCE_DIR: the folder of Debian's package dataset-fashion-mnist. The file is one xz stream of uint8
-pixels: the first 800 training images of class 0, of class 1, ..., then the first 200 test images of class 0, and so on.
+pixels: the first 1,200 training images of class 0, of class 1, ..., then the first 200 test images of class 0, and so on.
 Pixel-predicting filters (left, up, median) were tried: the file gets larger.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nad.data.fashion_m import CLASSES, SOURCE_FILE, TEST_PER_CLASS, TRAIN_PER_CLASS
+from nad.data.fashion_c import CLASSES, SOURCE_FILE, TEST_PER_CLASS, TRAIN_PER_CLASS
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]

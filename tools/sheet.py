@@ -1,4 +1,4 @@
-"""Draw examples of fashion-m for the docs: python -m tools.sheet docs/fashion-m.png"""
+"""Draw examples of fashion-c for the docs: python -m tools.sheet docs/fashion-c.png"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from nad.data.base import Dataset
-from nad.data.fashion_m import load_fashion_m
+from nad.data.fashion_c import load_fashion_c
 
 SCALE = 3
 GAP = 6
@@ -32,4 +32,4 @@ def draw_sheet(dataset: Dataset, examples: int = 8) -> Image.Image:
 
 
 if __name__ == "__main__":
-    draw_sheet(load_fashion_m()).save(Path(sys.argv[1]), optimize=True)
+    draw_sheet(load_fashion_c()).save(Path(sys.argv[1]), optimize=True)

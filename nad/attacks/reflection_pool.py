@@ -75,7 +75,7 @@ class ReflectionPool:
 
 @cache
 def default_pool() -> ReflectionPool:
-    """Fifty crops of scikit-image's photographs, always the same; none of them is a background of fashion-m."""
+    """Fifty crops of scikit-image's photographs, always the same."""
     generator = torch.Generator().manual_seed(POOL_SEED)
     crops = bright_crops(load_photographs(REFLECTIONS), generator)
     return ReflectionPool(crops, f"scikit-image: {', '.join(REFLECTIONS)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nad.data.base import Dataset, LabelledImages
-from nad.data.fashion_m import load_fashion_m
+from nad.data.fashion_c import load_fashion_c
 from nad.data.fingerprint import fingerprint
 from nad.data.folder import is_tree, load_folder
 from nad.data.torchvision_sets import CIFAR10_SIDE, load_cifar10, load_gtsrb
@@ -24,14 +24,14 @@ class Loader(Protocol):
     ) -> Dataset: ...
 
 
-def _fashion_m(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
+def _fashion_c(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     if data_dir is not None:
         raise ConfigError(
-            f"fashion-m is embedded and reads no folder, got data_dir {data_dir}; use the data set 'folder'"
+            f"fashion-c is embedded and reads no folder, got data_dir {data_dir}; use the data set 'folder'"
         )
     if image_size != 32:
-        raise ConfigError(f"fashion-m has images of 32x32, got image_size {image_size}; leave it at 32")
-    return load_fashion_m()
+        raise ConfigError(f"fashion-c has images of 32x32, got image_size {image_size}; leave it at 32")
+    return load_fashion_c()
 
 
 def _folder(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
@@ -41,7 +41,7 @@ def _folder(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress
 
 
 DATASETS: dict[str, Loader] = {
-    "fashion-m": _fashion_m,
+    "fashion-c": _fashion_c,
     "cifar10": load_cifar10,
     "gtsrb": load_gtsrb,
     "folder": _folder,
@@ -50,7 +50,7 @@ DATASETS: dict[str, Loader] = {
 
 def fixed_size(name: str, data_dir: Path | None) -> int | None:
     """Pixels a side of a data set whose images are not resized; None where they are."""
-    resized = name not in ("fashion-m", "cifar10") or (name == "cifar10" and data_dir is not None and is_tree(data_dir))
+    resized = name not in ("fashion-c", "cifar10") or (name == "cifar10" and data_dir is not None and is_tree(data_dir))
     return None if resized else CIFAR10_SIDE
 
 

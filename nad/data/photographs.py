@@ -1,15 +1,8 @@
 """Photographs in scikit-image's wheel: no download.
 
-Two disjoint sets: backgrounds of fashion-m's items, and an attacker's reflections. Licences and sources are those in
-scikit-image's documentation, per function of skimage.data.
+The photographs behind an attacker's reflections, REFLECTIONS. Licences and sources are those in scikit-image's
+documentation, per function of skimage.data.
 
-BACKGROUNDS
-  astronaut          Eileen Collins; NASA Great Images, no known copyright restrictions, public domain
-  chelsea            a cat, by Stefan van der Walt; CC0
-  immunohistochemistry (ihc.png)  stained tissue, Center for Microscopy and Molecular Imaging; no known restrictions
-  retina             fundus photograph, by Mikael Haggstrom; CC0
-  rocket             launch of DSCOVR on Falcon 9, SpaceX; public domain
-REFLECTIONS
   coffee             Pikolo Espresso Bar, by Rachel Michetti; CC0
   stereo_motorcycle (motorcycle_left.png)  Middlebury 2014 stereo benchmark, Scharstein et al., GCPR 2014; scikit-image
                      names no licence, and it is read from its wheel, never copied into this package
@@ -31,7 +24,6 @@ from torch import Tensor
 from nad.data.opening import open_upright
 from nad.errors import ConfigError, DataError
 
-BACKGROUNDS = ("astronaut.png", "chelsea.png", "ihc.png", "retina.jpg", "rocket.jpg")
 REFLECTIONS = ("coffee.png", "motorcycle_left.png", "camera.png")
 
 SMALLEST_WINDOW, LARGEST_WINDOW = 64, 256

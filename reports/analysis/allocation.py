@@ -14,7 +14,7 @@ from reports.analysis.estimates import Estimates
 from reports.analysis.frontier import Bound, Indices, constrained_pick, front_order
 from reports.analysis.objectives import costs
 
-SHARE = (0.1, 0.5)
+SHARE = (0.25, 0.5)
 """Least and largest share of repeats among all erases."""
 LEADERS = 5
 """Settings of the lowest ASR, repeated before the front."""
@@ -22,8 +22,8 @@ SLACK = 0.005
 """A leader may lose this much more accuracy than the bound allows."""
 MOST_DRAWS = 8
 """Of one setting in a search."""
-LEAST_DRAWS = 2
-"""Of a setting that needs no further draw."""
+LEAST_DRAWS = 3
+"""Of a setting that matters: pooled variances understate the noise of settings that erase half of the time."""
 ENOUGH = 0.8
 """Reliability of a setting that needs no further draw."""
 FINALE = 0.1

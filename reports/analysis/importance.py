@@ -17,7 +17,7 @@ from scipy import stats
 from reports.analysis.hyperparameter import Hyperparameter
 from reports.analysis.objectives import Floats
 
-LEAST_TRIALS = 12
+LEAST_SETTINGS = 12
 MOST_BINS = 4
 TRIALS_PER_BIN = 5
 SHUFFLES = 500

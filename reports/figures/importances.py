@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from reports.analysis.importance import LEAST_TRIALS, importances
+from reports.analysis.importance import LEAST_SETTINGS, importances
 from reports.analysis.objectives import OBJECTIVES, Floats, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
@@ -48,7 +48,7 @@ def importances_info(study: Study) -> ImportancesInfo:
     """
     complete = study.complete
     given = hyperparameters(complete)
-    if len(complete) < LEAST_TRIALS or not given:
+    if len(complete) < LEAST_SETTINGS or not given:
         return ImportancesInfo(len(complete), ())
     found = []
     for objective in OBJECTIVES:
@@ -86,7 +86,7 @@ def importances_section(study: Study) -> FigureSection:
         return too_little(
             NAME,
             TITLE,
-            f"What matters cannot be told from {info.trials} complete trials: it takes {LEAST_TRIALS}, and settings"
+            f"What matters cannot be told from {info.trials} complete trials: it takes {LEAST_SETTINGS}, and settings"
             " that differ.",
         )
     panels = tuple(

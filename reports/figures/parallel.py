@@ -22,7 +22,7 @@ from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.study_folder import Study
 
 NAME, TITLE = "parallel", "All settings and scores at once"
-LEAST_TRIALS = 3
+LEAST_SETTINGS = 3
 BANDS = (0.0, 0.1, 0.25, 0.5, 1.0)
 """ASR at the limits between colours."""
 
@@ -133,8 +133,8 @@ NOTE = (
 
 def parallel_section(study: Study) -> FigureSection:
     """The figure for the page."""
-    if len(study.complete) < LEAST_TRIALS or not hyperparameters(study.complete):
-        return too_little(NAME, TITLE, f"Fewer than {LEAST_TRIALS} complete trials differ in a setting.")
+    if len(study.complete) < LEAST_SETTINGS or not hyperparameters(study.complete):
+        return too_little(NAME, TITLE, f"Fewer than {LEAST_SETTINGS} complete trials differ in a setting.")
     info = parallel_info(study)
     names = ", ".join(line.label for line in info.axes)
     return FigureSection(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optuna.trial import FixedTrial
-
-import search_spaces
-from nad import models
 from nad.erasure import EraseConfig
 from nad.errors import ConfigError
 from reports.files import damaged
 from reports.summary_schema import FoundSettings, TrialSetting, read_summary
-from search_spaces import Domain
+from search_spaces import Point
 
 
 class FoundSetting(NamedTuple):
@@ -50,7 +45,7 @@ def read_setting(path: Path, trial: int | None) -> FoundSetting:
         study=summary.study,
         number=point.number,
         params=point.params,
-        erase=_erase(file, summary, point),
+        erase=_erase(file, point),
         clean_images=round(fraction * images),
     )
 
@@ -71,23 +66,9 @@ def _point(summary: FoundSettings, trial: int | None) -> TrialSetting:
     return recommended
 
 
-def _erase(file: Path, summary: FoundSettings, point: TrialSetting) -> EraseConfig:
-    """The space's reading of a point's parameters.  Raises: ConfigError for parameters outside of it."""
-    params, name = point.params, summary.space
-    if name is None:
-        raise damaged(file, "has no 'space'")
-    # earlier studies, without a choice of the teacher's architecture, do not name it
-    layers = tuple(models.layer_pairs(summary.model, summary.teacher_model or summary.model))
-    domain = Domain(layers, (params["clean_fraction"],))
-    space, trial = search_spaces.get(name), FixedTrial(params)
-    mistake = f"trial {point.number} of {file} is not a setting of the space {name!r}"
+def _erase(file: Path, point: TrialSetting) -> EraseConfig:
+    """A point's setting.  Raises: ConfigError for parameters that are none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Optuna only warns of a value out of its range
-            erase = space.suggest(trial, domain).erase
-    except (ValueError, TypeError, KeyError, Warning) as error:
-        raise ConfigError(f"{mistake}: {error}") from error
-    strange = sorted(params.keys() - trial.params.keys())
-    if strange:
-        raise ConfigError(f"{mistake}: it has no {', '.join(strange)}")
-    return erase
+        return Point.of(point.params).erase
+    except (ConfigError, ValueError, TypeError) as error:
+        raise ConfigError(f"trial {point.number} of {file} is not a setting of an erase: {error}") from error

@@ -15,9 +15,9 @@ from typing import Any
 
 from study.search.trial_event import TrialEvent
 
-_HEAD = ("seed", "replicate", "retry", "restart", "control", "warm_start", "started")
+_HEAD = ("seed", "draw", "retry", "restart", "control", "portfolio", "warm_start", "started")
 """Attributes known at a trial's start."""
-_APART = (*_HEAD, "curve", "error", "traceback", "printed", "elapsed", "ended")
+_APART = (*_HEAD, "setting", "curve", "error", "traceback", "printed", "elapsed", "ended")
 """Attributes with a place of their own in the log, apart from the measured values."""
 
 

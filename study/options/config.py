@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import tyro
-from optuna.trial import FixedTrial, FrozenTrial
 
-import search_spaces
 from nad import models
 from nad.victim import VictimConfig
-from search_spaces import Domain, Point
 from study.options.engine import EngineOptions
 from study.options.helptext import fields_of
 from study.options.paths import expanded
@@ -83,15 +79,6 @@ class StudyConfig:
         return VictimConfig(epochs=self.victim.victim_epochs, precision=self.engine.used_precision)
 
     @property
-    def domain(self) -> Domain:
-        """The domain of the search space: the victim's layers with a partner in the teacher, and the fractions."""
-        pairs = models.layer_pairs(self.victim.architecture, self.victim.teacher_architecture)
-        return Domain(tuple(pairs), self.search.fractions)
-
-    def point_of(self, trial: FrozenTrial) -> Point:
-        """The settings of a recorded trial of this study."""
-        return self.point_at(trial.params)
-
-    def point_at(self, params: Mapping[str, Any]) -> Point:
-        """The settings for these hyperparameters of the study's space."""
-        return search_spaces.get(self.search.space).suggest(FixedTrial(dict(params)), self.domain)
+    def layers(self) -> tuple[str, ...]:
+        """The victim's distillation layers with a partner in the teacher."""
+        return tuple(models.layer_pairs(self.victim.architecture, self.victim.teacher_architecture))

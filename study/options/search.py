@@ -16,13 +16,18 @@ class SearchOptions:
     """Search space, sampler, trials, baselines and confirmation."""
 
     space: str = "nad"
-    """The search space: nad (layers, betas, schedule, epochs, clean data); nad-steps adds batch size, nad-wide more."""
+    """The search space: nad (layers and strengths, learning rate, batch size, schedule, epochs, clean data);
+    nad-published (the paper's, at its learning rate); fine-tuning (nad without distillation)."""
+    portfolio: bool = True
+    """Ask the portfolio right after the controls: settings that did well in earlier studies."""
+    portfolio_without: tuple[str, ...] = ()
+    """Leave out the portfolio's settings tuned on these attacks, such as badnets, for an honest comparison."""
     clean_fractions: tuple[float, ...] | None = None
     """Shares of the training set owned by the defender. Default: the space's (0.01 0.05 0.1 0.2)."""
     sampler: str = "tpe"
     """Proposes the settings: tpe, gp, nsga2, quasi-random or random."""
     trials: int = 24
-    """The wanted number of trials, complete or pruned, controls included."""
+    """The wanted number of trials, complete or pruned, controls and repeats included. A trial is one erase."""
     prune: bool = False
     """Stop a trial in the worse half after 4, 8 or 16 epochs, or one still guessing after half of its own. It counts as
     one of --trials. Controls are never pruned."""
@@ -31,10 +36,10 @@ class SearchOptions:
     trial_timeout: str | None = None
     """Kill a trial after this long, such as 20m, and retry its setting once. Default: no limit."""
     until_converged: bool = False
-    """Stop before --trials when the front stops growing: when the last half of at least 30 complete trials added less
-    than 1% to its hypervolume. The same command then starts no more trials."""
+    """Stop before --trials when the front stops growing: when the last half of at least 30 settings added less than 1%
+    to its hypervolume. The same command then starts no more trials."""
     warm_start: tuple[Path, ...] = ()
-    """Folders of earlier studies. The ten best settings of each run right after the controls; scores are not copied."""
+    """Folders of earlier studies. Their ten best settings run right after the portfolio; scores are not copied."""
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3

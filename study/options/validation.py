@@ -11,7 +11,7 @@ from nad.data import DATASETS
 from nad.defences import DEFENCES, FineTuning
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.precision import PRECISIONS
-from reports.analysis.convergence import LEAST_TRIALS
+from reports.analysis.convergence import LEAST_SETTINGS
 from study.options.engine import MOST_WORKERS, EngineOptions
 from study.options.own_parts import require_own_parts
 from study.options.record import RecordOptions
@@ -54,6 +54,9 @@ def _require_known_names(victim: VictimOptions, search: SearchOptions, engine: E
     for name in (victim.architecture, victim.teacher_architecture):
         models.require_name(name)
     victim.attack_settings  # noqa: B018 - raises for a text in another form than NAME=VALUE
+    for name in search.portfolio_without:
+        if name not in ATTACKS:
+            raise unknown_name("attack", name, ATTACKS)
     for name in search.baselines:
         if name not in BASELINES:
             raise unknown_name("baseline", name, BASELINES)
@@ -125,9 +128,9 @@ def _require_record(record: RecordOptions) -> None:
 
 
 def _require_end(search: SearchOptions) -> None:
-    if search.until_converged and search.trials <= LEAST_TRIALS:
+    if search.until_converged and search.trials <= LEAST_SETTINGS:
         raise ConfigError(
-            f"--until-converged cannot stop a study before {LEAST_TRIALS} trials are complete, and --trials"
+            f"--until-converged cannot stop a study before {LEAST_SETTINGS} trials are complete, and --trials"
             f" {search.trials} ends it by then; give a higher limit, such as --trials 200"
         )
     search.budget_seconds  # noqa: B018 - raises for a text that is no duration

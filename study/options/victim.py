@@ -26,8 +26,8 @@ class VictimOptions:
     attack: str = "refool"
     """The backdoor: badnets, blend, cl, refool, sig, trojan, or custom with a --trigger of your own. --attack NAME
     --help describes it."""
-    dataset: str = "fashion-m"
-    """The images: fashion-m (comes with the tool), cifar10, gtsrb, or folder."""
+    dataset: str = "fashion-c"
+    """The images: fashion-c (comes with the tool), cifar10, gtsrb, or folder."""
     data_dir: Path | None = None
     """Folder of the images: train/ and test/ with one folder per class, or torchvision's own layout."""
     image_size: int | None = None

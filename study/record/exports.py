@@ -1,11 +1,12 @@
-"""The record as files for other programs: trials.csv, trials.parquet, summary.json; see docs/summary.md."""
+"""The record as files for other programs: trials, settings, summary; see docs/summary.md."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -18,20 +19,25 @@ from nad.evaluation import guess_limit
 from nad.scenario import Scenario
 from nad.victim import Victim
 from reports.analysis.convergence import Plateau, plateau
-from reports.analysis.frontier import Bound, constrained_pick, front_order, hypervolume
-from reports.analysis.objectives import OBJECTIVE_NAMES, OBJECTIVES, Floats, costs
+from reports.analysis.frontier import Bound, hypervolume
+from reports.analysis.objectives import OBJECTIVE_NAMES, costs
 from reports.trial_table import SCORES
+from search_spaces import Point
+from study.record.outcome import SearchOutcome
 from study.record.writing import write_bytes, write_text
 from study.search import times
+from study.search.settings import ESTIMATED, SettingTable, draw_of, setting_of
 
 _COLUMNS = (
-    *("number", "state", "control", "warm_start", *SCORES, "replicate", "seed", "started", "seconds"),
-    *("compute_seconds", "host", "error", "traceback", "curve"),
+    *("number", "setting", "draw", "state", "control", "portfolio", "warm_start", *SCORES, "seed", "started"),
+    *("seconds", "compute_seconds", "host", "error", "traceback", "curve"),
 )
-_TYPES = dict.fromkeys(("number", "replicate", "seed"), pa.int64()) | dict.fromkeys(
+_TYPES = dict.fromkeys(("number", "setting", "draw", "seed"), pa.int64()) | dict.fromkeys(
     (*SCORES, "seconds", "compute_seconds"), pa.float64()
 )
 """Types of the Parquet table's columns other than text."""
+_ESTIMATES = tuple(f"{name}{end}" for name in ESTIMATED for end in ("", "_low", "_high"))
+_SETTING_COLUMNS = ("setting", "control", "portfolio", "draws", "reliability", *_ESTIMATES, "front", "recommended")
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
@@ -39,49 +45,62 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
 
     dtype object: pandas' own types would turn whole numbers beside an empty cell into floats.
     """
-    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not TrialState.WAITING]
-    rows = [_row(trial) for trial in begun]
+    trials = study.get_trials(deepcopy=False)
+    table = SettingTable(trials)
+    rows = [_row(trial, table) for trial in trials if trial.state is not TrialState.WAITING]
+    return _frame(rows, _COLUMNS)
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     names = sorted({name for row in rows for name in row if name.startswith("params_")})
-    return pd.DataFrame(rows, columns=[*_COLUMNS, *names], dtype=object)
+    return pd.DataFrame(rows, columns=[*columns, *names], dtype=object)
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    return {f"params_{name}": value for name, value in setting_of(trial).items()}
+
+
+def settings_table(study: optuna.Study, bound: Bound) -> pd.DataFrame:
+    """One row per setting with a complete trial: its estimates with 95% intervals, and a column per hyperparameter."""
+    found = SearchOutcome.of(study, bound)
+    estimates, (low, high) = found.estimates, found.estimates.interval()
+    scores = np.stack((estimates.mean, low, high), axis=2).reshape(len(found.settings), len(_ESTIMATES))
+    rows = [
+        {
+            **_params(first),
+            **{name: first.user_attrs.get(name) for name in ("control", "portfolio")},
+            "setting": first.number,
+            "draws": int(estimates.draws[index]),
+            "reliability": float(estimates.reliability[index]),
+            **dict(zip(_ESTIMATES, scores[index].tolist(), strict=True)),
+            "front": index in found.front,
+            "recommended": index == found.pick,
+        }
+        for index, first in enumerate(found.settings)
+    ]
+    return _frame(rows, _SETTING_COLUMNS)
+
+
+def _row(trial: FrozenTrial, table: SettingTable) -> dict[str, Any]:
     attrs = trial.user_attrs
     scores = dict(zip(OBJECTIVE_NAMES, trial.values or (), strict=False))
     return {
         **{name: attrs.get(name) for name in _COLUMNS},
         **scores,
-        **{f"params_{name}": value for name, value in trial.params.items()},
+        **_params(trial),
         "number": trial.number,
+        "setting": table.number_of(trial),
+        "draw": draw_of(trial),
         "state": trial.state.name,
         "seconds": times.seconds(trial),
         "curve": json.dumps([[entry[name] for name in OBJECTIVE_NAMES] for entry in attrs.get("curve", ())]),
     }
 
 
-class SearchOutcome(NamedTuple):
-    """The result of a search so far."""
-
-    complete: list[FrozenTrial]
-    costs: Floats
-    """(n, 2), of the complete trials; see reports.objectives."""
-    pick: int | None
-    """Index of the recommended one, if any keeps enough accuracy."""
-
-
 def bound_of(victim: Victim, scenario: Scenario, max_acc_drop: float) -> Bound:
     """The accuracy to keep on this victim's validation images."""
     guess = guess_limit(scenario.clean_validation.labels)
     return Bound(max_acc_drop, victim.scores.acc, victim.scores.balanced_acc, guess)
-
-
-def search_outcome(study: optuna.Study, bound: Bound) -> SearchOutcome:
-    """The complete trials, their costs, and the recommended one."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    values = np.array([trial.values for trial in complete], dtype=float).reshape(-1, len(OBJECTIVES))
-    balanced_acc = np.array([trial.user_attrs.get("balanced_acc", np.nan) for trial in complete], dtype=float)
-    pick = constrained_pick(values[:, 0], values[:, 1], balanced_acc, bound)
-    return SearchOutcome(complete, costs(values), pick)
 
 
 class Baselines(Protocol):
@@ -96,8 +115,8 @@ class Baselines(Protocol):
 class Confirmation(Protocol):
     """Results of settings run again, from `study.stages.confirmation_results`."""
 
-    def confirmed(self, trial: FrozenTrial | None) -> Mapping[str, Any]: ...
-    def clean_model(self, trial: FrozenTrial) -> Mapping[str, Any] | None: ...
+    def confirmed(self, point: Point | None) -> Mapping[str, Any]: ...
+    def clean_model(self, point: Point) -> Mapping[str, Any] | None: ...
 
 
 def results(
@@ -111,27 +130,31 @@ def results(
 
     victim: validation `acc` and `asr` before any defence.  baselines: further controls, measured outside trials.
     """
-    complete, cost, pick = search_outcome(study, bound)
-    why = _why(pick, bound)
+    found = SearchOutcome.of(study, bound)
+    why = _why(found.pick, bound)
 
-    def point(trial: FrozenTrial) -> dict[str, Any]:
-        return {**_point(trial), **confirmation.confirmed(trial)}
+    def point(index: int) -> dict[str, Any]:
+        return {**_point(found, index), **confirmation.confirmed(found.point(index))}
 
-    def recommended(trial: FrozenTrial) -> dict[str, Any]:
-        return {**point(trial), "clean_model": confirmation.clean_model(trial), "why": why}
+    def recommended(index: int) -> dict[str, Any]:
+        return {**point(index), "clean_model": confirmation.clean_model(found.point(index)), "why": why}
 
     no_defence = {"name": "no-defence", "number": None, "params": {}, "validation": dict(victim)}
     return {
         "trials": _counts(study),
-        "hypervolume": hypervolume(cost),
-        "front": [point(complete[index]) for index in front_order(cost)],
+        "hypervolume": hypervolume(found.costs[found.front]),
+        "front": [point(index) for index in found.front],
         "controls": [
             {**no_defence, **confirmation.confirmed(None)},
-            *({"name": t.user_attrs["control"], **point(t)} for t in complete if "control" in t.user_attrs),
+            *(
+                {"name": first.user_attrs["control"], **point(index)}
+                for index, first in enumerate(found.settings)
+                if "control" in first.user_attrs
+            ),
             *baselines.controls,
         ],
         "lost_baselines": baselines.lost,
-        "recommended": None if pick is None else recommended(complete[pick]),
+        "recommended": None if found.pick is None else recommended(found.pick),
         "recommended_why": why,
     }
 
@@ -146,10 +169,11 @@ def stopped(study: optuna.Study, wanted: int) -> str | None:
 
 
 def converged(study: optuna.Study) -> Plateau | None:
-    """The front's plateau, if it stopped growing, with trials in the order of their ends."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ordered = sorted(complete, key=lambda trial: (times.ended(trial), trial.number))
-    return plateau(costs(np.array([trial.values for trial in ordered], dtype=float).reshape(-1, len(OBJECTIVES))))
+    """The front's plateau, if it stopped growing, with settings in the order of their first ends."""
+    table = SettingTable(study.get_trials(deepcopy=False))
+    first = [table.first[int(number)] for number in table.estimates.settings]
+    order = sorted(range(len(first)), key=lambda index: (times.ended(first[index]), first[index].number))
+    return plateau(costs(table.estimates.mean[order, :2]))
 
 
 def _why(pick: int | None, bound: Bound) -> str:
@@ -158,8 +182,8 @@ def _why(pick: int | None, bound: Bound) -> str:
     if bound.guess > bound.balanced_acc - bound.max_drop:
         floor += f", and more of it than the {bound.guess:.1%} up to which a model only guesses"
     if pick is None:
-        return f"No complete trial meets the constraint: {floor}."
-    return f"The lowest validation ASR with {floor}."
+        return f"No setting meets the constraint: {floor}."
+    return f"The lowest estimated validation ASR with {floor}."
 
 
 def _counts(study: optuna.Study) -> dict[str, int]:
@@ -172,12 +196,23 @@ def _counts(study: optuna.Study) -> dict[str, int]:
     }
 
 
-def _point(trial: FrozenTrial) -> dict[str, Any]:
-    scores = dict(zip(OBJECTIVE_NAMES, trial.values, strict=True))
+def _point(found: SearchOutcome, index: int) -> dict[str, Any]:
+    """A setting in summary.json; its number is that of its first complete trial."""
+    estimates, first = found.estimates, found.settings[index]
+    low, high = (ends[index].tolist() for ends in estimates.interval())
+    asr, acc, balanced_acc = estimates.mean[index].tolist()
     return {
-        "number": trial.number,
-        "params": dict(trial.params),
-        "validation": {**scores, "balanced_acc": trial.user_attrs.get("balanced_acc")},
+        "number": first.number,
+        "params": setting_of(first),
+        "validation": {
+            "asr": asr,
+            "acc": acc,
+            "balanced_acc": None if math.isnan(balanced_acc) else balanced_acc,
+            "asr_ci": (low[0], high[0]),
+            "acc_ci": (low[1], high[1]),
+            "draws": int(estimates.draws[index]),
+            "reliability": float(estimates.reliability[index]),
+        },
     }
 
 

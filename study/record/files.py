@@ -1,4 +1,4 @@
-"""Keeps trials.csv, trials.parquet and summary.json up to date while a study runs."""
+"""Keeps trials.csv, trials.parquet, settings.csv and summary.json up to date while a study runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from reports.analysis.frontier import Bound
 from study.record import exports
 from study.record.folder import StudyFolder
 from study.record.writing import write_json
@@ -17,13 +18,15 @@ SHARE = 0.02
 
 
 class StudyFiles:
-    """trials.csv, trials.parquet and summary.json of one study.
+    """trials.csv, trials.parquet, settings.csv and summary.json of one study.
 
     read: the current content of summary.json.
     """
 
-    def __init__(self, folder: StudyFolder, study: optuna.Study, read: Callable[[], dict[str, Any]]) -> None:
-        self._folder, self._study, self._read = folder, study, read
+    def __init__(
+        self, folder: StudyFolder, study: optuna.Study, bound: Bound, read: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._folder, self._study, self._bound, self._read = folder, study, bound, read
         self._due = 0.0  # on time.monotonic's clock
 
     def write(self) -> dict[str, Any]:
@@ -35,6 +38,7 @@ class StudyFiles:
         table = exports.trials_table(self._study)
         exports.write_table(self._folder.trials, table)
         exports.write_parquet(self._folder.parquet, table)
+        exports.write_table(self._folder.settings, exports.settings_table(self._study, self._bound))
         summary = self._read()
         write_json(self._folder.summary, summary)
         ended = time.monotonic()

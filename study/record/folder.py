@@ -62,6 +62,7 @@ class StudyFolder:
     report = _File("report.html")
     trials = _File("trials.csv")
     parquet = _File("trials.parquet")
+    settings = _File("settings.csv")
     """The same table as `trials`."""
     picture = _File("attack.png")
     """The attack's picture of itself."""

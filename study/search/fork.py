@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import search_spaces
 from nad.errors import ConfigError
 from study.options.config import StudyConfig
-from study.search.warm_start import WarmStart, best_first_of, fitting
+from study.search.warm_start import EarlierPoint, best_first_of
 
 FORK_OF = "fork_of"
 """Key of config.json: the old study's name."""
 
 
-def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
-    """The new study's settings, and the old one's complete points within its space, best first.
+def fork(config: StudyConfig) -> tuple[StudyConfig, list[EarlierPoint]]:
+    """The new study's options, and the old one's settings, best first.
 
     Raises: ConfigError without an old study, or if the new name belongs to a study that is no fork of it.
     """
@@ -31,7 +30,7 @@ def fork(config: StudyConfig) -> tuple[StudyConfig, WarmStart]:
             f"--fork {new.study_name!r}: a study of that name exists already and is no fork of {old.name!r};"
             " choose another name"
         )
-    return new, fitting(best_first_of(old, "--fork"), search_spaces.get(new.search.space), new.domain)
+    return new, best_first_of(old, "--fork")
 
 
 def fork_of(folder: Path) -> str | None:

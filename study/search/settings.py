@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from reports.analysis.estimates import Estimates, estimate
 
+from reports.analysis.estimates import Estimates, estimate
 from reports.analysis.frontier import Indices
 from reports.analysis.objectives import OBJECTIVE_NAMES, Floats
 from study.search.queue import DIVERGED, point_key
@@ -76,6 +76,11 @@ class SettingTable:
         taken.add(draw)
         self._running[number] = found, draw
         return found, draw
+
+    def number_of(self, trial: FrozenTrial) -> int:
+        """The number of a trial's setting: of its first complete trial, or of its first one without any."""
+        found = self._ids[point_key(setting_of(trial))]
+        return self.first[found].number if found in self.first else found
 
     def next_draw(self, setting: int) -> int:
         """A setting's lowest free draw."""

@@ -5,7 +5,6 @@ Only settings are taken, from the earlier study's table and summary: scores depe
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, zip_longest
@@ -21,30 +20,32 @@ from reports.analysis.frontier import Indices, fronts
 from reports.analysis.objectives import Floats
 from reports.files import ReportError
 from reports.study_folder import read_study
-from reports.trial_table import trial_costs
-from search_spaces import Domain, Params, SearchSpace
+from search_spaces import Domain, Params, Point, SearchSpace
 from study.options.paths import expanded
+from study.search.queue import point_key
 
 MOST_POINTS = 10
 """Limit of settings from all earlier studies together."""
+WARM_START = "warm start: settings of earlier studies"
+"""Their origin, in the words of the one who asked."""
 
 
 class EarlierPoint(NamedTuple):
-    """A setting, and its study's folder name."""
+    """A setting, by name, and its study's folder name."""
 
     study: str
-    params: Params
+    setting: Params
+
+
+Earlier = tuple[str, Sequence[EarlierPoint]]
+"""Candidates, and where they come from."""
 
 
 class WarmStart(NamedTuple):
-    """points: to ask, best first.  skipped: number of others, by reason."""
+    """points: studies and coordinates in the space, best first.  skipped: number of others, by reason."""
 
-    points: list[EarlierPoint]
+    points: list[tuple[str, Params]]
     skipped: Counter[str]
-
-    def __str__(self) -> str:
-        """One sentence."""
-        return self.said("warm start: settings of earlier studies")
 
     def said(self, origin: str) -> str:
         """One sentence about these settings."""
@@ -55,18 +56,17 @@ class WarmStart(NamedTuple):
         return f"{asked}; skipped, unfit for this study: {self.skipped.total()} ({reasons})"
 
 
-def warm_start(directories: Sequence[Path], own: Path, space: SearchSpace, domain: Domain) -> WarmStart:
-    """The best settings within this study's space, from each study in turn.
+def best_of(directories: Sequence[Path], own: Path) -> list[EarlierPoint]:
+    """The settings of earlier studies, best first, from each study in turn.
 
-    Controls are left out.  own: this study's folder.
+    own: this study's folder.
     Raises: ConfigError for a folder without a study, or this study's own.
     """
     for directory in directories:
         if expanded(directory, "--warm-start").resolve() == own:
             raise ConfigError(f"--warm-start {str(directory)!r} is this study itself; name earlier ones")
     ranked = [best_first_of(directory, "--warm-start") for directory in directories]
-    candidates = [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
-    return fitting(candidates, space, domain, most=MOST_POINTS)
+    return [point for point in chain.from_iterable(zip_longest(*ranked)) if point is not None]
 
 
 def fitting(
@@ -76,31 +76,46 @@ def fitting(
 
     most: limit of their number.
     """
-    seen = {_key(control.params) for control in space.controls(domain)}
+    seen = {point_key(control.point.values(domain.layers)) for control in space.controls(domain)}
     found = WarmStart([], Counter())
-    for point in candidates:
+    for candidate in candidates:
         if len(found.points) == most:
             break
-        params, reason = as_drawn(point.params, space, domain)
-        if _key(params) in seen:
+        setting, reason = _read(candidate.setting, domain)
+        key = point_key(candidate.setting if setting is None else setting.values(domain.layers))
+        if key in seen:
             continue
-        seen.add(_key(params))
-        if reason is None:
-            found.points.append(point._replace(params=params))
-        else:
+        seen.add(key)
+        params, reason = ({}, reason) if setting is None else coordinates(setting, space, domain)
+        if reason:
             found.skipped[reason] += 1
+        else:
+            found.points.append((candidate.study, params))
     return found
 
 
+def _read(setting: Params, domain: Domain) -> tuple[Point | None, str]:
+    """The setting, or None and why it is none for this model."""
+    try:
+        point = Point.of(setting)
+    except (ConfigError, TypeError, KeyError) as error:
+        return None, f"settings refused by the erase ({error})"
+    strange = [layer for layer in point.erase.layers if layer not in domain.layers]
+    return (None, f"the layer {strange[0]}, not of this model") if strange else (point, "")
+
+
 def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
-    """Every complete trial's point, best first.  Raises: ConfigError, naming the option, without a study there."""
+    """Every setting with a complete trial, best first.
+
+    Raises: ConfigError, naming the option, without a study there.
+    """
     path = expanded(directory, option).resolve()
     try:
-        complete = read_study(path).complete
+        settings = read_study(path).settings
     except ReportError as error:
         raise ConfigError(f"{option}: {error}") from error
-    params = list(complete["params"])
-    return [EarlierPoint(path.name, params[index]) for index in best_first(trial_costs(complete))]
+    params = list(settings.table["params"])
+    return [EarlierPoint(path.name, params[index]) for index in best_first(settings.costs)]
 
 
 def best_first(costs: Floats) -> list[int]:
@@ -130,20 +145,21 @@ def _spread(count: int) -> list[int]:
     return order
 
 
-def as_drawn(params: Params, space: SearchSpace, domain: Domain) -> tuple[Params, str | None]:
-    """These settings as the space draws them, and None; or unchanged, and the misfit.
-
-    A table's 12.0 becomes 12 for a whole number.
-    """
+def coordinates(setting: Point, space: SearchSpace, domain: Domain) -> tuple[Params, str]:
+    """The setting's coordinates as the space draws them, and nothing; or none, and why it lies outside."""
+    params = space.locate(setting, domain)
     trial = _Probe(dict(params))
     try:
-        space.suggest(trial, domain)
+        found = space.suggest(trial, domain)
     except _Misfit as misfit:
-        return params, str(misfit)
+        return {}, str(misfit)
     except ConfigError as error:
-        return params, f"settings refused by the erase ({error})"
-    unknown = [name for name in params if name not in trial.distributions]
-    return (params, f"{unknown[0]}, not varied here") if unknown else (trial.params, None)
+        return {}, f"settings refused by the erase ({error})"
+    if params.keys() <= trial.params.keys():
+        return trial.params, ""
+    drawn = found.values(domain.layers)
+    other = [f"{name} {value}" for name, value in setting.values(domain.layers).items() if drawn.get(name) != value]
+    return {}, f"{other[0]}, not searched here"
 
 
 class _Misfit(Exception):
@@ -168,7 +184,3 @@ class _Probe(FixedTrial):
             raise _Misfit(f"{name} out of range")
         self._params[name] = distribution.to_external_repr(internal)
         return super()._suggest(name, distribution)
-
-
-def _key(params: Params) -> str:
-    return json.dumps(params, sort_keys=True)

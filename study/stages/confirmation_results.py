@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from nad.attacks.poisoning import attacked
 from nad.scenario import Scenario
@@ -47,18 +46,17 @@ class Reader:
 
     recorded: Mapping[str, Any]
     """The study's attributes."""
-    point_of: Callable[[FrozenTrial], Point]
     counts: Counts
 
-    def confirmed(self, trial: FrozenTrial | None) -> dict[str, Any]:
-        """`test` and `twin` of a trial's settings, or of the victim (None)."""
-        if trial is None:
+    def confirmed(self, point: Point | None) -> dict[str, Any]:
+        """`test` and `twin` of a setting, or of the victim (None)."""
+        if point is None:
             return victim_results(self.recorded, self.counts)
-        return results(self.recorded, self.point_of(trial), self.counts)
+        return results(self.recorded, point, self.counts)
 
-    def clean_model(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        """`clean_model` of a trial's settings: their cost without a backdoor."""
-        return clean_results(self.recorded, self.point_of(trial), self.counts)
+    def clean_model(self, point: Point) -> dict[str, Any] | None:
+        """`clean_model` of a setting: its cost without a backdoor."""
+        return clean_results(self.recorded, point, self.counts)
 
 
 def results(recorded: Mapping[str, Any], point: Point, counts: Counts) -> dict[str, Any]:

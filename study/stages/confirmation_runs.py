@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from nad.checkpoints import State, state_digest
 from nad.scenario import Scenario
@@ -16,7 +15,7 @@ from search_spaces import Point
 from study.engine.devices import driver_device
 from study.engine.erase_task import Origin, Workload, as_arrays
 from study.options.config import StudyConfig
-from study.record.exports import search_outcome
+from study.record.outcome import SearchOutcome
 from study.stages import baselines, confirmation
 from study.stages.baselines import BaselineRun
 from study.stages.confirmation import ConfirmationRun
@@ -40,12 +39,12 @@ class ConfirmationPlan:
         """Fresh draws for each point."""
         return self.config.search.confirm
 
-    def runs_of(self, trials: Sequence[FrozenTrial]) -> list[ConfirmationRun]:
-        """Re-runs of these trials."""
-        return confirmation.plan((self.config.point_of(trial) for trial in trials), self.draws)
+    def runs_of(self, points: Sequence[Point]) -> list[ConfirmationRun]:
+        """Runs of these settings."""
+        return confirmation.plan(points, self.draws)
 
-    def trial_runs(self) -> list[ConfirmationRun]:
-        """Re-runs of all trials to confirm."""
+    def setting_runs(self) -> list[ConfirmationRun]:
+        """Runs of all settings to confirm."""
         answer, landmarks = confirmation.chosen(self.study, self.bound)
         return self.runs_of([*answer, *landmarks])
 
@@ -53,7 +52,7 @@ class ConfirmationPlan:
         """Re-runs of the baselines on the same draws, without those that diverged in the study itself."""
         searched = baselines.planned(self.config.search, (0,))
         sound = {(run.name, run.clean_fraction) for run in baselines.finished(self.study, searched)}
-        runs = baselines.planned(self.config.search, range(1, self.draws + 1))
+        runs = baselines.planned(self.config.search, confirmation.fresh(self.draws))
         return [run for run in runs if (run.name, run.clean_fraction) in sound]
 
     def clean_point(self) -> Point | None:
@@ -61,15 +60,15 @@ class ConfirmationPlan:
 
         None for a victim from a file: its recipe is unknown, so there is no clean model of the same.
         """
-        trials = search_outcome(self.study, self.bound)
+        outcome = SearchOutcome.of(self.study, self.bound)
         own_victim = self.config.victim.victim is not None
-        return None if trials.pick is None or own_victim else self.config.point_of(trials.complete[trials.pick])
+        return None if outcome.pick is None or own_victim else outcome.point(outcome.pick)
 
     def count_runs(self) -> dict[str, int] | None:
         """`confirmation` in summary.json; None with --confirm 0."""
         if not self.draws:
             return None
-        points, others = self.trial_runs(), self.baseline_runs()
+        points, others = self.setting_runs(), self.baseline_runs()
         left = len(missing(self.study, points)) + len(missing(self.study, others))
         runs = len(points) + len(others)
         if (point := self.clean_point()) is not None:

@@ -60,8 +60,8 @@ class Draws:
 
     def _holdout(self, draw: int) -> Any:
         if draw not in self._holdouts:
-            images, labels = self.scenario.holdout(self.clean_fraction, draw)
-            self._holdouts[draw] = tune.share((images.numpy(), labels.numpy()))
+            holdout = self.scenario.holdout(self.clean_fraction, draw)
+            self._holdouts[draw] = tune.share((holdout.images.numpy(), holdout.labels.numpy()))
         return self._holdouts[draw]
 
     def _teacher(self, which: Which) -> Any:

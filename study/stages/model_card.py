@@ -19,10 +19,12 @@ LIMITS = (
 )
 
 
-def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, digest: str) -> str:
+def of_recommended(
+    summary: Summary, measured: Mapping[str, float], recorded: Mapping[str, float], seed: int, digest: str
+) -> str:
     """The card of a study's recommended model.
 
-    summary: contents of summary.json.  measured: this model's validation scores.  seed: its trial's.
+    summary: contents of summary.json.  measured: this model's validation scores.  recorded: its trial's.  seed: too.
     digest: sha256 of its weights.
     """
     point, victim = summary["recommended"], _no_defence(summary)
@@ -48,7 +50,7 @@ def of_recommended(summary: Summary, measured: Mapping[str, float], seed: int, d
                 _table(("", "ASR", "ACC", "images, runs"), _score_rows(summary, measured)),
                 _what_scores_are(summary["attack_settings"]),
                 "Validation scores are what the search optimised: the best of many noisy runs looks better than it is."
-                f" {_reproduced(measured, point['validation'])}",
+                f" {_reproduced(measured, recorded)}",
                 _test_sentence(point["test"], victim.get("test")),
                 *_clean_sentences(point.get("clean_model")),
             ],
@@ -212,8 +214,8 @@ def _clean_sentences(clean: Mapping[str, Any] | None) -> list[str]:
 
 def _licence(dataset: str) -> str:
     where = (
-        "Fashion-MNIST is under the MIT licence of Zalando SE; the photographs come from scikit-image."
-        if dataset == "fashion-m"
+        "Fashion-MNIST is under the MIT licence of Zalando SE; Refool's photographs come from scikit-image."
+        if dataset == "fashion-c"
         else "Read their terms before you pass this file on."
     )
     return (

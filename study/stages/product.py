@@ -28,10 +28,11 @@ from reports.analysis.objectives import OBJECTIVE_NAMES
 from search_spaces import Point
 from study.engine import tasks
 from study.engine.devices import driver_device
-from study.engine.erase_task import Weights, Workload, describe_point, erase_again
-from study.record.exports import search_outcome
+from study.engine.erase_task import Weights, Workload, erase_again
 from study.record.folder import StudyFolder
+from study.record.outcome import SearchOutcome
 from study.record.writing import write_text
+from study.search.settings import setting_of
 from study.stages import model_card
 from study.stages.preparation import PICTURES, Preparation
 
@@ -51,17 +52,17 @@ def keep_recommended(
 
     workload: of the study's trials, with its teachers.
     """
-    trials = search_outcome(study, bound)
-    if trials.pick is None:
+    outcome = SearchOutcome.of(study, bound)
+    if outcome.pick is None:
         _remove(folder)
         return
-    trial = trials.complete[trials.pick]
+    trial, point = outcome.settings[outcome.pick], outcome.point(outcome.pick)
     facts = _facts(study, trial, workload.model)
     kept = load_entry(folder.model)
     if kept is not None and kept.card.get("facts") == facts and folder.attention.exists():
         return
     _remove(folder)
-    point, say = preparation.config.point_of(trial), preparation.display.say
+    say = preparation.display.say
     try:
         weights, scores = _erase_again(preparation, point, trial.user_attrs["seed"], workload)
     except EraseDiverged as error:
@@ -76,7 +77,7 @@ def keep_recommended(
     known = of_dataset(scenario.dataset).card()
     save(
         folder.model,
-        Checkpoint(state, {"facts": facts, "validation": validation, **known}),
+        Checkpoint(state, {"facts": facts, "recorded": recorded, "validation": validation, **known}),
     )
     say(f"model: {folder.model}")
 
@@ -90,7 +91,7 @@ def _erase_again(
         step(0, 1)
         [(weights, scores)] = tasks.run_tasks(
             erase_again,
-            [(describe_point(point), seed)],
+            [(point, seed)],
             payload=workload,
             cpus=cpus,
             gpus=gpus,
@@ -114,7 +115,8 @@ def write_card(folder: StudyFolder, summary: Mapping[str, Any]) -> None:
             folder.model_card.parent.mkdir(mode=0o700, exist_ok=True)
             write_text(folder.model_card, model_card.of_none(summary))
         return
-    text = model_card.of_recommended(summary, card["validation"], card["facts"]["seed"], state_digest(made.state))
+    recorded, seed = card["recorded"], card["facts"]["seed"]
+    text = model_card.of_recommended(summary, card["validation"], recorded, seed, state_digest(made.state))
     write_text(folder.model_card, text)
 
 
@@ -125,7 +127,7 @@ def _facts(study: optuna.Study, trial: FrozenTrial, model: str) -> dict[str, Any
         "study": study.study_name,
         "victim": study.user_attrs["victim_sha256"],
         "trial": trial.number,
-        "params": trial.params,
+        "setting": setting_of(trial),
         "seed": trial.user_attrs["seed"],
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))

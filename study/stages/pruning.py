@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,16 +15,15 @@ from study.search.halving import Halving, Seen, chance_floor, settled_from
 from study.search.searcher import Pruner, Shown
 
 
-def pruner(point_at: Callable[[Mapping[str, Any]], Point], workload: Workload) -> Pruner:
+def pruner(workload: Workload) -> Pruner:
     """The reason for stopping an erase, from its and the others' glance scores after each epoch.
 
-    point_at: the settings for a trial's hyperparameters.  A NaN or infinite loss needs no rule: the erase raises
-    EraseDiverged in its epoch.
+    A NaN or infinite loss needs no rule: the erase raises EraseDiverged in its epoch.
     """
     rule = Halving(floor=chance_floor(torch.tensor(workload.clean_labels[:GLANCE])))
 
     def seen(shown: Shown) -> Seen:
-        erase = point_at(shown.params).erase
+        erase = Point.of(shown.setting).erase
         scores = np.array([[entry[goal.name] for goal in OBJECTIVES] for entry in shown.curve], dtype=float)
         settled = settled_from(SCHEDULES[erase.schedule], erase.epochs)
         last = shown.curve[-1] if shown.curve else {"acc": 0.0}

@@ -7,25 +7,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import optuna
+from nad.feature_scale import feature_rms
 
+from nad import models
 from nad.scenario import Scenario
 from nad.victim import Victim
 from reports.analysis.frontier import Bound
 from reports.build import build
+from search_spaces import Domain
+from study.engine.devices import driver_device
 from study.engine.erase_task import Origin, Workload
 from study.record.clock import Clock
 from study.record.files import StudyFiles
 from study.record.folder import StudyFolder
 from study.search.trial_event import TrialEvent
-from study.search.warm_start import EarlierPoint
+from study.search.warm_start import Earlier
 from study.signals import stopped_by_the_second
 from study.stages import baselines, product
 from study.stages.confirmation_runs import Confirmation, ConfirmationPlan
+from study.stages.draws import Draws
 from study.stages.preparation import Preparation
 from study.stages.repeats import Repeats
-from study.stages.teachers import with_teachers
+from study.stages.teachers import TeacherCache, with_teachers
 from study.stages.trials import TrialStage
 from study.stages.workload import make_workload
+
+FEATURE_RMS = "feature_rms"
+"""Attribute of the study: root mean square of the victim's features, by layer."""
+MEASURED = 500
+"""Validation images to measure them on."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Stages:
     """Fingerprint of the data set."""
     bound: Bound
 
-    def run(self, earlier: Sequence[EarlierPoint], observe: Callable[[TrialEvent], None]) -> None:
+    def run(self, earlier: Sequence[Earlier], observe: Callable[[TrialEvent], None]) -> None:
         """Run the missing part of each stage; keep the study's files up to date."""
         config, display = self.preparation.config, self.preparation.display
         with self.clock.stage("teachers"):
@@ -53,7 +63,10 @@ class Stages:
         repeats = Repeats(self.study, config.engine.size, display, self.files.refresh)
         with recorded(self.folder, self.files):
             with self.clock.stage("trials"):
-                TrialStage(config, self.study, workload, self.bound, display).run(earlier, self.files, observe)
+                cache = TeacherCache(self.preparation.cache, workload, self.images)
+                draws = Draws(self.scenario, workload, max(config.search.fractions), cache)
+                stage = TrialStage(config, self.study, draws, self._domain(), self.bound, display)
+                stage.run(earlier, self.files, observe)
             with self.clock.stage("baselines"):
                 planned = baselines.planned(config.search, (workload.draw,))
                 repeats.run("baselines", baselines.run_once, planned, lambda _runs: {workload.draw: workload})
@@ -65,6 +78,16 @@ class Stages:
                     Confirmation(
                         plan, self.preparation, repeats, self.scenario, self.victim, self.origin, self.images
                     ).run()
+
+    def _domain(self) -> Domain:
+        """The domain of the search space. The features are recorded: another machine may measure them a little off."""
+        config, study = self.preparation.config, self.study
+        if FEATURE_RMS not in study.user_attrs:
+            architecture, device = config.victim.architecture, driver_device()
+            network = models.with_weights(architecture, self.scenario.dataset.classes, self.victim.state).to(device)
+            images = self.scenario.validation.subset(MEASURED).clean.images
+            study.set_user_attr(FEATURE_RMS, feature_rms(network, images, config.layers, device=device))
+        return Domain(config.layers, config.search.fractions, study.user_attrs[FEATURE_RMS])
 
     def _workload(self) -> Workload:
         """The trials' workload, with its teachers."""

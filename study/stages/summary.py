@@ -42,7 +42,7 @@ class Summary:
         """The contents now."""
         config, recorded = self.config, self.study.user_attrs
         counts = confirmation_results.Counts.of(self.scenario)
-        points = confirmation_results.Reader(recorded, config.point_of, counts)
+        points = confirmation_results.Reader(recorded, counts)
         others = baselines.baseline_results(recorded, config.search.fractions, counts)
         found = {
             "schema": summary_schema.VERSION,

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import TrialState
 
 import search_spaces
 from nad.errors import NadError
+from reports.analysis.allocation import next_repeat
 from reports.analysis.frontier import Bound
 from reports.analysis.objectives import OBJECTIVES
 from reports.formatting import duration
-from search_spaces import Control
+from search_spaces import Domain, SearchSpace, portfolio
 from study.display.progress import Display, TrialBoard
 from study.engine import tune
-from study.engine.erase_task import Workload, describe_point, run_trial
+from study.engine.erase_task import run_trial
 from study.engine.tune import TrialFunction
 from study.options.config import StudyConfig
 from study.record import exports
 from study.record.files import StudyFiles
 from study.search.queue import enqueue
 from study.search.searcher import OptunaSearcher
+from study.search.settings import SETTING, SettingTable, setting_of
 from study.search.trial_event import TrialEvent
-from study.search.warm_start import EarlierPoint
+from study.search.warm_start import MOST_POINTS, WARM_START, Earlier, coordinates, fitting
+from study.stages.draws import Draws, OnDraws
 from study.stages.pruning import pruner
 
-ACC_DROP = "acc_drop"
-"""Optuna's name of the constraint: accuracy lost beyond --max-acc-drop; positive is too much."""
-
-BALANCED_ACC_DROP = "balanced_acc_drop"
-"""The same of balanced accuracy; positive for a guessing model, too."""
+REFERENCES = ("fine-tuning", "nad-paper")
+"""Controls on further draws before any proposal: the first look at the noise."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +42,21 @@ class TrialStage:
 
     config: StudyConfig
     study: optuna.Study
-    workload: Workload
+    draws: Draws
+    domain: Domain
     bound: Bound
     display: Display
 
     def run(
         self,
-        earlier: Sequence[EarlierPoint],
+        earlier: Sequence[Earlier],
         files: StudyFiles,
         observe: Callable[[TrialEvent], None],
         run_one: TrialFunction = run_trial,
     ) -> None:
         """Run trials up to the wanted number, the end of the time budget, or convergence; keep the files up to date."""
         options, engine, study, display = self.config.search, self.config.engine, self.study, self.display
-        _enqueue_known(study, search_spaces.get(options.space).controls(self.config.domain), earlier)
-        if warning := other_bounds(study, self.bound.acc, self.bound.max_drop):
-            display.say(warning)
+        self._enqueue_known(earlier)
         board = TrialBoard.of(study)
         with display.stage("trials", "done", lambda: str(board)) as step:
 
@@ -77,8 +72,8 @@ class TrialStage:
             step(board.done, options.trials)
             tune.run_trials(
                 run_one,
-                self._searcher(on_event),
-                payload=self.workload,
+                OnDraws(self._searcher(on_event), self.draws),
+                payload=self.draws.workload,
                 slots=engine.slots,
                 cpus_per_trial=engine.cpus_per_trial,
                 gpus_per_trial=engine.gpus_per_trial,
@@ -93,50 +88,68 @@ class TrialStage:
 
         Without the constraint, it would also search the end of the front with ruined classifiers.
         """
-        options, study, domain = self.config.search, self.study, self.config.domain
-        space, budget = search_spaces.get(options.space), options.budget_seconds
+        options, study, domain = self.config.search, self.study, self.domain
+        budget = options.budget_seconds
         return OptunaSearcher(
             study,
-            lambda trial: describe_point(space.suggest(trial, domain)),
+            lambda trial: self._space.suggest(trial, domain).values(domain.layers),
             tuple(goal.name for goal in OBJECTIVES),
             options.trials,
             seed=options.seed,
-            constraints=partial(constraints, self.bound),
+            bound=self.bound,
+            allocation=self._next_repeat,
             enough=(lambda: exports.converged(study) is not None) if options.until_converged else None,
-            pruner=pruner(self.config.point_at, self.workload) if options.prune else None,
+            pruner=pruner(self.draws.workload) if options.prune else None,
             deadline=None if budget is None else time.monotonic() + budget,
             on_event=on_event,
         )
 
+    @property
+    def _space(self) -> SearchSpace:
+        return search_spaces.get(self.config.search.space)
 
-def constraints(bound: Bound, scores: Mapping[str, Any]) -> dict[str, float]:
-    """A complete trial's constraints for the sampler, by name; met at zero or less."""
-    acc, balanced_acc = (np.array([scores.get(name, math.nan)], dtype=float) for name in ("acc", "balanced_acc"))
-    (over,), (balanced_over,) = bound.excess(acc, balanced_acc)
-    return {ACC_DROP: float(over), BALANCED_ACC_DROP: float(balanced_over)}
+    def _next_repeat(self, table: SettingTable, left: int) -> int | None:
+        """The setting to run again, by the allocation rule."""
+        first = sorted(table.first.items(), reverse=True)
+        named = {trial.user_attrs.get("control"): number for number, trial in first}
+        return next_repeat(
+            table.estimates,
+            table.running,
+            self.bound,
+            references=[named[name] for name in REFERENCES if name in named],
+            available=lambda number, draw: not self.draws.is_in_the_making(setting_of(table.first[number]), draw),
+            left=left,
+        )
 
+    def _enqueue_known(self, earlier: Iterable[Earlier]) -> None:
+        """Queue the controls, the portfolio and the settings of earlier studies before the sampler's."""
+        study, domain = self.study, self.domain
+        for name, point in self._space.controls(domain):
+            params, misfit = coordinates(point, self._space, domain)
+            fixed = {SETTING: point.values(domain.layers)} if misfit else {}
+            enqueue(study, params, {"control": name, **fixed})
+        self._enqueue_portfolio()
+        for origin, found in earlier:
+            said = fitting(found, self._space, domain, most=MOST_POINTS if origin == WARM_START else None)
+            self.display.say(said.said(origin))
+            for name, params in said.points:
+                enqueue(study, params, {"warm_start": name})
 
-def _enqueue_known(study: optuna.Study, controls: Iterable[Control], earlier: Iterable[EarlierPoint]) -> None:
-    """Queue the controls and the settings of earlier studies before the sampler's."""
-    for name, params in controls:
-        enqueue(study, params, {"control": name})
-    for point in earlier:
-        enqueue(study, point.params, {"warm_start": point.study})
-
-
-def other_bounds(study: optuna.Study, victim_acc: float, max_acc_drop: float) -> str | None:
-    """A warning about trials recorded under another --max-acc-drop; Optuna keeps their old constraints."""
-    acc = [goal.name for goal in OBJECTIVES].index("acc")
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    known = [trial for trial in complete if ACC_DROP in trial.constraints]
-    bounds = [victim_acc - trial.values[acc] - trial.constraints[ACC_DROP] for trial in known]
-    others = [bound for bound in bounds if not math.isclose(bound, max_acc_drop, abs_tol=1e-9)]
-    if not others:
-        return None
-    return (
-        f"{len(others)} of {len(bounds)} complete trials were run with another --max-acc-drop, and the sampler goes on"
-        f" weighing those by it; what is recommended and reported goes by {max_acc_drop:g}"
-    )
+    def _enqueue_portfolio(self) -> None:
+        """Queue the settings of earlier studies that every study asks, and say what is left out."""
+        search, domain, attack = self.config.search, self.domain, self.config.victim.attack
+        if not search.portfolio:
+            return
+        entries = portfolio.entries(domain, search.portfolio_without)
+        for entry in entries:
+            params, misfit = coordinates(entry.point, self._space, domain)
+            if not misfit:
+                enqueue(self.study, params, {"portfolio": entry.name})
+        for name, why in portfolio.left_out(domain, search.portfolio_without).items():
+            self.display.say(f"portfolio: {name} is left out: {why}")
+        if tuned := [entry.name for entry in entries if attack in entry.tuned_on]:
+            remedy = f"--portfolio-without {attack} leaves them out"
+            self.display.say(f"portfolio: {', '.join(tuned)} were found on {attack} itself; {remedy}")
 
 
 def _last_words(study: optuna.Study) -> str:

@@ -24,8 +24,8 @@ from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain
 from study.search.samplers import SAMPLERS, make_sampler
 
-SPACE = search_spaces.get("nad")
-DOMAIN = Domain(distillation_layers("wrn-16-1"), (0.05, 0.1))
+SPACE = search_spaces.get("nad-published")
+DOMAIN = Domain(distillation_layers("wrn-16-1"), (0.05, 0.1), dict.fromkeys(("group1", "group2", "group3"), 1.0))
 RANDOM_POINTS = 15
 VICTIM_ACC, MAX_ACC_DROP = 0.8, 0.1
 

@@ -14,16 +14,18 @@ LAYERS = ("group1", "group2", "group3")
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    """A point of the space `nad`, none of the controls."""
-    plain = {f"distil_{layer}": False for layer in LAYERS}
-    return {**plain, "schedule": "code", "cutout": 3, "epochs": 7, "clean_fraction": 0.05, **changes}
+    """A setting inside the space `nad`, none of the controls."""
+    plain = {"clean_fraction": 0.05, **{f"distil_{layer}": False for layer in LAYERS}}
+    training = {"lr": 0.02, "batch_size": 64, "schedule": "code", "cutout": 3, "epochs": 7}
+    return {**plain, **training, **changes}
 
 
 def study_folder(path: Path, points: list[dict[str, Any]], scores: list[tuple[float, float]]) -> Path:
     """A study's files for a warm start and a report."""
     path.mkdir()
     rows = [
-        {**dict.fromkeys((*NUMBERS, *TEXTS), ""), "number": number, "state": "COMPLETE", "asr": asr, "acc": acc}
+        {**dict.fromkeys((*NUMBERS, *TEXTS), ""), "number": number, "setting": number, "draw": 0}
+        | {"state": "COMPLETE", "asr": asr, "acc": acc}
         | {f"params_{name}": value for name, value in params.items()}
         for number, (params, (asr, acc)) in enumerate(zip(points, scores, strict=True))
     ]

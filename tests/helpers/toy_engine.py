@@ -41,7 +41,7 @@ IMPORTABLE = os.pathsep.join(path for path in sys.path if path)  # workers impor
 def toy(config: Mapping[str, Any], payload: Mapping[str, Any], report: tune.Report) -> None:
     """Scores at once, or fails as planned in the payload for this trial number."""
     plan = payload["plan"].get(config["number"], "score")
-    x = config["params"]["x"]
+    x = config["setting"]["x"]
     scores = {"asr": x, "acc": 1 - x * x}
     if plan == "raise":
         raise ValueError("this trial's own mistake")
@@ -70,7 +70,7 @@ ALIVE: weakref.WeakSet[Heavy] = weakref.WeakSet()
 
 def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """Ten epochs of the same scores; leaves its process's number in the folder at any kind of end."""
-    x, heavy = config["params"]["x"], Heavy()
+    x, heavy = config["setting"]["x"], Heavy()
     ALIVE.add(heavy)
     try:
         for epoch in range(1, 11):
@@ -82,7 +82,7 @@ def epochs(config: Mapping[str, Any], payload: Path, report: tune.Report) -> Non
 
 def above_half(trial: Shown, others: Sequence[Shown]) -> str:
     """Object after three epochs to x > 0.5."""
-    return "x is too large" if len(trial.curve) == 3 and trial.params["x"] > 0.5 else ""
+    return "x is too large" if len(trial.curve) == 3 and trial.setting["x"] > 0.5 else ""
 
 
 def slow(config: Mapping[str, Any], payload: tuple[int, Path], report: tune.Report) -> None:
@@ -97,8 +97,8 @@ def hang(config: Mapping[str, Any], payload: Path, report: tune.Report) -> None:
     """The first point never comes back, nor does it let another thread of its process run."""
     first = payload / "first"
     if not first.exists():
-        first.write_text(str(config["params"]["x"]))
-    if first.read_text() == str(config["params"]["x"]):
+        first.write_text(str(config["setting"]["x"]))
+    if first.read_text() == str(config["setting"]["x"]):
         (payload / str(os.getpid())).touch()
         re.match(r"(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock for longer than anybody waits
     toy(config, {"plan": {}}, report)

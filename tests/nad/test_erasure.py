@@ -216,9 +216,18 @@ def test_teacher_is_fine_tuned_with_the_papers_settings() -> None:
 def test_presets_are_the_published_settings() -> None:
     assert (PRESETS["paper"].epochs, PRESETS["paper"].schedule, PRESETS["paper"].cutout) == (10, "paper", 9)
     assert (PRESETS["code"].epochs, PRESETS["code"].schedule, PRESETS["code"].cutout) == (20, "code", 3)
-    for preset in PRESETS.values():
+    for name in ("paper", "code"):
+        preset = PRESETS[name]
         assert (preset.lr, preset.batch_size, preset.momentum, preset.weight_decay) == (0.1, 64, 0.9, 1e-4)
+    for preset in PRESETS.values():
         assert preset.betas == (500.0, 1000.0, 1000.0)
+
+
+def test_backdoorbench_preset_is_its_configured_fine_tuning() -> None:
+    """Its config/defense/ft/config.yaml: plain SGD, epochs 100, batch_size 256, lr 0.01, CosineAnnealingLR, wd 5e-4."""
+    preset = PRESETS["backdoorbench"]
+    assert (preset.epochs, preset.batch_size, preset.lr, preset.schedule) == (100, 256, 0.01, "cosine")
+    assert (preset.momentum, preset.nesterov, preset.weight_decay, preset.cutout) == (0.9, False, 5e-4, 0)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def test_one_cycle_rises_then_falls_to_zero() -> None:
     assert factors[-1] == pytest.approx(0.0)
 
 
+def test_cosine_falls_from_the_start_to_zero() -> None:
+    factors = [SCHEDULES["cosine"](epoch, 100) for epoch in (0, 25, 50, 100)]
+    assert factors == pytest.approx([1.0, (1 + 0.5**0.5) / 2, 0.5, 0.0])
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_configured_learning_rate_is_used_in_every_epoch(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []

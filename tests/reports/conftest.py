@@ -70,7 +70,8 @@ def _trial(
         "acc": acc,
         "acc_non_target": "" if acc == "" else round(acc - 0.006, 4),
         "recovery_acc": "" if asr == "" or acc == "" else round(0.85 * acc * (1 - asr), 4),
-        "replicate": 0,
+        "setting": 0,
+        "draw": 0,
         "seed": 7919 * (number + 1),
         "started": (datetime(2026, 3, 14, 9, 26, 5, tzinfo=UTC) + timedelta(seconds=14 * number)).isoformat(),
         "seconds": seconds,
@@ -112,12 +113,12 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     why = f"Lowest ASR of the {len(kept)} complete trials that lose at most 3 points of clean accuracy."
     return {
-        "study": "refool-fashion-m",
+        "study": "refool-fashion-c",
         "attack": "refool",
-        "dataset": "fashion-m",
+        "dataset": "fashion-c",
         "model": "wrn-16-1",
         "seed": 0,
-        "command": "python -m study.run --attack refool --dataset fashion-m --trials 22 --seed 0 --max-acc-drop 0.03",
+        "command": "python -m study.run --attack refool --dataset fashion-c --trials 22 --seed 0 --max-acc-drop 0.03",
         "versions": {"python": "3.11.7", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0", "nad-study": "0.1.0"},
         "victim": dict(VICTIM),
         "trials": {"complete": len(complete), "failed": len(rows) - len(complete), "pruned": 0, "running": 0},
@@ -164,7 +165,7 @@ def _write(directory: Path, rows: list[dict[str, Any]], summary: dict[str, Any])
         writer.writeheader()
         writer.writerows(rows)
     (directory / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    config = {"attack": "refool", "dataset": "fashion-m", "seed": 0, "max_acc_drop": 0.03, "workers": 2}
+    config = {"attack": "refool", "dataset": "fashion-c", "seed": 0, "max_acc_drop": 0.03, "workers": 2}
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (directory / "attack.png").write_bytes(_attack_png())
     return directory

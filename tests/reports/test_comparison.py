@@ -68,7 +68,7 @@ def test_studies_are_read_in_the_given_order(pair: list[Path]) -> None:
 
 def test_two_studies_of_one_name_are_refused(make_study: Make) -> None:
     folders = [make_study(name="a"), make_study(name="b")]
-    with pytest.raises(ReportError, match=r"two of these studies are called 'refool-fashion-m' \('.*a' and '.*b'\)"):
+    with pytest.raises(ReportError, match=r"two of these studies are called 'refool-fashion-c' \('.*a' and '.*b'\)"):
         read_studies(folders)
     with pytest.raises(ReportError, match="two of these studies"):
         read_studies([folders[0], folders[0]])
@@ -87,7 +87,7 @@ def test_an_unfinished_study_is_compared_only_on_request(make_study: Make) -> No
 def test_families_are_studies_of_one_attack_on_one_data_set(pair: list[Path], make_study: Make) -> None:
     third = make_study(name="c", change=named("third"))
     studies = read_studies([*pair, third])
-    assert families(studies) == {("refool", "fashion-m"): [0, 2], ("badnets", "fashion-m"): [1]}
+    assert families(studies) == {("refool", "fashion-c"): [0, 2], ("badnets", "fashion-c"): [1]}
 
 
 def test_hypervolumes_are_of_all_trials_and_of_equally_many(make_study: Make) -> None:

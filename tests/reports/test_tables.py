@@ -30,7 +30,7 @@ def test_all_trials_are_listed_with_every_hyperparameter(study: Study) -> None:
     assert len(table.rows) == len(study.trials)
     for head in ("β group1", "β group2", "β group3", "epochs", "clean data", "recipe", "control", "time", "host"):
         assert head in heads
-    assert "repeat" not in heads
+    assert "draw" not in heads
 
 
 def test_cells_are_read_as_percents_and_sorted_as_numbers(study: Study) -> None:
@@ -46,8 +46,8 @@ def test_what_a_trial_has_not_got_sorts_last(study: Study) -> None:
 
 
 def test_repeats_are_shown_once_there_are_any(make_study: Make) -> None:
-    study = read_study(make_study(change=lambda rows, _: rows[3].update(replicate=1)))
-    assert [cell.text for cell in _column(study, "repeat")[:4]] == ["0", "0", "0", "1"]
+    study = read_study(make_study(change=lambda rows, _: rows[3].update(draw=1)))
+    assert [cell.text for cell in _column(study, "draw")[:4]] == ["0", "0", "0", "1"]
 
 
 def test_rows_know_the_front_and_the_recommended_trial(study: Study) -> None:

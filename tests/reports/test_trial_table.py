@@ -64,7 +64,7 @@ def test_a_table_that_was_cut_off_is_refused(table: Path, kept: float) -> None:
 def test_a_row_with_too_few_values_is_refused(table: Path) -> None:
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join([*lines[:3], "2,COMPLETE,fine-tuning\n"]))
-    with pytest.raises(ReportError, match=r"has 3 values in row 3, not 25"):
+    with pytest.raises(ReportError, match=r"has 3 values in row 3, not 26"):
         read_trials(table)
 
 

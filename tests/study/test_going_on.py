@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Never
@@ -70,10 +71,12 @@ def test_study_that_goes_on_with_pruning_counts_what_it_stopped(
 ) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
-    assert main([*options, "--prune", "--trials", "14", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert (
+        main([*options, "--prune", "--no-portfolio", "--trials", "24", "--output", str(tmp_path), "--name", "s"]) == 0
+    )
     counts, rows = summary(folder)["trials"], table(folder)
     assert counts["pruned"] > 0
-    assert counts == {"complete": 14 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
+    assert counts == {"complete": 24 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
     pruned = rows[rows.state == "PRUNED"]
     assert pruned.control.isna().all()
     for row in pruned.itertuples():
@@ -82,7 +85,7 @@ def test_study_that_goes_on_with_pruning_counts_what_it_stopped(
         assert ran in RUNGS or "no better than chance" in row.error
     assert not {point["number"] for point in summary(folder)["front"]} & set(pruned.number)
     page = (folder / "report.html").read_text()
-    assert f"{counts['pruned']} of 14 trials were pruned" in page
+    assert f"{counts['pruned']} of 24 trials were pruned" in page
     assert "unfinished" not in page
 
 
@@ -93,7 +96,7 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(convergence, "LEAST_TRIALS", 8)
+    monkeypatch.setattr(convergence, "LEAST_SETTINGS", 8)
     shutil.copytree(finished, tmp_path / "s")
     again = [*options, "--trials", "90", "--output", str(tmp_path), "--name", "s"]
     for _ in range(2):
@@ -102,7 +105,7 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
         found = summary(tmp_path / "s")
         done = found["trials"]["complete"]
         assert 8 <= done < 90
-        assert f"stopped by itself after {done} complete trials" in found["stopped"]
+        assert re.match(r"The study stopped by itself after \d+ settings, because the last", found["stopped"])
         assert found["stopped"] in capsys.readouterr().out
         for file in ("report.html", "summary.md"):
             text = (tmp_path / "s" / file).read_text()
@@ -116,9 +119,11 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
 def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = [*options, "--output", str(tmp_path), "--name", "next", "--warm-start", str(finished)]
-    best = [point["params"] for point in summary(finished)["front"]]
-    for trials in ("6", "7"):
+    again = [*options, "--output", str(tmp_path), "--name", "next", "--no-portfolio", "--warm-start", str(tmp_path / "s")]
+    shutil.copytree(finished, tmp_path / "s")
+    assert main([*options, "--no-portfolio", "--trials", "13", "--output", str(tmp_path), "--name", "s"]) == 0
+    best = [point["params"] for point in summary(tmp_path / "s")["front"]]
+    for trials in ("9", "10"):
         assert main([*again, "--trials", trials]) == 0
         assert "warm start: settings of earlier studies, asked once" in capsys.readouterr().out
     rows = table(tmp_path / "next").sort_values("number")
@@ -128,7 +133,7 @@ def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     assert list(warm["number"]) == list(range(controls, controls + len(warm)))
     params = [name for name in rows if name.startswith("params_")]
     assert not warm.duplicated(params).any()
-    control_points = [control["params"] for control in summary(finished)["controls"]]
+    control_points = [control["params"] for control in summary(tmp_path / "s")["controls"]]
     for setting in (setting for setting in best if setting not in control_points):
         assert any({name: row[f"params_{name}"] for name in setting} == setting for _, row in warm.iterrows())
 
@@ -200,10 +205,10 @@ def test_resuming_with_other_settings_lists_what_differs(
     options: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in finished.iterdir() if path.suffix in (".json", ".csv", ".html")}
-    changed = [*options, "--seed", "5", "--space", "nad-wide", "--output", str(finished.parent), "--name", "s"]
+    changed = [*options, "--seed", "5", "--space", "fine-tuning", "--output", str(finished.parent), "--name", "s"]
     sentence = refused(capsys, *changed)
     assert "seed 0 (now 5)" in sentence
-    assert "space nad (now nad-wide)" in sentence
+    assert "space nad (now fine-tuning)" in sentence
     assert "another --name" in sentence
     assert before == {name: (finished / name).read_bytes() for name in before}
 

@@ -4,7 +4,6 @@ import torch
 from numpy.typing import NDArray
 
 from nad.data.photographs import (
-    BACKGROUNDS,
     LARGEST_WINDOW,
     REFLECTIONS,
     SMALLEST_WINDOW,
@@ -26,12 +25,8 @@ def crops(photographs: list[NDArray[np.uint8]], count: int, size: int, seed: int
     return random_crops(photographs, count, size, torch.Generator().manual_seed(seed)).numpy().astype(np.int64)
 
 
-def test_backgrounds_and_reflections_share_no_photograph() -> None:
-    assert not set(BACKGROUNDS) & set(REFLECTIONS)
-
-
 def test_photographs_come_without_a_download() -> None:
-    for photograph in load_photographs(BACKGROUNDS + REFLECTIONS):
+    for photograph in load_photographs(REFLECTIONS):
         assert photograph.dtype == np.uint8
         assert photograph.ndim == 3
         assert photograph.shape[2] == 3

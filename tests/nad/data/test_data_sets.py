@@ -67,7 +67,7 @@ def write_gtsrb(root: Path) -> Path:
 
 
 OFFLINE: dict[str, Callable[[Path, pytest.MonkeyPatch], Path | None]] = {
-    "fashion-m": lambda *_: None,
+    "fashion-c": lambda *_: None,
     "cifar10": write_cifar10,
     "gtsrb": lambda root, _: write_gtsrb(root),
     "folder": lambda root, _: write_tree(root, ("ant", "bee", "wasp")),
@@ -105,11 +105,11 @@ def test_folder_needs_a_folder(tmp_path: Path) -> None:
 
 
 def test_fashion_m_reads_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fashion-m is embedded and reads no folder"):
-        load("fashion-m", cache_dir=tmp_path, data_dir=tmp_path)
+    with pytest.raises(ConfigError, match="fashion-c is embedded and reads no folder"):
+        load("fashion-c", cache_dir=tmp_path, data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["fashion-m", "cifar10"])
+@pytest.mark.parametrize("name", ["fashion-c", "cifar10"])
 def test_sets_of_one_size_refuse_another(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{name} has images of 32x32, got image_size 64"):
         load(name, cache_dir=tmp_path, image_size=64)

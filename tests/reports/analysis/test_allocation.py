@@ -119,7 +119,7 @@ def test_leaders_inside_the_bound_come_before_the_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("draws", "kappa", "expected"), [(1, 0.1, 10), (2, 0.1, None), (7, 9.0, 10), (MOST_DRAWS, 9.0, None)]
+    ("draws", "kappa", "expected"), [(1, 0.1, 10), (2, 0.1, 10), (3, 0.1, None), (7, 9.0, 10), (MOST_DRAWS, 9.0, None)]
 )
 def test_leader_is_repeated_until_it_is_reliable(draws: int, kappa: float, expected: int | None) -> None:
     crowd = [(number, 0) for number in range(20, 120)]

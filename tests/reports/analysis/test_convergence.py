@@ -33,7 +33,7 @@ def test_search_is_flat_when_its_last_half_added_nothing(rising: int, count: int
     found = plateau(flat_after(rising, count))
     assert (found and found.recent) == recent
     if found:
-        assert (found.trials, found.added, found.hypervolume) == (count, 0, pytest.approx(0.5))
+        assert (found.settings, found.added, found.hypervolume) == (count, 0, pytest.approx(0.5))
 
 
 @pytest.mark.parametrize(("before", "is_flat"), [(0.4949, False), (0.4951, True)])
@@ -53,6 +53,6 @@ def test_nothing_dominated_is_not_flat() -> None:
 
 def test_sentence_says_when_and_why() -> None:
     assert str(plateau(reaching(*[0.497] * 20, *[0.5] * 20))) == (
-        "The study stopped by itself after 40 complete trials, because the last 20 added 0.0030 to a hypervolume of"
+        "The study stopped by itself after 40 settings, because the last 20 added 0.0030 to a hypervolume of"
         " 0.5000, less than 1%."
     )

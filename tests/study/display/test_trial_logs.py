@@ -38,8 +38,8 @@ def test_log_tells_a_trial_from_its_seed_to_its_scores(
     searcher.on_trial_result("t", {**FINAL, "host": "node-7", "loss": 0.25, "printed": "hello\nworld\n"})
     searcher.on_trial_complete("t")
     head, params, first, second, end, scores, printed, *text = log(tmp_path).splitlines()
-    assert head.startswith(f"trial 0: seed {config['seed']}, replicate 0, started 20")
-    assert params == f"  x = {config['params']['x']}"
+    assert head.startswith(f"trial 0: seed {config['seed']}, draw 0, started 20")
+    assert params == f"  x = {config['setting']['x']}"
     assert (first, second) == ("epoch 1, asr 0.5, acc 0.8", "epoch 2, asr 0.25, acc 0.8")
     assert end == "complete"
     assert scores == "  asr 0.1, acc 0.9, host node-7, loss 0.25"

@@ -11,7 +11,7 @@ import torch
 from nad import data, models
 from nad.attacks import BadNets
 from nad.context import TrainContext
-from nad.erasure import PRESETS, EraseConfig, distil
+from nad.erasure import PRESETS, distil
 from nad.errors import EraseDiverged
 from nad.evaluation import evaluate
 from nad.models.base import DistillableModel
@@ -24,7 +24,6 @@ from study.engine.erase_task import (
     Origin,
     Workload,
     as_arrays,
-    describe_point,
     erase_again,
     make_teacher_weights,
     measure,
@@ -42,18 +41,29 @@ QUICK = dataclasses.replace(PRESETS["code"], epochs=2)
 
 
 @pytest.fixture(scope="module")
-def workload(image_folder: Path, cache: Path) -> Workload:
+def scenario(image_folder: Path, cache: Path) -> Scenario:
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
-    scenario = Scenario(images, BadNets(poison_rate=0.3), seed=0)
+    return Scenario(images, BadNets(poison_rate=0.3), seed=0)
+
+
+@pytest.fixture(scope="module")
+def workload(scenario: Scenario, cache: Path) -> Workload:
     victim = train_victim(scenario, "wrn-10-1", VictimConfig(epochs=2, batch_size=32), cache=cache)
     block = make_workload(CONFIG, scenario, victim, scenario.validation)
     teachers = {fraction: make_teacher_weights((0, fraction), {0: block}) for fraction in (0.1, 0.2)}
     return dataclasses.replace(block, teachers=teachers)
 
 
+LAYERS = ("group1", "group2", "group3")
+
+
+def config_of(erase=QUICK, *, fraction=0.1, seed=1, draw=0, **shared) -> dict[str, Any]:
+    return {"setting": Point(fraction, erase).values(LAYERS), "draw": draw, "seed": seed, "shared": shared}
+
+
 def run(workload, erase=QUICK, *, fraction=0.1, seed=1) -> list[dict]:
     reports: list[dict] = []
-    run_trial({"params": describe_point(Point(fraction, erase)), "seed": seed}, workload, reports.append)
+    run_trial(config_of(erase, fraction=fraction, seed=seed), workload, reports.append)
     return reports
 
 
@@ -76,6 +86,29 @@ def test_trial_depends_on_its_parameters_and_seed_alone(workload: Workload) -> N
     assert without_times(run(workload)) == first
     assert without_times(run(workload, seed=2)) != first
     assert without_times(run(workload, fraction=0.2)) != first
+
+
+def test_first_trial_of_a_draw_makes_its_teacher_and_the_next_one_scores_alike_with_it(
+    workload: Workload, scenario: Scenario
+) -> None:
+    other = for_draw(workload, scenario, 0.2, 3)
+    holdout = other.holdout_images, other.holdout_labels
+    first, second, tuned = [], [], []
+    run_trial(config_of(draw=3, holdout=holdout), workload, first.append)
+    kept, *scores = first
+    assert kept.keys() == {"kept"}
+    run_trial(config_of(draw=3, holdout=holdout, teacher=kept["kept"]), workload, second.append)
+    assert without_times(second) == without_times(scores)
+    assert not any("kept" in report for report in second)
+    run_trial(config_of(QUICK.twin(), draw=3, holdout=holdout), workload, tuned.append)
+    assert not any("kept" in report for report in tuned), "fine-tuning needs no teacher"
+    fraction, made = kept["kept"]
+    assert fraction == 0.1
+    whole = dataclasses.replace(other, teachers={})
+    wanted = make_teacher_weights((3, 0.1), {3: whole})
+    assert all(np.array_equal(made[name], wanted[name]) for name in wanted)
+    assert measure(Point(0.1, QUICK), 1, dataclasses.replace(whole, teachers={0.1: made}))["asr"] == scores[-1]["asr"]
+    assert without_times(scores) != without_times(run(workload)), "another defender has other images"
 
 
 def test_trial_leaves_the_shared_block_as_it_is(workload: Workload) -> None:
@@ -106,7 +139,7 @@ def test_teachers_of_different_fractions_differ(workload: Workload) -> None:
 def test_trial_that_diverges_raises_and_reports_no_final_scores(workload: Workload) -> None:
     broken = {**workload.victim, "fc.weight": np.full_like(workload.victim["fc.weight"], np.nan)}
     reports: list[dict] = []
-    config = {"params": describe_point(Point(0.1, QUICK)), "seed": 1}
+    config = config_of()
     with pytest.raises(EraseDiverged):
         run_trial(config, dataclasses.replace(workload, victim=broken), reports.append)
     assert not any(report.get("final") for report in reports)
@@ -115,14 +148,14 @@ def test_trial_that_diverges_raises_and_reports_no_final_scores(workload: Worklo
 def test_twin_is_the_same_erase_with_every_beta_zero_to_the_last_bit(workload: Workload) -> None:
     """What a point and its twin differ by is distillation and nothing else: not images, batches or teacher."""
     zero = dataclasses.replace(QUICK, betas=(0.0, 0.0, 0.0))
-    scores = [measure(describe_point(Point(0.1, erase)), 3, workload) for erase in (zero, QUICK.twin())]
+    scores = [measure(Point(0.1, erase), 3, workload) for erase in (zero, QUICK.twin())]
     assert without_times(scores[:1]) == without_times(scores[1:])
-    assert scores[0]["loss"] != measure(describe_point(Point(0.1, QUICK)), 3, workload)["loss"]
+    assert scores[0]["loss"] != measure(Point(0.1, QUICK), 3, workload)["loss"]
 
 
 def test_trial_and_teacher_compute_in_the_studys_precision(workload: Workload) -> None:
     half = dataclasses.replace(workload, precision="bfloat16")
-    point = describe_point(Point(0.1, QUICK))
+    point = Point(0.1, QUICK)
     scores = [measure(point, 3, block) for block in (workload, half, half)]
     assert without_times(scores[1:2]) == without_times(scores[2:])
     assert scores[0]["loss"] != scores[1]["loss"] == pytest.approx(scores[0]["loss"], rel=0.1)
@@ -172,7 +205,7 @@ def test_what_a_worker_remembers_changes_no_score(
         block = for_draw(block, Scenario(images, BadNets(poison_rate=0.3), seed=0), 0.2, change["draw"])
     if "teacher" in change:
         block = dataclasses.replace(block, teachers={0.1: workload.teachers[0.2]})
-    point = describe_point(Point(fraction, erase))
+    point = Point(fraction, erase)
     erase_task._memory.cache_clear()
     alone = measure(point, seed, block)
     erase_task._memory.cache_clear()
@@ -183,14 +216,14 @@ def test_what_a_worker_remembers_changes_no_score(
 
 def test_trial_run_again_gives_its_scores_to_the_last_bit_and_the_model_that_has_them(workload: Workload) -> None:
     *_, final = run(workload, seed=4)
-    weights, scores = erase_again((describe_point(Point(0.1, QUICK)), 4), workload)
+    weights, scores = erase_again((Point(0.1, QUICK), 4), workload)
     assert without_times([{**scores, "final": True}]) == without_times([final])
     network = workload.network(weights, torch.device("cpu"))
     assert evaluate(network, workload.eval_set())._asdict().items() <= scores.items()
 
 
 def test_each_task_tells_how_far_it_is(workload: Workload) -> None:
-    point, blocks = describe_point(Point(0.1, QUICK)), {0: workload}
+    point, blocks = Point(0.1, QUICK), {0: workload}
     told = {"teacher": [], "fresh run": [], "again": [], "baseline": []}
 
     def listen(name):
@@ -206,13 +239,13 @@ def test_each_task_tells_how_far_it_is(workload: Workload) -> None:
 
 def test_patience_looks_at_validation_images_whatever_the_eval_set_is(workload: Workload) -> None:
     """A confirmation sits the test: stopping by it would tune on it."""
-    patient = describe_point(Point(0.1, dataclasses.replace(QUICK, epochs=4, patience=1)))
+    patient = Point(0.1, dataclasses.replace(QUICK, epochs=4, patience=1))
     assert np.array_equal(workload.watched_images, workload.clean_images[: len(workload.watched_images)])
     never_right = np.full_like(workload.watched_labels, -1)
     hopeless = dataclasses.replace(workload, watched_labels=never_right)
     assert measure(patient, 1, hopeless)["epochs_run"] == 2
     eval_set_elsewhere = dataclasses.replace(workload, clean_labels=(workload.clean_labels + 1) % 4)
-    *epochs, _final = run(workload, EraseConfig(**patient["erase"]))
+    *epochs, _final = run(workload, patient.erase)
     assert measure(patient, 1, eval_set_elsewhere)["epochs_run"] == len(epochs)
     network = workload.network(workload.victim, torch.device("cpu"))
     right = evaluate(network, workload.eval_set().subset(len(never_right))).acc
@@ -242,7 +275,7 @@ def test_teacher_of_another_architecture_is_made_from_its_own_victim(
 def test_erase_by_a_teacher_of_another_architecture_is_another_erase_of_the_victim(
     workload: Workload, taught_by_another: Workload
 ) -> None:
-    point = describe_point(Point(0.1, QUICK))
+    point = Point(0.1, QUICK)
     erase_task._memory.cache_clear()
     weights, scores = erase_again((point, 1), taught_by_another)
     assert {name: values.shape for name, values in weights.items()} == {
@@ -263,7 +296,7 @@ def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(
     block = dataclasses.replace(workload, teachers={0.1: teacher}, teachers_origin=Origin("tiny-resnet", teacher))
     assert block.pairs == {"group1": "layer2", "group2": "layer3", "group3": "layer4"}
     erase_task._memory.cache_clear()
-    loss = measure(describe_point(Point(0.1, QUICK)), 1, block)["loss"]
+    loss = measure(Point(0.1, QUICK), 1, block)["loss"]
     student, taught = (
         network.train() for network in (workload.network(workload.victim, CPU), block.teacher_network(teacher, CPU))
     )
@@ -275,9 +308,9 @@ def test_layers_of_other_names_and_maps_of_another_size_are_paired_in_a_study(
         TrainContext(flip=True, generator=generator(1, "erase")),
         pairs=block.pairs,
     )
-    again, _scores = erase_task.erase_victim(describe_point(Point(0.1, QUICK)), 1, block)
+    again, _scores = erase_task.erase_victim(Point(0.1, QUICK), 1, block)
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
-    assert loss != measure(describe_point(Point(0.1, QUICK.twin())), 1, block)["loss"]
+    assert loss != measure(Point(0.1, QUICK.twin()), 1, block)["loss"]
 
 
 class TinyResNet(DistillableModel):
@@ -301,5 +334,5 @@ def test_teacher_that_diverges_is_an_error_of_the_runs_that_need_it(workload: Wo
     why = teacher_or_why((0, 0.1), {0: dataclasses.replace(workload, victim=broken)})
     assert why.startswith("the teacher's fine-tuning diverged")
     block = dataclasses.replace(workload, teachers={0.2: workload.teachers[0.2]}, lost_teachers={0.1: why})
-    assert run_once((1, describe_point(Point(0.1, QUICK))), {1: block}) == {"error": why}
-    assert "error" not in run_once((1, describe_point(Point(0.2, QUICK))), {1: block})
+    assert run_once((1, Point(0.1, QUICK)), {1: block}) == {"error": why}
+    assert "error" not in run_once((1, Point(0.2, QUICK)), {1: block})

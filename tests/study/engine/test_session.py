@@ -338,7 +338,7 @@ def test_search_stops_by_itself_when_its_front_has_stopped_growing(ray_started: 
 
     first = run(200, enough=enough)
     assert 30 <= first < 200
-    assert converged(study).trials == first
+    assert converged(study).settings == first
     assert states(study) == {"COMPLETE": first}
     assert run(200, enough=enough) == first
     assert run(first + 3) == first + 3

@@ -41,7 +41,7 @@ def test_what_is_no_duration_is_refused_by_its_text(text: str) -> None:
         ({"dataset": "cifar"}, "unknown data set 'cifar'; did you mean 'cifar10'"),
         ({"model": "wrn-16"}, "unknown model 'wrn-16'; did you mean 'wrn-16-"),
         ({"teacher_model": "resnet18"}, "unknown model 'resnet18'; did you mean 'resnet-18'"),
-        ({"space": "nadwide"}, "unknown search space 'nadwide'; did you mean 'nad-wide'"),
+        ({"space": "nadwide"}, "unknown search space 'nadwide'; did you mean 'nad'"),
         ({"sampler": "tpee"}, "unknown sampler 'tpee'; did you mean 'tpe'"),
         ({"precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bfloat16'"),
         ({"poison_rate": 1.5}, r"--poison-rate must be in \(0, 1\], got 1.5"),
@@ -97,9 +97,9 @@ def test_bad_settings_end_in_one_sentence(settings: dict[str, Any], sentence: st
 
 
 def test_only_layers_with_a_partner_in_the_teacher_are_searched() -> None:
-    assert StudyConfig.of(model="resnet-18").domain.layers == ("layer1", "layer2", "layer3", "layer4")
-    assert StudyConfig.of(model="resnet-18", teacher_model="wrn-16-1").domain.layers == ("layer2", "layer3", "layer4")
-    assert StudyConfig.of(model="wrn-16-1", teacher_model="wrn-40-2").domain.layers == ("group1", "group2", "group3")
+    assert StudyConfig.of(model="resnet-18").layers == ("layer1", "layer2", "layer3", "layer4")
+    assert StudyConfig.of(model="resnet-18", teacher_model="wrn-16-1").layers == ("layer2", "layer3", "layer4")
+    assert StudyConfig.of(model="wrn-16-1", teacher_model="wrn-40-2").layers == ("group1", "group2", "group3")
 
 
 def test_command_line_sets_what_it_names() -> None:
@@ -117,7 +117,7 @@ def test_model_is_wrn_16_1_unless_told_otherwise() -> None:
 
 def test_study_is_named_after_attack_and_data() -> None:
     config = StudyConfig.of(attack="badnets", output=Path("some"))
-    assert config.directory == Path("some/badnets-fashion-m").resolve()
+    assert config.directory == Path("some/badnets-fashion-c").resolve()
 
 
 def test_one_slot_per_core_unless_told_otherwise() -> None:

@@ -28,7 +28,7 @@ def trial(state: TrialState, params: dict, **attrs: object) -> FrozenTrial:
         values=[0.25, 0.5] if state is TrialState.COMPLETE else None,
         params=params,
         distributions=kinds,
-        user_attrs={"replicate": 0, "seed": 2**63 - 25, "started": "2026-03-14T09:26:05+00:00", **attrs},
+        user_attrs={"draw": 0, "seed": 2**63 - 25, "started": "2026-03-14T09:26:05+00:00", **attrs},
     )
 
 
@@ -99,7 +99,7 @@ def study_of(finished_after: list[int], best: int) -> optuna.Study:
     """Trials by their minute of finishing; the one that was `best`-th to finish is far better than the others."""
     study = optuna.create_study(directions=["minimize", "maximize"])
     for minute in finished_after:
-        frozen = trial(TrialState.COMPLETE, {})
+        frozen = trial(TrialState.COMPLETE, {"x": minute})
         frozen.values = [0.1, 0.9] if minute == best else [0.5, 0.5]
         frozen.datetime_start = datetime(2026, 1, 1)
         frozen.datetime_complete = datetime(2026, 1, 1) + timedelta(minutes=minute)
@@ -109,13 +109,13 @@ def study_of(finished_after: list[int], best: int) -> optuna.Study:
 
 def test_search_is_judged_by_the_order_in_which_its_trials_finished() -> None:
     backwards = list(range(34, 0, -1))
-    assert converged(study_of(backwards, best=2)).trials == 34
+    assert converged(study_of(backwards, best=2)).settings == 34
     assert converged(study_of(backwards, best=33)) is None
 
 
 def test_study_that_goes_on_or_has_all_its_trials_has_not_stopped_by_itself() -> None:
     study = study_of(list(range(34)), best=2)
-    assert "after 34 complete trials" in stopped(study, wanted=60)
+    assert "after 34 settings" in stopped(study, wanted=60)
     assert stopped(study, wanted=34) is None
     study.add_trial(trial(TrialState.PRUNED, {}))
     assert stopped(study, wanted=35) is None, "a pruned trial is one of those that were wanted"

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from earlier_studies import diagonal, point, study_folder
+from earlier_studies import LAYERS, diagonal, point, study_folder
 from studies import refused, summary, table
 
+import search_spaces
 from nad.errors import ConfigError
+from search_spaces import Domain
 from study.commands.resume import recorded_settings, with_points_of_the_old
 from study.options.config import StudyConfig
 from study.record.folder import StudyFolder
 from study.run import main
 from study.search.fork import fork, fork_of
+from study.search.warm_start import fitting
 
 
 def config_of(output: Path, **changes: Any) -> StudyConfig:
@@ -26,9 +29,11 @@ def test_every_complete_point_that_fits_is_asked_and_the_others_are_counted(tmp_
     study_folder(tmp_path / "a", points, diagonal(16))
     config, found = fork(config_of(tmp_path, trials=99))
     assert (config.study_name, config.directory, config.search.trials) == ("b", tmp_path / "b", 99)
-    assert [each.params for each in found.points] == points[:14], "more than a warm start takes, and each once"
-    assert {each.study for each in found.points} == {"a"}
-    assert found.said("fork: settings of the study 'a'") == (
+    domain = Domain(LAYERS, (0.05, 0.1), dict.fromkeys(LAYERS, 0.5))
+    asked = fitting(found, search_spaces.get("nad"), domain)
+    assert [params["epochs"] for _study, params in asked.points] == list(range(2, 16)), "more than a warm start takes"
+    assert {study for study, _params in asked.points} == {"a"}
+    assert asked.said("fork: settings of the study 'a'") == (
         "fork: settings of the study 'a', asked once after the controls: 14; skipped, unfit for"
         " this study: 1 (1 with clean_fraction 0.33)"
     )
@@ -62,7 +67,7 @@ def test_fork_onto_another_study_is_refused_and_the_same_fork_goes_on(tmp_path: 
     with pytest.raises(ConfigError, match="--fork 'b': a study of that name exists already and is no fork of 'a'"):
         fork(config_of(tmp_path))
     (tmp_path / "b" / "config.json").write_text(json.dumps({"fork_of": "a"}))
-    assert len(fork(config_of(tmp_path))[1].points) == 1
+    assert len(fork(config_of(tmp_path))[1]) == 1
 
 
 def test_fork_that_ended_before_its_search_is_resumed_with_the_old_one_s_points(tmp_path: Path) -> None:
@@ -75,7 +80,7 @@ def test_fork_that_ended_before_its_search_is_resumed_with_the_old_one_s_points(
     again = with_points_of_the_old(recorded, folder)
     assert (again.record.name, again.record.fork, again.search.trials) == ("a", "b", 7)
     config, found = fork(again)
-    assert (config.directory, len(found.points)) == (folder.path, 1)
+    assert (config.directory, len(found)) == (folder.path, 1)
     for changes in ({"fork": "c"}, {"name": "c"}):
         other = recorded.changed(**changes)
         assert with_points_of_the_old(other, folder) is other, "that is another study, made of this one"

@@ -9,11 +9,12 @@ import numpy as np
 import optuna
 from toys import DIRECTIONS, FINAL, METRICS, fine_space, play, searcher_of, states
 
+from reports.analysis.frontier import Bound
 from study.record.storage import open_study
 from study.search.halving import Halving, Seen
 from study.search.queue import enqueue
 from study.search.samplers import SAMPLERS
-from study.search.searcher import LAST_CHOICE, OptunaSearcher, Shown
+from study.search.searcher import OptunaSearcher, Shown
 
 EPOCHS = 8
 
@@ -47,7 +48,6 @@ def test_trial_that_the_pruner_objects_to_is_recorded_with_what_it_showed(study:
     assert trial.user_attrs["curve"] == [{"epoch": 1, "asr": 0.5, "acc": 0.5, "seconds": 1.0}]
     assert trial.user_attrs["host"] == "h"
     assert "epoch" not in trial.user_attrs
-    assert dict(trial.constraints) == LAST_CHOICE
 
 
 def test_pruned_trials_count_as_wanted_also_when_the_study_is_resumed(url: str, study: optuna.study.Study) -> None:
@@ -89,7 +89,7 @@ def test_repeat_of_a_complete_trial_runs_to_its_end_but_that_of_a_pruned_one_doe
     play(searcher)
     searcher.suggest("t")
     assert not report(searcher, "t", 1)
-    assert [trial.user_attrs["replicate"] for trial in study.trials] == [0, 0, 0, 1]
+    assert [trial.user_attrs["draw"] for trial in study.trials] == [0, 0, 0, 1]
 
 
 def test_control_that_was_lost_runs_to_its_end_when_it_is_asked_again(study: optuna.study.Study) -> None:
@@ -106,7 +106,7 @@ def test_pruner_sees_all_other_trials_with_scores_by_number(study: optuna.study.
 
     def look(trial: Shown, others: Sequence[Shown]) -> str:
         seen.append(
-            [(one.params["x"], [entry["asr"] for entry in one.curve], one.complete) for one in (trial, *others)]
+            [(one.setting["x"], [entry["asr"] for entry in one.curve], one.complete) for one in (trial, *others)]
         )
         return "enough" if trial.curve[-1]["asr"] > 0.8 else ""
 
@@ -115,7 +115,7 @@ def test_pruner_sees_all_other_trials_with_scores_by_number(study: optuna.study.
     for trial_id in "abcd":
         config = searcher.suggest(trial_id)
         assert config is not None
-        x.append(config["params"]["x"])
+        x.append(config["setting"]["x"])
     report(searcher, "c", 1, asr=0.3)
     report(searcher, "a", 1, asr=0.1)
     assert seen[-1] == [(x[0], [0.1], False), (x[1], [], False), (x[2], [0.3], False), (x[3], [], False)]
@@ -150,7 +150,7 @@ def run_to_its_end(searcher: OptunaSearcher) -> bool:
     config = searcher.suggest("t")
     if config is None:
         return False
-    for epoch, (asr, acc) in enumerate(curve_of(config["params"]["x"]), start=1):
+    for epoch, (asr, acc) in enumerate(curve_of(config["setting"]["x"]), start=1):
         if report(searcher, "t", epoch, asr, acc):
             searcher.on_trial_complete("t")
             return True
@@ -190,9 +190,7 @@ def nearest(url: str, name: str, sampler: str, *, pruner: Any) -> float:
     study = open_study(url, name, sampler, 0, DIRECTIONS)
     for x in np.linspace(0.8, 1.0, 10).tolist() + np.linspace(0.0, 0.2, 10).tolist():
         enqueue(study, {"x": x}, {})
-    searcher = OptunaSearcher(
-        study, fine_space, METRICS, 40, seed=0, pruner=pruner, constraints=lambda scores: {"acc_drop": 0.1}
-    )
+    searcher = OptunaSearcher(study, fine_space, METRICS, 40, seed=0, pruner=pruner, bound=Bound(0.0, acc=1.0))
     for _ in range(40):
         config = searcher.suggest("t")
         assert config is not None
@@ -203,7 +201,7 @@ def nearest(url: str, name: str, sampler: str, *, pruner: Any) -> float:
 
 def test_tpe_keeps_away_from_pruned_points(url: str, study: optuna.study.Study) -> None:
     def above_half(trial: Shown, others: Sequence[Shown]) -> str:
-        return "too large" if trial.params["x"] > 0.5 else ""
+        return "too large" if trial.setting["x"] > 0.5 else ""
 
     assert nearest(url, "pruned", "tpe", pruner=above_half) < 0.4
 

@@ -163,7 +163,7 @@ def test_record_holds_what_the_trial_reported(study: optuna.study.Study) -> None
     trial = study.trials[0]
     attrs = trial.user_attrs
     assert trial.values == [0.1, 0.9]
-    assert (attrs["seconds"], attrs["loss"], attrs["host"], attrs["replicate"]) == (1.5, 0.25, "h", 0)
+    assert (attrs["seconds"], attrs["loss"], attrs["host"], attrs["draw"]) == (1.5, 0.25, "h", 0)
     assert attrs["seed"] == config["seed"]
     assert attrs["started"].endswith("+00:00")
     assert attrs["curve"][0] == {"epoch": 1, "asr": 0.5, "acc": 0.75}
@@ -174,8 +174,8 @@ def test_record_holds_what_the_trial_reported(study: optuna.study.Study) -> None
 def test_config_carries_what_the_space_made(study: optuna.study.Study) -> None:
     config = searcher_of(study, space=lambda trial: {"double": 2 * trial.suggest_float("x", 0, 1)}).suggest("t")
     assert config is not None
-    assert config["params"] == {"double": 2 * study.trials[0].params["x"]}
-    assert (config["number"], config["replicate"]) == (0, 0)
+    assert config["setting"] == {"double": 2 * study.trials[0].params["x"]}
+    assert (config["number"], config["draw"]) == (0, 0)
 
 
 def test_space_that_raises_fails_its_trial_and_is_heard(study: optuna.study.Study) -> None:
@@ -228,7 +228,7 @@ def test_control_at_the_point_of_another_trial_is_asked_all_the_same(study: optu
     enqueue(study, {"x": 0.5}, {"control": "nad-code"})
     play_all(searcher_of(study, wanted=2))
     assert [trial.user_attrs["control"] for trial in study.trials] == ["nad-paper", "nad-code"]
-    assert [trial.user_attrs["replicate"] for trial in study.trials] == [0, 1]
+    assert [trial.user_attrs["draw"] for trial in study.trials] == [0, 1]
 
 
 def controls(study: optuna.study.Study) -> list[tuple[str, str]]:
@@ -323,7 +323,7 @@ def test_after_a_crash_no_trial_is_running_and_the_point_is_asked_again(url: str
 def test_point_that_loses_its_process_is_asked_again_at_most_twice(study: optuna.study.Study) -> None:
     searcher = searcher_of(study, wanted=9)
     configs = [play(searcher, {}, "the worker was killed") for _ in range(4)]
-    assert configs[0]["params"] == configs[1]["params"] == configs[2]["params"] != configs[3]["params"]
+    assert configs[0]["setting"] == configs[1]["setting"] == configs[2]["setting"] != configs[3]["setting"]
     assert [trial.user_attrs.get("retry", 0) for trial in study.trials[:4]] == [0, 1, 2, 0]
 
 
@@ -331,7 +331,7 @@ def test_point_that_hangs_is_asked_again_once(study: optuna.study.Study) -> None
     searcher = searcher_of(study, wanted=9)
     points = []
     for _ in range(3):
-        points.append(searcher.suggest("t")["params"])
+        points.append(searcher.suggest("t")["setting"])
         searcher.on_trial_complete("t", lost=LostTrial.by_timeout(1200))
     assert points[0] == points[1] != points[2]
     assert study.trials[0].user_attrs["error"] == "it ran longer than --trial-timeout allows (1200 s), and was ended"
@@ -353,7 +353,7 @@ def test_lost_trial_is_asked_again_but_a_failed_one_is_not(study: optuna.study.S
     lost = play(searcher, {}, "the worker was killed")
     again = play(searcher, {"error": "ValueError: its own doing"}, "the actor died")
     other = play(searcher)
-    assert lost["params"] == again["params"] != other["params"]
+    assert lost["setting"] == again["setting"] != other["setting"]
 
 
 def test_close_leaves_nothing_running(study: optuna.study.Study) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import optuna
 import pytest
 
-import search_spaces
 from nad.erasure import PRESETS, EraseConfig
 from reports.analysis.frontier import Bound
 from search_spaces import Point
@@ -18,13 +19,22 @@ COUNTS = Counts(asr=90, acc=100)
 BOUND = Bound(0.03, 0.8)
 NAD = Point(0.05, PRESETS["code"])
 TUNING = twin(NAD)
+PAPER = Point(0.05, PRESETS["paper"])
+
+
+def setting(number: int) -> dict[str, Any]:
+    return Point(0.05, replace(TUNING.erase, epochs=number + 1)).values(())
+
+
+def numbers(points: list[Point]) -> list[int]:
+    return [point.erase.epochs - 1 for point in points]
 
 
 def study_of(*trials: tuple[float, float, str]) -> optuna.Study:
-    """asr, acc and the name of a control, or empty."""
+    """asr, acc and the name of a control, or empty; the same on four draws."""
     study = optuna.create_study(directions=["minimize", "maximize"])
-    for asr, acc, control in trials:
-        attrs = {"control": control} if control else {}
+    for draw, (number, (asr, acc, control)) in product(range(4), enumerate(trials)):
+        attrs = {"setting": setting(number), "draw": draw} | ({"control": control} if control else {})
         study.add_trial(optuna.trial.create_trial(values=[asr, acc], user_attrs=attrs))
     return study
 
@@ -44,13 +54,13 @@ def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_kno
         (0.6, 0.5, ""),  # dominated
     )
     answer, landmarks = chosen(study, BOUND)
-    assert [trial.number for trial in answer] == [3, 0]
-    assert [trial.number for trial in landmarks] == [2, 1, 4]
+    assert numbers(answer) == [3, 0]
+    assert numbers(landmarks) == [2, 1, 4]
 
 
 def test_without_a_setting_to_recommend_the_controls_and_the_front_are_confirmed() -> None:
     answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), BOUND)
-    assert [[trial.number for trial in trials] for trials in (answer, landmarks)] == [[0], [1]]
+    assert [numbers(answer), numbers(landmarks)] == [[0], [1]]
 
 
 def test_nothing_is_confirmed_before_anything_is_complete() -> None:
@@ -60,7 +70,7 @@ def test_nothing_is_confirmed_before_anything_is_complete() -> None:
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
     other = Point(0.05, EraseConfig(**{**vars(PRESETS["code"]), "betas": (1.0, 1.0, 1.0)}))
     runs = plan([NAD, other, TUNING], 2)
-    assert runs == [ConfirmationRun(point, draw) for draw in (1, 2) for point in (NAD, TUNING, other)]
+    assert runs == [ConfirmationRun(point, draw) for draw in (1001, 1002) for point in (NAD, TUNING, other)]
 
 
 def test_runs_of_different_settings_have_different_keys() -> None:
@@ -128,7 +138,7 @@ CLEAN = {CLEAN_MODEL: {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85}}
 def test_erases_of_a_clean_model_have_keys_of_their_own() -> None:
     keys = {run.key for runs in (plan([NAD], 2), *(clean_plan(NAD, 2, digest * 64) for digest in "ab")) for run in runs}
     assert len(keys) == 2 * 2 + 2 + 2
-    assert [run.draw for run in clean_plan(NAD, 2, "a" * 64)] == [1, 2]
+    assert [run.draw for run in clean_plan(NAD, 2, "a" * 64)] == [1001, 1002]
 
 
 def test_price_without_a_backdoor_is_the_mean_change_of_accuracy() -> None:
@@ -171,27 +181,26 @@ def test_clean_model_whose_erases_all_diverged_has_no_change() -> None:
 
 
 def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
-    """Two draws of a fine-tuning control (its own twin), of a NAD point and its twin, and of the clean model."""
+    """Two draws of two NAD controls and their twins, one of these a control itself, and of the clean model."""
     config = StudyConfig.of(clean_fractions=(0.05,), confirm=2)
     study = optuna.create_study(directions=["minimize", "maximize"])
-    space, domain = search_spaces.get(config.search.space), config.domain
-    for name, params in space.controls(domain)[:2]:
-        study.enqueue_trial(params, user_attrs={"control": name})
-        trial = study.ask()
-        space.suggest(trial, domain)
-        study.tell(trial, [0.2 + 0.1 * (name == "fine-tuning"), 0.8])
+    for draw, (name, point, asr) in product(
+        range(4), (("fine-tuning", TUNING, 0.3), ("nad-code", NAD, 0.2), ("nad-paper", PAPER, 0.9))
+    ):
+        attrs = {"control": name, "setting": point.values(config.layers), "draw": draw}
+        study.add_trial(optuna.trial.create_trial(values=[asr, 0.8], user_attrs=attrs))
     confirmation = ConfirmationPlan(config, study, BOUND)
-    points = confirmation.trial_runs()
-    assert len(points) == 2 * 3
-    assert confirmation.count_runs() == {"draws": 2, "runs": 6 + 2, "done": 0}
+    points = confirmation.setting_runs()
+    assert len(points) == 2 * 4
+    assert confirmation.count_runs() == {"draws": 2, "runs": 8 + 2, "done": 0}
     study.set_user_attr(points[0].key, scores(0.1, 0.8))
-    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 1}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 10, "done": 1}
     study.set_user_attr(CLEAN_MODEL, {"sha256": "a" * 64, "asr": 0.02, "acc": 0.85})
     pick = confirmation.clean_point()
     assert pick is not None
     for run in [*points[1:], *clean_plan(pick, 2, "a" * 64)]:
         study.set_user_attr(run.key, {"error": "diverged"})
-    assert confirmation.count_runs() == {"draws": 2, "runs": 8, "done": 8}
+    assert confirmation.count_runs() == {"draws": 2, "runs": 10, "done": 10}
     assert ConfirmationPlan(config.changed(confirm=0), study, BOUND).count_runs() is None
 
 

@@ -1,6 +1,5 @@
 """What a study leaves to use: the erased model, its card, the picture, and the price where there is no backdoor."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Never
@@ -9,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from studies import summary, table
 
 from nad import data, models
 from nad.attacks import BadNets
@@ -16,10 +16,12 @@ from nad.checkpoints import load, state_digest
 from nad.evaluation import evaluate
 from nad.models import recognise
 from nad.scenario import Scenario
+from reports.analysis import allocation
 from reports.summary_schema import Summary
 from study.engine import tasks
 from study.run import main
-from study.stages import teachers
+from study.stages import product, teachers
+from study.stages.confirmation import FRESH
 from study.stages.confirmation_results import CLEAN_MODEL
 
 pytestmark = pytest.mark.usefixtures("ray_started")
@@ -53,10 +55,6 @@ def confirmed(options: list[str], finished: Path, tmp_path_factory: pytest.TempP
     return output / "s"
 
 
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
 def test_summary_has_exactly_the_keys_of_its_schema(finished: Path) -> None:
     assert summary(finished).keys() == {field.alias or name for name, field in Summary.model_fields.items()}
 
@@ -68,8 +66,11 @@ def test_recommended_model_has_the_scores_on_record(finished: Path, image_folder
     network.load_state_dict(made.state)
     images = data.load("folder", cache_dir=cache, data_dir=image_folder, image_size=16)
     found = evaluate(network, Scenario(images, BadNets(poison_rate=0.3), seed=0).validation)
-    wanted = {"asr": found.asr, "acc": found.acc, "balanced_acc": found.balanced_acc}
-    assert summary(finished)["recommended"]["validation"] == wanted
+    trials = table(finished).set_index("number")
+    own = trials.loc[summary(finished)["recommended"]["number"]]
+    assert {name: getattr(found, name) for name in ("asr", "acc", "balanced_acc")} == {
+        name: own[name] for name in ("asr", "acc", "balanced_acc")
+    }
 
 
 def test_recommended_model_says_what_it_was_trained_on(finished: Path) -> None:
@@ -89,7 +90,8 @@ def test_card_says_what_was_done_how_good_it_is_and_what_not_to_conclude(finishe
     for fact in (known["victim_sha256"], state_digest(made.state), known["command"], "badnets", "200 training images"):
         assert fact in card
     assert f"trial {point['number']}" in card
-    assert f"| this model | {point['validation']['asr']:.1%} | {point['validation']['acc']:.1%} |" in card
+    own = table(finished).set_index("number").loc[point["number"]]
+    assert f"| this model | {own['asr']:.1%} | {own['acc']:.1%} |" in card
     assert "equal the record's to the last digit" in card
     assert "not confirmed on test images" in card
     assert "No real defender enjoys that" in card
@@ -130,27 +132,17 @@ def test_recommendation_that_changed_is_made_anew_and_one_that_is_gone_leaves_no
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
     # Another recommendation: as after a trial that beat it
-    from study.record import exports
-    from study.stages import product
-
-    best = exports.search_outcome
-
-    def another(*arguments):
-        found = best(*arguments)
-        return found._replace(pick=next(n for n in range(len(found.complete)) if n != found.pick))
-
+    best = allocation.recommended
     old = load(folder / "models" / "recommended.safetensors")
     with monkeypatch.context() as patch:
-        patch.setattr(product, "search_outcome", another)
-        patch.setattr(exports, "search_outcome", another)
+        patch.setattr(allocation, "recommended", lambda found, bound: int(best(found, bound) == 0))
         assert main(command) == 0
         number = summary(folder)["recommended"]["number"]
     new = load(folder / "models" / "recommended.safetensors")
     assert new.card["facts"]["trial"] == number != old.card["facts"]["trial"]
     assert f"trial {number}" in (folder / "models" / "recommended.md").read_text()
     with monkeypatch.context() as patch:
-        for module in (product, exports):
-            patch.setattr(module, "search_outcome", lambda *arguments: best(*arguments)._replace(pick=None))
+        patch.setattr(allocation, "recommended", lambda *_: None)
         assert main(command) == 0
     assert list((folder / "models").iterdir()) == []
     assert not (folder / "attention.png").exists()
@@ -161,14 +153,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
 ) -> None:
     shutil.copytree(finished, tmp_path / "s")
     folder, command = tmp_path / "s", [*options, "--confirm", "0", "--output", str(tmp_path)]
-    from study.record import exports
-    from study.stages import product
-
-    best = exports.search_outcome
-
-    def another(*arguments):
-        found = best(*arguments)
-        return found._replace(pick=next(n for n in range(len(found.complete)) if n != found.pick))
+    best = allocation.recommended
 
     def interrupted(*arguments) -> Never:
         raise KeyboardInterrupt
@@ -178,7 +163,7 @@ def test_study_ended_before_its_new_recommendation_is_made_keeps_no_model_of_ano
         assert main(command) == 130
         assert (folder / "models" / "recommended.md").read_text().startswith("# Erased model")
         assert 'id="attention"' in (folder / "report.html").read_text()
-        patch.setattr(exports, "search_outcome", another)
+        patch.setattr(allocation, "recommended", lambda found, bound: int(best(found, bound) == 0))
         assert main(command) == 130
     number = summary(folder)["recommended"]["number"]
     assert [path.name for path in (folder / "models").iterdir()] == ["recommended.md"]
@@ -248,7 +233,7 @@ def test_clean_model_that_comes_out_as_it_once_did_has_its_runs_already(
 
 def test_teachers_of_a_clean_model_are_made_from_it(confirmed: Path, cache: Path) -> None:
     cards = [load(path).card for path in (cache / "models").glob("teacher-*.safetensors")]
-    victims = {card["victim"] for card in cards if card["draw"] == 1}
+    victims = {card["victim"] for card in cards if card["draw"] == FRESH + 1}
     references = {state_digest(load(path).state) for path in (cache / "models").glob("reference-*.safetensors")}
     assert references & victims
     assert summary(confirmed)["victim_sha256"] in victims
@@ -267,12 +252,12 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
 
     def no_cache_for_draw_one(path):
         found = lost(path)
-        return None if found is not None and found.card.get("draw") == 1 else found
+        return None if found is not None and found.card.get("draw") == FRESH + 1 else found
 
     def diverge(which, workloads):
         return (
             "the teacher's fine-tuning diverged: its loss was nan in epoch 3"
-            if which[0] == 1
+            if which[0] == FRESH + 1
             else real(which, workloads)
         )
 
@@ -285,11 +270,12 @@ def test_draw_whose_teacher_diverges_does_not_end_the_confirmation(
             for index, argument in enumerate(arguments)
         ],
     )
+    monkeypatch.setattr(allocation, "recommended", lambda *_: 1)  # nad-paper: fine-tuning needs no teacher
     assert main([*options, "--confirm", "2", "--output", str(tmp_path)]) == 0
     point = summary(tmp_path / "s")["recommended"]
     assert (point["test"]["seeds"], point["test"]["diverged"]) == (1, 1)
     assert (point["clean_model"]["after"]["seeds"], point["clean_model"]["after"]["diverged"]) == (1, 1)
-    assert "draw 1, is lost" in " ".join(capsys.readouterr().out.split())
+    assert "draw 1001, is lost" in " ".join(capsys.readouterr().out.split())
 
 
 def done(on_done, index, result):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from study.engine.erase_task import Workload
-from study.options.config import StudyConfig
 from study.search.halving import RUNGS
 from study.search.searcher import Pruner, Shown
 from study.stages.pruning import pruner
@@ -22,22 +21,22 @@ GOOD, BAD = (0.1, 0.8), (0.9, 0.5)
 def judge() -> Pruner:
     """Of a study of ten classes."""
     workload = SimpleNamespace(classes=10, clean_labels=np.arange(800) % 10)
-    return pruner(StudyConfig.of(space="nad-steps").point_at, cast(Workload, workload))
+    return pruner(cast(Workload, workload))
 
 
 def shown(
     scores: tuple[float, float], done: int, epochs: int = 20, schedule: str = "code", *, complete: bool = False
 ) -> Shown:
     """An erase without distillation whose glances all saw the same (asr, acc)."""
-    params: dict[str, Any] = {f"distil_group{group}": False for group in (1, 2, 3)}
-    params |= {"clean_fraction": 0.05, "schedule": schedule, "cutout": 3, "epochs": epochs, "batch_size": 64}
+    setting: dict[str, Any] = {f"distil_group{group}": False for group in (1, 2, 3)}
+    setting |= {"clean_fraction": 0.05, "schedule": schedule, "cutout": 3, "epochs": epochs, "batch_size": 64}
     curve = [{"epoch": epoch, "asr": scores[0], "acc": scores[1]} for epoch in range(1, done + 1)]
-    return Shown(params, curve, complete)
+    return Shown(setting, curve, complete)
 
 
 def test_one_answer_for_every_image_is_stopped_however_accurate_it_is() -> None:
     workload = SimpleNamespace(clean_labels=np.array([0, 1, 2, 3, 0, 1, 2, 3] + [0] * 92))
-    judge = pruner(StudyConfig.of(space="nad-steps").point_at, cast(Workload, workload))
+    judge = pruner(cast(Workload, workload))
     one = shown((0.0, 0.96), 6, 12)
     for entry, stopped in ((0.25, True), (0.6, False)):
         curve = [dict(epoch, balanced_acc=entry) for epoch in one.curve]
