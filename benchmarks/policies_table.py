@@ -48,6 +48,7 @@ def record(path: Path, recording: Recording) -> None:
 
     A diverged erase counts as an ASR of 1 and an ACC of 0.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = recording.settings((CLEAN_FRACTION,))
     known = pd.read_csv(path) if path.exists() else pd.DataFrame({"setting": [], "draw": []})
     done = set(zip(known["setting"], known["draw"], strict=True))
