@@ -26,11 +26,17 @@ LEAST_DRAWS = 3
 """Of a setting that matters: pooled variances understate the noise of settings that erase half of the time."""
 ENOUGH = 0.8
 """Reliability of a setting that needs no further draw."""
+FINALE = 0.1
+"""Last part of the trials, for the finalists before any new setting."""
+FINALISTS = 2
+"""Leaders that the finale repeats."""
+FINAL_DRAWS = 4
+"""Of a finalist that needs no further draw."""
 FIRST_LOOKS = 3
 """Draws of each reference setting before any proposal: the first look at the noise."""
 
 Available = Callable[[int, int], bool]
-"""True if this setting can start on its next draw; the draw comes second."""
+"""True if this setting can start on its next draw; its number of draws so far comes second."""
 
 
 def next_repeat(
@@ -40,28 +46,36 @@ def next_repeat(
     *,
     references: Sequence[int] = (),
     available: Available = lambda _setting, _draw: True,
+    left: int | None = None,
 ) -> int | None:
     """The setting to run again on its next draw, or None for a new setting.
 
     estimates: of ASR, ACC and balanced ACC.  running: setting and draw of each running erase; they count as done.
     references: settings for the first look at the noise, in order.
     available: for settings whose next draw must wait; another one is taken then.
+    left: erases that the study has not begun, this one included; None without a limit, and then without a finale.
     """
     begun = Counter(dict(zip(estimates.settings.tolist(), estimates.draws.tolist(), strict=True)))
     known = set(begun)
     begun.update(setting for setting, _draw in running)
-    for setting in sorted((s for s in references if s in known), key=lambda s: begun[s]):
-        if begun[setting] < FIRST_LOOKS and available(setting, begun[setting]):
-            return setting
     erases = begun.total()
-    if erases - len(begun) >= repeat_share(estimates) * erases:
+
+    def first(settings: Iterable[int], least: int, most: int) -> int | None:
+        for setting in settings:
+            draws = begun[setting]
+            enough = draws >= least and draws / (draws + estimates.kappa[0]) >= ENOUGH
+            if draws < most and not enough and available(setting, draws):
+                return setting
         return None
-    for setting in _in_order(estimates, bound):
-        draws = begun[setting]
-        reliable = draws >= LEAST_DRAWS and draws / (draws + estimates.kappa[0]) >= ENOUGH
-        if draws < MOST_DRAWS and not reliable and available(setting, draws):
-            return setting
-    return None
+
+    looks = sorted((setting for setting in references if setting in known), key=lambda setting: begun[setting])
+    order = _in_order(estimates, bound)
+    found = first(looks, FIRST_LOOKS, FIRST_LOOKS)
+    if found is None and left is not None and left <= FINALE * (erases + left):
+        found = first(order[:FINALISTS], FINAL_DRAWS, MOST_DRAWS)
+    if found is None and erases - len(begun) < repeat_share(estimates) * erases:
+        found = first(order, LEAST_DRAWS, MOST_DRAWS)
+    return found
 
 
 def repeat_share(estimates: Estimates) -> float:

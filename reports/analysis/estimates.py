@@ -180,13 +180,9 @@ def _averages(table: _Table, solved: _Solved, chance: Floats) -> tuple[Floats, F
     share = -weight[:, :, None] * design
     share[:, :, 0] += 1
     variance = chance * solved.rest @ (weight + np.einsum("gpi,gij,gpj->gp", share, solved.inverse, share))
-    start = np.einsum("gpi,gi->gp", share, solved.common)
-    slope, level = chance @ weight, chance @ start
-    apart = np.stack((start - level, weight - slope))
-    between = np.einsum("g,agp,bgp->pab", chance, apart, apart)
-    place, powers = table.pattern, np.column_stack((np.ones(len(table.sums)), table.sums))
-    spread = np.einsum("sa,sab,sb->s", powers, between[place], powers)
-    return level[place] + slope[place] * table.sums, np.sqrt(variance[place] + np.maximum(spread, 0))
+    start, slope = chance @ np.einsum("gpi,gi->gp", share, solved.common), chance @ weight
+    place = table.pattern
+    return start[place] + slope[place] * table.sums, np.sqrt(variance[place])
 
 
 def _freedom(table: _Table, prior: Prior) -> float:

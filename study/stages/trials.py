@@ -108,7 +108,7 @@ class TrialStage:
     def _space(self) -> SearchSpace:
         return search_spaces.get(self.config.search.space)
 
-    def _next_repeat(self, table: SettingTable, _left: int) -> int | None:
+    def _next_repeat(self, table: SettingTable, left: int) -> int | None:
         """The setting to run again, by the allocation rule."""
         first = sorted(table.first.items(), reverse=True)
         named = {trial.user_attrs.get("control"): number for number, trial in first}
@@ -118,6 +118,7 @@ class TrialStage:
             self.bound,
             references=[named[name] for name in REFERENCES if name in named],
             available=lambda number, draw: not self.draws.is_in_the_making(setting_of(table.first[number]), draw),
+            left=left,
         )
 
     def _enqueue_known(self, earlier: Iterable[Earlier]) -> None:
