@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 .PHONY: study test check lint types layers docs slow-plan wheel report slow lock
 
 study: $(READY)
-	$(BIN)/python -m study.run --attack refool --space nad-steps --clean-fractions 0.05 --max-acc-drop 0.05 --trials 24 --time-budget 5m --confirm 0
+	$(BIN)/python -m study.run --attack refool --victim-epochs 10 --clean-fractions 0.05 --trials 30 --time-budget 150s --confirm 3
 
 test: $(READY)
 	$(BIN)/python -m pytest

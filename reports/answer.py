@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from reports.analysis.best import probability_of_lowest
 from reports.analysis.frontier import ROUNDING, Mask
+from reports.analysis.intervals import Interval
 from reports.analysis.pairing import Added, compare
 from reports.formatting import (
     LAYER_PREFIXES,
@@ -70,7 +72,7 @@ def answer(study: Study) -> Answer:
         reasons = (why, *_lost_baselines(study))
         return Answer(_headline_without_pick(study), reasons, "", (), "", study.victim.scores, None, {}, rivals)
     # A twin is the better witness: fine-tuning controls differ from the point in more than distillation.
-    distillation = _beside_twin(point.twin) if point.twin else added_by_distillation(study.complete, point)
+    distillation = _beside_twin(point.twin) if point.twin else added_by_distillation(study.settings, point)
     reasons = (
         why,
         *([_confirmation(point.test)] if point.test else []),
@@ -85,15 +87,40 @@ def answer(study: Study) -> Answer:
         tested = True
     lost, allowed = before.acc - after.acc, study.summary.max_acc_drop
     broken = lost > allowed + ROUNDING
+    ends = point.test.asr_ci if tested and point.test else _searched_interval(study, point)
     headline = (
-        f"Trial {point.number}’s setting brings the attack success rate from {percent(before.asr)} to"
-        f" {percent(after.asr)}{' on the test images' if tested else ''}; clean accuracy goes from"
-        f" {percent(before.acc)} to {percent(after.acc)}"
+        f"Setting {point.number} brings the attack success rate from {percent(before.asr)} to {percent(after.asr)}"
+        f"{f' (95% interval {interval(ends)})' if ends else ''}{' on the test images' if tested else ''}; clean"
+        f" accuracy goes from {percent(before.acc)} to {percent(after.acc)}"
     )
     headline += f", {100 * lost:.1f} points lost, {100 * allowed:g} allowed." if broken else "."
-    headline += _balanced(study, before, after)
+    headline += _balanced(study, before, after) + how_sure(study, point.number)
     price = f"{points(-lost)}; {'only ' if broken else ''}a loss of {100 * allowed:g} is allowed"
     return Answer(headline, reasons, distillation, beside, price, before, after, readable_params(point.params), rivals)
+
+
+def _searched_interval(study: Study, point: Point) -> Interval | None:
+    """The interval of the estimated ASR; None for a study of one run each."""
+    row = study.settings[study.settings["number"] == point.number]
+    return (float(row["asr_low"].iloc[0]), float(row["asr_high"].iloc[0])) if study.estimated and len(row) else None
+
+
+def how_sure(study: Study, number: int | None) -> str:
+    """A sentence: the setting's draws, and the probability that it is the best of those tried."""
+    rivals = study.reliable[study.reliable["number"].isin(study.kept)].reset_index(drop=True)
+    (places,) = np.nonzero((rivals["number"] == number).to_numpy())
+    if not study.estimated or len(places) == 0:
+        return ""
+    place, draws = int(places[0]), int(rivals["draws"].iloc[places[0]])
+    on = "one draw" if draws == 1 else f"{draws} draws"
+    if len(rivals) == 1:
+        return f" The search ran it on {on}; it is the only reliable setting inside the accuracy bound."
+    mean, error = (rivals[name].to_numpy(dtype=float) for name in ("asr", "asr_error"))
+    probability = percent(probability_of_lowest(mean, error, place), 0)
+    return (
+        f" The search ran it on {on}. Of the {len(rivals)} reliable settings inside the accuracy bound, it has the"
+        f" lowest ASR with a probability of {probability}."
+    )
 
 
 def _balanced(study: Study, before: Scores, after: Scores) -> str:
@@ -123,7 +150,7 @@ def added_by_distillation(complete: pd.DataFrame, point: Point) -> str:
     if len(tuned) == 0:
         return f"No fine-tuning control ran on {share}, so the effect of distillation is unknown."
     best = tuned.to_dict("records")[0]
-    run = f"{f'the best of {len(tuned)} runs, ' if len(tuned) > 1 else ''}trial {best['number']}"
+    run = f"{f'the best of {len(tuned)} settings, ' if len(tuned) > 1 else ''}setting {best['number']}"
     asr, acc = point.scores.asr - best["asr"], point.scores.acc - best["acc"]
     return (
         f"Fine-tuning without distillation on {share} ({run}) ends at {percent(best['asr'])} ASR and"
@@ -199,7 +226,7 @@ def _beside(point: Point, rival: Point) -> str:
     found = compare(point.test.runs, rival.test.runs) if point.test and rival.test else None
     if found is None:
         asr, acc = point.scores.asr - rival.scores.asr, point.scores.acc - rival.scores.acc
-        return f"{name}, in the search: ASR {signed(asr)}, ACC {signed(acc)}, one run each"
+        return f"{name}, in the search: ASR {signed(asr)}, ACC {signed(acc)}"
     scores = f"{name}: ASR {_added(found.asr)}, ACC {_added(found.acc)}"
     if found.pairs == 1:
         return f"{scores}, one pair of runs"
@@ -265,9 +292,9 @@ def _fine_tuning_at(complete: pd.DataFrame, fraction: Any) -> Mask:
 
 
 def _headline_without_pick(study: Study) -> str:
-    complete = study.complete.sort_values(["acc", "asr"], ascending=[False, True])
+    complete = study.settings.sort_values(["acc", "asr"], ascending=[False, True])
     if len(complete) == 0:
-        return "No trial is complete yet, so there is nothing to recommend."
+        return "No setting is complete yet, so there is nothing to recommend."
     number, best, victim = complete["number"].iloc[0], trial_scores(complete.to_dict("records")[0]), study.victim.scores
     shown = study.unbalanced and best.balanced_acc is not None and victim.balanced_acc is not None
     of_victim, of_best = (
@@ -276,7 +303,7 @@ def _headline_without_pick(study: Study) -> str:
     return (
         f"No setting keeps clean accuracy{' and balanced accuracy' if shown else ''} within"
         f" {100 * study.bound.max_drop:g} points of the victim’s {percent(victim.acc)}{of_victim}"
-        f"{' and does more than guess' if shown else ''}. The most accurate, trial {number}, has {percent(best.acc)}"
+        f"{' and does more than guess' if shown else ''}. The most accurate, setting {number}, has {percent(best.acc)}"
         f"{of_best} at an attack success rate of {percent(best.asr)}."
     )
 

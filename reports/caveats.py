@@ -37,8 +37,9 @@ def caveats(study: Study) -> tuple[str, ...]:
     else:
         end = ": expect the recommended setting to be worse when rerun"
     return (
-        f"{scores} measured on the validation split{images}, the search's objective, in one run each."
-        f" The best of many noisy runs looks better than it is{end}.",
+        f"{scores} measured on the validation split{images}, the search's objective,"
+        f" {'each an estimate over fresh draws' if study.estimated else 'in one run each'}."
+        f" The best of many looks better than it is{end}.",
         "The search could see triggered images. A defender without the trigger has none, and could not pick this"
         " setting by its ASR.",
         *_unbalanced(study),

@@ -95,11 +95,11 @@ def families(studies: Iterable[Study]) -> dict[tuple[str, str], list[int]]:
 
 def volumes(studies: Sequence[Study]) -> tuple[Volume, ...]:
     """The hypervolume of each study, of its search and on fresh draws."""
-    fewest = min(len(study.complete) for study in studies)
+    fewest = min(len(study.reliable) for study in studies)
     return tuple(
         Volume(
-            trials=len(study.complete),
-            search=hypervolume(trial_costs(study.complete)),
+            trials=len(study.reliable),
+            search=hypervolume(trial_costs(study.reliable)),
             even=float(hypervolume_info(study).values[fewest - 1]) if fewest else 0.0,
             fresh=fresh_volume(study),
         )

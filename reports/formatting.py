@@ -17,6 +17,8 @@ CONTROL_LABELS = {
     "fine-tuning": "fine-tuning",
     "nad-paper": "NAD (paper)",
     "nad-code": "NAD (code)",
+    "fine-tuning-low-lr": "fine-tuning (low lr)",
+    "nad-low-lr": "NAD (low lr)",
     "fine-pruning": "fine-pruning",
     "mode-connectivity": "mode connectivity",
     "anp": "ANP",

@@ -14,7 +14,7 @@ import pandas as pd
 from reports import summary_schema as schema
 from reports.analysis.frontier import Bound
 from reports.files import ReportError, damaged, read_bytes, read_json
-from reports.trial_table import Settings, read_trials, settings_of
+from reports.trial_table import read_trials, settings_of
 
 REQUIRED_FILES = ("config.json", "summary.json", "trials.csv")
 PICTURE_FILE = "attack.png"
@@ -151,10 +151,21 @@ class Study:
     def complete(self) -> pd.DataFrame:
         return self.trials[self.trials["state"] == "COMPLETE"]
 
+    @property
+    def estimated(self) -> bool:
+        """False for a study of an earlier version: one run for each setting."""
+        front = any(point.validation.draws is not None for point in self.summary.front)
+        return front or any(control.validation.draws is not None for control in self.summary.controls)
+
     @cached_property
-    def settings(self) -> Settings:
-        """The settings with a complete trial, and their estimates."""
-        return settings_of(self.complete)
+    def settings(self) -> pd.DataFrame:
+        """The settings with a complete trial, and their estimates; see `settings_of`."""
+        return settings_of(self.complete, estimated=self.estimated)
+
+    @property
+    def reliable(self) -> pd.DataFrame:
+        """The settings with draws enough for the front."""
+        return self.settings[self.settings["reliable"]].reset_index(drop=True)
 
     @property
     def least_acc(self) -> float:
@@ -174,9 +185,9 @@ class Study:
 
     @cached_property
     def kept(self) -> frozenset[int]:
-        """Numbers of the complete trials inside the bound."""
-        kept = self.bound.kept(self.complete["acc"].to_numpy(), self.complete["balanced_acc"].to_numpy())
-        return frozenset(self.complete["number"][kept])
+        """Numbers of the settings inside the bound."""
+        kept = self.bound.kept(self.settings["acc"].to_numpy(), self.settings["balanced_acc"].to_numpy())
+        return frozenset(self.settings["number"][kept])
 
     @property
     def unbalanced(self) -> bool:

@@ -48,8 +48,8 @@ def _parts(study: Study) -> Iterator[str]:
     if len(study.complete):
         yield "## The front"
         yield _front(study)
-        volume = hypervolume(trial_costs(study.complete))
-        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC dominated by these trials."
+        volume = hypervolume(trial_costs(study.reliable))
+        yield f"Hypervolume {volume:.4f}: the share of the square of ASR and ACC dominated by these settings."
     yield "## How far to trust this"
     yield bullets(caveats(study))
     yield "## How to reproduce it"
@@ -68,7 +68,7 @@ def _controls(rivals: Sequence[Rival], *, unbalanced: bool) -> str:
         )
         for rival in rivals
     ]
-    heads = ("what", "trial", "clean data", *_SCORE_HEADS, *(["balanced ACC"] if unbalanced else []))
+    heads = ("what", "setting", "clean data", *_SCORE_HEADS, *(["balanced ACC"] if unbalanced else []))
     return table(heads, rows, numeric=range(1, len(heads)))
 
 
@@ -82,8 +82,8 @@ def _front(study: Study) -> str:
         texts = [f"{name}: {text}" for name, text in row.setting.items()]
         notes = f" ({', '.join(row.notes)})" if row.notes else ""
         scores = _scores(row.scores.asr, row.scores.acc, row.acc_change, row.test)
-        rows.append((f"{row.number}{notes}", *scores, "; ".join(texts)))
-    return table(("trial", *_SCORE_HEADS, "setting"), rows, numeric=range(1, 6))
+        rows.append((f"{row.number}{notes}", str(row.draws), *scores, "; ".join(texts)))
+    return table(("setting", "draws", *_SCORE_HEADS, "values"), rows, numeric=range(1, 7))
 
 
 _SCORE_HEADS = ("ASR", "ACC", "ΔACC", "test ASR", "test ACC")

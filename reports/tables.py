@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from reports.formatting import (
     control_label,
     distilled,
     duration,
+    interval,
     label,
     layer_names,
     percent,
@@ -31,6 +32,7 @@ class FrontRow(NamedTuple):
     """test: None without confirmation."""
 
     number: int
+    draws: int
     scores: Scores
     test: FreshScores | None
     acc_change: float
@@ -63,6 +65,31 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
 
 
+class Run(NamedTuple):
+    """One erase of a setting."""
+
+    number: int
+    draw: int
+    scores: Scores
+
+
+class SettingRow(NamedTuple):
+    """A setting's estimates with their intervals, and its runs.
+
+    asr, acc: texts.  reliable: enough draws for the front.
+    """
+
+    number: int
+    asr: str
+    acc: str
+    runs: tuple[Run, ...]
+    reliable: bool
+    on_front: bool
+    recommended: bool
+    name: str
+    setting: dict[str, str]
+
+
 class Failure(NamedTuple):
     """sentence: the first line of the error; details: its other lines and the traceback."""
 
@@ -79,9 +106,9 @@ class Pruned(NamedTuple):
 
 
 def front_rows(study: Study) -> tuple[FrontRow, ...]:
-    """The front's trials by rising ASR: the figure in words, also for screen readers."""
-    trials = study.complete.to_dict("records")
-    points = trial_costs(study.complete)
+    """The front's settings by rising ASR: the figure in words, also for screen readers."""
+    trials = study.reliable.to_dict("records")
+    points = trial_costs(study.reliable)
     bend, confirmed = knee(points), study.confirmed
 
     def notes(index: int) -> tuple[str, ...]:
@@ -93,6 +120,7 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
     return tuple(
         FrontRow(
             number=trials[index]["number"],
+            draws=trials[index]["draws"],
             scores=trial_scores(trials[index]),
             test=confirmed[trials[index]["number"]].test if trials[index]["number"] in confirmed else None,
             acc_change=trials[index]["acc"] - study.victim.scores.acc,
@@ -103,11 +131,41 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
     )
 
 
+def setting_rows(study: Study) -> tuple[SettingRow, ...]:
+    """All settings by rising ASR, those with too few draws last."""
+    front = {row.number for row in front_rows(study)}
+    chosen = study.recommended.number if study.recommended else None
+    runs: dict[int, list[Run]] = {}
+    for trial in study.complete.to_dict("records"):
+        found = Run(trial["number"], int(trial["draw"]), trial_scores(trial))
+        runs.setdefault(trial["setting"] if study.estimated else trial["number"], []).append(found)
+    ordered = study.settings.sort_values(["reliable", "asr"], ascending=[False, True], kind="stable")
+    return tuple(
+        SettingRow(
+            number=row["number"],
+            asr=_estimate(row, "asr"),
+            acc=_estimate(row, "acc"),
+            runs=tuple(sorted(runs[row["setting"] if study.estimated else row["number"]], key=lambda run: run.draw)),
+            reliable=row["reliable"],
+            on_front=row["number"] in front,
+            recommended=row["number"] == chosen,
+            name=control_label(row["control"]) if row["control"] else row["portfolio"],
+            setting=readable_params(row["params"]),
+        )
+        for row in ordered.to_dict("records")
+    )
+
+
+def _estimate(row: Mapping[Any, Any], name: str) -> str:
+    ends = row[f"{name}_low"], row[f"{name}_high"]
+    return percent(row[name]) if np.isnan(ends[0]) else f"{percent(row[name])} ({interval(ends)})"
+
+
 def trials_table(study: Study) -> Table:
     """All trials; one column per hyperparameter."""
     records = study.trials.to_dict("records")
     columns = _columns(records)
-    front = set(study.complete["number"].iloc[front_order(trial_costs(study.complete))])
+    front = set(study.reliable["number"].iloc[front_order(trial_costs(study.reliable))])
     chosen = study.recommended.number if study.recommended else None
     rows = (
         Row(

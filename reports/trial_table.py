@@ -6,12 +6,12 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.analysis.estimates import Estimates, estimate
+from reports.analysis.estimates import estimate
 from reports.analysis.objectives import OBJECTIVE_NAMES, Floats, costs
 from reports.files import NotBegunError, damaged, read_text
 
@@ -50,25 +50,28 @@ def read_trials(path: Path) -> pd.DataFrame:
     return trials.astype({"number": int, "setting": int}).sort_values("number", ignore_index=True)
 
 
-class Settings(NamedTuple):
-    """The settings of a study with a complete trial."""
+def settings_of(complete: pd.DataFrame, *, estimated: bool) -> pd.DataFrame:
+    """One row for each setting: its first trial, with its estimates in place of that run's scores.
 
-    table: pd.DataFrame
-    """The first complete trial of each, in the order of the estimates."""
-    estimates: Estimates
-
-    @property
-    def costs(self) -> Floats:
-        """(settings, 2), as `reports.analysis.frontier` takes them."""
-        return costs(self.estimates.mean[:, : len(OBJECTIVE_NAMES)])
-
-
-def settings_of(complete: pd.DataFrame) -> Settings:
-    """Estimates of the settings of these complete trials."""
-    scores = complete[[*OBJECTIVE_NAMES, "balanced_acc"]].to_numpy(dtype=float)
+    Further columns: `draws`; `reliable`, enough for the front; `NAME_error`, the standard error; `NAME_low` and
+    `NAME_high`, ends of the 95% interval.
+    estimated: False for a study of an earlier version, of one run for each setting: its scores stay as they are.
+    """
+    if not estimated:
+        ends = {f"{name}_{end}": np.nan for name in _ESTIMATED for end in ("low", "high", "error")}
+        return complete.assign(draws=1, reliable=True, **ends)
+    scores = complete[list(_ESTIMATED)].to_numpy(dtype=float)
     found = estimate(scores, complete["setting"].to_numpy(dtype=int), complete["draw"].to_numpy(dtype=int))
     first = complete.drop_duplicates("setting").set_index("setting", drop=False).loc[found.settings]
-    return Settings(first.reset_index(drop=True), found)
+    columns: dict[str, Any] = {"draws": found.draws, "reliable": found.reliable}
+    for k, name in enumerate(_ESTIMATED):
+        low, high = (ends[:, k] for ends in found.interval())
+        parts = {"": found.mean[:, k], "_low": low, "_high": high, "_error": found.error[:, k]}
+        columns |= {f"{name}{part}": values for part, values in parts.items()}
+    return first.reset_index(drop=True).assign(**columns)
+
+
+_ESTIMATED = (*OBJECTIVE_NAMES, "balanced_acc")
 
 
 def trial_costs(complete: pd.DataFrame) -> Floats:

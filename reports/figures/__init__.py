@@ -10,6 +10,7 @@ from collections.abc import Callable
 from reports.figures.attainment import attainment_section
 from reports.figures.confirmation import confirmation_section
 from reports.figures.curves import curves_section
+from reports.figures.draws import draws_section
 from reports.figures.fractions import fractions_section
 from reports.figures.frontier import frontier_section
 from reports.figures.hypervolume import hypervolume_section
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Study], FigureSection], ...] = (
     confirmation_section,
     attainment_section,
     fractions_section,
+    draws_section,
     importances_section,
     slices_section,
     landscape_section,

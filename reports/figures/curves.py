@@ -46,7 +46,7 @@ class CurvesInfo(NamedTuple):
 
 def curves_info(study: Study) -> CurvesInfo:
     """The recommended trial and others spread evenly over the front; a curve takes at least two epochs."""
-    complete = study.complete
+    complete = study.settings
     order = front_order(trial_costs(complete))
     chosen = study.recommended.number if study.recommended else None
     curves = []

@@ -1,4 +1,4 @@
-"""The frontier: every complete trial by ASR and accuracy, the front, controls and the victim."""
+"""The frontier: every setting by ASR and accuracy, the front, controls and the victim."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reports.figures.section import FigureSection, Panel
 from reports.formatting import percent, seeds, with_interval
 from reports.study_folder import FreshScores, Study
 
-NAME, TITLE = "frontier", "All trials by attack success rate and clean accuracy"
+NAME, TITLE = "frontier", "All settings by attack success rate and clean accuracy"
 MARKERS: dict[str, Any] = {
     "knee": {"size": 17, "color": LIGHT.ink, "line": {"width": 1.5}},
     "recommended": {"size": 20, "color": LIGHT.accent, "line": {"width": 3}},
@@ -35,7 +35,7 @@ CONTROL_MARKER = {"size": 13, "color": LIGHT.ink, "line": {"width": 2}}
 
 
 def frontier_figure(info: FrontierInfo) -> go.Figure:
-    """ASR to the right, accuracy upwards: the better trials are at the top left."""
+    """ASR to the right, accuracy upwards: the better settings are at the top left."""
     figure = go.Figure(layout=layout())
     figure.add_hline(y=100 * info.least_acc, line={"color": LIGHT.muted, "width": 1.5, "dash": "dash"}, layer="below")
     line = {"color": LIGHT.ink, "width": 1.5}
@@ -67,7 +67,7 @@ def frontier_figure(info: FrontierInfo) -> go.Figure:
 def frontier_section(study: Study) -> FigureSection:
     """The figure for the page, also without a complete trial."""
     info = frontier_info(study)
-    complete = study.complete
+    complete = study.settings
     fractions = [params.get("clean_fraction", "") for params in complete["params"]]
     return FigureSection(
         NAME,
@@ -77,11 +77,12 @@ def frontier_section(study: Study) -> FigureSection:
         (
             Panel(
                 frontier_figure(info),
-                "Frontier of attack success rate and clean accuracy. The front’s trials follow as a table.",
+                "Frontier of attack success rate and clean accuracy. The front’s settings follow as a table.",
             ),
         ),
         {
-            "trial": list(complete["number"]),
+            "setting": list(complete["number"]),
+            "draws": [int(draws) for draws in complete["draws"]],
             "asr": shares(complete["asr"]),
             "acc": shares(complete["acc"]),
             "clean fraction": fractions,
@@ -94,14 +95,14 @@ def frontier_section(study: Study) -> FigureSection:
 def sentence(study: Study, info: FrontierInfo) -> str:
     """Ends of the front, and its knee."""
     if not info.front:
-        return "No trial is complete yet; the victim stands alone."
-    ends = study.complete.set_index("number").loc[[info.front[0], info.front[-1]]]
+        return "No setting is complete yet; the victim stands alone."
+    ends = study.settings.set_index("number").loc[[info.front[0], info.front[-1]]]
     (asr, acc), (last_asr, last_acc) = ends[["asr", "acc"]].to_numpy(dtype=float)
     if len(info.front) == 1:
-        text = f"One trial beats all others in both scores: {percent(asr)} ASR at {percent(acc)} accuracy."
+        text = f"One setting beats all others in both scores: {percent(asr)} ASR at {percent(acc)} accuracy."
     else:
         text = (
-            f"The front’s {len(info.front)} trials run from {percent(asr)} ASR at {percent(acc)} accuracy to"
+            f"The front’s {len(info.front)} settings run from {percent(asr)} ASR at {percent(acc)} accuracy to"
             f" {percent(last_asr)} at {percent(last_acc)}."
         )
     if info.knee:
@@ -112,16 +113,17 @@ def sentence(study: Study, info: FrontierInfo) -> str:
 def _note(info: FrontierInfo) -> str:
     """How to read the figure."""
     text = (
-        "Each point is one complete trial; the best lie at the top left. The stepped line joins the trials on"
-        " the front: no other trial beats them in both scores. Dashed: the least accuracy allowed."
+        "Each point is one setting, at its estimated scores over fresh draws; the best lie at the top left. Hollow:"
+        " settings with too few draws for the front. The stepped line joins the settings on the front: no other one"
+        " beats them in both scores. Dashed: the least accuracy allowed."
     )
     if info.below:
-        trials = "1 trial" if info.below == 1 else f"{info.below} trials"
+        settings = "1 setting" if info.below == 1 else f"{info.below} settings"
         are = "is" if info.below == 1 else "are"
-        text += f" {trials} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
+        text += f" {settings} with less than {percent(info.acc_range[0], 0)} ACC {are} drawn as ▼ at the lower edge."
     if info.most_asr < 1:
-        trials = f", {info.beyond} trial{'s' if info.beyond > 1 else ''} among them, as ▶" if info.beyond else ""
-        text += f" The axis ends at {percent(info.most_asr, 0)} ASR; points beyond are drawn there{trials}."
+        beyond = f", {info.beyond} setting{'s' if info.beyond > 1 else ''} among them, as ▶" if info.beyond else ""
+        text += f" The axis ends at {percent(info.most_asr, 0)} ASR; points beyond are drawn there{beyond}."
     if info.confirmed:
         text += (
             " Crosses: mean test scores of the confirmed settings over fresh seeds; the next figure"
@@ -132,7 +134,8 @@ def _note(info: FrontierInfo) -> str:
 
 def _add_group(figure: go.Figure, group: TrialGroup, info: FrontierInfo) -> None:
     symbols = edge_symbols(group, info)
-    order = np.argsort(symbols != "circle", kind="stable")  # the legend shows the first one's symbol
+    rank = [("circle", "circle-open").index(each) if each.startswith("circle") else 2 for each in symbols.tolist()]
+    order = np.argsort(rank, kind="stable")  # the legend shows the first one's symbol
     x, y = 100 * info.place(np.column_stack((group.asr, group.acc)))[order].T
     figure.add_scatter(
         x=x,

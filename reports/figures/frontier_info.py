@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.analysis.frontier import front_order, knee, step_line
+from reports.analysis.frontier import Mask, front_order, knee, step_line
 from reports.analysis.objectives import Floats
 from reports.figures.confirmation import Confirmed, confirmation_info
 from reports.figures.groups import Texts, clean_fraction_groups, point_hover, trial_hovers
@@ -39,6 +39,8 @@ class TrialGroup(NamedTuple):
     asr: Floats
     acc: Floats
     hover: Texts
+    reliable: Mask
+    """False for settings with too few draws for the front."""
 
 
 class Mark(NamedTuple):
@@ -93,21 +95,22 @@ class FrontierInfo(NamedTuple):
 
 def frontier_info(study: Study) -> FrontierInfo:
     """All complete trials, their front, the victim and the controls."""
-    complete, controls, hovers = study.complete, _control_marks(study.controls), trial_hovers(study)
+    complete, controls, hovers = study.settings, _control_marks(study.controls), trial_hovers(study)
     acc = complete["acc"].to_numpy()
     asr = complete["asr"].to_numpy()
     acc_range = _acc_range([*acc, *(mark.scores.acc for mark in controls)], study.victim.scores.acc, study.least_acc)
     most_asr = _most_asr([*asr, *(mark.scores.asr for mark in controls)])
-    costs = trial_costs(complete)
+    reliable = study.reliable
+    costs = trial_costs(reliable)
     bend, chosen = knee(costs), study.recommended
-    bent = None if bend is None else _trial_point("knee", complete.iloc[bend].to_dict())
+    bent = None if bend is None else _trial_point("knee", reliable.iloc[bend].to_dict())
     steps = step_line(costs)
     return FrontierInfo(
         groups=tuple(
             _group(complete[mask], label, colour, hovers[mask])
             for label, colour, mask in clean_fraction_groups(complete)
         ),
-        front=tuple(complete["number"].iloc[front_order(costs)]),
+        front=tuple(reliable["number"].iloc[front_order(costs)]),
         line=np.column_stack((steps[:, 0], 1 - steps[:, 1])),
         victim=_mark(control_label(study.victim.name), "circle-x-open", study.victim),
         controls=controls,
@@ -127,7 +130,8 @@ def _trial_point(name: str, row: dict[Any, Any]) -> Point:
 
 
 def _group(rows: pd.DataFrame, label: str, colour: str, hovers: Texts) -> TrialGroup:
-    return TrialGroup(label, colour, tuple(rows["number"]), rows["asr"].to_numpy(), rows["acc"].to_numpy(), hovers)
+    scores = rows["asr"].to_numpy(), rows["acc"].to_numpy()
+    return TrialGroup(label, colour, tuple(rows["number"]), *scores, hovers, rows["reliable"].to_numpy(dtype=bool))
 
 
 def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
@@ -178,7 +182,8 @@ def tick_step(ends: tuple[float, float]) -> float:
 def edge_symbols(group: TrialGroup, info: FrontierInfo) -> Any:
     """Plotly's symbol for each trial of a group: triangles at the edges, else circles."""
     symbols = np.where(group.acc < info.acc_range[0], "triangle-down", "circle")
-    return np.where(group.asr > info.most_asr, "triangle-right", symbols)
+    symbols = np.where(group.asr > info.most_asr, "triangle-right", symbols)
+    return np.where(group.reliable, symbols, np.strings.add(symbols, "-open"))
 
 
 def limit_text(info: FrontierInfo) -> str:

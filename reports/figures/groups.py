@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.analysis.frontier import Mask
+from reports.analysis.objectives import OBJECTIVE_NAMES
 from reports.figures.drawing import hover
 from reports.figures.palette import LIGHT, ramp_colours
-from reports.formatting import control_label, percent, readable_params, setting
+from reports.formatting import control_label, interval, percent, readable_params, setting
 from reports.study_folder import Scores, Study, trial_scores
 
 Texts = NDArray[np.object_]
@@ -38,7 +39,10 @@ def clean_fraction_groups(complete: pd.DataFrame) -> list[tuple[str, str, Mask]]
 
 def _trial_hover(row: dict[Any, Any]) -> str:
     control = {"control": control_label(row["control"])} if row["control"] else {}
-    return point_hover(f"Trial {row['number']}", trial_scores(row), control | readable_params(row["params"]))
+    ends = [(row[f"{name}_low"], row[f"{name}_high"]) for name in OBJECTIVE_NAMES]
+    known = {} if np.isnan(ends).any() else {"95% intervals": " / ".join(interval(end) for end in ends)}
+    known |= {"draws": str(row["draws"])} if known else {}
+    return point_hover(f"Setting {row['number']}", trial_scores(row), known | control | readable_params(row["params"]))
 
 
 def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
@@ -48,8 +52,8 @@ def point_hover(title: str, scores: Scores, lines: dict[str, str]) -> str:
 
 @lru_cache(maxsize=1)
 def trial_hovers(study: Study) -> Texts:
-    """The hover box of each complete trial; made once for all figures.  Returns (n,), of str."""
-    return np.array([_trial_hover(row) for row in study.complete.to_dict("records")], dtype=object)
+    """The hover box of each setting; made once for all figures.  Returns (n,), of str."""
+    return np.array([_trial_hover(row) for row in study.settings.to_dict("records")], dtype=object)
 
 
 def shares(scores: Any) -> list[float]:

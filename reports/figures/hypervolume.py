@@ -36,8 +36,8 @@ class HypervolumeInfo(NamedTuple):
 
 
 def hypervolume_info(study: Study) -> HypervolumeInfo:
-    """How the front grew while trials finished; by time of finishing, because workers run side by side."""
-    complete = study.complete
+    """How the front grew, with settings in the order of their first erase, at their last estimates."""
+    complete = study.reliable
     finished = complete["started"] + pd.to_timedelta(complete["seconds"], unit="s")
     ordered = complete.assign(finished=finished).sort_values(["finished", "number"])
     front, values = np.empty((0, 2)), []
@@ -59,12 +59,12 @@ def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
         x=np.arange(1, len(info.values) + 1),
         y=info.expected,
         mode="lines",
-        name="same trials, random order",
+        name="same settings, random order",
         line={"color": LIGHT.muted, "width": 1.5, "dash": "dot"},
         hoverinfo="skip",
     )
     whole = 1 if len(info.values) < 10 else None
-    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero", dtick=whole)
+    figure.update_xaxes(title_text="settings, in the order of their first erase", rangemode="tozero", dtick=whole)
     return figure
 
 
@@ -78,12 +78,12 @@ def hypervolume_time_figure(info: HypervolumeInfo) -> go.Figure:
 
 def hypervolume_section(study: Study) -> FigureSection:
     """The figure for the page."""
-    count = len(study.complete)
+    count = len(study.reliable)
     if count < 2:
-        return too_little(NAME, TITLE, f"How the front grew takes at least two complete trials; there {_are(count)}.")
+        return too_little(NAME, TITLE, f"How the front grew takes at least two settings; there {_are(count)}.")
     info = hypervolume_info(study)
     words = f"it ends at {info.values[-1]:.4f}"
-    panels = [Panel(hypervolume_figure(info), f"Hypervolume against the number of complete trials; {words}.")]
+    panels = [Panel(hypervolume_figure(info), f"Hypervolume against the number of settings; {words}.")]
     if np.isfinite(info.minutes).all():
         panels.append(Panel(hypervolume_time_figure(info), f"Hypervolume against minutes; {words}."))
     return FigureSection(
@@ -91,10 +91,10 @@ def hypervolume_section(study: Study) -> FigureSection:
         TITLE,
         " ".join(filter(None, (study.stopped, sentence(info)))),
         "Hypervolume: the share of the square of ASR and ACC dominated by the front. Dotted: its mean for as many of"
-        " the same trials in a random order. That is no random search: a gap only shows an early start.",
+        " the same settings in a random order. That is no random search: a gap only shows an early start.",
         tuple(panels),
         {
-            "complete trials": list(range(1, count + 1)),
+            "settings": list(range(1, count + 1)),
             "trial": list(info.numbers),
             "minutes": [round(float(value), 3) for value in info.minutes],
             "hypervolume": shares(info.values),

@@ -46,7 +46,7 @@ def importances_info(study: Study) -> ImportancesInfo:
 
     Empty for too few trials, or without any variation.
     """
-    complete = study.complete
+    complete = study.settings
     given = hyperparameters(complete)
     if len(complete) < LEAST_SETTINGS or not given:
         return ImportancesInfo(len(complete), ())

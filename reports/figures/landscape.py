@@ -61,7 +61,7 @@ class LandscapeInfo(NamedTuple):
 
 def landscape_info(study: Study) -> LandscapeInfo:
     """All complete trials by clean fraction, and the betas of `slices`."""
-    complete, sliced = study.complete, slices_info(study)
+    complete, sliced = study.settings, slices_info(study)
     groups = clean_fraction_groups(complete)
     column = np.zeros(len(complete))
     for index, (_, _, mask) in enumerate(groups):

@@ -51,7 +51,7 @@ class ParallelInfo(NamedTuple):
 
 def parallel_info(study: Study) -> ParallelInfo:
     """All complete trials, by each varying setting and both scores."""
-    complete = study.complete
+    complete = study.settings
     asr, acc = (complete[name].to_numpy(dtype=float) for name in ("asr", "acc"))
     given = hyperparameters(complete)
     settings = [Line(one.label, axis(one)) for one in given]
@@ -133,7 +133,7 @@ NOTE = (
 
 def parallel_section(study: Study) -> FigureSection:
     """The figure for the page."""
-    if len(study.complete) < LEAST_SETTINGS or not hyperparameters(study.complete):
+    if len(study.settings) < LEAST_SETTINGS or not hyperparameters(study.settings):
         return too_little(NAME, TITLE, f"Fewer than {LEAST_SETTINGS} complete trials differ in a setting.")
     info = parallel_info(study)
     names = ", ".join(line.label for line in info.axes)
@@ -151,7 +151,7 @@ def parallel_section(study: Study) -> FigureSection:
 
 def sentence(study: Study) -> str:
     """The number of trials good in both scores."""
-    complete = study.complete
+    complete = study.settings
     kept = complete["number"].isin(study.kept).to_numpy()
     low = complete["asr"].to_numpy() <= np.quantile(complete["asr"], 0.25)
     highest = float(complete["asr"].to_numpy()[low].max())

@@ -43,7 +43,7 @@ class SlicesInfo(NamedTuple):
 
 def slices_info(study: Study) -> SlicesInfo:
     """One slice for each layer distilled at different strengths by enough complete trials."""
-    complete = study.complete
+    complete = study.settings
     return SlicesInfo(
         tuple(complete["number"]),
         complete["asr"].to_numpy(dtype=float),

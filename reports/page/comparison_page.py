@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -99,15 +100,20 @@ def comparison_figures(studies: Sequence[Study]) -> dict[str, go.Figure]:
 
 
 def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]]]:
-    """The figures' data as columns: every complete trial, each study's hypervolumes, and their growth."""
+    """The figures' data as columns: every setting, each study's hypervolumes, and their growth."""
     trials = pd.concat(
-        [study.complete[["number", "asr", "acc"]].assign(study=study.name, front=False) for study in studies],
+        [
+            study.settings[["number", "draws", "asr", "acc", "reliable"]].assign(study=study.name, front=False)
+            for study in studies
+        ],
         ignore_index=True,
     )
     start = 0
     for study in studies:
-        trials.loc[[start + index for index in front_order(trial_costs(study.complete))], "front"] = True
-        start += len(study.complete)
+        (reliable,) = np.nonzero(study.settings["reliable"].to_numpy(dtype=bool))
+        front = reliable[front_order(trial_costs(study.reliable))]
+        trials.loc[[start + int(index) for index in front], "front"] = True
+        start += len(study.settings)
     rows = [
         {
             "study": study.name,

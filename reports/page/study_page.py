@@ -19,7 +19,7 @@ from reports.figures.static_svg import static_svg
 from reports.formatting import STATE_LABELS
 from reports.page.frame import whole_page
 from reports.study_folder import Study
-from reports.tables import failures, front_rows, mean_overhead, pruned, trials_table
+from reports.tables import failures, front_rows, mean_overhead, pruned, setting_rows, trials_table
 from reports.trial_table import trial_costs
 
 
@@ -50,9 +50,10 @@ def render(study: Study) -> str:
         static_svg=static_svg(frontier_info(study)),
         place=place,
         front=front_rows(study),
-        hypervolume=f"{hypervolume(trial_costs(study.complete)):.4f}",
+        hypervolume=f"{hypervolume(trial_costs(study.reliable)):.4f}",
         picture=_picture(study.picture),
         attention=_picture(study.attention),
+        settings=setting_rows(study),
         table=trials_table(study),
         failures=failures(study.trials),
         pruned=pruned(study.trials),

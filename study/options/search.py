@@ -43,9 +43,9 @@ class SearchOptions:
     max_acc_drop: float = 0.03
     """The recommended setting loses at most this much accuracy against the victim; the sampler aims there too."""
     confirm: int = 3
-    """Number of fresh draws for re-running the recommended setting, the controls, the knee and the front's ends on test
-    images after the trials; the time budget does not limit it. Also trains a clean model, in the time of the victim's
-    training, to measure the cost of the recommended setting without a backdoor. 0: none."""
+    """Number of fresh draws for re-running the recommended setting and the controls on test images, after the trials.
+    The time budget does not limit it. Also trains a clean model, in the time of the victim's training, to measure the
+    cost of the recommended setting without a backdoor. 0: none."""
     baselines: tuple[str, ...] = ()
     """Other defences to run beside NAD, once at every clean fraction and again in the confirmation: fine-pruning,
     mode-connectivity, anp. Default: none; the last two take many times as long as a trial. The time budget does not

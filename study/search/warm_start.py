@@ -20,6 +20,7 @@ from reports.analysis.frontier import Indices, fronts
 from reports.analysis.objectives import Floats
 from reports.files import ReportError
 from reports.study_folder import read_study
+from reports.trial_table import trial_costs
 from search_spaces import Domain, Params, Point, SearchSpace
 from study.options.paths import expanded
 from study.search.queue import point_key
@@ -114,8 +115,8 @@ def best_first_of(directory: Path, option: str) -> list[EarlierPoint]:
         settings = read_study(path).settings
     except ReportError as error:
         raise ConfigError(f"{option}: {error}") from error
-    params = list(settings.table["params"])
-    return [EarlierPoint(path.name, params[index]) for index in best_first(settings.costs)]
+    params = list(settings["params"])
+    return [EarlierPoint(path.name, params[index]) for index in best_first(trial_costs(settings))]
 
 
 def best_first(costs: Floats) -> list[int]:

@@ -1,8 +1,8 @@
 """The confirmation's plan: settings to run again, their twins and draws.
 
-A search picks the best of many noisy estimates, so they flatter its pick. The recommended setting, the knee, the ends
-of the front and the controls are erased again on fresh draws, and scored on unused test images. A setting's twin is the
-same erase with beta = 0, on the same draw and batches: their difference is the effect of distillation.
+A search picks the best of many noisy estimates, so they flatter its pick. The recommended setting and the controls are
+erased again on fresh draws, and scored on unused test images. A setting's twin is the same erase with beta = 0, on the
+same draw and batches: their difference is the effect of distillation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import optuna
 from nad.errors import EraseDiverged
 from nad.progress import Progress
 from nad.seeds import derive
-from reports.analysis.frontier import Bound, knee
+from reports.analysis.frontier import Bound
 from search_spaces import Point
 from study.engine.erase_task import Workload, measure
 from study.record.outcome import SearchOutcome
@@ -51,26 +51,12 @@ def run_prefix(point: Point, clean_model: str = "") -> str:
     return key_prefix(f"confirmation{erased}", [point.clean_fraction, asdict(point.erase)])
 
 
-class Chosen(NamedTuple):
-    """Settings to confirm."""
-
-    answer: list[Point]
-    """The recommended one and the controls."""
-    landmarks: list[Point]
-    """The knee and the ends of the front, unless already in the answer."""
-
-
-def chosen(study: optuna.Study, bound: Bound) -> Chosen:
-    """The settings to confirm after the trials so far."""
+def chosen(study: optuna.Study, bound: Bound) -> list[Point]:
+    """The settings to confirm after the trials so far: the recommended one and the controls."""
     outcome = SearchOutcome.of(study, bound)
-    if not outcome.settings:
-        return Chosen([], [])
     controls = [index for index, first in enumerate(outcome.settings) if "control" in first.user_attrs]
-    answer = dict.fromkeys(controls if outcome.pick is None else [outcome.pick, *controls])
-    front, bend = outcome.front, knee(outcome.costs[outcome.front])
-    marks = (*([] if bend is None else [front[bend]]), front[0], front[-1])
-    landmarks = dict.fromkeys(int(index) for index in marks if index not in answer)
-    return Chosen([outcome.point(index) for index in answer], [outcome.point(index) for index in landmarks])
+    picked = [] if outcome.pick is None else [outcome.pick]
+    return [outcome.point(index) for index in dict.fromkeys([*picked, *controls])]
 
 
 def twin(point: Point) -> Point:

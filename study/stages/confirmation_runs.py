@@ -39,14 +39,9 @@ class ConfirmationPlan:
         """Fresh draws for each point."""
         return self.config.search.confirm
 
-    def runs_of(self, points: Sequence[Point]) -> list[ConfirmationRun]:
-        """Runs of these settings."""
-        return confirmation.plan(points, self.draws)
-
     def setting_runs(self) -> list[ConfirmationRun]:
-        """Runs of all settings to confirm."""
-        answer, landmarks = confirmation.chosen(self.study, self.bound)
-        return self.runs_of([*answer, *landmarks])
+        """Runs of all settings to confirm, the recommended one's first in each draw."""
+        return confirmation.plan(confirmation.chosen(self.study, self.bound), self.draws)
 
     def baseline_runs(self) -> list[BaselineRun]:
         """Re-runs of the baselines on the same draws, without those that diverged in the study itself."""
@@ -94,12 +89,10 @@ class Confirmation:
 
     def run(self) -> None:
         """Make the missing runs, the answer's first: the confirmation may be interrupted."""
-        answer, landmarks = confirmation.chosen(self.plan.study, self.plan.bound)
-        self._on_the_victim("confirmation", self.plan.runs_of(answer))
+        self._on_the_victim("confirmation", self.plan.setting_runs())
         self._by_the_baselines()
         if (point := self.plan.clean_point()) is not None:
             self._on_a_clean_model(point)
-        self._on_the_victim("confirmation of the front", self.plan.runs_of(landmarks))
 
     def _on_the_victim(self, stage: str, planned: Sequence[ConfirmationRun]) -> None:
         if missing(self.plan.study, planned):

@@ -70,7 +70,7 @@ def _trial(
         "acc": acc,
         "acc_non_target": "" if acc == "" else round(acc - 0.006, 4),
         "recovery_acc": "" if asr == "" or acc == "" else round(0.85 * acc * (1 - asr), 4),
-        "setting": 0,
+        "setting": number,
         "draw": 0,
         "seed": 7919 * (number + 1),
         "started": (datetime(2026, 3, 14, 9, 26, 5, tzinfo=UTC) + timedelta(seconds=14 * number)).isoformat(),
@@ -204,6 +204,17 @@ def _confirm(_rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
             point["twin"] = {"asr": 0.74, "acc": 0.76, **near, "seeds": 3, "diverged": 0, "pairs": 3, **added, **bounds}
 
 
+def _repeat(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """A change: the controls and the recommended setting have three draws, and the summary has estimates."""
+    for point in [*summary["controls"], summary["recommended"]]:
+        point["validation"]["draws"] = 3
+    repeated = [row for row in rows if row["control"] or row["number"] == summary["recommended"]["number"]]
+    for draw, shift in ((1, 0.1), (2, -0.08)):
+        for row in repeated:
+            asr = round(min(max(row["asr"] + shift, 0), 1), 4)
+            rows.append({**row, "number": len(rows), "draw": draw, "asr": asr, "control": ""})
+
+
 def _prune(rows: list[dict[str, Any]], _summary: dict[str, Any]) -> None:
     """A change: two complete trials, of the front as it was, become pruned ones."""
     for row in rows[5:7]:
@@ -216,6 +227,12 @@ def _prune(rows: list[dict[str, Any]], _summary: dict[str, Any]) -> None:
 def prune() -> Change:
     """A change for make_study: trials 5 and 6 pruned."""
     return _prune
+
+
+@pytest.fixture
+def repeat() -> Change:
+    """A change for make_study: settings with several draws."""
+    return _repeat
 
 
 @pytest.fixture

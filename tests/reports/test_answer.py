@@ -59,7 +59,7 @@ def test_a_control_that_loses_too_much_accuracy_is_marked(make_study: Make) -> N
 
 def test_distillation_is_measured_against_fine_tuning_on_the_same_clean_data(study: Study) -> None:
     sentence = added_by_distillation(study.complete, _point(SETTING))
-    assert "on 10% clean data (trial 0) ends at 74.1% ASR and 76.0% ACC" in sentence
+    assert "on 10% clean data (setting 0) ends at 74.1% ASR and 76.0% ACC" in sentence
     assert "ASR moved by −50.0 points, ACC by −1.0 points." in sentence
     assert "also differ" not in sentence
 
@@ -71,7 +71,7 @@ def test_what_else_differs_from_fine_tuning_is_said(study: Study) -> None:
 
 def test_several_runs_of_fine_tuning_are_compared_by_their_best(make_study: Make) -> None:
     study = read_study(make_study(change=lambda rows, _: rows[3].update(params_clean_fraction=0.1)))
-    assert "(the best of 2 runs, trial 3)" in added_by_distillation(study.complete, _point(SETTING))
+    assert "(the best of 2 settings, setting 3)" in added_by_distillation(study.complete, _point(SETTING))
 
 
 def test_without_fine_tuning_on_the_same_clean_data_nothing_is_claimed(study: Study) -> None:
@@ -274,8 +274,8 @@ def _beside(study: Study) -> dict[str, str]:
 def test_one_run_each_is_no_verdict(make_study: Make) -> None:
     study = read_study(make_study(change=_with_baselines))
     beside = _beside(study)
-    assert beside["fine-pruning"] == "fine-pruning, in the search: ASR −20.0, ACC +1.0, one run each"
-    assert beside["ANP"] == "ANP, in the search: ASR −10.0, ACC −2.0, one run each"
+    assert beside["fine-pruning"] == "fine-pruning, in the search: ASR −20.0, ACC +1.0"
+    assert beside["ANP"] == "ANP, in the search: ASR −10.0, ACC −2.0"
     assert "ANP on 1% of clean data has no scores: its loss was nan." in answer(study).reasons
 
 

@@ -119,9 +119,10 @@ def test_converged_study_stops_and_says_so_until_the_option_is_left_out(
 def test_warm_start_asks_an_earlier_study_s_best_right_after_the_controls(
     options: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = [*options, "--output", str(tmp_path), "--name", "next", "--no-portfolio", "--warm-start", str(tmp_path / "s")]
+    plain = [*options, "--no-portfolio", "--output", str(tmp_path)]
+    again = [*plain, "--name", "next", "--warm-start", str(tmp_path / "s")]
     shutil.copytree(finished, tmp_path / "s")
-    assert main([*options, "--no-portfolio", "--trials", "13", "--output", str(tmp_path), "--name", "s"]) == 0
+    assert main([*plain, "--trials", "13", "--name", "s"]) == 0
     best = [point["params"] for point in summary(tmp_path / "s")["front"]]
     for trials in ("9", "10"):
         assert main([*again, "--trials", trials]) == 0

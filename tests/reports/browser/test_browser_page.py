@@ -87,10 +87,14 @@ def _scroll_through(view: Opened) -> list[str]:
 
 
 def test_every_figure_is_drawn_when_it_comes_near_and_gives_its_data(
-    opened: Callable[..., Opened], make_study: Make, confirm: Any
+    opened: Callable[..., Opened], make_study: Make, confirm: Any, repeat: Any
 ) -> None:
-    view = opened(confirm)
-    shown = figure_sections(read_study(make_study(name="twin", change=confirm)))
+    def both(rows: Any, summary: Any) -> None:
+        repeat(rows, summary)
+        confirm(rows, summary)
+
+    view = opened(both)
+    shown = figure_sections(read_study(make_study(name="twin", change=both)))
     assert view.page.locator("#plot-timeline .main-svg").count() == 0  # far below
     assert _scroll_through(view) == []
     for index, (name, one) in enumerate(shown.items()):

@@ -73,7 +73,8 @@ def test_hover_shows_markup_as_text(make_study: Make) -> None:
     study = _with(
         make_study, lambda rows, _: rows[0].update({"params_<b>": "<a href='javascript:1'>&amp;</a>" + 99 * "x"})
     )
-    text = next(text for group in frontier_info(study).groups for text in group.hover if text.startswith("<b>Trial 0<"))
+    hovers = (text for group in frontier_info(study).groups for text in group.hover)
+    text = next(text for text in hovers if text.startswith("<b>Setting 0<"))
     assert "&lt;b&gt;: &lt;a href='javascript:1'&gt;&amp;amp;&lt;/a&gt;xxx" in text
     assert text.endswith("x…")
 

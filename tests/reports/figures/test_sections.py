@@ -65,9 +65,13 @@ def _all_worthless(rows: Rows, _summary: dict[str, Any]) -> None:
 
 @CONTRACT
 def test_a_figure_says_what_to_see_and_has_its_data(
-    section: Callable[[Study], FigureSection], make_study: Make, confirm: Change
+    section: Callable[[Study], FigureSection], make_study: Make, confirm: Change, repeat: Change
 ) -> None:
-    shown = section(read_study(make_study(count=40, change=confirm)))
+    def both(rows: Rows, summary: dict[str, Any]) -> None:
+        repeat(rows, summary)
+        confirm(rows, summary)
+
+    shown = section(read_study(make_study(count=40, change=both)))
     assert shown.sentence.endswith(".")
     assert shown.note
     assert shown.panels

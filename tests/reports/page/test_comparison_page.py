@@ -129,7 +129,7 @@ def test_a_study_without_a_complete_trial_is_on_the_page(make_study: Make) -> No
 
     folders = [make_study(name="a", change=change), make_study(name="b")]
     text = " ".join(Parts(render_comparison(read_studies(folders, also_unfinished=True))).text)
-    assert "No trial is complete yet" in text
+    assert "No setting is complete yet" in text
     assert "0.0000" in text
 
 

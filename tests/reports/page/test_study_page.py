@@ -124,6 +124,7 @@ def test_sections_come_in_the_order_of_a_readers_questions(make_study: Make) -> 
     assert sections == [
         "answer",
         "frontier-section",
+        "settings",
         "attack",
         "matters",
         "search",
@@ -135,7 +136,7 @@ def test_sections_come_in_the_order_of_a_readers_questions(make_study: Make) -> 
 
 def test_every_table_has_a_caption_and_scoped_heads(make_study: Make) -> None:
     parts = Parts(render(read_study(make_study())))
-    assert len(parts.all("table")) == len(parts.all("caption")) == 3
+    assert len(parts.all("table")) == len(parts.all("caption")) == 4
     assert {head.get("scope") for head in parts.all("th")} == {"col", "row"}
 
 
@@ -173,7 +174,7 @@ def test_a_study_without_picture_failures_or_front_has_a_page(make_study: Make) 
     (folder / "attack.png").unlink()
     text = " ".join(Parts(render(read_study(folder))).text)
     assert "This study is unfinished: 0 of 22 wanted trials are complete, 24 running." in text
-    assert "No trial is complete yet" in text
+    assert "No setting is complete yet" in text
     assert "No trial failed." in text
     assert "clean accuracy within" not in text
 
@@ -196,7 +197,7 @@ def test_test_scores_have_columns_of_their_own_where_there_are_some(make_study: 
     text = " ".join(Parts(render(read_study(make_study(change=confirm, name="confirmed")))).text)
     assert "test ASR" in text
     assert "over 3 fresh seeds" in text
-    assert "from 93.4% to 11.9% on the test images" in text
+    assert "from 93.4% to 11.9% (95% interval" in text
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def scores(asr: float, acc: float) -> dict[str, Any]:
     return {"asr": asr, "acc": acc, "balanced_acc": acc / 2, "loss": 0.1}
 
 
-def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_known_apart() -> None:
+def test_recommended_setting_and_the_controls_are_confirmed() -> None:
     study = study_of(
         (0.9, 0.8, "fine-tuning"),  # dominated, a control
         (0.0, 0.2, ""),  # an end
@@ -53,18 +53,15 @@ def test_what_matters_is_confirmed_once_each_and_what_the_answer_rests_on_is_kno
         (0.5, 0.79, ""),  # on the front, no more
         (0.6, 0.5, ""),  # dominated
     )
-    answer, landmarks = chosen(study, BOUND)
-    assert numbers(answer) == [3, 0]
-    assert numbers(landmarks) == [2, 1, 4]
+    assert numbers(chosen(study, BOUND)) == [3, 0]
 
 
-def test_without_a_setting_to_recommend_the_controls_and_the_front_are_confirmed() -> None:
-    answer, landmarks = chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), BOUND)
-    assert [numbers(answer), numbers(landmarks)] == [[0], [1]]
+def test_without_a_setting_to_recommend_the_controls_are_confirmed() -> None:
+    assert numbers(chosen(study_of((0.9, 0.5, "fine-tuning"), (0.1, 0.4, "")), BOUND)) == [0]
 
 
 def test_nothing_is_confirmed_before_anything_is_complete() -> None:
-    assert chosen(study_of(), BOUND) == ([], [])
+    assert chosen(study_of(), BOUND) == []
 
 
 def test_points_share_a_twin_and_fine_tuning_is_its_own() -> None:
@@ -204,7 +201,7 @@ def test_progress_counts_each_run_once_and_what_the_record_lacks() -> None:
     assert ConfirmationPlan(config.changed(confirm=0), study, BOUND).count_runs() is None
 
 
-def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_answer_rests_on_is_run_first(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(Confirmation, "_on_the_victim", lambda _self, stage, _planned: made.append(stage))
     monkeypatch.setattr(Confirmation, "_by_the_baselines", lambda _self: made.append("baselines"))
@@ -214,7 +211,7 @@ def test_what_the_answer_rests_on_is_run_first_and_the_front_last(monkeypatch: p
     nothing: Any = None
     plan = ConfirmationPlan(config, study_of(), BOUND)
     Confirmation(plan, nothing, nothing, nothing, nothing, nothing, "").run()
-    assert made == ["confirmation", "baselines", "clean model", "confirmation of the front"]
+    assert made == ["confirmation", "baselines", "clean model"]
 
 
 def test_where_nothing_is_recommended_no_clean_model_is_waited_for() -> None:

@@ -202,13 +202,6 @@ def test_price_without_a_backdoor_is_measured_with_the_same_defenders(confirmed:
     assert "| the same setting |" in card
 
 
-def test_front_s_ends_and_knee_have_test_scores(confirmed: Path) -> None:
-    front = summary(confirmed)["front"]
-    tested = [point["number"] for point in front if point["test"]]
-    assert {front[0]["number"], front[-1]["number"], summary(confirmed)["recommended"]["number"]} <= set(tested)
-    assert all("twin" in point for point in front)
-
-
 def test_confirmation_is_made_once_and_without_the_clean_model_s_cache(
     options: list[str], confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

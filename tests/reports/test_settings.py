@@ -1,0 +1,94 @@
+"""The report speaks of settings: estimates over draws, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.analysis.estimates import estimate
+from reports.answer import answer
+from reports.figures.draws import draws_info
+from reports.figures.frontier_info import edge_symbols, frontier_info
+from reports.page.study_page import render
+from reports.study_folder import Study, read_study
+from reports.tables import front_rows, setting_rows
+
+Make = Callable[..., Path]
+Change = Callable[[list[dict[str, Any]], dict[str, Any]], None]
+
+
+@pytest.fixture
+def study(make_study: Make, repeat: Change) -> Study:
+    return read_study(make_study(count=40, change=repeat))
+
+
+def test_settings_have_the_estimates_of_their_runs(study: Study) -> None:
+    complete = study.complete
+    found = estimate(
+        complete[["asr", "acc"]].to_numpy(dtype=float),
+        complete["setting"].to_numpy(dtype=int),
+        complete["draw"].to_numpy(dtype=int),
+    )
+    assert list(study.settings["number"]) == found.settings.tolist()
+    np.testing.assert_allclose(study.settings[["asr", "acc"]].to_numpy(dtype=float), found.mean)
+    assert study.settings["draws"].sum() == len(complete)
+    assert set(study.settings["draws"]) == {1, 3}
+    assert (study.settings["asr_low"] <= study.settings["asr"]).all()
+
+
+def test_front_is_of_reliable_settings_and_the_others_are_hollow(make_study: Make, repeat: Change) -> None:
+    def noisy(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        repeat(rows, summary)
+        for row in rows[40:]:
+            row["asr"] = round(0.05 + 0.8 * (row["setting"] * 7 + row["draw"] * 3) % 10 / 10, 4)
+
+    study = read_study(make_study(count=40, change=noisy))
+    doubtful = set(study.settings[~study.settings["reliable"]]["number"])
+    assert doubtful, "one draw of a noisy study says little"
+    assert not doubtful & {row.number for row in front_rows(study)}
+    info = frontier_info(study)
+    assert not doubtful & set(info.front)
+    for group in info.groups:
+        for number, symbol in zip(group.numbers, edge_symbols(group, info).tolist(), strict=True):
+            assert symbol.endswith("-open") == (number in doubtful)
+    assert [row.reliable for row in setting_rows(study)] == sorted(row.reliable for row in setting_rows(study))[::-1]
+
+
+def test_each_setting_opens_to_its_runs(study: Study) -> None:
+    rows = {row.number: row for row in setting_rows(study)}
+    assert sum(len(row.runs) for row in rows.values()) == len(study.complete)
+    chosen = rows[study.recommended.number]  # type: ignore[union-attr]
+    assert [run.draw for run in chosen.runs] == [0, 1, 2]
+    runs = study.complete[study.complete["setting"] == chosen.number].sort_values("draw")
+    assert [run.scores.asr for run in chosen.runs] == list(runs["asr"])
+    page = render(study)
+    assert page.count("<details><summary>3 draws") == sum(len(row.runs) == 3 for row in rows.values())
+
+
+def test_answer_says_on_how_many_draws_and_how_sure_it_is(study: Study) -> None:
+    headline = answer(study).headline
+    assert "(95% interval" in headline
+    assert "The search ran it on 3 draws." in headline
+    assert "lowest ASR with a probability of" in headline
+
+
+def test_draws_are_shown_where_there_are_several(study: Study, make_study: Make) -> None:
+    info = draws_info(study)
+    assert len(info.asr) == 3 * len(info.settings) == 3 * (study.settings["draws"] > 1).sum()
+    assert list(info.estimates) == sorted(info.estimates)
+    groups = [info.asr[info.row == row] for row in range(len(info.settings))]
+    assert info.within == pytest.approx(np.sqrt(np.mean([group.var(ddof=1) for group in groups])))
+    assert draws_info(read_study(make_study(name="plain"))).settings == ()
+
+
+def test_study_of_an_earlier_version_keeps_its_single_scores(make_study: Make) -> None:
+    study = read_study(make_study())
+    assert not study.estimated
+    assert list(study.settings["asr"]) == list(study.complete["asr"])
+    assert study.settings["reliable"].all()
+    assert "interval" not in answer(study).headline
+    assert "probability" not in answer(study).headline
