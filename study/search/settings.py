@@ -53,6 +53,8 @@ class SettingTable:
     def __init__(self, trials: Iterable[FrozenTrial] = ()) -> None:
         self.first: dict[int, FrozenTrial] = {}
         """First complete trial of each setting, by the setting's number."""
+        self.failing: set[int] = set()
+        """Settings with a draw that failed again and again."""
         self._ids: dict[str, int] = {}
         self._taken: dict[int, set[int]] = {}
         self._running: dict[int, tuple[int, int]] = {}
@@ -103,6 +105,8 @@ class SettingTable:
             self._failures[setting, draw] += 1
             if self._failures[setting, draw] < MOST_FAILURES:
                 self._taken[setting].discard(draw)
+            else:
+                self.failing.add(setting)
         self._estimates = None
 
     @property

@@ -112,12 +112,17 @@ class TrialStage:
         """The setting to run again, by the allocation rule."""
         first = sorted(table.first.items(), reverse=True)
         named = {trial.user_attrs.get("control"): number for number, trial in first}
+
+        def available(number: int, _begun: int) -> bool:
+            setting, draw = setting_of(table.first[number]), table.next_draw(number)
+            return number not in table.failing and not self.draws.is_in_the_making(setting, draw)
+
         return next_repeat(
             table.estimates,
             table.running,
             self.bound,
             references=[named[name] for name in REFERENCES if name in named],
-            available=lambda number, draw: not self.draws.is_in_the_making(setting_of(table.first[number]), draw),
+            available=available,
             left=left,
         )
 

@@ -25,14 +25,18 @@ from search_spaces import Domain
 from study.search.samplers import SAMPLERS, make_sampler
 
 SPACE = search_spaces.get("nad-published")
-DOMAIN = Domain(distillation_layers("wrn-16-1"), (0.05, 0.1), dict.fromkeys(("group1", "group2", "group3"), 1.0))
+LAYERS = distillation_layers("wrn-16-1")
+DOMAIN = Domain(LAYERS, (0.05, 0.1), dict.fromkeys(LAYERS, 1.0))
+CONTROLS = [
+    (name, params) for name, point in SPACE.controls(DOMAIN) if (params := coordinates(point, SPACE, DOMAIN)[0])
+]
 RANDOM_POINTS = 15
 VICTIM_ACC, MAX_ACC_DROP = 0.8, 0.1
 
 
 def made_up(path: Path) -> Path:
     """The record of a study: its controls, then random points with random scores; returns its table."""
-    points: list[tuple[str, dict[str, Any]]] = [(name, dict(params)) for name, params in SPACE.controls(DOMAIN)]
+    points: list[tuple[str, dict[str, Any]]] = [(name, dict(params)) for name, params in CONTROLS]
     study = optuna.create_study(sampler=RandomSampler(seed=7))
     for _ in range(RANDOM_POINTS):
         trial = study.ask()
@@ -82,7 +86,7 @@ def test_replay_of_all_rows_ends_at_the_tables_hypervolume(table: Table, name: s
 
 
 def test_controls_come_first_and_failed_trials_never(table: Table) -> None:
-    controls = len(SPACE.controls(DOMAIN))
+    controls = len(CONTROLS)
     assert table.controls == list(range(controls))
     assert len(table.params) == controls + RANDOM_POINTS
     assert replay(table, make_sampler("random", 1), 6).rows[:controls] == table.controls
@@ -125,7 +129,7 @@ def gower(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def test_distance_of_a_layer_that_only_one_distils(table: Table) -> None:
-    code = dict(next(params for name, params in SPACE.controls(DOMAIN) if name == "nad-code"))
+    code = dict(next(params for name, params in CONTROLS if name == "nad-code"))
     without = {**{key: value for key, value in code.items() if key != "beta_group3"}, "distil_group3": False}
     stronger = {**code, "beta_group1": code["beta_group1"] * 10}
     others = np.array([place(params, table.whole_space) for params in (code, without, stronger)])
