@@ -23,6 +23,7 @@ from reports.analysis.frontier import hypervolume
 from reports.trial_table import NUMBERS, TEXTS
 from search_spaces import Domain
 from study.search.samplers import SAMPLERS, make_sampler
+from study.search.warm_start import coordinates
 
 SPACE = search_spaces.get("nad-published")
 LAYERS = distillation_layers("wrn-16-1")
