@@ -156,6 +156,8 @@ def _check_identity(path: Path, trials: pd.DataFrame) -> None:
         raise damaged(path, f"has the state {unknown.iloc[0]!r:.60}; known: {', '.join(STATES)}")
     if trials["number"].isna().any() or trials["number"].duplicated().any():
         raise damaged(path, "does not give each trial a number of its own")
+    if trials[["setting", "draw"]].isna().any(axis=None):
+        raise damaged(path, "does not give each trial a setting and a draw")
 
 
 def _check_scores(path: Path, trials: pd.DataFrame) -> None:

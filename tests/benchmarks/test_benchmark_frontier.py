@@ -48,6 +48,8 @@ def made_up(path: Path) -> Path:
         {
             **dict.fromkeys((*NUMBERS, *TEXTS), ""),
             "number": number,
+            "setting": number,
+            "draw": 0,
             "state": "COMPLETE",
             "control": control,
             "compute_seconds": 10.0 + number,
