@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -81,7 +82,7 @@ def count(folder: Path, state: str) -> int:
 
 
 def recorded(folder: Path) -> Recorded:
-    """Every trial of a study by number, running or not; nothing while there is no record."""
+    """Every trial of a study by number: state, setting, values, attributes; nothing while there is no record."""
     if not (folder / "study.db").exists():
         return {}
     try:
@@ -90,18 +91,23 @@ def recorded(folder: Path) -> Recorded:
     except (KeyError, optuna.exceptions.StorageInternalError):  # killed while the tables were made
         return {}
     return {
-        trial.number: (trial.state.name, trial.params, trial.values and tuple(trial.values), trial.user_attrs)
+        trial.number: (
+            trial.state.name,
+            trial.user_attrs.get("setting", trial.params),
+            trial.values and tuple(trial.values),
+            trial.user_attrs,
+        )
         for trial in trials
     }
 
 
 def scored(trials: Recorded) -> dict[str, tuple[float, ...]]:
-    """What each point and seed came to, every measured score of it; a point that ran twice is an error."""
+    """What each setting came to on each draw, every measured score of it; one that ran twice is an error."""
     found: dict[str, tuple[float, ...]] = {}
     for state, params, _values, attrs in trials.values():
         if state == "COMPLETE":
             key = json.dumps([params, attrs["seed"]], sort_keys=True)
-            assert key not in found, "a point that had finished ran again under the same seed"
+            assert key not in found, "an erase that had finished ran again on the same draw"
             found[key] = tuple(attrs.get(name, 0.0) for name in Scores._fields)
     return found
 
@@ -161,19 +167,21 @@ def test_driver_killed_at_twenty_random_moments_loses_nothing(
     assert states.count("COMPLETE") == TRIALS
     assert set(states) <= {"COMPLETE", "FAIL"}
     assert reruns <= in_flight
+    draws = Counter(attrs["draw"] for state, _setting, _values, attrs in trials.values() if state == "COMPLETE")
+    assert draws[1] >= draws[2] >= 2, "the kills fell among repeats"
     assert summary(folder)["trials"]["running"] == 0
     assert scored(trials).items() == evaluated_again(paired, tmp_path, trials).items()
 
 
 def evaluated_again(paired: list[str], tmp_path: Path, trials: Recorded) -> dict[str, tuple[float, ...]]:
-    """The same points in a study that nobody disturbs."""
+    """The same erases in a study that nobody disturbs."""
     command = [*paired, "--output", str(tmp_path), "--name", "again"]
     assert main([*command, "--trials", "1"]) == 0
     study = optuna.load_study(study_name="again", storage=f"sqlite:///{tmp_path}/again/study.db")
     asked = 0
-    for state, params, _values, attrs in trials.values():
-        if state == "COMPLETE" and "control" not in attrs:
-            enqueue(study, params, {"asked": asked})
+    for state, setting, _values, attrs in trials.values():
+        if state == "COMPLETE" and "control" not in attrs and "portfolio" not in attrs:
+            enqueue(study, {}, {"asked": asked, "setting": setting, "draw": attrs["draw"]})
             asked += 1
     assert main([*command, "--trials", str(TRIALS)]) == 0
     return scored(recorded(tmp_path / "again"))
