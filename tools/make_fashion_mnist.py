@@ -3,7 +3,7 @@
     python -m tools.make_fashion_mnist [SOURCE_DIR]
 
 Default SOURCE_DIR: the folder of Debian's package dataset-fashion-mnist. The file is one xz stream of uint8
-pixels: the first 1,200 training images of class 0, of class 1, ..., then the first 200 test images of class 0, and so on.
+pixels: the first 1,200 training images of class 0, of class 1, ..., then the first 200 test images of each class.
 Pixel-predicting filters (left, up, median) were tried: the file gets larger.
 """
 
