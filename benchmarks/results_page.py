@@ -92,5 +92,5 @@ def _commands(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"- **{result['study']}**, {result['model']}: {result['trials']} trials in {result['precision']},"
             f" in minutes: {spent}; with torch {versions['torch']}, Ray {versions['ray']} and Optuna"
-            f" {versions['optuna']}. {result['recommended_why']}\n\n  ```console\n  $ {result['command']}\n  ```\n"
+            f" {versions['optuna']}. {result['recommended_why']}\n\n  ```text\n  {result['command']}\n  ```\n"
         )

@@ -135,7 +135,7 @@ def _settings_of_earlier(table: pd.DataFrame) -> tuple[pd.Series[Any], Any]:
     """Settings and draws of an earlier version's table: the first trial with these parameters, and the replicate."""
     names = [name for name in table.columns if name.startswith("params_")]
     alike = table.groupby(names, dropna=False)["number"] if names else table.groupby(lambda _row: 0)["number"]
-    return alike.transform("first"), table.get("replicate", "0")
+    return alike.transform("first"), table.get("replicate", pd.Series("0", table.index)).replace("", "0")
 
 
 def _value(text: str) -> bool | int | float | str:

@@ -26,6 +26,9 @@ SEED = 20150706
 """Seed of the colours and gradients: part of the data set, never of a study."""
 DARKEST, BRIGHTEST = 64, 192
 """Range of each channel of a colour: triggers stand out against soft colours."""
+GRAIN = 16
+"""Largest noise of a pixel, either way. Without it, CL's victim learns the noise of its poisoned images instead of the
+trigger."""
 
 
 def load_fashion_c() -> Dataset:
@@ -73,7 +76,8 @@ def _coloured(items: Tensor, generator: torch.Generator) -> LabelledImages:
     # A dark part of an item keeps a third of its colour, and is laid on thinly only where it is nearly black.
     lit = colours[:, 2, :, None, None] * (90 + grey * 165 // 255) // 255
     images = _mixed(gradients(colours[:, :2], directions), lit, (grey * 8 // 5).clamp(max=255))
-    return LabelledImages(images.to(torch.uint8), torch.arange(len(CLASSES)).repeat(per_class))
+    images += torch.randint(-GRAIN, GRAIN + 1, images.shape, generator=generator, dtype=torch.int32)
+    return LabelledImages(images.clamp_(0, 255).to(torch.uint8), torch.arange(len(CLASSES)).repeat(per_class))
 
 
 def _mixed(first: Tensor, second: Tensor, share: Tensor) -> Tensor:

@@ -67,9 +67,8 @@ class Estimates(NamedTuple):
 
     @property
     def reliable(self) -> Mask:
-        """Mask of settings for the front and the recommendation; all, if none is reliable yet."""
-        enough = self.reliability >= RELIABLE
-        return enough if enough.any() else np.ones(len(enough), dtype=bool)
+        """Mask of settings for the front and the recommendation; those with the most draws, if none is reliable yet."""
+        return np.asarray(self.reliability >= min(RELIABLE, self.reliability.max(initial=0.0)))
 
     def interval(self) -> tuple[Floats, Floats]:
         """Ends of the 95% intervals, inside [0, 1].  Returns (n, k) twice."""

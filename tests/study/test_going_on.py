@@ -72,11 +72,11 @@ def test_study_that_goes_on_with_pruning_counts_what_it_stopped(
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     assert (
-        main([*options, "--prune", "--no-portfolio", "--trials", "24", "--output", str(tmp_path), "--name", "s"]) == 0
+        main([*options, "--prune", "--no-portfolio", "--trials", "34", "--output", str(tmp_path), "--name", "s"]) == 0
     )
     counts, rows = summary(folder)["trials"], table(folder)
     assert counts["pruned"] > 0
-    assert counts == {"complete": 24 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
+    assert counts == {"complete": 34 - counts["pruned"], "failed": 0, "pruned": counts["pruned"], "running": 0}
     pruned = rows[rows.state == "PRUNED"]
     assert pruned.control.isna().all()
     for row in pruned.itertuples():
@@ -85,7 +85,7 @@ def test_study_that_goes_on_with_pruning_counts_what_it_stopped(
         assert ran in RUNGS or "no better than chance" in row.error
     assert not {point["number"] for point in summary(folder)["front"]} & set(pruned.number)
     page = (folder / "report.html").read_text()
-    assert f"{counts['pruned']} of 24 trials were pruned" in page
+    assert f"{counts['pruned']} of 34 trials were pruned" in page
     assert "unfinished" not in page
 
 

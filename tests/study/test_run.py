@@ -15,6 +15,7 @@ import search_spaces
 from nad.attacks import ATTACKS
 from nad.models import distillation_layers
 from search_spaces import Domain
+from search_spaces.portfolio import RECIPES
 from study.run import main
 
 pytestmark = pytest.mark.usefixtures("ray_started")
@@ -98,7 +99,7 @@ def test_references_are_looked_at_on_three_draws_and_leaders_again(options: list
     for name in ("fine-tuning", "nad-paper"):
         assert draws[rows.loc[rows["control"] == name, "setting"].iloc[0]] >= 3
     portfolio = rows[rows["portfolio"].notna()]
-    assert len(portfolio) == 6
+    assert len(portfolio) == len(RECIPES)
     first_new = rows[rows["control"].isna() & rows["portfolio"].isna() & (rows["draw"] == 0)]["number"]
     assert portfolio["number"].max() < first_new.min()
     assert draws.sum() == len(rows) == 24

@@ -42,13 +42,23 @@ def test_a_gradient_without_direction_is_the_mean_of_its_colours() -> None:
     assert bool((plain == 104).all())
 
 
-def test_an_item_hides_its_gradient_in_one_colour(dataset: Dataset) -> None:
-    """Bright pixels of an item have one colour, up to their own brightness; a gradient has many."""
+def test_an_item_hides_its_gradient_in_one_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fashion_c, "GRAIN", 0)
     items = read_items()[0].transpose(0, 1).reshape(-1, 28, 28)
+    inside = load_fashion_c().train.images[:, :, 2:-2, 2:-2]
     for index in (0, 13, len(items) - 1):
-        bright = dataset.train.images[index, :, 2:-2, 2:-2][:, items[index] >= 250].float()
-        around = dataset.train.images[index, :, 2:-2, 2:-2][:, items[index] == 0].float()
+        bright = inside[index][:, items[index] >= 250].float()
+        around = inside[index][:, items[index] == 0].float()
         assert bright.std(dim=1).max() < 3 < around.std(dim=1).max()
+
+
+def test_grain_lies_over_everything_and_hides_noise_of_its_size(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_c, "GRAIN", 0)
+    grain = dataset.train.images.int() - load_fashion_c().train.images.int()
+    assert set(grain.unique().tolist()) == set(range(-16, 17))
+    assert grain.float().flatten(1).std(dim=1).min() > 8
 
 
 def test_every_image_has_its_own_background(dataset: Dataset) -> None:

@@ -25,13 +25,13 @@ def config_of(output: Path, **changes: Any) -> StudyConfig:
 
 
 def test_every_complete_point_that_fits_is_asked_and_the_others_are_counted(tmp_path: Path) -> None:
-    points = [point(epochs=epochs) for epochs in range(2, 16)] + [point(clean_fraction=0.33), point(epochs=2)]
+    points = [point(epochs=epochs) for epochs in range(4, 18)] + [point(clean_fraction=0.33), point(epochs=4)]
     study_folder(tmp_path / "a", points, diagonal(16))
     config, found = fork(config_of(tmp_path, trials=99))
     assert (config.study_name, config.directory, config.search.trials) == ("b", tmp_path / "b", 99)
     domain = Domain(LAYERS, (0.05, 0.1), dict.fromkeys(LAYERS, 0.5))
     asked = fitting(found, search_spaces.get("nad"), domain)
-    assert [params["epochs"] for _study, params in asked.points] == list(range(2, 16)), "more than a warm start takes"
+    assert [params["epochs"] for _study, params in asked.points] == list(range(4, 18)), "more than a warm start takes"
     assert {study for study, _params in asked.points} == {"a"}
     assert asked.said("fork: settings of the study 'a'") == (
         "fork: settings of the study 'a', asked once after the controls: 14; skipped, unfit for"

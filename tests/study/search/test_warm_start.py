@@ -58,19 +58,19 @@ def test_first_of_a_long_front_cover_it() -> None:
 
 
 def test_best_points_are_taken_and_no_more_than_ten(tmp_path: Path) -> None:
-    points = [point(epochs=epochs) for epochs in range(2, 18)]
+    points = [point(epochs=epochs) for epochs in range(4, 20)]
     folder = study_folder(tmp_path / "a", points, diagonal(16))
     found = warm_start([folder])
-    assert epochs_of(found) == list(range(2, 2 + MOST_POINTS))
+    assert epochs_of(found) == list(range(4, 4 + MOST_POINTS))
     assert {study for study, _params in found.points} == {"a"}
     assert settings_of(found)[0] == points[0]
     assert found.skipped == Counter()
 
 
 def test_several_studies_take_turns_and_share_what_both_found(tmp_path: Path) -> None:
-    one = study_folder(tmp_path / "a", [point(epochs=n) for n in (2, 3, 4)], diagonal(3))
-    two = study_folder(tmp_path / "b", [point(epochs=n) for n in (12, 2, 13)], diagonal(3))
-    assert epochs_of(warm_start([one, two])) == [2, 12, 3, 4, 13]
+    one = study_folder(tmp_path / "a", [point(epochs=n) for n in (4, 5, 6)], diagonal(3))
+    two = study_folder(tmp_path / "b", [point(epochs=n) for n in (12, 4, 13)], diagonal(3))
+    assert epochs_of(warm_start([one, two])) == [4, 12, 5, 6, 13]
 
 
 def test_what_the_controls_ask_is_not_asked_twice(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_study_cannot_begin_where_it_ended_itself(tmp_path: Path) -> None:
 
 def test_settings_are_asked_as_they_were_read_and_once(study: optuna.study.Study, tmp_path: Path) -> None:
     exact = point(distil_group3=True, beta_group3=123.4)
-    folder = study_folder(tmp_path / "a", [exact, point(epochs=3)], diagonal(2))
+    folder = study_folder(tmp_path / "a", [exact, point(epochs=5)], diagonal(2))
     for _ in range(2):
         for name, params in warm_start([folder]).points:
             enqueue(study, params, {"warm_start": name})
@@ -184,11 +184,11 @@ def test_settings_are_asked_as_they_were_read_and_once(study: optuna.study.Study
 
 
 def test_a_setting_of_several_draws_is_one_candidate(tmp_path: Path) -> None:
-    folder = study_folder(tmp_path / "a", [point(epochs=3), point(epochs=4), point(epochs=3)], diagonal(3))
+    folder = study_folder(tmp_path / "a", [point(epochs=5), point(epochs=6), point(epochs=5)], diagonal(3))
     table = (folder / "trials.csv").read_text()
     lines = table.splitlines()
     header = lines[0].split(",")
     last = lines[3].split(",")
     last[header.index("setting")], last[header.index("draw")] = "0", "1"
     (folder / "trials.csv").write_text("\n".join([*lines[:3], ",".join(last)]) + "\n")
-    assert epochs_of(warm_start([folder])) == [3, 4]
+    assert epochs_of(warm_start([folder])) == [5, 6]
