@@ -216,7 +216,7 @@ def test_the_page_shows_each_defence_and_what_the_recommended_setting_beats(summ
     assert f"| badnets-cifar10 | distilled group1 (β 500), epochs 10, clean data 5% | 3.0 / 3 | {compared}" in text
     assert "| badnets-cifar10 | – | – | both: -10.0 / +1.0 |" in text
     assert "| badnets | NAD authors' README, WRN-16-1; ACC without the target class | 100.00 / 85.65 |" in text
-    assert "$ python -m study.run --attack badnets --data-dir DIR --trials 24" in text
+    assert "python -m study.run --attack badnets --data-dir DIR --trials 24" in text
 
 
 def test_a_confirmed_search_over_shares_is_compared_where_others_own_as_much(over_shares: dict[str, Any]) -> None:
