@@ -26,11 +26,9 @@ SEED = 20150706
 """Seed of the colours and gradients: part of the data set, never of a study."""
 DARKEST, BRIGHTEST = 64, 192
 """Range of each channel of a colour: triggers stand out against soft colours."""
-LEAST_GRAIN, MOST_GRAIN = 8, 32
-"""Range of an image's noise, in steps of 255 either way. Without it, CL's victim learns the noise of its poisoned
-images beside the trigger."""
-CHUNK = 1000
-"""Images made together, to save memory."""
+GRAIN = 16
+"""Largest noise of a pixel, either way. Without it, CL's victim learns the noise of its poisoned images instead of the
+trigger."""
 
 
 def load_fashion_c() -> Dataset:
@@ -70,29 +68,16 @@ def gradients(ends: Tensor, directions: Tensor, side: int = SIDE) -> Tensor:
 
 def _coloured(items: Tensor, generator: torch.Generator) -> LabelledImages:
     """(classes, per class, 28, 28) items over gradients, each in its own colour; the classes take turns."""
+    per_class = items.shape[1]
     border = (SIDE - ITEM_SIDE) // 2
-    grey = torch.nn.functional.pad(items.transpose(0, 1).reshape(-1, 1, ITEM_SIDE, ITEM_SIDE), (border,) * 4)
-    images = torch.cat([_photographed(chunk.int(), generator) for chunk in torch.split(grey, CHUNK)])
-    return LabelledImages(images, torch.arange(len(CLASSES)).repeat(items.shape[1]))
-
-
-def _photographed(grey: Tensor, generator: torch.Generator) -> Tensor:
-    """(count, 1, 32, 32) items, int32, in colour, with gradients and grain: (count, 3, 32, 32) uint8."""
+    grey = torch.nn.functional.pad(items.transpose(0, 1).reshape(-1, 1, ITEM_SIDE, ITEM_SIDE), (border,) * 4).int()
     colours = torch.randint(DARKEST, BRIGHTEST + 1, (len(grey), 3, 3), generator=generator, dtype=torch.int32)
     directions = torch.randint(-100, 101, (len(grey), 2), generator=generator)
     # A dark part of an item keeps a third of its colour, and is laid on thinly only where it is nearly black.
     lit = colours[:, 2, :, None, None] * (90 + grey * 165 // 255) // 255
     images = _mixed(gradients(colours[:, :2], directions), lit, (grey * 8 // 5).clamp(max=255))
-    return (images + _grain(images, generator)).clamp_(0, 255).to(torch.uint8)
-
-
-def _grain(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise for these images, of another strength for each: int32 of their shape."""
-    strength = torch.randint(
-        LEAST_GRAIN, MOST_GRAIN + 1, (len(images), 1, 1, 1), generator=generator, dtype=torch.int32
-    )
-    noise = torch.randint(-255, 256, images.shape, generator=generator, dtype=torch.int32)
-    return (noise * strength + 127) // 255
+    images += torch.randint(-GRAIN, GRAIN + 1, images.shape, generator=generator, dtype=torch.int32)
+    return LabelledImages(images.clamp_(0, 255).to(torch.uint8), torch.arange(len(CLASSES)).repeat(per_class))
 
 
 def _mixed(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
