@@ -29,6 +29,8 @@ DARKEST, BRIGHTEST = 64, 192
 GRAIN = 16
 """Largest noise of a pixel, either way. Without it, CL's victim learns the noise of its poisoned images instead of the
 trigger."""
+CHUNK = 1000
+"""Images coloured together, to save memory."""
 
 
 def load_fashion_c() -> Dataset:
@@ -70,14 +72,25 @@ def _coloured(items: Tensor, generator: torch.Generator) -> LabelledImages:
     """(classes, per class, 28, 28) items over gradients, each in its own colour; the classes take turns."""
     per_class = items.shape[1]
     border = (SIDE - ITEM_SIDE) // 2
-    grey = torch.nn.functional.pad(items.transpose(0, 1).reshape(-1, 1, ITEM_SIDE, ITEM_SIDE), (border,) * 4).int()
-    colours = torch.randint(DARKEST, BRIGHTEST + 1, (len(grey), 3, 3), generator=generator, dtype=torch.int32)
+    grey = torch.nn.functional.pad(items.transpose(0, 1).reshape(-1, 1, ITEM_SIDE, ITEM_SIDE), (border,) * 4)
+    colours = torch.randint(DARKEST, BRIGHTEST + 1, (len(grey), 3, 3), generator=generator)
     directions = torch.randint(-100, 101, (len(grey), 2), generator=generator)
+    grain = torch.randint(-GRAIN, GRAIN + 1, (len(grey), 3, SIDE, SIDE), generator=generator, dtype=torch.int8)
+    parts = zip(*(torch.split(each, CHUNK) for each in (grey, colours, directions, grain)), strict=True)
+    images = torch.cat([_laid_on(*part) for part in parts])
+    return LabelledImages(images, torch.arange(len(CLASSES)).repeat(per_class))
+
+
+def _laid_on(grey: Tensor, colours: Tensor, directions: Tensor, grain: Tensor) -> Tensor:
+    """Items in the third colour over gradients of the first two, with grain: (count, 3, 32, 32) uint8.
+
+    grey: (count, 1, 32, 32) uint8.  colours: (count, 3, 3).  directions: see `gradients`.  grain: as the result.
+    """
+    light = grey.int()
     # A dark part of an item keeps a third of its colour, and is laid on thinly only where it is nearly black.
-    lit = colours[:, 2, :, None, None] * (90 + grey * 165 // 255) // 255
-    images = _mixed(gradients(colours[:, :2], directions), lit, (grey * 8 // 5).clamp(max=255))
-    images += torch.randint(-GRAIN, GRAIN + 1, images.shape, generator=generator, dtype=torch.int32)
-    return LabelledImages(images.clamp_(0, 255).to(torch.uint8), torch.arange(len(CLASSES)).repeat(per_class))
+    lit = colours[:, 2, :, None, None].int() * (90 + light * 165 // 255) // 255
+    images = _mixed(gradients(colours[:, :2], directions), lit, (light * 8 // 5).clamp(max=255))
+    return (images + grain).clamp_(0, 255).to(torch.uint8)
 
 
 def _mixed(first: Tensor, second: Tensor, share: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from nad.data import fashion_c
+from nad.data import fashion_c, fingerprint
 from nad.data.base import Dataset
 from nad.data.fashion_c import CLASSES, SOURCE_FILE, gradients, load_fashion_c, read_items
 from nad.errors import DataError
@@ -46,7 +46,7 @@ def test_an_item_hides_its_gradient_in_one_colour(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fashion_c, "GRAIN", 0)
     items = read_items()[0].transpose(0, 1).reshape(-1, 28, 28)
     inside = load_fashion_c().train.images[:, :, 2:-2, 2:-2]
-    for index in (0, 13, len(items) - 1):
+    for index in [index for index in range(980, 1020) if (items[index] >= 250).sum() > 10]:  # of two chunks
         bright = inside[index][:, items[index] >= 250].float()
         around = inside[index][:, items[index] == 0].float()
         assert bright.std(dim=1).max() < 3 < around.std(dim=1).max()
@@ -73,10 +73,10 @@ def test_backgrounds_are_in_colour_and_say_nothing_of_the_class(dataset: Dataset
     assert by_class.max() - by_class.min() < 12
 
 
-def test_fashion_c_is_the_same_on_every_load(dataset: Dataset) -> None:
-    again = load_fashion_c()
-    assert torch.equal(again.train.images, dataset.train.images)
-    assert torch.equal(again.test.images, dataset.test.images)
+def test_fashion_c_is_the_same_on_every_load_and_machine(dataset: Dataset) -> None:
+    """Other pixels are other victims: measure those of docs/attacks.md again before this digest changes."""
+    known = "15988d5ce4827c081312cf025056d025a7c8bd3063704651888b1e76eb469158"
+    assert fingerprint(dataset) == fingerprint(load_fashion_c()) == known
 
 
 def test_the_packaged_file_is_small_and_licensed() -> None:
