@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import optuna
-from nad.feature_scale import feature_rms
 
 from nad import models
+from nad.feature_scale import feature_rms
 from nad.scenario import Scenario
 from nad.victim import Victim
 from reports.analysis.frontier import Bound
