@@ -46,11 +46,11 @@ class CurvesInfo(NamedTuple):
 
 def curves_info(study: Study) -> CurvesInfo:
     """The recommended trial and others spread evenly over the front; a curve takes at least two epochs."""
-    complete = study.settings
-    order = front_order(trial_costs(complete))
+    reliable = study.reliable
+    order = front_order(trial_costs(reliable))
     chosen = study.recommended.number if study.recommended else None
     curves = []
-    for number, text in zip(complete["number"].iloc[order], complete["curve"].iloc[order], strict=True):
+    for number, text in zip(reliable["number"].iloc[order], reliable["curve"].iloc[order], strict=True):
         scores = read_curve(text)
         if len(scores) > 1:
             curves.append(Curve(number, number == chosen, scores))

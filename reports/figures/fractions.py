@@ -62,7 +62,11 @@ def fraction_figure(info: FractionsInfo, index: int) -> go.Figure:
         x=100 * own.group.asr,
         y=100 * drawn_acc(own.group.acc, whole.acc_range),
         mode="markers",
-        marker={"color": own.group.colour, "size": 8},
+        marker={
+            "color": own.group.colour,
+            "size": 8,
+            "symbol": np.where(own.group.reliable, "circle", "circle-open").tolist(),
+        },
         hovertext=own.group.hover,
         hoverinfo="text",
         cliponaxis=False,
@@ -119,12 +123,14 @@ def sentence(info: FractionsInfo) -> str:
 
 
 def _front(group: TrialGroup, keeping: Set[int]) -> FractionFront:
-    cost = costs(np.column_stack((group.asr, group.acc)))
+    numbers = np.array(group.numbers)[group.reliable]
+    asr = group.asr[group.reliable]
+    cost = costs(np.column_stack((asr, group.acc[group.reliable])))
     steps = step_line(cost)
-    kept = group.asr[np.isin(group.numbers, list(keeping))]
+    kept = asr[np.isin(numbers, list(keeping))]
     return FractionFront(
         group,
-        tuple(group.numbers[index] for index in front_order(cost)),
+        tuple(numbers[front_order(cost)].tolist()),
         np.column_stack((steps[:, 0], 1 - steps[:, 1])),
         hypervolume(cost),
         float(kept.min()) if len(kept) else None,

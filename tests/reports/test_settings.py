@@ -11,8 +11,11 @@ import pytest
 
 from reports.analysis.estimates import estimate
 from reports.answer import answer
+from reports.figures.curves import curves_info
 from reports.figures.draws import draws_info
+from reports.figures.fractions import fractions_info
 from reports.figures.frontier_info import edge_symbols, frontier_info
+from reports.figures.static_svg import static_svg
 from reports.page.study_page import render
 from reports.study_folder import Study, read_study
 from reports.tables import front_rows, setting_rows
@@ -40,14 +43,13 @@ def test_settings_have_the_estimates_of_their_runs(study: Study) -> None:
     assert (study.settings["asr_low"] <= study.settings["asr"]).all()
 
 
-def test_front_is_of_reliable_settings_and_the_others_are_hollow(make_study: Make, repeat: Change) -> None:
-    def noisy(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-        repeat(rows, summary)
-        rng = np.random.default_rng(0)
-        for row in rows[40:]:
-            row["asr"] = round(float(np.clip(row["asr"] + rng.random() - 0.5, 0, 1)), 4)
+@pytest.fixture
+def noisy_study(make_study: Make, noisy: Change) -> Study:
+    return read_study(make_study(count=40, change=noisy))
 
-    study = read_study(make_study(count=40, change=noisy))
+
+def test_front_is_of_reliable_settings_and_the_others_are_hollow(noisy_study: Study) -> None:
+    study = noisy_study
     doubtful = set(study.settings[~study.settings["reliable"]]["number"])
     assert doubtful, "one draw of a noisy study says little"
     assert not doubtful & {row.number for row in front_rows(study)}
@@ -57,6 +59,25 @@ def test_front_is_of_reliable_settings_and_the_others_are_hollow(make_study: Mak
         for number, symbol in zip(group.numbers, edge_symbols(group, info).tolist(), strict=True):
             assert symbol.endswith("-open") == (number in doubtful)
     assert [row.reliable for row in setting_rows(study)] == sorted(row.reliable for row in setting_rows(study))[::-1]
+
+
+def test_unreliable_settings_are_on_no_front(noisy_study: Study) -> None:
+    doubtful = set(noisy_study.settings[~noisy_study.settings["reliable"]]["number"])
+    front = frontier_info(noisy_study).front
+    assert [curve.number for curve in curves_info(noisy_study).curves] == list(front)
+    fractions = fractions_info(noisy_study).fronts
+    assert not doubtful & {number for one in fractions for number in one.front}
+    kept = noisy_study.reliable[noisy_study.reliable["number"].isin(noisy_study.kept)]
+    assert min(one.best for one in fractions if one.best is not None) == kept["asr"].min()
+    assert any(not one.front for one in fractions) == any(not one.group.reliable.any() for one in fractions)
+
+
+def test_static_picture_shows_hollow_settings_also_at_its_edges(noisy_study: Study) -> None:
+    info = frontier_info(noisy_study)
+    assert info.below >= 2
+    glyphs = [place.glyph for series in static_svg(info).trials for place in series.places]
+    assert glyphs.count("▽") == info.below
+    assert glyphs.count("○") + glyphs.count("▽") == (~noisy_study.settings["reliable"]).sum()
 
 
 def test_each_setting_opens_to_its_runs(study: Study) -> None:
