@@ -16,8 +16,10 @@ from reports.figures.draws import draws_info
 from reports.figures.fractions import fractions_info
 from reports.figures.frontier_info import edge_symbols, frontier_info
 from reports.figures.static_svg import static_svg
+from reports.formatting import duration, interval, percent, with_interval
 from reports.page.study_page import render
 from reports.study_folder import Study, read_study
+from reports.summary_text import summary_text
 from reports.tables import front_rows, setting_rows
 
 Make = Callable[..., Path]
@@ -88,7 +90,18 @@ def test_each_setting_opens_to_its_runs(study: Study) -> None:
     runs = study.complete[study.complete["setting"] == chosen.number].sort_values("draw")
     assert [run.scores.asr for run in chosen.runs] == list(runs["asr"])
     page = render(study)
+    repeated = study.complete[study.complete["number"] == chosen.runs[2].number].iloc[0]
+    assert f"seed {repeated['seed']:.0f}, {duration(repeated['seconds'])}, on <bdi>{repeated['host']}" in page
     assert page.count("<details><summary>3 draws") == sum(len(row.runs) == 3 for row in rows.values())
+
+
+def test_front_has_intervals_on_the_page_and_in_the_text(study: Study) -> None:
+    page, text = render(study), summary_text(study)
+    for row in front_rows(study):
+        ((low, high),) = study.settings[study.settings["number"] == row.number][["asr_low", "asr_high"]].to_numpy()
+        assert row.asr_ci == (low, high)
+        assert f'{percent(row.scores.asr)} <span class="interval">{interval((low, high), 0)}' in page
+        assert with_interval(row.scores.asr, (low, high)) in text
 
 
 def test_answer_says_on_how_many_draws_and_how_sure_it_is(study: Study) -> None:
@@ -104,6 +117,10 @@ def test_draws_are_shown_where_there_are_several(study: Study, make_study: Make)
     assert list(info.estimates) == sorted(info.estimates)
     groups = [info.asr[info.row == row] for row in range(len(info.settings))]
     assert info.within == pytest.approx(np.sqrt(np.mean([group.var(ddof=1) for group in groups])))
+    complete = study.complete
+    numbers = (complete[name].to_numpy(dtype=int) for name in ("setting", "draw"))
+    kappa = estimate(complete[["asr"]].to_numpy(dtype=float), *numbers).kappa[0]
+    assert info.share == pytest.approx(kappa / (1 + kappa))
     assert draws_info(read_study(make_study(name="plain"))).settings == ()
 
 
@@ -113,4 +130,6 @@ def test_study_of_an_earlier_version_keeps_its_single_scores(make_study: Make) -
     assert list(study.settings["asr"]) == list(study.complete["asr"])
     assert study.settings["reliable"].all()
     assert "interval" not in answer(study).headline
+    assert {row.asr_ci for row in front_rows(study)} == {None}
+    assert "An earlier version ran this study" in render(study)
     assert "probability" not in answer(study).headline
