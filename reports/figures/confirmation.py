@@ -135,8 +135,8 @@ def confirmation_section(study: Study) -> FigureSection:
     )
     note = (
         f"Circle: {'the estimate' if study.estimated else 'the one run'} of the search. Dots: each draw of clean"
-        " images, with fresh seeds, on images not used for tuning. Cross: their mean, with its 95% interval if there are"
-        " several."
+        " images, with fresh seeds, on images not used for tuning. Cross: their mean, with its 95% interval if there"
+        " are several."
     )
     return FigureSection(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 

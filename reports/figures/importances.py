@@ -103,8 +103,8 @@ def importances_section(study: Study) -> FigureSection:
         sentence(info),
         "Bar: Kruskal–Wallis effect size of one hyperparameter alone on the settings’ ranks in an estimated score, over"
         " its values or up to four ranges of them, corrected for their number. Dashed: level of the largest bar in 19"
-        " of 20 shuffles of the scores. Hyperparameters acting only together stay short, and the sampler’s preferences may"
-        " mix two: a hint, not a cause.",
+        " of 20 shuffles of the scores. Hyperparameters acting only together stay short, and the sampler’s preferences"
+        " may mix two: a hint, not a cause.",
         panels,
         {
             "hyperparameter": list(info.objectives[0].names),
