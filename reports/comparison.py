@@ -38,9 +38,9 @@ class FreshVolume(NamedTuple):
 
 
 class Volume(NamedTuple):
-    """search: hypervolume of all complete trials; even: of the first ones, as many as the study with the fewest has."""
+    """settings: how many are reliable.  search: their hypervolume; even: of the first ones, as many as the fewest."""
 
-    trials: int
+    settings: int
     search: float
     even: float
     fresh: FreshVolume | None
@@ -98,7 +98,7 @@ def volumes(studies: Sequence[Study]) -> tuple[Volume, ...]:
     fewest = min(len(study.reliable) for study in studies)
     return tuple(
         Volume(
-            trials=len(study.reliable),
+            settings=len(study.reliable),
             search=hypervolume(trial_costs(study.reliable)),
             even=float(hypervolume_info(study).values[fewest - 1]) if fewest else 0.0,
             fresh=fresh_volume(study),

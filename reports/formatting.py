@@ -63,6 +63,11 @@ def seeds(count: int) -> str:
     return "with one fresh seed" if count == 1 else f"over {count} fresh seeds"
 
 
+def settings(count: int) -> str:
+    """Such as "1 setting" or "12 settings"."""
+    return "1 setting" if count == 1 else f"{count} settings"
+
+
 def quantity(value: float) -> str:
     """A number with four significant digits: 1234.56 -> '1,235', 0.0012345 -> '0.001234'; whole numbers stay whole."""
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):

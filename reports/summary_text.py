@@ -81,7 +81,8 @@ def _front(study: Study) -> str:
     for row in front_rows(study):
         texts = [f"{name}: {text}" for name, text in row.setting.items()]
         notes = f" ({', '.join(row.notes)})" if row.notes else ""
-        scores = _scores(row.scores.asr, row.scores.acc, row.acc_change, row.test)
+        found = with_interval(row.scores.asr, row.asr_ci), with_interval(row.scores.acc, row.acc_ci)
+        scores = (*found, *_scores(row.scores.asr, row.scores.acc, row.acc_change, row.test)[2:])
         rows.append((f"{row.number}{notes}", str(row.draws), *scores, "; ".join(texts)))
     return table(("setting", "draws", *_SCORE_HEADS, "values"), rows, numeric=range(1, 7))
 

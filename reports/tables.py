@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.analysis.frontier import front_order, knee
+from reports.analysis.intervals import Interval
 from reports.formatting import (
     LAYER_PREFIXES,
     NONE,
@@ -16,24 +17,26 @@ from reports.formatting import (
     control_label,
     distilled,
     duration,
-    interval,
     label,
     layer_names,
     percent,
     quantity,
     readable_params,
     setting,
+    with_interval,
 )
 from reports.study_folder import FreshScores, Scores, Study, trial_scores
 from reports.trial_table import trial_costs
 
 
 class FrontRow(NamedTuple):
-    """test: None without confirmation."""
+    """asr_ci, acc_ci: None in studies of earlier versions.  test: None without confirmation."""
 
     number: int
     draws: int
     scores: Scores
+    asr_ci: Interval | None
+    acc_ci: Interval | None
     test: FreshScores | None
     acc_change: float
     setting: dict[str, str]
@@ -66,11 +69,14 @@ class Table(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One erase of a setting."""
+    """One erase of a setting.  seed, seconds: NaN if unknown."""
 
     number: int
     draw: int
     scores: Scores
+    seed: float
+    seconds: float
+    host: str
 
 
 class SettingRow(NamedTuple):
@@ -122,6 +128,8 @@ def front_rows(study: Study) -> tuple[FrontRow, ...]:
             number=trials[index]["number"],
             draws=trials[index]["draws"],
             scores=trial_scores(trials[index]),
+            asr_ci=_ends(trials[index], "asr"),
+            acc_ci=_ends(trials[index], "acc"),
             test=confirmed[trials[index]["number"]].test if trials[index]["number"] in confirmed else None,
             acc_change=trials[index]["acc"] - study.victim.scores.acc,
             setting=readable_params(trials[index]["params"]),
@@ -137,7 +145,8 @@ def setting_rows(study: Study) -> tuple[SettingRow, ...]:
     chosen = study.recommended.number if study.recommended else None
     runs: dict[int, list[Run]] = {}
     for trial in study.complete.to_dict("records"):
-        found = Run(trial["number"], int(trial["draw"]), trial_scores(trial))
+        scores, (seed, seconds, host) = trial_scores(trial), (trial[name] for name in ("seed", "seconds", "host"))
+        found = Run(trial["number"], int(trial["draw"]), scores, seed, seconds, host)
         runs.setdefault(trial["setting"] if study.estimated else trial["number"], []).append(found)
     ordered = study.settings.sort_values(["reliable", "asr"], ascending=[False, True], kind="stable")
     return tuple(
@@ -157,8 +166,13 @@ def setting_rows(study: Study) -> tuple[SettingRow, ...]:
 
 
 def _estimate(row: Mapping[Any, Any], name: str) -> str:
+    return with_interval(row[name], _ends(row, name))
+
+
+def _ends(row: Mapping[Any, Any], name: str) -> Interval | None:
+    """The interval of an estimate; None for a single score."""
     ends = row[f"{name}_low"], row[f"{name}_high"]
-    return percent(row[name]) if np.isnan(ends[0]) else f"{percent(row[name])} ({interval(ends)})"
+    return None if np.isnan(ends[0]) else ends
 
 
 def trials_table(study: Study) -> Table:

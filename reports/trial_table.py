@@ -53,17 +53,17 @@ def read_trials(path: Path) -> pd.DataFrame:
 def settings_of(complete: pd.DataFrame, *, estimated: bool) -> pd.DataFrame:
     """One row for each setting: its first trial, with its estimates in place of that run's scores.
 
-    Further columns: `draws`; `reliable`, enough for the front; `NAME_error`, the standard error; `NAME_low` and
-    `NAME_high`, ends of the 95% interval.
+    Further columns: `draws`; `reliability`; `reliable`, enough for the front; `NAME_error`, the standard error;
+    `NAME_low` and `NAME_high`, ends of the 95% interval.
     estimated: False for a study of an earlier version, of one run for each setting: its scores stay as they are.
     """
     if not estimated:
         ends = {f"{name}_{end}": np.nan for name in _ESTIMATED for end in ("low", "high", "error")}
-        return complete.assign(draws=1, reliable=True, **ends)
+        return complete.assign(draws=1, reliability=np.nan, reliable=True, **ends)
     scores = complete[list(_ESTIMATED)].to_numpy(dtype=float)
     found = estimate(scores, complete["setting"].to_numpy(dtype=int), complete["draw"].to_numpy(dtype=int))
     first = complete.drop_duplicates("setting").set_index("setting", drop=False).loc[found.settings]
-    columns: dict[str, Any] = {"draws": found.draws, "reliable": found.reliable}
+    columns: dict[str, Any] = {"draws": found.draws, "reliability": found.reliability, "reliable": found.reliable}
     for k, name in enumerate(_ESTIMATED):
         low, high = (ends[:, k] for ends in found.interval())
         parts = {"": found.mean[:, k], "_low": low, "_high": high, "_error": found.error[:, k]}

@@ -12,7 +12,7 @@ from reports.analysis.objectives import Floats, costs
 from reports.figures.drawing import layout
 from reports.figures.palette import LIGHT
 from reports.figures.section import FigureSection, Panel, too_little
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.study_folder import Study
 
 NAME, TITLE = "attainment", "The front of each draw"
@@ -28,7 +28,7 @@ class AttainmentInfo(NamedTuple):
 
     asr: Floats
     acc: Floats
-    trials: int
+    settings: int
     least_acc: float
 
     @property
@@ -93,17 +93,20 @@ def attainment_section(study: Study) -> FigureSection:
         return too_little(
             NAME,
             TITLE,
-            "A band takes at least two draws of clean images, from --confirm, and a trial finished in each.",
+            "A band takes at least two draws of clean images, from --confirm, and a setting finished in each.",
         )
     columns = {"asr": [round(value, 6) for value in info.asr.tolist()]}
     for count, row in enumerate(info.acc.tolist(), start=1):
         columns[f"acc in {count} of {info.draws} draws"] = [
             round(value, 6) if np.isfinite(value) else "" for value in row
         ]
-    label = f"Clean accuracy against attack success rate, reached by {info.trials} trials in one, some and all draws."
+    label = (
+        f"Clean accuracy against attack success rate, reached by {settings(info.settings)} in one, some and all draws."
+    )
     note = (
         "On the test images. A draw is another defender's clean images, with seeds of its own; its front is of the"
-        f" {info.trials} confirmed trials finished in every draw. The best draw may change from one ASR to the next."
+        f" {settings(info.settings)} confirmed and finished in every draw. The best draw may change from one ASR to the"
+        " next."
     )
     return FigureSection(NAME, TITLE, sentence(info), note, (Panel(attainment_figure(info), label),), columns, 24.0)
 
@@ -114,10 +117,10 @@ def sentence(info: AttainmentInfo) -> str:
     Below that accuracy the classifier is ruined.
     """
     best, worst = (info.asr[info.acc[row] >= info.least_acc - ROUNDING] for row in (0, -1))
-    who = f"With one and the same {info.trials} trials"
+    who = f"With one and the same {settings(info.settings)}"
     if best.size == 0:
         return f"{who}, no draw keeps the least accuracy allowed, {percent(info.least_acc)}."
     reached = f"{who}, the luckiest of {info.draws} draws gets down to {percent(best.min())} ASR at an allowed accuracy"
     if worst.size == 0:
-        return f"{reached}; not every draw has a trial with so much accuracy."
+        return f"{reached}; not every draw has a setting with so much accuracy."
     return f"{reached}, and all draws to {percent(worst.min())}."

@@ -105,7 +105,7 @@ def below_axis(info: FrontsInfo, *, all_trials: bool) -> str:
             count += int((drawn & (group.acc < low)).sum())
     if count == 0:
         return ""
-    trials = "1 trial has" if count == 1 else f"{count} trials have"
+    trials = "1 setting has" if count == 1 else f"{count} settings have"
     return f"{trials} less than {percent(low, 0)} ACC, drawn as ▼ at the lower edge."
 
 
@@ -123,7 +123,7 @@ def volumes_figure(names: Sequence[str], found: Sequence[Volume]) -> go.Figure:
             marker={**marker_size, "symbol": symbol, "color": LIGHT.muted},
         )
     for place, name, style, volume in zip(places, names, study_styles(len(names)), found, strict=True):
-        search = hover(name, {"search, validation images": f"{volume.search:.4f}", "trials": volume.trials})
+        search = hover(name, {"search, validation images": f"{volume.search:.4f}", "settings": volume.settings})
         marker = {**marker_size, "color": style.colour, "symbol": f"{style.symbol}-open", "line": {"width": 2}}
         _add_volume(figure, volume.search, place, search, marker)
         if volume.fresh:
@@ -147,16 +147,16 @@ def volumes_figure(names: Sequence[str], found: Sequence[Volume]) -> go.Figure:
 
 
 def growth_info(studies: Sequence[Study]) -> tuple[HypervolumeInfo, ...]:
-    """How each study's front grew while its trials finished."""
+    """How each study's front grew with its settings."""
     return tuple(hypervolume_info(study) for study in studies)
 
 
 def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> go.Figure:
-    """Hypervolume of each study against its number of complete trials."""
+    """Hypervolume of each study against its number of reliable settings."""
     figure = go.Figure(layout=layout())
     for name, style, growth in zip(names, study_styles(len(names)), growths, strict=True):
         texts = [
-            hover(name, {"hypervolume": f"{value:.4f}", "after trial": number})
+            hover(name, {"hypervolume": f"{value:.4f}", "after setting": number})
             for number, value in zip(growth.numbers, growth.values, strict=True)
         ]
         figure.add_scatter(
@@ -171,7 +171,7 @@ def growth_figure(names: Sequence[str], growths: Sequence[HypervolumeInfo]) -> g
             showlegend=True,
         )
     figure.update_layout(legend=_legend("study"))
-    figure.update_xaxes(title_text="complete trials, in the order they finished", rangemode="tozero")
+    figure.update_xaxes(title_text="settings, in the order of their first erase", rangemode="tozero")
     figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
     return figure
 

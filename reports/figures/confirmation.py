@@ -1,4 +1,4 @@
-"""The confirmed trials: scores in the search, and on the test images with fresh seeds."""
+"""The confirmed settings: scores in the search, and on the test images with fresh seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME, TITLE = "confirmation", "The search against fresh seeds"
 
 
 class Confirmed(NamedTuple):
-    """A confirmed setting of a trial or baseline: scores in the search, and on the test images.
+    """A confirmed setting or baseline: scores in the search, and on the test images.
 
     number: None for a baseline.
     """
@@ -30,7 +30,7 @@ class Confirmed(NamedTuple):
 
 
 def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
-    """Each confirmed trial once, and the baselines, by rising test ASR; a control under its name."""
+    """Each confirmed setting once, and the baselines, by rising test ASR; a control under its name."""
     chosen = study.recommended.number if study.recommended else None
     found: dict[int | str, Confirmed] = {}
     for point in (*study.front, *([study.recommended] if study.recommended else []), *study.controls):
@@ -38,7 +38,7 @@ def confirmation_info(study: Study) -> tuple[Confirmed, ...]:
             continue
         share = setting("clean_fraction", point.params.get("clean_fraction"))
         named = point in study.controls
-        label = f"{control_label(point.name)}, {share}" if named else f"trial {point.number}"
+        label = f"{control_label(point.name)}, {share}" if named else f"setting {point.number}"
         recommended = point.number is not None and point.number == chosen
         label += ", recommended" if recommended else ""
         key = label if point.number is None else point.number
@@ -112,11 +112,11 @@ def confirmation_section(study: Study) -> FigureSection:
         return too_little(
             NAME,
             TITLE,
-            "No trial was confirmed on the test images: the study ran without --confirm, or has not come to it.",
+            "No setting was confirmed on the test images: the study ran without --confirm, or has not come to it.",
         )
     columns: dict[str, list[Any]] = {
         "what": [one.label for one in info],
-        "trial": ["" if one.number is None else one.number for one in info],
+        "setting": ["" if one.number is None else one.number for one in info],
         "seeds": [one.test.seeds for one in info],
     }
     scores: dict[str, list[float | str]] = {}
@@ -134,8 +134,9 @@ def confirmation_section(study: Study) -> FigureSection:
         for objective in OBJECTIVES
     )
     note = (
-        "Circle: the one run of the search. Dots: each draw of clean images, with fresh seeds, on images not used for"
-        " tuning. Cross: their mean, with its 95% interval if there are several."
+        f"Circle: {'the estimate' if study.estimated else 'the one run'} of the search. Dots: each draw of clean"
+        " images, with fresh seeds, on images not used for tuning. Cross: their mean, with its 95% interval if there"
+        " are several."
     )
     return FigureSection(NAME, TITLE, sentence(info), note, panels, columns | scores, 7.5 + 1.8 * len(info))
 

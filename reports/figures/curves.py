@@ -1,4 +1,4 @@
-"""ASR and accuracy over the epochs of the front's trials: does the backdoor come back?"""
+"""ASR and accuracy over the epochs of the front's settings, on their first draw: does the backdoor come back?"""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import hover, stacked
 from reports.figures.palette import LIGHT, ramp_colours
 from reports.figures.section import FigureSection, Panel, too_little
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.study_folder import Study
 from reports.trial_table import read_curve, trial_costs
 
-NAME, TITLE = "curves", "The front’s trials, epoch by epoch"
+NAME, TITLE = "curves", "The front’s settings, epoch by epoch"
 MOST_CURVES = len(LIGHT.ramp)
 """As many as there are colours to tell them apart, beside the recommended one."""
 RETURN = 0.05
@@ -37,7 +37,7 @@ class Curve(NamedTuple):
 
 
 class CurvesInfo(NamedTuple):
-    """curves: of the front's trials with one, by rising ASR; drawn: their indices."""
+    """curves: of the front's settings with one, by rising ASR; drawn: their indices."""
 
     front: int
     curves: tuple[Curve, ...]
@@ -45,12 +45,12 @@ class CurvesInfo(NamedTuple):
 
 
 def curves_info(study: Study) -> CurvesInfo:
-    """The recommended trial and others spread evenly over the front; a curve takes at least two epochs."""
-    complete = study.settings
-    order = front_order(trial_costs(complete))
+    """The recommended setting and others spread evenly over the front; a curve takes at least two epochs."""
+    reliable = study.reliable
+    order = front_order(trial_costs(reliable))
     chosen = study.recommended.number if study.recommended else None
     curves = []
-    for number, text in zip(complete["number"].iloc[order], complete["curve"].iloc[order], strict=True):
+    for number, text in zip(reliable["number"].iloc[order], reliable["curve"].iloc[order], strict=True):
         scores = read_curve(text)
         if len(scores) > 1:
             curves.append(Curve(number, number == chosen, scores))
@@ -61,13 +61,13 @@ def curves_info(study: Study) -> CurvesInfo:
 
 
 def curves_figure(info: CurvesInfo) -> go.Figure:
-    """ASR above, accuracy below; the recommended trial stands out."""
+    """ASR above, accuracy below; the recommended setting stands out."""
     figure = stacked("ASR", "ACC")
     drawn = [info.curves[index] for index in info.drawn]
     colours = iter(reversed(ramp_colours(max(sum(not curve.recommended for curve in drawn), 1))))
     for curve in drawn:
         line = {"color": LIGHT.accent, "width": 3} if curve.recommended else {"color": next(colours), "width": 1.5}
-        title = f"trial {curve.number}" + (" (recommended)" if curve.recommended else "")
+        title = f"setting {curve.number}" + (" (recommended)" if curve.recommended else "")
         for column, (place, score) in enumerate((("y", "ASR"), ("y2", "ACC"))):
             values = curve.scores[:, column]
             figure.add_scatter(
@@ -94,7 +94,7 @@ def curves_section(study: Study) -> FigureSection:
     """The figure for the page."""
     info = curves_info(study)
     if not info.curves:
-        return too_little(NAME, TITLE, "No trial on the front has scores of two epochs or more.")
+        return too_little(NAME, TITLE, "No setting on the front has scores of two epochs or more.")
     rows = [
         (curve.number, epoch, round(float(asr), 6), round(float(acc), 6))
         for curve in info.curves
@@ -104,31 +104,33 @@ def curves_section(study: Study) -> FigureSection:
         NAME,
         TITLE,
         sentence(info),
-        "Measured after each epoch on a small subset of the validation images, so single steps are noisy."
+        "Each line is one erase: its setting’s first. Measured after each epoch on a small subset of the validation"
+        " images, so single steps are noisy."
         + (
             f" Drawn: {len(info.drawn)} of {len(info.curves)}, spread over the front."
             if len(info.drawn) < len(info.curves)
             else ""
         ),
-        (Panel(curves_figure(info), f"ASR and accuracy over epochs of {len(info.drawn)} trials on the front."),),
-        dict(zip(("trial", "epoch", "asr", "acc"), map(list, zip(*rows, strict=True)), strict=True)),
+        (Panel(curves_figure(info), f"ASR and accuracy over epochs of {settings(len(info.drawn))} on the front."),),
+        dict(zip(("setting", "epoch", "asr", "acc"), map(list, zip(*rows, strict=True)), strict=True)),
         29.0,
     )
 
 
 def sentence(info: CurvesInfo) -> str:
-    """The number of front trials with a returned backdoor, and the recommended trial's course."""
+    """The number of front settings with a returned backdoor, and the recommended one's course."""
     returned, count = sum(curve.returned for curve in info.curves), len(info.curves)
     far = f"more than {100 * RETURN:g} points above its lowest on the way"
     if count == 1:
-        text = f"The ASR of the front’s only trial {'ends' if returned else 'does not end'} {far}."
+        text = f"The ASR of the front’s only setting {'ends' if returned else 'does not end'} {far}."
     else:
-        text = f"In {returned or 'none'} of the {count} trials on the front ASR ends {far}."
+        text = f"In {returned or 'none'} of the {count} settings on the front ASR ends {far}."
     for curve in info.curves:
         if curve.recommended:
             lowest = int(curve.scores[:, 0].argmin())
             text += (
-                f" The recommended trial {curve.number} was at its lowest, {percent(curve.scores[lowest, 0])} at"
+                f" The first erase of the recommended setting {curve.number} was at its lowest,"
+                f" {percent(curve.scores[lowest, 0])} at"
                 f" {percent(curve.scores[lowest, 1])} accuracy, after epoch {lowest + 1} of {len(curve.scores)}, and"
                 f" ends at {percent(curve.scores[-1, 0])}."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from reports.analysis.objectives import Floats
@@ -12,7 +13,7 @@ from reports.figures.drawing import hover, layout
 from reports.figures.groups import shares
 from reports.figures.palette import LIGHT, ramp_colours
 from reports.figures.section import FigureSection, Panel, too_little
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.study_folder import Study
 
 NAME, TITLE = "draws", "How much the draw of clean images matters"
@@ -21,7 +22,11 @@ MOST_SETTINGS = 25
 
 
 class DrawsInfo(NamedTuple):
-    """The runs of the settings with several draws, by rising estimate."""
+    """The runs of the settings with several draws, by rising estimate.
+
+    several: how many there are, drawn or not.  share: of a single erase's variance in ASR, the part that its setting
+    does not explain: kappa / (1 + kappa).
+    """
 
     settings: tuple[int, ...]
     estimates: Floats
@@ -31,6 +36,8 @@ class DrawsInfo(NamedTuple):
     draw: Floats
     asr: Floats
     """(runs,) fractions."""
+    several: int
+    share: float
 
     @property
     def within(self) -> float:
@@ -42,16 +49,28 @@ class DrawsInfo(NamedTuple):
 
 def draws_info(study: Study) -> DrawsInfo:
     """The settings with at least two draws; the first MOST_SETTINGS of them."""
-    several = study.settings[study.settings["draws"] > 1].sort_values("asr").head(MOST_SETTINGS)
-    place = {setting: row for row, setting in enumerate(several["setting"])}
+    several = study.settings[study.settings["draws"] > 1].sort_values("asr")
+    drawn = several.head(MOST_SETTINGS)
+    place = {setting: row for row, setting in enumerate(drawn["setting"])}
     runs = study.complete[study.complete["setting"].isin(place)]
     return DrawsInfo(
-        tuple(several["number"]),
-        several["asr"].to_numpy(dtype=float),
+        tuple(drawn["number"]),
+        drawn["asr"].to_numpy(dtype=float),
         runs["setting"].map(place).to_numpy(dtype=float),
         runs["draw"].to_numpy(dtype=float),
         runs["asr"].to_numpy(dtype=float),
+        len(several),
+        _share(several),
     )
+
+
+def _share(settings: pd.DataFrame) -> float:
+    """From n / (n + kappa) of any of them; NaN of none."""
+    if len(settings) == 0:
+        return float("nan")
+    draws, reliability = (float(settings[name].iloc[0]) for name in ("draws", "reliability"))
+    kappa = draws * (1 - reliability) / reliability
+    return kappa / (1 + kappa)
 
 
 def draws_figure(info: DrawsInfo) -> go.Figure:
@@ -98,12 +117,14 @@ def draws_section(study: Study) -> FigureSection:
     info = draws_info(study)
     if not info.settings:
         return too_little(NAME, TITLE, "Every setting was run on one draw: how much the draw matters is unknown.")
-    settings = "One setting was" if len(info.settings) == 1 else f"{len(info.settings)} settings were"
+    were = "was" if info.several == 1 else "were"
+    shown = f" Drawn: the {MOST_SETTINGS} with the lowest ASR." if info.several > MOST_SETTINGS else ""
     return FigureSection(
         NAME,
         TITLE,
-        f"{settings} run on several draws. From draw to draw, the ASR of one setting has a standard deviation of"
-        f" {100 * info.within:.1f} points.",
+        f"{settings(info.several)} {were} run on several draws. From draw to draw, the ASR of one setting has a"
+        f" standard deviation of {100 * info.within:.1f} points. Of the variance between single erases, about"
+        f" {percent(info.share, 0)} is the draw’s and chance’s, the rest the setting’s.{shown}",
         "A draw is one defender: its clean images, the teacher made from them, the order of its batches. One row is one"
         " setting, one dot its erase on one draw, one colour one draw. The bar is the estimate over fresh draws.",
         (Panel(draws_figure(info), "Attack success rate of each setting on each draw of clean images."),),

@@ -248,5 +248,5 @@ def _test_hover(point: Confirmed) -> str:
         "ACC": with_interval(test.acc, test.acc_ci),
         "measured": seeds(test.seeds),
     }
-    name = point.label if point.number is None else f"Trial {point.number}"
+    name = point.label if point.number is None else f"Setting {point.number}"
     return hover(f"{name} on the test images", lines)

@@ -31,7 +31,7 @@ MOST_TICKS = 7
 
 
 class TrialGroup(NamedTuple):
-    """Trials of one colour.  asr, acc: (n,) fractions."""
+    """Settings of one colour.  asr, acc: (n,) fractions."""
 
     label: str
     colour: str
@@ -94,7 +94,7 @@ class FrontierInfo(NamedTuple):
 
 
 def frontier_info(study: Study) -> FrontierInfo:
-    """All complete trials, their front, the victim and the controls."""
+    """All settings, their front, the victim and the controls."""
     complete, controls, hovers = study.settings, _control_marks(study.controls), trial_hovers(study)
     acc = complete["acc"].to_numpy()
     asr = complete["asr"].to_numpy()
@@ -147,8 +147,8 @@ def _control_marks(controls: Sequence[Point]) -> tuple[Mark, ...]:
 
 
 def _mark(label: str, symbol: str, point: Point) -> Mark:
-    trial = {} if point.number is None else {"trial": str(point.number)}
-    return Mark(label, symbol, point.scores, point_hover(label, point.scores, trial | readable_params(point.params)))
+    number = {} if point.number is None else {"setting": str(point.number)}
+    return Mark(label, symbol, point.scores, point_hover(label, point.scores, number | readable_params(point.params)))
 
 
 def _acc_range(acc: Sequence[float], victim_acc: float, least_acc: float) -> tuple[float, float]:

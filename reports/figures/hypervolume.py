@@ -23,7 +23,7 @@ NAME, TITLE = "hypervolume", "Was the search long enough?"
 
 
 class HypervolumeInfo(NamedTuple):
-    """values[i]: hypervolume of the first i + 1 complete trials, as they finished; numbers[i]: the last of them.
+    """values[i]: hypervolume of the first i + 1 reliable settings, as first erased; numbers[i]: the last of them.
 
     minutes: when each finished, since the first trial started; NaN if unknown.
     expected: mean for i + 1 trials in a random order.
@@ -95,37 +95,36 @@ def hypervolume_section(study: Study) -> FigureSection:
         tuple(panels),
         {
             "settings": list(range(1, count + 1)),
-            "trial": list(info.numbers),
+            "setting": list(info.numbers),
             "minutes": [round(float(value), 3) for value in info.minutes],
             "hypervolume": shares(info.values),
-            "same trials in random order": shares(info.expected),
+            "same settings in random order": shares(info.expected),
         },
         20.0,
     )
 
 
 def sentence(info: HypervolumeInfo) -> str:
-    """A verdict on more trials, and on the order of the trials."""
+    """A verdict on more settings, and on their order."""
     count, last = len(info.values), info.values[-1]
     third = max(count // 3, 1)
     added = last - info.values[-third - 1]
-    recent = f"the last trial added {added:.4f}" if third == 1 else f"the last {third} trials added {added:.4f}"
+    recent = f"the last setting added {added:.4f}" if third == 1 else f"the last {third} settings added {added:.4f}"
     if last == 0:
-        return "No trial dominates anything yet: the hypervolume is 0."
+        return "No setting dominates anything yet: the hypervolume is 0."
     if count < 9:
-        verdict = f"{recent}; {count} trials are too few for a verdict on more."
+        verdict = f"{recent}; {count} settings are too few for a verdict on more."
     elif added < FLAT * last:
-        verdict = f"{recent}, so more trials of the same space would probably add little."
+        verdict = f"{recent}, so more settings of the same space would probably add little."
     else:
-        verdict = f"{recent}, so it was still growing, and more trials may find better ones."
+        verdict = f"{recent}, so it was still growing, and more settings may find better ones."
     half = count // 2 - 1
     ahead = info.values[half] - info.expected[half]
     if abs(ahead) < FLAT * last:
         order = "about the same as in a random order"
     else:
-        order = (
-            f"{'more' if ahead > 0 else 'less'} than the {info.expected[half]:.4f} of the same trials in a random order"
-        )
+        more = "more" if ahead > 0 else "less"
+        order = f"{more} than the {info.expected[half]:.4f} of the same settings in a random order"
     return (
         f"Of a hypervolume of {last:.4f}, {verdict} After {quantity(half + 1)} it was {info.values[half]:.4f}, {order}."
     )
@@ -141,7 +140,7 @@ def _drawing(info: HypervolumeInfo, x: Floats) -> go.Figure:
         line={"color": LIGHT.ramp[3], "width": 2, "shape": "hv"},
         marker={"size": 5},
         customdata=np.array(info.numbers),
-        hovertemplate="<b>%{y:.4f}</b><br>after trial: %{customdata}<extra></extra>",
+        hovertemplate="<b>%{y:.4f}</b><br>after setting: %{customdata}<extra></extra>",
     )
     figure.update_yaxes(title_text="hypervolume", tickformat=".2f")
     return figure

@@ -12,11 +12,11 @@ from reports.analysis.objectives import OBJECTIVES, Floats, Objective
 from reports.figures.drawing import escape, hover, layout
 from reports.figures.palette import LIGHT
 from reports.figures.section import FigureSection, Panel, too_little
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.hyperparameters import hyperparameters
 from reports.study_folder import Study
 
-NAME, TITLE = "importances", "Which settings the scores go with"
+NAME, TITLE = "importances", "Which hyperparameters the scores go with"
 HEADS = {"asr": "Attack success rate", "acc": "Clean accuracy"}
 SEED = 0
 
@@ -37,14 +37,14 @@ class ObjectiveImportances(NamedTuple):
 
 
 class ImportancesInfo(NamedTuple):
-    trials: int
+    settings: int
     objectives: tuple[ObjectiveImportances, ...]
 
 
 def importances_info(study: Study) -> ImportancesInfo:
     """Importance of each hyperparameter for each objective.
 
-    Empty for too few trials, or without any variation.
+    Empty for too few settings, or without any variation.
     """
     complete = study.settings
     given = hyperparameters(complete)
@@ -86,8 +86,7 @@ def importances_section(study: Study) -> FigureSection:
         return too_little(
             NAME,
             TITLE,
-            f"What matters cannot be told from {info.trials} complete trials: it takes {LEAST_SETTINGS}, and settings"
-            " that differ.",
+            f"What matters cannot be told from {settings(info.settings)}: it takes {LEAST_SETTINGS} that differ.",
         )
     panels = tuple(
         Panel(
@@ -102,13 +101,13 @@ def importances_section(study: Study) -> FigureSection:
         NAME,
         TITLE,
         sentence(info),
-        "Bar: Kruskal–Wallis effect size of one setting alone on the trials’ ranks in a score, over its values or up to"
-        " four ranges of them, corrected for their number. Dashed: level of the largest bar in 19 of 20 shuffles of the"
-        " scores. Settings acting only together stay short, and the sampler’s preferences may mix two: a hint, not a"
-        " cause.",
+        "Bar: Kruskal–Wallis effect size of one hyperparameter alone on the settings’ ranks in an estimated score, over"
+        " its values or up to four ranges of them, corrected for their number. Dashed: level of the largest bar in 19"
+        " of 20 shuffles of the scores. Hyperparameters acting only together stay short, and the sampler’s preferences"
+        " may mix two: a hint, not a cause.",
         panels,
         {
-            "setting": list(info.objectives[0].names),
+            "hyperparameter": list(info.objectives[0].names),
             **{one.objective.name: [round(float(value), 4) for value in one.values] for one in info.objectives},
             **{f"{one.objective.name}, chance": [round(one.chance, 4)] * len(one.names) for one in info.objectives},
         },
@@ -120,6 +119,8 @@ def sentence(info: ImportancesInfo) -> str:
     """Hyperparameters above chance, for each objective."""
     found = [(HEADS[one.objective.name].lower(), one.found) for one in info.objectives if one.found]
     if not found:
-        return f"In {info.trials} trials no setting stands out from chance in either score."
+        return f"In {settings(info.settings)} no hyperparameter stands out from chance in either score."
     stands = "; ".join(f"{' and '.join(names)} for {head}" for head, names in found)
-    return f"In {info.trials} trials these stand out from chance: {stands}. Chance alone may give all shorter bars."
+    return (
+        f"In {settings(info.settings)} these stand out from chance: {stands}. Chance alone may give all shorter bars."
+    )

@@ -17,7 +17,7 @@ from reports.figures.groups import Texts, clean_fraction_groups, shares
 from reports.figures.palette import LIGHT
 from reports.figures.section import FigureSection, Panel, too_little
 from reports.figures.slices import Slice, slices_info
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.study_folder import Study
 
 NAME, TITLE = "landscape", "Beta and clean data together"
@@ -154,7 +154,7 @@ def landscape_section(study: Study) -> FigureSection:
     info = landscape_info(study)
     if not info.slices or len(info.fractions) < 2:
         what = "only one clean fraction" if info.slices else "no layer’s beta enough"
-        return too_little(NAME, TITLE, f"The complete trials vary {what}, so there is nothing to lay out.")
+        return too_little(NAME, TITLE, f"The settings vary {what}, so there is nothing to lay out.")
     panels = tuple(
         Panel(landscape_figure(info, index), f"ASR by clean data and {one.beta.label}.")
         for index, one in enumerate(info.slices)
@@ -162,7 +162,7 @@ def landscape_section(study: Study) -> FigureSection:
     values = {one.beta.label: ["" if beta is None else beta for beta in one.beta.values] for one in info.slices}
     fractions = [info.fractions[int(column)] for column in info.column]
     shading = (
-        " The shading is the mean ASR of the column’s trials with a beta near by; between columns it is a straight"
+        " The shading is the mean ASR of the column’s settings with a beta near by; between columns it is a straight"
         " line, not a measurement."
     )
     drawn = any(info.contour(index) is not None for index in range(len(info.slices)))
@@ -170,18 +170,20 @@ def landscape_section(study: Study) -> FigureSection:
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial; its place within its column means nothing." + (shading if drawn else ""),
+        "Each point is one setting, at its estimated ASR; its place within its column means nothing."
+        + (shading if drawn else ""),
         panels,
-        {"trial": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},
+        {"setting": list(info.numbers), "asr": shares(info.asr), "clean data": fractions, **values},
         20.0,
     )
 
 
 def sentence(info: LandscapeInfo) -> str:
-    """The middle and the lowest ASR of each clean fraction, with its number of trials."""
+    """The middle and the lowest ASR of each clean fraction, with its number of settings."""
     parts = []
     for index, name in enumerate(info.fractions):
         asr = info.asr[info.column == index]
-        trials = f"{len(asr)} trial" + ("" if len(asr) == 1 else "s")
-        parts.append(f"{percent(float(np.median(asr)))} with {name} (lowest {percent(float(asr.min()))}, {trials})")
+        parts.append(
+            f"{percent(float(np.median(asr)))} with {name} (lowest {percent(float(asr.min()))}, {settings(len(asr))})"
+        )
     return f"Median ASR is {'; '.join(parts)}."

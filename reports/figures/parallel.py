@@ -17,11 +17,11 @@ from reports.figures.drawing import escape, layout, shorten
 from reports.figures.groups import Texts, shares, trial_hovers
 from reports.figures.palette import LIGHT, ramp_colours
 from reports.figures.section import FigureSection, Panel, too_little
-from reports.formatting import percent
+from reports.formatting import percent, settings
 from reports.hyperparameters import Axis, axis, hyperparameters
 from reports.study_folder import Study
 
-NAME, TITLE = "parallel", "All settings and scores at once"
+NAME, TITLE = "parallel", "All hyperparameters and scores at once"
 LEAST_SETTINGS = 3
 BANDS = (0.0, 0.1, 0.25, 0.5, 1.0)
 """ASR at the limits between colours."""
@@ -60,7 +60,7 @@ def parallel_info(study: Study) -> ParallelInfo:
     for low, high, colour in zip(BANDS, BANDS[1:], reversed(colours), strict=False):
         inside = (asr >= low) & ((asr < high) | (high == BANDS[-1]))
         bands.append((f"{100 * low:g} to {100 * high:g}%", colour, inside))
-    data: dict[str, list[object]] = {"trial": list(complete["number"]), "asr": [*shares(asr)], "acc": [*shares(acc)]}
+    data: dict[str, list[object]] = {"setting": list(complete["number"]), "asr": [*shares(asr)], "acc": [*shares(acc)]}
     data |= {one.label: ["" if value is None else value for value in one.values] for one in given}
     return ParallelInfo(
         tuple(complete["number"]),
@@ -126,15 +126,15 @@ def _tick(place: int, height: float, text: str, *, last: bool) -> dict[str, obje
 
 
 NOTE = (
-    "Each line is one complete trial. Drag over a part of an axis to keep only the trials crossing it there; parts on"
-    " several axes add up. The two lists above do the same from the keyboard."
+    "Each line is one setting, at its estimated scores. Drag over a part of an axis to keep only those crossing it"
+    " there; parts on several axes add up. The two lists above do the same from the keyboard."
 )
 
 
 def parallel_section(study: Study) -> FigureSection:
     """The figure for the page."""
     if len(study.settings) < LEAST_SETTINGS or not hyperparameters(study.settings):
-        return too_little(NAME, TITLE, f"Fewer than {LEAST_SETTINGS} complete trials differ in a setting.")
+        return too_little(NAME, TITLE, f"Fewer than {LEAST_SETTINGS} settings were tried, or they do not differ.")
     info = parallel_info(study)
     names = ", ".join(line.label for line in info.axes)
     return FigureSection(
@@ -142,7 +142,7 @@ def parallel_section(study: Study) -> FigureSection:
         TITLE,
         sentence(study),
         NOTE,
-        (Panel(parallel_figure(info), f"Parallel coordinates of {len(info.numbers)} trials over {names}."),),
+        (Panel(parallel_figure(info), f"Parallel coordinates of {settings(len(info.numbers))} over {names}."),),
         info.data,
         height=27.0,
         width=5.0 * len(info.axes),
@@ -150,13 +150,13 @@ def parallel_section(study: Study) -> FigureSection:
 
 
 def sentence(study: Study) -> str:
-    """The number of trials good in both scores."""
+    """The number of settings good in both scores."""
     complete = study.settings
     kept = complete["number"].isin(study.kept).to_numpy()
     low = complete["asr"].to_numpy() <= np.quantile(complete["asr"], 0.25)
     highest = float(complete["asr"].to_numpy()[low].max())
     return (
-        f"{int((kept & low).sum())} of {len(complete)} trials are both in the quarter with the lowest ASR"
+        f"{int((kept & low).sum())} of {settings(len(complete))} are both in the quarter with the lowest ASR"
         f" (up to {percent(highest)}) and keep at least"
         f" {percent(study.least_acc)} accuracy."
     )

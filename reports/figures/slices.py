@@ -15,6 +15,7 @@ from reports.analysis.objectives import Floats
 from reports.figures.drawing import escape, stacked
 from reports.figures.groups import Texts, clean_fraction_groups, shares, trial_hovers
 from reports.figures.section import FigureSection, Panel, too_little
+from reports.formatting import settings
 from reports.hyperparameters import Axis, axis, betas
 from reports.study_folder import Study
 
@@ -24,14 +25,14 @@ SIGNIFICANT = 0.05
 
 
 class Slice(NamedTuple):
-    """One layer's beta in every complete trial, and its place on the axis."""
+    """One layer's beta in every setting, and its place on the axis."""
 
     beta: Hyperparameter
     axis: Axis
 
 
 class SlicesInfo(NamedTuple):
-    """asr, acc: (n,) fractions of all complete trials; groups: colour and trials of each clean fraction."""
+    """asr, acc: (n,) fractions of all settings; groups: colour and settings of each clean fraction."""
 
     numbers: tuple[int, ...]
     asr: Floats
@@ -42,7 +43,7 @@ class SlicesInfo(NamedTuple):
 
 
 def slices_info(study: Study) -> SlicesInfo:
-    """One slice for each layer distilled at different strengths by enough complete trials."""
+    """One slice for each layer distilled at different strengths by enough settings."""
     complete = study.settings
     return SlicesInfo(
         tuple(complete["number"]),
@@ -55,7 +56,7 @@ def slices_info(study: Study) -> SlicesInfo:
 
 
 def slice_figure(info: SlicesInfo, index: int) -> go.Figure:
-    """ASR above, accuracy below, of one layer; trials without it stand at the left."""
+    """ASR above, accuracy below, of one layer; settings without it stand at the left."""
     one = info.slices[index]
     figure = stacked("ASR", "ACC")
     for (scores, place), (colour, mask) in product(((info.asr, "y"), (info.acc, "y2")), info.groups):
@@ -85,12 +86,12 @@ def slices_section(study: Study) -> FigureSection:
     info = slices_info(study)
     if not info.slices:
         return too_little(
-            NAME, TITLE, f"No layer was distilled at different strengths in {LEAST_DISTILLED} complete trials or more."
+            NAME, TITLE, f"No layer was distilled at different strengths in {LEAST_DISTILLED} settings or more."
         )
     panels = tuple(
         Panel(
             slice_figure(info, index),
-            f"ASR and accuracy of {len(info.numbers)} trials against {one.beta.label}.",
+            f"ASR and accuracy of {settings(len(info.numbers))} against {one.beta.label}.",
         )
         for index, one in enumerate(info.slices)
     )
@@ -99,16 +100,16 @@ def slices_section(study: Study) -> FigureSection:
         NAME,
         TITLE,
         sentence(info),
-        "Each point is one complete trial, in its clean fraction’s colour of the frontier. The other"
-        " settings differ too.",
+        "Each point is one setting, at its estimated scores, in its clean fraction’s colour of the frontier. Its other"
+        " values differ too.",
         panels,
-        {"trial": list(info.numbers), "asr": shares(info.asr), "acc": shares(info.acc), **values},
+        {"setting": list(info.numbers), "asr": shares(info.asr), "acc": shares(info.acc), **values},
         21.0,
     )
 
 
 def sentence(info: SlicesInfo) -> str:
-    """Betas correlated with a score beyond chance: rank correlations over the trials with this layer distilled."""
+    """Betas correlated with a score beyond chance: rank correlations over the settings with this layer distilled."""
     found = []
     level = SIGNIFICANT / (2 * len(info.slices))
     for one in info.slices:
@@ -118,7 +119,7 @@ def sentence(info: SlicesInfo) -> str:
             if chance < level:
                 more = "higher" if rho > 0 else "lower"
                 sign = "−" if rho < 0 else ""
-                found.append(f"{more} {name} with {one.beta.label} ({sign}{abs(rho):.2f}, {int(mask.sum())} trials)")
+                found.append(f"{more} {name} with {one.beta.label} ({sign}{abs(rho):.2f}, {settings(int(mask.sum()))})")
     if not found:
         return "With a layer distilled, no score goes with its beta beyond chance."
     return f"Larger betas go with {_listed(found)}; in brackets the rank correlation."

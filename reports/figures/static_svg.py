@@ -29,6 +29,8 @@ GLYPHS = {
     "circle-open": "◯",
 }
 """Characters for Plotly's symbols; a dot needs none."""
+HOLLOW = {"circle-open": "○", "triangle-down-open": "▽", "triangle-right-open": "▷"}
+"""Those of settings with too few draws for the front."""
 
 
 class Tick(NamedTuple):
@@ -83,7 +85,7 @@ def static_svg(info: FrontierInfo) -> StaticSvg:
 
     trials = []
     for group in info.groups:
-        glyphs = [GLYPHS[symbol] for symbol in edge_symbols(group, info)]
+        glyphs = [(GLYPHS | HOLLOW)[symbol] for symbol in edge_symbols(group, info)]
         found = places(np.column_stack((group.asr, group.acc)), glyphs)
         trials.append(Series(group.label, css_colour(group.colour), "●", found))
     tested = np.array([(point.test.asr, point.test.acc) for point in info.confirmed]).reshape(-1, 2)

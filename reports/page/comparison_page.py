@@ -77,7 +77,7 @@ def render_comparison(studies: Sequence[Study]) -> str:
         panels=panels,
         below=below_axis(info, all_trials=not panels),
         volumes=found,
-        fewest=min(volume.trials for volume in found),
+        fewest=min(volume.settings for volume in found),
         settings=settings_rows([entry.answer for entry in entries]),
         controls=control_rows(studies),
         facts=facts_rows(studies),
@@ -117,9 +117,9 @@ def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]
     rows = [
         {
             "study": study.name,
-            "complete trials": volume.trials,
+            "settings": volume.settings,
             "search": volume.search,
-            "search, as many trials as the shortest": volume.even,
+            "search, as many settings as the shortest": volume.even,
             **_fresh_columns(volume.fresh),
         }
         for study, volume in zip(studies, volumes(studies), strict=True)
@@ -132,7 +132,8 @@ def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]
     return {
         "fronts": {
             "study": list(trials["study"]),
-            "trial": [int(number) for number in trials["number"]],
+            "setting": [int(number) for number in trials["number"]],
+            "draws": [int(draws) for draws in trials["draws"]],
             "asr": shares(trials["asr"]),
             "acc": shares(trials["acc"]),
             "on the front": [bool(on) for on in trials["front"]],
@@ -140,7 +141,7 @@ def comparison_tables(studies: Sequence[Study]) -> dict[str, dict[str, list[Any]
         "hypervolumes": {head: [row[head] for row in rows] for head in rows[0]},
         "growth": {
             "study": [name for name, _, _ in grown],
-            "complete trials": [count for _, count, _ in grown],
+            "settings": [count for _, count, _ in grown],
             "hypervolume": shares(value for _, _, value in grown),
         },
     }

@@ -90,7 +90,7 @@
       figure.layout.shapes.push({ type: "rect", x0: axis - 0.05, x1: axis + 0.05, y0: low, y1: high, line: { color: colour("--accent"), width: 2 } });
     }
     const words = [...brushes.keys()].map((axis) => figure.layout.meta.axes[axis]).join(", ");
-    const status = brushes.size ? `${kept} of ${all} trials kept by ${words}` : "";
+    const status = brushes.size ? `${kept} of ${all} settings kept by ${words}` : "";
     if (brushBar.querySelector(".brush-status").textContent !== status) brushBar.querySelector(".brush-status").textContent = status;
   }
 

@@ -54,6 +54,7 @@ def render(study: Study) -> str:
         picture=_picture(study.picture),
         attention=_picture(study.attention),
         settings=setting_rows(study),
+        estimated_scores=study.estimated,
         table=trials_table(study),
         failures=failures(study.trials),
         pruned=pruned(study.trials),

@@ -215,6 +215,17 @@ def _repeat(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
             rows.append({**row, "number": len(rows), "draw": draw, "asr": asr, "control": ""})
 
 
+def _noisy(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """A change: repeated settings whose ASR differs widely from draw to draw; two lie beyond the axes, on one draw."""
+    first = len(rows)
+    _repeat(rows, summary)
+    rng = np.random.default_rng(0)
+    for row in rows[first:]:
+        row["asr"] = round(float(np.clip(row["asr"] + rng.random() - 0.5, 0, 1)), 4)
+    for row in rows[10:12]:
+        row["acc"] = 0.12
+
+
 def _prune(rows: list[dict[str, Any]], _summary: dict[str, Any]) -> None:
     """A change: two complete trials, of the front as it was, become pruned ones."""
     for row in rows[5:7]:
@@ -233,6 +244,12 @@ def prune() -> Change:
 def repeat() -> Change:
     """A change for make_study: settings with several draws."""
     return _repeat
+
+
+@pytest.fixture
+def noisy() -> Change:
+    """A change for make_study: settings with several draws that differ, others with one and so unreliable."""
+    return _noisy
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_families_are_studies_of_one_attack_on_one_data_set(pair: list[Path], ma
 def test_hypervolumes_are_of_all_trials_and_of_equally_many(make_study: Make) -> None:
     long, short = read_study(make_study(name="a", count=30)), read_study(make_study(name="b", count=24, seed=8))
     found = volumes([long, short])
-    assert [volume.trials for volume in found] == [28, 22]
+    assert [volume.settings for volume in found] == [28, 22]
     assert found[0].search == pytest.approx(hypervolume(trial_costs(long.complete)))
     order = (long.complete["started"] + np.array(long.complete["seconds"], dtype="timedelta64[s]")).argsort()
     finished = long.complete.iloc[order[:22]]

@@ -80,8 +80,8 @@ def test_trials_under_the_axis_are_counted_as_drawn(make_study: Make) -> None:
         rows[5].update(asr=0.0, acc=0.1)  # on it
 
     info = fronts_info([read_study(make_study(change=change))])
-    assert below_axis(info, all_trials=False).startswith("1 trial has less than")
-    assert below_axis(info, all_trials=True).startswith("2 trials have less than")
+    assert below_axis(info, all_trials=False).startswith("1 setting has less than")
+    assert below_axis(info, all_trials=True).startswith("2 settings have less than")
     _behind, front, *_ = traces(fronts_figure(info, all_trials=True), "refool-fashion-c", "markers")
     assert list(front.marker.symbol).count("triangle-down") == 1
     assert min(front.y) > 100 * info.acc_range[0]

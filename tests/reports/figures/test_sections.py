@@ -122,7 +122,7 @@ def test_hypervolume_grows_in_the_order_in_which_trials_finished(make_study: Mak
         ([0.1, 0.2], "too few for a verdict"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "still growing"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6, 0.6], "probably add little"),
-        ([0.0, 0.0, 0.0], "No trial dominates anything"),
+        ([0.0, 0.0, 0.0], "No setting dominates anything"),
     ],
 )
 def test_whether_the_search_was_long_enough_is_said_from_its_last_third(values: list[float], words: str) -> None:
@@ -152,7 +152,7 @@ def test_a_setting_that_decides_the_scores_is_named_and_noise_is_not(make_study:
 def test_importances_of_a_dozen_trials_are_refused(make_study: Make) -> None:
     shown = importances_section(read_study(make_study(count=13, failing=2)))
     assert shown.panels == ()
-    assert "cannot be told from 11 complete trials" in shown.sentence
+    assert "cannot be told from 11 settings" in shown.sentence
 
 
 def test_slices_hold_every_complete_trial_and_say_where_a_layer_is_off(study: Study) -> None:
@@ -245,8 +245,8 @@ def test_a_backdoor_that_comes_back_is_counted() -> None:
     assert back.returned
     assert not gone.returned
     info = CurvesInfo(2, (back, gone), (0, 1))
-    assert "In 1 of the 2 trials" in curves_sentence(info)
-    assert "trial 3 was at its lowest, 10.0% at 60.0% accuracy, after epoch 2 of 3" in curves_sentence(info)
+    assert "In 1 of the 2 settings" in curves_sentence(info)
+    assert "setting 3 was at its lowest, 10.0% at 60.0% accuracy, after epoch 2 of 3" in curves_sentence(info)
 
 
 def test_a_curve_that_is_not_one_is_named(make_study: Make) -> None:
@@ -310,7 +310,7 @@ def test_attainment_is_of_the_trials_that_finished_in_every_draw(make_study: Mak
 
     info = attainment_info(read_study(make_study(change=change)))
     assert info is not None
-    assert (info.trials, info.draws) == (2, 2)
+    assert (info.settings, info.draws) == (2, 2)
     assert info.asr.tolist() == [0.1, 0.2, 0.3, 0.6]
     assert info.acc[0] == pytest.approx([0.7, 0.8, 0.8, 0.8])
     assert info.acc[1] == pytest.approx([-np.inf, -np.inf, 0.75, 0.8])

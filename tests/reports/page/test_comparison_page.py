@@ -76,7 +76,7 @@ def test_each_button_has_its_table_with_the_numbers_of_the_figure(studies: tuple
     tables = comparison_tables(studies)
     assert re.findall(r'data-table="([^"]+)"', render_comparison(studies)) == list(tables)
     fronts = tables["fronts"]
-    assert len(fronts["trial"]) == sum(len(study.complete) for study in studies)
+    assert len(fronts["setting"]) == sum(len(study.complete) for study in studies)
     rows = list(zip(fronts["study"], fronts["asr"], fronts["acc"], fronts["on the front"], strict=True))
     scores = [(name, asr, acc) for name, asr, acc, _ in rows]
 
@@ -84,7 +84,7 @@ def test_each_button_has_its_table_with_the_numbers_of_the_figure(studies: tuple
         return any(n == name and a <= asr and c >= acc and (a, c) != (asr, acc) for n, a, c in scores)
 
     assert {row[:3] for row in rows if row[3]} == {row for row in scores if not beaten(*row)}
-    assert tables["hypervolumes"]["complete trials"] == [len(study.complete) for study in studies]
+    assert tables["hypervolumes"]["settings"] == [len(study.complete) for study in studies]
     last = dict(zip(tables["growth"]["study"], tables["growth"]["hypervolume"], strict=True))
     assert list(last.values()) == pytest.approx(tables["hypervolumes"]["search"], abs=1e-5)
 

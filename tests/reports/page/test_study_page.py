@@ -74,6 +74,22 @@ def test_hostile_names_are_shown_as_text(make_study: Make) -> None:
     assert sum(HOSTILE in text for text in hostile.text) > 50
 
 
+def test_rows_of_all_tables_have_a_cell_for_each_head(make_study: Make, confirm: Change, repeat: Change) -> None:
+    def change(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        confirm(rows, summary)
+        repeat(rows, summary)
+        for row in rows:
+            row["balanced_acc"] = row["acc"]
+        summary["victim"]["balanced_acc"] = summary["victim"]["acc"]
+        summary["guess"] = {"acc": 0.9, "balanced_acc": 0.2}
+
+    tables = re.findall(r"<table.*?</table>", render(read_study(make_study(change=change))), re.DOTALL)
+    assert len(tables) == 4
+    for table in tables:
+        head, *rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+        assert {len(re.findall(r"<t[hd]\b", row)) for row in rows} == {len(re.findall(r"<th\b", head))}
+
+
 def test_figure_data_cannot_end_its_script_element_and_holds_each_text_and_column_once() -> None:
     trace = {"type": "scatter", "hovertext": [HOSTILE, "plain", HOSTILE]}
     drawing = go.Figure([trace], layout={"title": {"text": HOSTILE}, "template": "none"})
