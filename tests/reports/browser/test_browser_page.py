@@ -110,7 +110,7 @@ def test_every_figure_is_drawn_when_it_comes_near_and_gives_its_data(
     view.assert_quiet()
 
 
-def test_brushing_keeps_the_trials_that_cross_the_brush(opened: Callable[..., Opened], make_study: Make) -> None:
+def test_brushing_keeps_the_settings_that_cross_the_brush(opened: Callable[..., Opened], make_study: Make) -> None:
     view = opened()
     info = parallel_info(read_study(make_study(name="twin")))
     plot = view.page.locator("#plot-parallel")
@@ -121,9 +121,9 @@ def test_brushing_keeps_the_trials_that_cross_the_brush(opened: Callable[..., Op
     view.page.get_by_label("Axis").select_option(str(axis))
     view.page.get_by_label("Keep").select_option("0 0.333")
     low = info.positions[:, axis] <= 0.333
-    assert view.after_change(status, "") == f"{low.sum()} of {len(low)} trials kept by ASR"
+    assert view.after_change(status, "") == f"{low.sum()} of {len(low)} settings kept by ASR"
     view.page.get_by_role("button", name="Show all").click()
-    assert view.after_change(status, f"{low.sum()} of {len(low)} trials kept by ASR") == ""
+    assert view.after_change(status, f"{low.sum()} of {len(low)} settings kept by ASR") == ""
 
     # By the mouse: over the upper half of the first axis.
     centre = "document.querySelector('#plot-parallel').scrollIntoView({ block: 'center', behavior: 'instant' })"
@@ -135,7 +135,7 @@ def test_brushing_keeps_the_trials_that_cross_the_brush(opened: Callable[..., Op
     view.page.mouse.move(left + 12, top + height / 2, steps=4)
     view.page.mouse.up()
     kept = (info.positions[:, 0] >= 0.5).sum()
-    assert view.after_change(status, "") == f"{kept} of {len(low)} trials kept by {info.axes[0].label}"
+    assert view.after_change(status, "") == f"{kept} of {len(low)} settings kept by {info.axes[0].label}"
     view.assert_quiet()
 
 
