@@ -27,6 +27,7 @@ from benchmarks.memory import held_megabytes
 from reports.analysis.frontier import Bound
 from reports.analysis.objectives import OBJECTIVES
 from search_spaces import Domain
+from search_spaces.base import Point
 from study.display.progress import Display
 from study.engine import session
 from study.engine.tune import Report
@@ -56,7 +57,8 @@ class Arguments:
 def score_at_once(config: Mapping[str, Any], _payload: Any, report: Report) -> None:
     """A trial without an erase: larger betas lower both scores; the noise is as large as in real trials."""
     started = time.perf_counter()
-    strength = min(1.0, sum(config["params"]["erase"]["betas"]) / 30_000)
+    erase = Point.of(config["setting"]).erase
+    strength = min(1.0, erase.lr * sum(erase.betas) / 600)
     luck, skill = np.random.default_rng(config["number"]).uniform(0.7, 1.0, 2)
     acc = float((0.8 - strength**2 / 2) * skill)
     scores = {"asr": float((1 - strength) * luck), "recovery_acc": strength}
