@@ -18,7 +18,7 @@ from nad.errors import unknown_name
 from reports.analysis.frontier import Bound, non_dominated
 from reports.analysis.objectives import costs
 from study.search.queue import is_repeat
-from study.search.settings import ESTIMATED, SettingTable
+from study.search.settings import SettingTable
 
 STARTUP_TRIALS = 5
 """Settings before TPE's first proposal, most of them from the portfolio. Optuna's ten reach the frontier later:
@@ -27,8 +27,8 @@ docs/speed.md."""
 MEMORY = 200
 """Limit of TPE's settings beside those on the front; each proposal reads them all."""
 
-DROP, BALANCED_DROP = "acc_drop", "balanced_acc_drop"
-"""Constraints of a setting: either accuracy lost beyond --max-acc-drop; positive is too much."""
+CONSTRAINTS = ("acc_drop", "balanced_acc_drop")
+"""Of a setting: either accuracy lost beyond --max-acc-drop; positive is too much."""
 LAST_CHOICE = {"pruned": 1.0}
 """Constraint of a pruned trial: the worst. Without it, TPE prefers them to settings outside a constraint."""
 
@@ -106,11 +106,7 @@ def shown(
     the space. A pruned trial gets the worst constraint.
     memory: limit of the latest settings; those on the front are shown as well.
     """
-    settings = _as_trials(table, bound)
-    if memory is not None and len(settings) > memory:
-        old = settings[:-memory]
-        best = non_dominated(costs(np.array([trial.values for trial in settings])))
-        settings = [trial for trial, kept in zip(old, best, strict=False) if kept] + settings[-memory:]
+    settings = _as_trials(table, bound, memory)
     others = [
         _constrained(trial, LAST_CHOICE) if trial.state is TrialState.PRUNED else trial
         for trial in trials
@@ -119,26 +115,23 @@ def shown(
     return sorted([*settings, *others], key=lambda trial: trial.number)
 
 
-def _as_trials(table: SettingTable, bound: Bound | None) -> list[FrozenTrial]:
-    """One trial for each setting inside the space, by number."""
+def _as_trials(table: SettingTable, bound: Bound | None, memory: int | None) -> list[FrozenTrial]:
+    """One trial for each setting inside the space, by number; with a limit, of the latest and the front."""
     estimates = table.estimates
-    asr, acc, balanced_acc = (estimates.mean[:, column] for column in range(len(ESTIMATED)))
-    drops = [np.full(len(asr), -1.0)] * 2 if bound is None else bound.excess(acc, balanced_acc)
+    firsts = [table.first[setting] for setting in estimates.settings.tolist()]
+    inside = [index for index, setting in enumerate(estimates.settings.tolist()) if setting in table.inside]
+    order = sorted(inside, key=lambda index: firsts[index].number)
+    if memory is not None and len(order) > memory:
+        best = non_dominated(costs(estimates.mean[order, :2]))
+        order = [index for index, kept in zip(order[:-memory], best, strict=False) if kept] + order[-memory:]
+    means = estimates.mean[order]
+    drops = None if bound is None else np.column_stack(bound.excess(means[:, 1], means[:, 2])).tolist()
     found = []
-    for index, number in enumerate(estimates.settings):
-        first = table.first[int(number)]
-        if _inside(first):
-            limits = {DROP: float(drops[0][index]), BALANCED_DROP: float(drops[1][index])}
-            trial = _constrained(first, limits if bound is not None else {})
-            trial.values = [float(asr[index]), float(acc[index])]
-            found.append(trial)
-    return sorted(found, key=lambda trial: trial.number)
-
-
-def _inside(trial: FrozenTrial) -> bool:
-    """True for a point inside its space; a control may lie outside, and then has no parameters or one out of range."""
-    kinds = trial.distributions.items()
-    return bool(kinds) and all(kind._contains(kind.to_internal_repr(trial.params[name])) for name, kind in kinds)
+    for place, index in enumerate(order):
+        trial = _constrained(firsts[index], {} if drops is None else dict(zip(CONSTRAINTS, drops[place], strict=True)))
+        trial.values = means[place, :2].tolist()
+        found.append(trial)
+    return found
 
 
 def _constrained(trial: FrozenTrial, constraints: dict[str, float]) -> FrozenTrial:

@@ -53,6 +53,8 @@ class SettingTable:
     def __init__(self, trials: Iterable[FrozenTrial] = ()) -> None:
         self.first: dict[int, FrozenTrial] = {}
         """First complete trial of each setting, by the setting's number."""
+        self.inside: set[int] = set()
+        """Those of `first` that lie inside the search space."""
         self.failing: set[int] = set()
         """Settings with a draw that failed again and again."""
         self._ids: dict[str, int] = {}
@@ -98,7 +100,8 @@ class SettingTable:
             balanced_acc = trial.user_attrs.get("balanced_acc")
             scores = (*trial.values, math.nan if balanced_acc is None else balanced_acc)
             self._scores[trial.number] = setting, draw, scores
-            self.first.setdefault(setting, trial)
+            if self.first.setdefault(setting, trial) is trial and _is_inside(trial):
+                self.inside.add(setting)
         elif trial.user_attrs.get(DIVERGED):
             self._diverged.add(setting)
         else:
@@ -127,3 +130,9 @@ class SettingTable:
         if self._estimates is None:
             self._estimates = estimate(*self.erases)
         return self._estimates
+
+
+def _is_inside(trial: FrozenTrial) -> bool:
+    """True for a point inside its space; a control may lie outside, and then has no parameters or one out of range."""
+    kinds = trial.distributions.items()
+    return bool(kinds) and all(kind._contains(kind.to_internal_repr(trial.params[name])) for name, kind in kinds)
