@@ -67,7 +67,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
 
     Raises: NadError or ReportError for the user's mistakes, before anything slow; later for a full disk.
     """
-    own_model.require_free(config.output_file)
+    own_model.require_ready(config)
     setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
     config, model = own_model.read_model(config, display)
     _require_layers(setting, model)

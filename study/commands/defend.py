@@ -115,7 +115,7 @@ def defend(config: DefendConfig, display: Display) -> None:
 
     Raises: NadError for the user's mistakes, before anything slow; later for a full disk.
     """
-    own_model.require_free(config.output_file)
+    own_model.require_ready(config)
     defence = config.made
     config, model = own_model.read_model(config, display)
     defence.require_fit(model.network())

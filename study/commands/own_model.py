@@ -130,6 +130,12 @@ def run_command(work: Callable[[Display], None]) -> int:
     return 0
 
 
+def require_ready(config: OwnModelConfig) -> None:
+    """Raise NadError for an output that cannot be written, or an unusable trigger; asked before anything slow."""
+    require_free(config.output_file)
+    config.made_attack  # noqa: B018 - reads the trigger's file
+
+
 def require_free(target: Path) -> None:
     """Raise ConfigError if a model and its card cannot be written or exist; creates nothing."""
     if target.suffix != SUFFIX:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from nad import attacks
 from nad.attacks import Attack
 from nad.attacks.custom import Custom
 from nad.data.folder import Owned
-from nad.errors import ConfigError
+from nad.errors import ConfigError, unknown_name
 from nad.evaluation import make_eval_set, predict
 from nad.formats import ForeignModel
 from nad.seeds import generator
@@ -45,32 +45,37 @@ class TriggerOptions:
     """The attack's target label; needed with --attack or --trigger."""
 
     def __post_init__(self) -> None:
-        self.made_attack  # noqa: B018 - raises for unknown attacks and settings, and unusable files
-
-    @cached_property
-    def made_attack(self) -> Attack | None:
-        """The attack, or None without --attack and --trigger.
-
-        Raises: ConfigError for unusable settings; DataError for an unusable file.
-        """
-        name = self.attack or (Custom.name if self.trigger is not None else None)
+        name = self.attack_name
         if name is None:
             if self.attack_args or self.target is not None:
                 raise ConfigError(
                     "--target and --attack-args are about a trigger; give --attack NAME or --trigger FILE"
                 )
-            return None
-        if name in attacks.ATTACKS:  # make says what is known
-            require_trigger_file(name, self.trigger)
+            return
+        if name not in attacks.ATTACKS:
+            raise unknown_name("attack", name, attacks.ATTACKS)
+        require_trigger_file(name, self.trigger)
+        require_without_recipe(name, attack_settings.parse(name, self.attack_args))
         if self.target is None:
             raise ConfigError(f"the ASR of the attack {name} counts its target label; give --target")
-        return attacks.make(name, **self._settings(name))
 
-    def _settings(self, name: str) -> dict[str, Any]:
-        settings = attack_settings.parse(name, self.attack_args) if name in attacks.ATTACKS else {}
-        require_without_recipe(name, settings)
+    @property
+    def attack_name(self) -> str | None:
+        """A key of ATTACKS, or None without --attack and --trigger."""
+        return self.attack or (Custom.name if self.trigger is not None else None)
+
+    @cached_property
+    def made_attack(self) -> Attack | None:
+        """The attack, with its file read; None without one.
+
+        Raises: ConfigError for a setting out of its range; DataError for an unusable file.
+        """
+        name = self.attack_name
+        if name is None:
+            return None
+        settings = attack_settings.parse(name, self.attack_args)
         pattern = self.trigger and expanded(self.trigger, "--trigger")
-        return {**settings, "target": self.target, "pattern": pattern}
+        return attacks.make(name, **settings, target=self.target, pattern=pattern)
 
 
 class ScoredImages(NamedTuple):

@@ -90,7 +90,7 @@ def gtsrb_damaged(root: Path) -> None:
             write(root / name / "Final_Training" / "Images" / f"{number:05d}" / "0.ppm", grey(number))
         write(root / name / "Final_Test" / "Images" / "00000.ppm", grey(2))
     write(root / "bad_number" / "GT-final_test.csv", "Filename;ClassId\n00000.ppm;2\n")
-    write(root / "image_missing" / "GT-final_test.csv", "Filename;ClassId\n00000.ppm;1\n00007.ppm;1\n")
+    write(root / "image_missing" / "GT-final_test.csv", "\ufeffFilename;ClassId\n00000.ppm;1\n00007.ppm;1\n")
     for number in (0, 1):
         write(root / "no_column" / "Train" / str(number) / "0.png", grey(number))
     write(root / "no_column" / "Test" / "0.png", grey(2))
