@@ -26,6 +26,7 @@ from study.options.own_parts import require_trigger_file, require_without_recipe
 from study.options.paths import expanded
 from study.stages.model_card import Score, ScoreKind
 
+_OF_A_STUDY = ("poison_rate", "label_mode", "reflections")
 LOW_ASR = 0.5
 """A backdoor under its own trigger is far above it."""
 
@@ -55,9 +56,19 @@ class TriggerOptions:
         if name not in attacks.ATTACKS:
             raise unknown_name("attack", name, attacks.ATTACKS)
         require_trigger_file(name, self.trigger)
+        self._require_one_target()
         require_without_recipe(name, attack_settings.parse(name, self.attack_args))
         if self.target is None:
             raise ConfigError(f"the ASR of the attack {name} counts its target label; give --target")
+
+    def _require_one_target(self) -> None:
+        """Raise ConfigError for settings that are options of a study, and none here."""
+        for text in self.attack_args:
+            if text.partition("=")[0].replace("-", "_") in _OF_A_STUDY:
+                raise ConfigError(
+                    f"--attack-args {text!r} is for a study; here ASR counts one --target, under the attack's own"
+                    " trigger; leave it out"
+                )
 
     @property
     def attack_name(self) -> str | None:

@@ -157,6 +157,10 @@ def test_asr_on_the_poisoned_images_of_a_backdoorbench_file_is_counted_by_both_c
         (("--attack", "sig", "--target", "1", "--attack-args", "size=3"), "unknown setting of the attack 'sig' 'size'"),
         (("--attack", "trojan", "--target", "1"), "the attack trojan makes its trigger on a clean model of the victim"),
         (("--attack", "refool", "--target", "1", "--attack-args", "rounds=3"), "the attack refool selects its"),
+        (
+            ("--attack", "badnets", "--target", "1", "--attack-args", "label-mode=all-to-all"),
+            "--attack-args 'label-mode=all-to-all' is for a study; here ASR counts one --target",
+        ),
         (("--trigger", "none.png", "--target", "1"), "cannot read the trigger"),
         (("--trigger", "wide.npy", "--target", "1"), "the trigger wide.npy is 20x20 pixels, the images are 16x16"),
         (("--trigger", "all.npy", "--target", "1"), "the trigger all.npy hides the whole image; give it a transparent"),
