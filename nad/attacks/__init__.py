@@ -45,7 +45,7 @@ def make(name: str, **settings: Any) -> Attack:
     """The attack of this name; a setting of None is the attack's default.
 
     settings: fields of the attack. The default poison rate is the usual one of the label mode. `reflections` may be a
-    folder of photographs, `pattern` a file; the file's blend ratio is the default one.
+    folder of photographs, `pattern` a file; what it tells of `blend_ratio` and `combine` is their default.
     Raises: ConfigError for an unknown attack or setting, or a value out of range; DataError for an unusable folder or
     file.
     """
@@ -61,8 +61,9 @@ def make(name: str, **settings: Any) -> Attack:
         if isinstance(given.get(key), str | Path):
             given[key] = read(Path(given[key]))
     pattern = given.get("pattern")
-    if isinstance(pattern, TriggerPattern) and pattern.blend_ratio is not None and "blend_ratio" in allowed:
-        given.setdefault("blend_ratio", pattern.blend_ratio)
+    if isinstance(pattern, TriggerPattern):
+        told = {key: getattr(pattern, key) for key in ("blend_ratio", "combine") if key in allowed}
+        given = {key: value for key, value in told.items() if value is not None} | given
     mode = given.get("label_mode", attack_type.label_mode)
     if mode in USUAL_RATE:
         given.setdefault("poison_rate", USUAL_RATE[mode])

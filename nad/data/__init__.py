@@ -9,6 +9,7 @@ from nad.data.base import Dataset, LabelledImages
 from nad.data.fashion_c import load_fashion_c
 from nad.data.fingerprint import fingerprint
 from nad.data.folder import is_tree, load_folder
+from nad.data.listing import require_folder
 from nad.data.torchvision_sets import CIFAR10_SIDE, load_cifar10, load_gtsrb
 from nad.errors import ConfigError, require_range, unknown_name
 from nad.progress import StagedProgress
@@ -71,4 +72,6 @@ def load(
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     require_range("image_size", image_size, 8, 512)
+    if data_dir is not None:
+        require_folder(data_dir)
     return DATASETS[name](cache_dir=cache_dir, data_dir=data_dir, image_size=image_size, progress=progress)

@@ -20,6 +20,7 @@ from torch import Tensor
 from nad.cores import cores
 from nad.data.base import Dataset, LabelledImages
 from nad.data.copies import copies_remark
+from nad.data.gtsrb_layouts import list_gtsrb
 from nad.data.listing import Listing, Skipped, list_part
 from nad.data.opening import DEEP_MODES, open_upright
 from nad.errors import DataError
@@ -50,6 +51,8 @@ def load_folder(
     of operating systems, and links to an enclosing folder are skipped. Grey, palette and transparent images become RGB.
     Raises: DataError for another kind of tree, or an unreadable image.
     """
+    if list_gtsrb(root) is not None:
+        raise DataError(f"{root} holds GTSRB as it is downloaded; read it as the data set gtsrb (--dataset gtsrb)")
     parts = {part: list_part(root, part) for part in ("train", "test")}
     train = parts["train"]
     if len(train.class_names) < 2:
@@ -73,11 +76,13 @@ class Owned(NamedTuple):
 
 
 def load_owned(root: Path, *, cache_dir: Path, image_size: int, progress: StagedProgress | None = None) -> Owned:
-    """The images under root/train and, if present, root/test, read as by `load_folder`.
+    """The images under root/train and, if present, root/test, read as by `load_folder`; or GTSRB as downloaded.
 
     Raises: DataError likewise; a missing test/ is fine, and so is a single class.
     """
-    parts = {part: list_part(root, part) for part in ("train", "test") if part == "train" or (root / part).is_dir()}
+    parts = list_gtsrb(root) or {
+        part: list_part(root, part) for part in ("train", "test") if part == "train" or (root / part).is_dir()
+    }
     _require_same_classes(root, parts)
     images = decode_cached(parts, root, cache_dir, image_size, progress)
     said = remarks(parts, images, root)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -70,15 +72,28 @@ class Listing:
     skipped: Skipped = Skipped()
 
 
+def require_folder(root: Path) -> None:
+    """Raise DataError for a data folder that is not there, or a file such as an archive."""
+    if root.is_dir():
+        return
+    if not root.exists():
+        raise DataError(f"the data folder {root} does not exist; name one that is there")
+    if zipfile.is_zipfile(root) or tarfile.is_tarfile(root):
+        raise DataError(f"{root} is an archive; unpack it, and name the folder with its images")
+    raise DataError(f"{root} is a file; name the folder with the images")
+
+
 def list_part(root: Path, part: str) -> Listing:
     """The images of every class folder in root/part, in the order of their labels.
 
     Raises: DataError for a missing or empty folder, and where class folders cannot be told apart.
     """
     folder = root / part
+    require_folder(root)
     if not folder.is_dir():
-        missing = f"has no folder {part}/" if root.is_dir() else "does not exist"
-        raise DataError(f"the data folder {root} {missing}; it needs train/ and test/, each with one folder per class")
+        raise DataError(
+            f"the data folder {root} has no folder {part}/; it needs train/ and test/, each with one folder per class"
+        )
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:

@@ -17,6 +17,7 @@ from nad.data.base import Dataset, LabelledImages
 from nad.data.class_folders import CIFAR10_CLASSES, is_cifar10, odd_cifar10_names
 from nad.data.copies import copies_remark
 from nad.data.folder import decode_cached, is_tree, load_folder, remarks
+from nad.data.gtsrb_layouts import list_gtsrb
 from nad.data.listing import Listing
 from nad.errors import ConfigError, DataError
 from nad.progress import StagedProgress
@@ -41,7 +42,7 @@ def load_cifar10(
     """
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="cifar10")
-        _require_classes(tree, len(CIFAR10_CLASSES), data_dir)
+        _require_classes("cifar10", tree.classes, len(CIFAR10_CLASSES), data_dir)
         _require_cifar10(tree.class_names, data_dir)
         return replace(tree, class_names=CIFAR10_CLASSES)
     if image_size != CIFAR10_SIDE:
@@ -59,15 +60,20 @@ def load_cifar10(
 def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progress: StagedProgress | None) -> Dataset:
     """GTSRB, German traffic signs (Stallkamp et al. 2012): 43 classes, resized; a mirrored sign is another sign.
 
-    data_dir: a tree of folders named by the numbers of the signs, or torchvision's root; by default the cache, filled
-    by a download at need.
+    data_dir: a tree of folders named by the numbers of the signs, a download's own layout (see `gtsrb_layouts`), or
+    torchvision's root; by default the cache, filled by a download at need.
     Raises: DataError for data neither there nor available.
     """
+    downloaded = None if data_dir is None else list_gtsrb(data_dir)
+    if data_dir is not None and downloaded is not None:
+        if "test" not in downloaded:
+            raise DataError(f"{data_dir} has the training images of gtsrb alone; unpack its test images there, too")
+        return _gtsrb(downloaded, data_dir, cache_dir, image_size, progress)
     if data_dir is not None and is_tree(data_dir):
         tree = load_folder(
             data_dir, cache_dir=cache_dir, image_size=image_size, progress=progress, name="gtsrb", flip=False
         )
-        _require_classes(tree, len(GTSRB_CLASSES), data_dir)
+        _require_classes("gtsrb", tree.classes, len(GTSRB_CLASSES), data_dir)
         return tree
     # torchvision takes seconds to import; other data sets do not need it
     from torchvision.datasets import GTSRB
@@ -75,17 +81,22 @@ def load_gtsrb(*, cache_dir: Path, data_dir: Path | None, image_size: int, progr
     parts = [partial(GTSRB, split="train"), partial(GTSRB, split="test")]
     root, train, test = _open("gtsrb", parts, cache_dir, data_dir)
     listings = {"train": _gtsrb_listing(train), "test": _gtsrb_listing(test)}
+    return _gtsrb(listings, root, cache_dir, image_size, progress)
+
+
+def _gtsrb(
+    listings: dict[str, Listing], root: Path, cache_dir: Path, image_size: int, progress: StagedProgress | None
+) -> Dataset:
+    names = listings["train"].class_names
+    _require_classes("gtsrb", len(names), len(GTSRB_CLASSES), root)
     decoded = decode_cached(listings, root, cache_dir, image_size, progress)
     said = remarks(listings, decoded, root)
-    return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=GTSRB_CLASSES, flip=False, remarks=said)
+    return Dataset("gtsrb", decoded["train"], decoded["test"], class_names=names, flip=False, remarks=said)
 
 
-def _require_classes(dataset: Dataset, count: int, root: Path) -> None:
-    if dataset.classes != count:
-        raise DataError(
-            f"{root} has {dataset.classes} classes, {dataset.name} has {count};"
-            " for other data use the data set 'folder'"
-        )
+def _require_classes(name: str, given: int, count: int, root: Path) -> None:
+    if given != count:
+        raise DataError(f"{root} has {given} classes, {name} has {count}; for other data use the data set 'folder'")
 
 
 def _require_cifar10(names: Sequence[str], root: Path) -> None:

@@ -21,7 +21,7 @@ from nad.evaluation import accuracy
 from nad.formats import ForeignModel
 from nad.seeds import generator
 from reports.formatting import readable_params
-from study.commands import own_model
+from study.commands import own_model, scoring
 from study.commands.found_setting import FoundSetting, read_setting
 from study.commands.own_model import OwnModelConfig
 from study.display.progress import Display
@@ -39,7 +39,7 @@ class ApplyConfig(OwnModelConfig):
     """Apply a study's setting to another model.
 
     Makes a teacher from the model, erases the model with it, and writes the erased model and its card. The effect on a
-    backdoor is not measured: that takes triggered images.
+    backdoor is measured where triggered images are known: those in the model's file, or --attack or --trigger.
     """
 
     default_name: ClassVar[str] = "erased"
@@ -67,7 +67,7 @@ def apply(config: ApplyConfig, display: Display) -> None:
 
     Raises: NadError or ReportError for the user's mistakes, before anything slow; later for a full disk.
     """
-    own_model.require_free(config.target)
+    own_model.require_ready(config)
     setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
     config, model = own_model.read_model(config, display)
     _require_layers(setting, model)
@@ -79,10 +79,10 @@ def apply(config: ApplyConfig, display: Display) -> None:
     device = driver_device()
     student, teacher = model.network().to(device), model.network().to(device)
     own_model.require_known(config, student, images, device)
-    before = own_model.accuracies(student, images, device)
+    scored = scoring.scored_images(config, config.seed, model, images)
+    before = scoring.measure_before(scored, student, device, display)
     _erase(config, setting.erase, student, teacher, images, device, display)
-    after = own_model.accuracies(student, images, device)
-    scores = [(name, before[name], after[name]) for name in before]
+    scores = scoring.compared(scored, before, scoring.measure(scored, student, device))
     facts = _facts(config, setting, model, images)
     own_model.write_model(
         config,

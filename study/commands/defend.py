@@ -18,7 +18,7 @@ from nad.errors import ConfigError, unknown_name
 from nad.formats import ForeignModel
 from nad.seeds import generator
 from nad.training import TrainConfig
-from study.commands import own_model
+from study.commands import own_model, scoring
 from study.commands.own_model import OwnModelConfig
 from study.display.progress import Display
 from study.engine.devices import driver_device
@@ -34,7 +34,8 @@ from study.stages import model_card
 class DefendConfig(OwnModelConfig):
     """Defend a model by fine-tuning, fine-pruning, mode connectivity repair or adversarial neuron pruning.
 
-    Writes the defended model and its card. The effect on a backdoor is not measured: that takes triggered images.
+    Writes the defended model and its card. The effect on a backdoor is measured where triggered images are known: those
+    in the model's file, or --attack or --trigger.
     """
 
     default_name: ClassVar[str] = "defended"
@@ -114,7 +115,7 @@ def defend(config: DefendConfig, display: Display) -> None:
 
     Raises: NadError for the user's mistakes, before anything slow; later for a full disk.
     """
-    own_model.require_free(config.target)
+    own_model.require_ready(config)
     defence = config.made
     config, model = own_model.read_model(config, display)
     defence.require_fit(model.network())
@@ -122,7 +123,8 @@ def defend(config: DefendConfig, display: Display) -> None:
     device = driver_device()
     victim = model.network().to(device)
     own_model.require_known(config, victim, images, device)
-    before = own_model.accuracies(victim, images, device)
+    scored = scoring.scored_images(config, config.seed, model, images)
+    before = scoring.measure_before(scored, victim, device, display)
     with display.stage(f"defence {defence.name}", "steps") as step:
         defended = defence.defend(
             victim,
@@ -132,7 +134,7 @@ def defend(config: DefendConfig, display: Display) -> None:
             device=device,
             progress=step,
         )
-    after = own_model.accuracies(defended.model, images, device)
+    after = scoring.measure(scored, defended.model, device)
     if defended.stats:
         display.say(f"{defence.name}: {_said(defended.stats)}")
     own_model.write_model(
@@ -140,7 +142,7 @@ def defend(config: DefendConfig, display: Display) -> None:
         defended.model,
         model.trained_on.class_names or images.class_names,
         _facts(config, defence, model, images, defended.stats),
-        [(name, before[name], after[name]) for name in before],
+        scoring.compared(scored, before, after),
         partial(model_card.of_defended, defence.name),
         "defended model",
         display,

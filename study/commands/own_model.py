@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,10 @@ import tyro
 from rich.console import Console
 from torch import nn
 
-from nad import judging
+from nad import attacks, judging
 from nad.checkpoints import Checkpoint, State, copy_state, save, state_digest
 from nad.data.folder import Owned, load_owned
 from nad.errors import ConfigError, DataError, NadError, require_range
-from nad.evaluation import accuracy
 from nad.formats import ForeignModel, load_foreign
 from nad.models.normalisation import Normalisation
 from nad.threads import following_load, said
@@ -26,18 +26,20 @@ from nad.trained_on import TrainedOn
 from reports.files import ReportError
 from reports.formatting import percent
 from reports.streams import show_any_text
+from study.commands.scoring import TriggerOptions
 from study.display.progress import Display
 from study.options.own_parts import USUAL_IMAGE_SIZE, chosen_normalisation, image_settings
 from study.options.paths import expanded
 from study.record.folder import cache_folder
 from study.record.writing import write_text
+from study.stages.model_card import Score
 from study.stages.victim_file import announce, describe
 
 SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnModelConfig:
+class OwnModelConfig(TriggerOptions):
     """A model, its clean images, and the new model's file."""
 
     default_name: ClassVar[str]
@@ -69,6 +71,7 @@ class OwnModelConfig:
     """Folder of decoded images. Default: this user's cache folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.victim.name:
             raise ConfigError(f"--victim {str(self.victim)!r} names no file; give that of the model")
         require_range("--image-size", self.used_image_size, 16, 512)
@@ -91,7 +94,7 @@ class OwnModelConfig:
         return chosen_normalisation(self.victim_mean, self.victim_std)
 
     @property
-    def target(self) -> Path:
+    def output_file(self) -> Path:
         """The file to write."""
         return (
             expanded(self.output, "--output")
@@ -125,6 +128,12 @@ def run_command(work: Callable[[Display], None]) -> int:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+def require_ready(config: OwnModelConfig) -> None:
+    """Raise NadError for an output that cannot be written, or an unusable trigger; asked before anything slow."""
+    require_free(config.output_file)
+    config.made_attack  # noqa: B018 - reads the trigger's file
 
 
 def require_free(target: Path) -> None:
@@ -178,38 +187,29 @@ def require_known(config: OwnModelConfig, model: nn.Module, images: Owned, devic
         judging.require_known(model, images.train, allow="add --allow-guessing", device=device)
 
 
-def accuracies(model: nn.Module, images: Owned, device: torch.device) -> dict[str, float]:
-    """Accuracy by name of the images; a low one on the defender's own means wrong classes or size."""
-    parts = {"your own images (train/)": images.train, "test images (test/)": images.test}
-    return {name: accuracy(model, part, device=device) for name, part in parts.items() if part is not None}
-
-
-Accuracies = Sequence[tuple[str, float, float]]
-"""Name of the images, accuracy on them before and after."""
-
-
 def write_model(
     config: OwnModelConfig,
     model: nn.Module,
     class_names: Sequence[str],
     facts: Mapping[str, str],
-    scores: Accuracies,
-    card: Callable[[Mapping[str, str], Accuracies], str],
+    scores: Sequence[Score],
+    card: Callable[[Mapping[str, str], Sequence[Score]], str],
     what: str,
     display: Display,
 ) -> None:
-    """Write a model and its card, and print its accuracies.
+    """Write a model and its card, and print its scores.
 
     what: the model's name in messages.
     """
     state: State = copy_state(model)
     known = TrainedOn(image_size=config.used_image_size, flip=config.used_flip, class_names=tuple(class_names))
-    save(config.target, Checkpoint(state, {"facts": dict(facts), **known.card()}))
-    beside = config.target.with_suffix(".md")
+    recorded = {"facts": dict(facts), "scores": [score._asdict() for score in scores]}
+    save(config.output_file, Checkpoint(state, {**recorded, **known.card()}))
+    beside = config.output_file.with_suffix(".md")
     write_text(beside, card({**facts, "this model": f"sha256 {state_digest(state)}"}, scores))
-    for name, first, last in scores:
-        display.say(f"accuracy on {name}: {percent(first)} before, {percent(last)} after")
-    display.say(f"{what}: {config.target}")
+    for score in scores:
+        display.say(f"{score.kind} on {score.images}: {percent(score.before)} before, {percent(score.after)} after")
+    display.say(f"{what}: {config.output_file}")
     display.say(f"its card: {beside}")
 
 
@@ -217,7 +217,10 @@ def shared_facts(config: OwnModelConfig, model: ForeignModel) -> tuple[dict[str,
     """A card's facts: about the original model, and about the work on it."""
     with following_load() as threads:
         steps = ", ".join(f"{count}: {taken:,}" for count, taken in said(threads.steps).items())
+    attack = config.made_attack
+    trigger = {} if attack is None else {"trigger of ASR": json.dumps(attacks.describe(attack))}
     return {"model": "; ".join((describe(model), *model.remarks)), "before": f"sha256 {state_digest(model.state)}"}, {
+        **trigger,
         "threads": f"steps by number of threads: {steps}",
         "image size, mirrored": f"{config.used_image_size}, {'yes' if config.used_flip else 'no'}",
         "seed": str(config.seed),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nad.attacks.custom import Custom
 from nad.attacks.refool import Refool
@@ -20,14 +22,19 @@ USUAL_IMAGE_SIZE = 32
 
 def require_own_parts(options: VictimOptions) -> None:
     """Raise ConfigError for options without their --trigger or --victim, or in contradiction to it."""
-    if options.trigger is not None and options.attack != Custom.name:
-        raise ConfigError(f"--trigger is for the attack custom, not for {options.attack}; add --attack custom")
-    if options.attack == Custom.name and options.trigger is None:
-        raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
+    require_trigger_file(options.attack, options.trigger)
     if options.victim is None and (options.victim_mean is not None or options.trust_checkpoint):
         raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
     if options.victim is not None:
         _refuse_what_takes_a_recipe(options)
+
+
+def require_trigger_file(attack: str, trigger: Path | None) -> None:
+    """Raise ConfigError for --trigger with another attack than custom, or custom without it."""
+    if trigger is not None and attack != Custom.name:
+        raise ConfigError(f"--trigger is for the attack custom, not for {attack}; add --attack custom")
+    if attack == Custom.name and trigger is None:
+        raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
 
 
 def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
@@ -35,13 +42,22 @@ def _refuse_what_takes_a_recipe(options: VictimOptions) -> None:
     for asked, why, remedy in (
         (options.reference, "--reference compares with a clean model", "leave it out"),
         (options.teacher_model is not None, "--teacher-model trains a second victim", "leave it out"),
+    ):
+        if asked:
+            raise ConfigError(f"{why} of the victim's recipe, and a --victim has none; {remedy}")
+    require_without_recipe(options.attack, options.attack_settings)
+
+
+def require_without_recipe(attack: str, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a trigger that is made by training models like the victim."""
+    for asked, why, remedy in (
         (
-            options.attack == Trojan.name,
+            attack == Trojan.name,
             "the attack trojan makes its trigger on a clean model",
             "give the trigger itself with --attack custom --trigger FILE",
         ),
         (
-            options.attack == Refool.name and options.attack_settings.get("rounds", 0) > 0,
+            attack == Refool.name and settings.get("rounds", 0) > 0,
             "the attack refool selects its reflections by training models",
             "leave rounds at 0",
         ),

@@ -53,8 +53,8 @@ class VictimOptions:
     reflections: Path | None = None
     """Your own photographs for the refool attack. Default: photographs from scikit-image."""
     trigger: Path | None = None
-    """Your own trigger for the custom attack: an image with its mask in the alpha channel, or an npz with pattern,
-    mask and optionally blend_ratio."""
+    """Your own trigger for the custom attack: an image with its mask in the alpha channel, an npz with pattern, mask
+    and optionally blend_ratio, an npz with x to be added, or an npy of one pattern."""
     attack_args: tuple[str, ...] = ()
     """More settings of the attack as NAME=VALUE, such as epsilon=8 steps=100."""
 

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from reports.formatting import percent, readable_params, seeds, wanted_class, with_interval
 
 Summary = Mapping[str, Any]
+
+
+ScoreKind = Literal["accuracy", "ASR"]
+
+
+class Score(NamedTuple):
+    """A model before and after the work; shares in [0, 1]."""
+
+    kind: ScoreKind
+    images: str
+    """What they are, for people."""
+    before: float
+    after: float
+
 
 LIMITS = (
     "An erase lowers the success of one trigger; it proves nothing about triggers that were not tried.",
@@ -75,18 +89,13 @@ def of_none(summary: Summary) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def of_applied(facts: Mapping[str, str], scores: Sequence[tuple[str, float | None, float | None]]) -> str:
-    """The card of a model erased with a setting from a study.
-
-    facts: by name.  scores: images by name, and accuracy on them before and after, if known.
-    """
+def of_applied(facts: Mapping[str, str], scores: Sequence[Score]) -> str:
+    """The card of a model erased with a setting from a study.  facts: by name."""
     opening = "A model after Neural Attention Distillation, with a setting that a study found on another model."
     return _of_own("Erased model", opening, facts, scores, LIMITS[1:3])
 
 
-def of_defended(
-    defence: str, facts: Mapping[str, str], scores: Sequence[tuple[str, float | None, float | None]]
-) -> str:
+def of_defended(defence: str, facts: Mapping[str, str], scores: Sequence[Score]) -> str:
     """The card of a model after another defence; facts and scores likewise."""
     return _of_own("Defended model", f"A model after the defence {defence}.", facts, scores, ())
 
@@ -95,23 +104,29 @@ def _of_own(
     title: str,
     opening: str,
     facts: Mapping[str, str],
-    scores: Sequence[tuple[str, float | None, float | None]],
+    scores: Sequence[Score],
     limits: Sequence[str],
 ) -> str:
-    rows = [(name, percent(before), percent(after)) for name, before, after in scores]
+    accuracies, asrs = (_before_and_after(scores, kind) for kind in ("accuracy", "ASR"))
+    of_backdoor = (
+        "ASR is of the one trigger above: it proves nothing about triggers that were not tried."
+        if asrs
+        else "Whether a backdoor is gone was not measured: that takes triggered images."
+    )
     return _card(
         title,
         [opening],
         facts,
         {
             "Scores": [
-                _table(("images", "accuracy before", "accuracy after"), rows),
+                accuracies,
                 "Accuracy on images that the defence trained on says little; test images it never saw.",
+                asrs,
             ],
             "What not to conclude": [
                 _bullets(
                     (
-                        "Whether a backdoor is gone was not measured: that takes triggered images.",
+                        of_backdoor,
                         "An unchanged accuracy says nothing of a backdoor: a backdoored model is accurate too.",
                         *limits,
                     )
@@ -120,6 +135,12 @@ def _of_own(
             "Licence": ["The licence of the tool does not cover the model: that of the model you gave does."],
         },
     )
+
+
+def _before_and_after(scores: Sequence[Score], kind: str) -> str:
+    """The table of the scores of this kind; empty without any."""
+    rows = [(each.images, percent(each.before), percent(each.after)) for each in scores if each.kind == kind]
+    return _table(("images", f"{kind} before", f"{kind} after"), rows) if rows else ""
 
 
 def _card(title: str, opening: Sequence[str], facts: Mapping[str, str], parts: Mapping[str, Sequence[str]]) -> str:

@@ -71,7 +71,7 @@ class Preparation:
 
     def _load_dataset(self, options: VictimOptions) -> Dataset:
         data_dir = options.data_dir and expanded(options.data_dir, "--data-dir")
-        if data_dir is not None and not data_dir.is_dir():
+        if data_dir is not None and not data_dir.exists():
             raise DataError(f"--data-dir {data_dir}: there is no such folder; name one that is there")
         with self.display.stage("images", "read") as step:
             dataset = data.load(

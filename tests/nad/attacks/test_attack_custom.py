@@ -17,6 +17,7 @@ from nad.seeds import generator
 
 IMAGES = torch.randint(0, 256, (5, 3, 12, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 COLOURS = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+ADDED = np.random.default_rng(4).uniform(-200, 200, (3, 4, 6)).astype(np.float32)
 ALPHA = np.random.default_rng(2).integers(0, 256, (4, 6), dtype=np.uint8)
 
 
@@ -113,6 +114,56 @@ def test_description_follows_the_content_and_not_the_path(png: Path, tmp_path: P
     }
 
 
+def added_by_hand(colours, ratio=1.0):
+    """The pattern added at the bottom right, in integers."""
+    triggered = IMAGES.int()
+    triggered[:, :, 8:, 10:] += torch.from_numpy(np.round(colours * ratio)).int()
+    return triggered.clamp(0, 255).to(torch.uint8)
+
+
+def test_pattern_under_x_is_added_and_clipped(tmp_path: Path) -> None:
+    np.savez(tmp_path / "best_square.npz", x=ADDED, y=np.int32(1))
+    assert torch.equal(plant(make("custom", pattern=tmp_path / "best_square.npz")), added_by_hand(np.round(ADDED)))
+    faint = plant(make("custom", pattern=tmp_path / "best_square.npz", blend_ratio=0.5))
+    assert close(faint, added_by_hand(np.round(ADDED), 0.5))
+
+
+@pytest.mark.parametrize(
+    "array", [ADDED, ADDED.transpose(1, 2, 0), ADDED[None], ADDED / 255.0, ADDED.round().astype(np.int16)]
+)
+def test_npy_with_negative_values_is_added_in_every_usual_form(array: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "trigger.npy", array)
+    found = make("custom", pattern=tmp_path / "trigger.npy")
+    assert close(plant(found), added_by_hand(np.round(ADDED)))
+    assert describe(found)["combine"] == "add"
+    with pytest.raises(ConfigError, match=r"trigger\.npy has negative values, .* give combine=add"):
+        make("custom", pattern=tmp_path / "trigger.npy", combine="blend")
+
+
+def test_npy_without_negative_values_is_blended_or_added_as_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "wave.npy", np.arange(12 * 16, dtype=np.uint8).reshape(12, 16))
+    wave = torch.arange(12 * 16).reshape(12, 16)
+    with pytest.raises(ConfigError, match=r"wave\.npy hides the whole image; .* such as 0\.2, or combine=add"):
+        plant(make("custom", pattern=tmp_path / "wave.npy"))
+    blended = plant(make("custom", pattern=tmp_path / "wave.npy", blend_ratio=0.2))
+    assert close(blended, (0.8 * IMAGES + 0.2 * wave).round())
+    added = plant(make("custom", pattern=tmp_path / "wave.npy", combine="add"))
+    assert torch.equal(added, (IMAGES.int() + wave).clamp(max=255).to(torch.uint8))
+    np.savez(tmp_path / "same.npz", wave.numpy())
+    assert plant(make("custom", pattern=tmp_path / "same.npz", blend_ratio=0.2)).equal(blended)
+
+
+def test_description_of_a_blended_trigger_is_that_of_before_there_was_a_choice(png: Path) -> None:
+    assert set(describe(make("custom", pattern=png))) == {
+        "name", "target", "poison_rate", "label_mode", "pattern", "blend_ratio", "place"
+    }  # fmt: skip
+
+
+def test_black_patch_is_a_trigger(tmp_path: Path) -> None:
+    np.savez(tmp_path / "black.npz", pattern=COLOURS * 0, mask=ALPHA * 0 + 255)
+    assert not plant(make("custom", pattern=tmp_path / "black.npz"))[:, :, 8:, 10:].any()
+
+
 # What bad triggers get
 
 
@@ -133,12 +184,16 @@ def npz(**arrays):
     return lambda path: np.savez(path.open("wb"), **arrays)
 
 
+def npy(array):
+    return lambda path: np.save(path.open("wb"), array)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
         (lambda path: None, "No such file"),
-        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.mkdir(), "is a folder; give one file: triggers of each class are not planted"),
         (lambda path: path.write_bytes(b""), "(it is no image, or a damaged one)"),
         (lambda path: path.write_text("a trigger"), "(it is no image, or a damaged one)"),
         (lambda path: path.write_bytes(b"PK\x03\x04 torn"), "cannot read the trigger"),
@@ -150,13 +205,30 @@ def npz(**arrays):
         (npz(pattern=COLOURS, mask=ALPHA, blend_ratio=[0.1, 0.2]), "its blend_ratio must be one number"),
         (npz(pattern=COLOURS, mask=ALPHA, blend_ratio="much"), "its blend_ratio must be one number"),
         (npz(pattern=COLOURS, mask=ALPHA[:2]), "its pattern is 4x6 pixels, its mask is not"),
-        (npz(pattern=COLOURS[..., :2], mask=ALPHA), r"its pattern must be \(height, width, 3\)"),
-        (npz(pattern=COLOURS * 2.0, mask=ALPHA), r"its pattern must be uint8 or lie in \[0, 1\]"),
+        (npz(pattern=COLOURS[..., :2], mask=ALPHA), r"must be .* or \(3, height, width\), got \(4, 6, 2\)"),
+        (
+            npz(pattern=COLOURS * 2.0, mask=ALPHA),
+            "its pattern must lie between -255 and 255, or between -1 and 1, got 510",
+        ),
         (npz(pattern=COLOURS, mask=ALPHA * np.nan), r"its mask must be uint8 or lie in \[0, 1\]"),
         (npz(pattern=COLOURS, mask=ALPHA.astype(str)), "its mask must hold numbers"),
-        (npz(pattern=COLOURS, mask=np.array([None, {}])), "allow_pickle=False"),
+        (npz(pattern=COLOURS, mask=np.array([None, {}])), "it holds Python objects, which are never unpickled"),
         (npz(pattern=COLOURS, mask=ALPHA * 0), "is transparent everywhere"),
-        (npz(pattern=(COLOURS > 99).astype(np.uint8), mask=ALPHA), "uint8 of 0 and 1, almost black"),
+        (npz(), "it has no array pattern and no array mask, it has none"),
+        (npz(first=COLOURS, second=COLOURS), "it has first, second"),
+        (npz(x=ADDED, mask=ALPHA), "it has no array pattern, it has x, mask"),
+        (npz(x=np.zeros((10, 3, 4, 6), np.float32)), "it holds 10 patterns; give one: triggers of each class are not"),
+        (npz(x=np.zeros((3, 4, 6), np.float32)), "adds 0 everywhere"),
+        (npz(x=np.full((3, 4, 6), np.nan)), "NaN or infinite"),
+        (npy(np.full((4, 6), np.inf)), "NaN or infinite"),
+        (npy(np.zeros((4, 6, 4))), r"or \(3, height, width\), got \(4, 6, 4\)"),
+        (npy(np.zeros(24)), r"got \(24,\)"),
+        (npy(np.zeros((0, 6, 3))), r"its pattern is empty: \(0, 6, 3\)"),
+        (npy(np.array(["a"])), "its pattern must hold numbers"),
+        (npy(np.array([[{}]])), "it holds Python objects, which are never unpickled"),
+        (npy(np.linspace(-2.1, 2.6, 24).reshape(4, 6)), "its pattern goes to 2.6 of 255, almost black"),
+        (lambda path: path.write_bytes(b"\x93NUMPY" + bytes(9)), "cannot read the trigger"),
+        (npz(pattern=(COLOURS > 99).astype(np.uint8), mask=ALPHA), "its pattern goes to 1 of 255, almost black"),
         (lambda path: Image.new("I;16", (3, 3), 2600).save(path, format="PNG"), "more than 8 bits a channel; save it"),
         (lambda path: Image.new("RGBA", (3, 3)).save(path, format="PNG"), "is transparent everywhere"),
     ],

@@ -213,7 +213,7 @@ def refused(root: Path) -> str:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    assert "nowhere does not exist; it needs train/ and test/" in refused(tmp_path / "nowhere")
+    assert "nowhere does not exist; name one that is there" in refused(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

@@ -52,7 +52,7 @@ def test_home_folders_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ("--storage", lambda: located("journal:~nosuchuser/x", Path())),
         ("--storage", lambda: located("sqlite:///~nosuchuser/x", Path())),
         ("--victim", lambda: read_model(apply_config(), None)),
-        ("--victim", lambda: apply_config().target),
+        ("--victim", lambda: apply_config().output_file),
         ("--data", lambda: read_images(apply_config(), None, _Silent())),
     ],
 )
