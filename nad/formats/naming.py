@@ -46,7 +46,7 @@ def as_ours(given: Mapping[str, Any], *, normalised: bool = False) -> tuple[dict
     remarks = []
     if left_out:
         kinds = ", ".join(dict.fromkeys(map(_last, left_out)))
-        remarks.append(f"{len(left_out)} entries are no weights and are left out: {kinds}")
+        remarks.append(f"entries that are no weights are left out: {kinds}")
     if not (normaliser or normalised) and any(part.isdecimal() and part != "0" for part in (outer + inner).split(".")):
         remarks.append(_SILENT)
     return values | normaliser, tuple(remarks)

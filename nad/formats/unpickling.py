@@ -42,6 +42,7 @@ _DOWNLOADS = (
         " the file",
     ),
     (re.compile(rb"\x1f\x8b"), "compressed with gzip; unpack it first"),
+    (re.compile(rb"PK\x05\x06"), "an archive with nothing in it; copy or download it again"),
 )
 """First bytes of what downloads leave in place of a model, and the sentence for each."""
 

@@ -110,8 +110,8 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str
         return nearest.model, nearest.classes
     if not nearest.shared:
         raise CheckpointError(
-            f"its {len(state)} weights are not those of a known model: they are {few(tuple(given))}, those of"
-            f" {nearest.model} {few(nearest.missing)}; known: {', '.join(MODELS)}; {ANY_NETWORK}"
+            f"its {len(state)} weights are not those of a known model: {', '.join(MODELS)}; their names are"
+            f" {few(tuple(given)) or 'none'}, those of {nearest.model} {few(nearest.missing)}; {ANY_NETWORK}"
         )
     raise CheckpointError(
         f"its {len(state)} weights are not those of a known model; the nearest is {nearest.model}: {nearest};"
