@@ -49,6 +49,7 @@ from study.search.warm_start import WARM_START, Earlier, best_of
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.stages import baselines
 from study.stages.cluster import on_cluster
+from study.stages.own_teacher import accept_teacher, read_teacher, ready_origin
 from study.stages.preparation import PICTURES, Preparation, require_models
 from study.stages.sequence import Stages
 from study.stages.summary import Summary
@@ -120,9 +121,11 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     cache = cache_folder(config.record.cache)
     _require_environment(config.engine, config.directory, cache, tensorboard=config.record.tensorboard)
     config, source = read_victim(config, display)
+    teacher = read_teacher(config, source, display)
     old = config.study_name if config.record.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config)
-    preparation, victims, options = Preparation(config, cache, display), config.victim, config.search
+    preparation = Preparation(config, cache, display, ready_origin(teacher))
+    victims, options = config.victim, config.search
     victims.made_attack  # noqa: B018 - raises for settings out of range, before there is a folder
     with (
         open_folder(config.directory) as folder,
@@ -130,8 +133,9 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     ):
         scenario = preparation.load_scenario()
         _require_fit(victims, options.baselines, scenario, source)
+        accept_teacher(teacher, config, scenario, display)
         with open_record(config.record, options, folder, display.say) as study, on_cluster(config.engine, display):
-            identity = provenance.identity(config, scenario, source)
+            identity = provenance.identity(config, scenario, source, teacher)
             started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
             provenance.claim(folder, study, started_with, identity)
             scenario = preparation.prepare_attack(scenario, source)

@@ -24,8 +24,14 @@ def require_own_parts(options: VictimOptions) -> None:
         raise ConfigError(f"--trigger is for the attack custom, not for {options.attack}; add --attack custom")
     if options.attack == Custom.name and options.trigger is None:
         raise ConfigError("the attack custom needs a trigger of your own; name its file with --trigger")
-    if options.victim is None and (options.victim_mean is not None or options.trust_checkpoint):
-        raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
+    if options.victim is None and options.victim_mean is not None:
+        raise ConfigError("--victim-mean and --victim-std are about a --victim; name its file")
+    if options.victim is None and options.teacher is None and options.trust_checkpoint:
+        raise ConfigError("--trust-checkpoint is about a --victim or a --teacher; name its file")
+    if options.teacher is not None and options.teacher_model is not None:
+        raise ConfigError(
+            "--teacher-model trains a second victim for the teachers, and --teacher is one; leave one out"
+        )
     if options.victim is not None:
         _refuse_what_takes_a_recipe(options)
 

@@ -22,6 +22,9 @@ T = TypeVar("T")
 Which = tuple[int, float]
 """Draw and clean fraction of a teacher."""
 
+TEACHER_SHA256 = "teacher_sha256"
+"""Attribute of the study: digest of a teacher from a file."""
+
 TEACHER_VERSION = 1
 """Part of each cached teacher's key; raise it after a change to the fine-tuning itself."""
 
@@ -69,11 +72,13 @@ class TeacherCache:
 def with_teachers(
     workloads: Mapping[int, Workload], wanted: Iterable[Which], images: str, preparation: Preparation
 ) -> dict[int, Workload]:
-    """The same workloads with the wanted teachers.
+    """The same workloads with the wanted teachers; unchanged for a teacher from a file.
 
     workloads: by draw.  images: fingerprint of the data set, for the cache.
     A diverged teacher is missing, with its reason in the workload: erases with it fail for that reason.
     """
+    if all(workload.origin.ready for workload in workloads.values()):
+        return dict(workloads)
     cache = TeacherCache(preparation.cache, next(iter(workloads.values())), images)
     found = {which: cache.find(which) for which in wanted}
     weights = {which: made for which, made in found.items() if made is not None}
@@ -114,9 +119,11 @@ def with_teachers(
 
 
 def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
-    """Digests of the victims' weights, by attribute of the study's record."""
+    """Digests of the weights of the victims and of a teacher from a file, by attribute of the study's record."""
     found = {"victim_sha256": state_digest(victim.state)}
-    return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
+    if origin is None:
+        return found
+    return {**found, TEACHER_SHA256 if origin.ready else "teacher_victim_sha256": _weights_digest(origin.weights)}
 
 
 def _weights_digest(weights: Weights) -> str:
