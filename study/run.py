@@ -49,11 +49,11 @@ from study.search.warm_start import WARM_START, Earlier, best_of
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.stages import baselines
 from study.stages.cluster import on_cluster
-from study.stages.own_teacher import accept_teacher, read_teacher, ready_origin
+from study.stages.own_teacher import accept_teacher, read_teacher
 from study.stages.preparation import PICTURES, Preparation, require_models
 from study.stages.sequence import Stages
 from study.stages.summary import Summary
-from study.stages.teachers import victim_digests
+from study.stages.teachers import ready_origin, victim_digests
 from study.stages.victim_file import read_victim, require_classes
 
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 Weights = Mapping[str, Any]
 """Values by name, tensors among them."""
 
+LONGEST = 500
+"""Characters of a place; deeper containers are not searched."""
+
 MOST = 16
 """Most places tried in a file, those with the most tensors."""
 
@@ -44,7 +47,7 @@ def _walk(value: object) -> Iterator[tuple[str, Weights]]:
         if state is not None:
             yield place, state
         for key, inner in _items(container):
-            if id(inner) not in seen:
+            if id(inner) not in seen and len(place) <= LONGEST:
                 seen.add(id(inner))
                 waiting.append((f"{place}.{key}" if place else str(key), inner))
 

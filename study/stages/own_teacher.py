@@ -15,7 +15,6 @@ from nad.judging import CAUSES, JUDGED, spread
 from nad.scenario import Scenario
 from study.display.progress import Display
 from study.engine.devices import driver_device
-from study.engine.erase_task import Origin, as_arrays
 from study.options.config import StudyConfig
 from study.options.paths import expanded
 from study.record.provenance import Source
@@ -82,11 +81,6 @@ def read_teacher(config: StudyConfig, source: Source, display: Display) -> Forei
     teacher = load_teacher(options.teacher, victim, trust=options.trust_checkpoint)
     announce(teacher, options.teacher.name, display)
     return teacher
-
-
-def ready_origin(teacher: ForeignModel | None) -> Origin | None:
-    """The teacher for the workers."""
-    return None if teacher is None else Origin(teacher.name, as_arrays(teacher.state), ready=True)
 
 
 def accept_teacher(teacher: ForeignModel | None, config: StudyConfig, scenario: Scenario, display: Display) -> None:

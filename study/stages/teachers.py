@@ -12,6 +12,7 @@ import torch
 from nad import models
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
+from nad.formats import ForeignModel
 from nad.trained_on import TrainedOn
 from nad.victim import Victim
 from study.engine import tasks
@@ -116,6 +117,11 @@ def with_teachers(
         draw: replace(workload, teachers=_of_draw(weights, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
+
+
+def ready_origin(teacher: ForeignModel | None) -> Origin | None:
+    """The teacher for the workers."""
+    return None if teacher is None else Origin(teacher.name, as_arrays(teacher.state), ready=True)
 
 
 def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:

@@ -33,9 +33,9 @@ from study.display.progress import Display
 from study.engine.erase_task import erase_victim
 from study.options.config import StudyConfig
 from study.run import main
-from study.stages.own_teacher import load_teacher, ready_origin
+from study.stages.own_teacher import load_teacher
 from study.stages.preparation import Preparation
-from study.stages.teachers import with_teachers
+from study.stages.teachers import ready_origin, with_teachers
 from study.stages.workload import for_draw, make_workload
 
 State = dict[str, Tensor]
