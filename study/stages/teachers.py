@@ -86,37 +86,51 @@ def with_teachers(
     lost: dict[Which, str] = {}
     # The largest first: a long task at the end would keep one worker waiting for the others.
     if absent := sorted((which for which in found if which not in weights), key=lambda which: -which[1]):
-        with preparation.display.stage("teachers", "made") as step:
-
-            def tell(running: Sequence[float] = ()) -> None:
-                step(len(weights) + len(lost), len(found), running)
-
-            def on_done(index: int, made: Weights | str) -> None:
-                which = absent[index]
-                if isinstance(made, str):
-                    lost[which] = made
-                    draw, fraction = which
-                    preparation.display.say(f"the teacher of {fraction:.4g} clean data, draw {draw}, is lost: {made}")
-                else:
-                    weights[which] = made
-                    cache.keep(which, made)
-                tell()
-
-            tell()
-            cpus, gpus = preparation.config.engine.size
-            tasks.run_tasks(
-                teacher_or_why,
-                absent,
-                payload=dict(workloads),
-                cpus=cpus,
-                gpus=gpus,
-                on_done=on_done,
-                on_progress=tell,
-            )
+        lost = _make(absent, workloads, weights, cache, preparation)
     return {
         draw: replace(workload, teachers=_of_draw(weights, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
+
+
+def _make(
+    absent: Sequence[Which],
+    workloads: Mapping[int, Workload],
+    weights: dict[Which, Weights],
+    cache: TeacherCache,
+    preparation: Preparation,
+) -> dict[Which, str]:
+    """Make the absent teachers, into weights and cache; returns the reasons of the diverged ones."""
+    lost: dict[Which, str] = {}
+    total = len(weights) + len(absent)
+    with preparation.display.stage("teachers", "made") as step:
+
+        def tell(running: Sequence[float] = ()) -> None:
+            step(len(weights) + len(lost), total, running)
+
+        def on_done(index: int, made: Weights | str) -> None:
+            which = absent[index]
+            if isinstance(made, str):
+                lost[which] = made
+                draw, fraction = which
+                preparation.display.say(f"the teacher of {fraction:.4g} clean data, draw {draw}, is lost: {made}")
+            else:
+                weights[which] = made
+                cache.keep(which, made)
+            tell()
+
+        tell()
+        cpus, gpus = preparation.config.engine.size
+        tasks.run_tasks(
+            teacher_or_why,
+            absent,
+            payload=dict(workloads),
+            cpus=cpus,
+            gpus=gpus,
+            on_done=on_done,
+            on_progress=tell,
+        )
+    return lost
 
 
 def ready_origin(teacher: ForeignModel | None) -> Origin | None:

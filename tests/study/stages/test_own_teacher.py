@@ -134,6 +134,16 @@ def test_every_draw_and_the_erase_of_a_clean_model_are_taught_by_it(
         assert state_digest(dict(student.state_dict())) == state_digest(dict(by_hand.state_dict()))
 
 
+def test_victim_that_the_study_trains_has_the_own_teacher_too(
+    scenario: Scenario, victim: State, cache: Path, files: Path
+) -> None:
+    origin = ready_origin(load_foreign(files / "teacher.pt"))
+    config = StudyConfig.of(model="wrn-10-1", attack="badnets", allow_weak_backdoor=True)
+    made, given = Preparation(config, cache, quiet(), origin).prepare_victims(scenario, VictimConfig(epochs=12))
+    assert state_digest(made.state) == state_digest(victim)
+    assert given is origin
+
+
 def test_teacher_without_a_normalisation_has_the_victim_s(victim: State, files: Path) -> None:
     torch.save(attack_result(torch.nn.Identity(), 4, model=victim), files / "attack_result.pt")
     given = load_foreign(files / "attack_result.pt")
