@@ -175,6 +175,7 @@ class Summary(FoundSettings):
     victim_sha256: str
     victim_file: dict[str, Any] | None = None
     victim_threads: dict[str, int] | None = None
+    teacher_sha256: str | None = None
     wanted_trials: int
     stopped: str | None = None
     baselines: Work | None = None

@@ -19,6 +19,7 @@ from nad.attacks import ATTACKS
 from nad.attacks.picture import save_picture
 from nad.devices import out_of_memory
 from nad.errors import ConfigError, NadError
+from nad.formats import ForeignModel
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.threads import following_load
@@ -49,10 +50,11 @@ from study.search.warm_start import WARM_START, Earlier, best_of
 from study.signals import Interrupted, read_to_the_end, stopped_at_once
 from study.stages import baselines
 from study.stages.cluster import on_cluster
+from study.stages.own_teacher import accept_teacher, read_teacher
 from study.stages.preparation import PICTURES, Preparation, require_models
 from study.stages.sequence import Stages
 from study.stages.summary import Summary
-from study.stages.teachers import victim_digests
+from study.stages.teachers import ready_origin, victim_digests
 from study.stages.victim_file import read_victim, require_classes
 
 
@@ -119,19 +121,20 @@ def run(config: StudyConfig, *, command: str, display: Display) -> Path:
     code.digest()  # taken now: files may change while a victim trains
     cache = cache_folder(config.record.cache)
     _require_environment(config.engine, config.directory, cache, tensorboard=config.record.tensorboard)
-    config, source = read_victim(config, display)
+    config, source, teacher = _read_models(config, display)
     old = config.study_name if config.record.fork else fork_of(config.directory)
     config, earlier = _earlier_points(config)
-    preparation, victims, options = Preparation(config, cache, display), config.victim, config.search
-    victims.made_attack  # noqa: B018 - raises for settings out of range, before there is a folder
+    preparation, options = Preparation(config, cache, display, ready_origin(teacher)), config.search
+    config.victim.made_attack  # noqa: B018 - raises for settings out of range, before there is a folder
     with (
         open_folder(config.directory) as folder,
         observers(config.study_name, options.trials, folder, display, tensorboard=config.record.tensorboard) as observe,
     ):
         scenario = preparation.load_scenario()
-        _require_fit(victims, options.baselines, scenario, source)
+        _require_fit(config, scenario, source)
+        accept_teacher(teacher, config, scenario, display)
         with open_record(config.record, options, folder, display.say) as study, on_cluster(config.engine, display):
-            identity = provenance.identity(config, scenario, source)
+            identity = provenance.identity(config, scenario, source, teacher)
             started_with = {"command": command, "directory": os.getcwd(), "settings": config.shown(), FORK_OF: old}
             provenance.claim(folder, study, started_with, identity)
             scenario = preparation.prepare_attack(scenario, source)
@@ -164,11 +167,18 @@ def _require_environment(engine: EngineOptions, output: Path, cache: Path, *, te
     require_machine(engine)
 
 
-def _require_fit(options: VictimOptions, defences: Sequence[str], scenario: Scenario, source: Source) -> None:
+def _read_models(config: StudyConfig, display: Display) -> tuple[StudyConfig, Source, ForeignModel | None]:
+    """The settings with the victim's architecture, the victim's source, and the teacher of --teacher."""
+    config, source = read_victim(config, display)
+    return config, source, read_teacher(config, source, display)
+
+
+def _require_fit(config: StudyConfig, scenario: Scenario, source: Source) -> None:
     """Raise NadError for a victim, an architecture or a defence unfit for these images."""
+    options = config.victim
     require_classes(source, scenario)
     require_models(options, scenario)
-    baselines.require_fit(defences, options.architecture, scenario.dataset.classes)
+    baselines.require_fit(config.search.baselines, options.architecture, scenario.dataset.classes)
 
 
 def _earlier_points(config: StudyConfig) -> tuple[StudyConfig, Sequence[Earlier]]:

@@ -6,7 +6,6 @@ name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,8 @@ from nad.checkpoints import State
 from nad.errors import CheckpointError, ConfigError
 from nad.formats import backdoorbench, nad_release, own, state_dict
 from nad.formats.base import Found, PoisonedTest, Reader
+from nad.formats.naming import as_ours
+from nad.formats.nesting import Weights, largest
 from nad.formats.unpickling import open_contents
 from nad.models import DistillableModel
 from nad.models.normalisation import KEYS, Normalisation
@@ -33,16 +34,6 @@ FORMATS: dict[str, Reader] = {
     "state-dict": state_dict.read,
 }
 """In the order of trying; the first reader to understand a file wins."""
-
-_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
-"""Prefixes added by DataParallel and torch.compile."""
-
-_WRN_NAMES = (
-    (re.compile(r"^block(\d)\.layer\."), r"group\1."),
-    (re.compile(r"\.convShortcut\."), ".shortcut."),
-    (re.compile(r"^bn1\."), "bn."),
-)
-"""From the usual names in wide residual networks (released code included) to ours."""
 
 
 class ForeignModel(NamedTuple):
@@ -93,19 +84,47 @@ def _understood(
     path: Path, form: str, found: Found, model: str | None, normalisation: Normalisation | None
 ) -> ForeignModel:
     try:
-        state = _plain(found.state)
-        name, classes = models.recognise(state, model)
-        normalisation = _agreed(normalisation, _kept(state))
-        _require_names(found.trained_on, classes)
+        fit = _fitting(found.weights, model, normalisation)
+        _require_names(found.trained_on, fit.classes)
     except CheckpointError as error:
         raise CheckpointError(f"the model file {path} ({form}) cannot be used: {error}") from error
+    given, remarks = found.poisoned_test, (*found.remarks, *fit.remarks)
+    if given is not None and max(given.target, int(given.data.labels.max())) >= fit.classes:
+        given, why = None, f"its poisoned test images have labels beyond its {fit.classes} classes, and are not tried"
+        remarks = (*remarks, why)
+    return fit._replace(format=form, poisoned_test=given, remarks=remarks, trained_on=found.trained_on)
+
+
+def _fitting(weights: Mapping[str, Weights], model: str | None, normalisation: Normalisation | None) -> ForeignModel:
+    """The first of the weights that are a known model's.
+
+    Raises: CheckpointError, about the largest, if none are.
+    """
+    fits, errors = dict[str, ForeignModel](), dict[str, CheckpointError]()
+    for place, given in weights.items():
+        try:
+            fits[place] = _recognised(given, model, normalisation)
+        except CheckpointError as error:
+            errors[place] = error
+    if not fits:
+        raise errors[largest(weights)]
+    (first, fit), *others = fits.items()
+    if others:
+        more = ", ".join(place for place, _ in others)
+        remark = f"its weights are read from {first or 'the outermost dict'}; those in {more} are not used"
+        fit = fit._replace(remarks=(*fit.remarks, remark))
+    return fit
+
+
+def _recognised(given: Weights, model: str | None, normalisation: Normalisation | None) -> ForeignModel:
+    """The model with these weights.  Raises: CheckpointError for unknown or damaged ones."""
+    values, remarks = as_ours(given, normalised=normalisation is not None)
+    state = _plain(values)
+    name, classes = models.recognise(state, model)
+    normalisation = _agreed(normalisation, _kept(state))
     if normalisation is not None:
         state |= normalisation.weights()
-    given, remarks = found.poisoned_test, found.remarks
-    if given is not None and max(given.target, int(given.data.labels.max())) >= classes:
-        given, why = None, f"its poisoned test images have labels beyond its {classes} classes, and are not tried"
-        remarks = (*remarks, why)
-    return ForeignModel(form, name, classes, state, normalisation, given, remarks, found.trained_on)
+    return ForeignModel("", name, classes, state, normalisation, None, remarks)
 
 
 def _agreed(asked: Normalisation | None, kept: Normalisation | None) -> Normalisation | None:
@@ -138,24 +157,15 @@ def _kept(state: State) -> Normalisation | None:
 
 
 def _plain(given: Mapping[str, Any]) -> State:
-    """Dense float32 weights under our names.
+    """Dense float32 weights.
 
     Missing counters of batch norm, as in old files, start at 0.
     Raises: CheckpointError for anything but a tensor, or a tensor larger than its stored values.
     """
-    renamed = {_PREFIX.sub("", name): value for name, value in given.items()}
-    if any(name.startswith("block1.layer.") for name in renamed):
-        renamed = {_to_ours(name): value for name, value in renamed.items()}
-    state = {name: _dense(name, value) for name, value in renamed.items()}
+    state = {name: _dense(name, value) for name, value in given.items()}
     for name in [name for name in state if name.endswith(".running_var")]:
         state.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
     return state
-
-
-def _to_ours(name: str) -> str:
-    for theirs, ours in _WRN_NAMES:
-        name = theirs.sub(ours, name)
-    return name
 
 
 def _dense(name: str, value: Any) -> Tensor:

@@ -13,7 +13,8 @@ from PIL import Image
 from nad.data.base import LabelledImages
 from nad.data.opening import open_upright
 from nad.errors import CheckpointError
-from nad.formats.base import Contents, Found, PoisonedTest, as_state
+from nad.formats.base import Contents, Found, PoisonedTest
+from nad.formats.nesting import weights_in
 from nad.models.normalisation import Normalisation
 from nad.trained_on import TrainedOn
 
@@ -36,8 +37,8 @@ def read(contents: Contents) -> Found | None:
     value = contents.value
     if not isinstance(value, Mapping) or "model_name" not in value or "model" not in value:
         return None
-    state = as_state(value["model"])
-    if state is None:
+    weights = weights_in(value["model"])
+    if not weights:
         raise CheckpointError(
             f"the BackdoorBench file {contents.path} holds no weights under 'model'; give another one"
         )
@@ -55,7 +56,7 @@ def read(contents: Contents) -> Found | None:
         )
     size = _side(value.get("img_size"), poisoned_test)
     mirrored = False if dataset == "gtsrb" else None  # a mirrored traffic sign has another meaning
-    return Found(state, normalisation, TrainedOn(image_size=size, flip=mirrored), poisoned_test, tuple(remarks))
+    return Found(weights, normalisation, TrainedOn(image_size=size, flip=mirrored), poisoned_test, tuple(remarks))
 
 
 def _side(recorded: object, poisoned_test: PoisonedTest | None) -> int | None:

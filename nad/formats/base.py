@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
-
 from nad.data.base import LabelledImages
+from nad.formats.nesting import Weights
 from nad.models.normalisation import Normalisation
 from nad.trained_on import TrainedOn
 
@@ -34,8 +33,8 @@ class PoisonedTest(NamedTuple):
 class Found(NamedTuple):
     """A reader's findings."""
 
-    state: Mapping[str, Any]
-    """Weights under the file's own names."""
+    weights: Mapping[str, Weights]
+    """Weights under the file's own names, by their place in the file."""
     normalisation: Normalisation | None = None
     trained_on: TrainedOn = TrainedOn()
     poisoned_test: PoisonedTest | None = None
@@ -45,13 +44,3 @@ class Found(NamedTuple):
 
 Reader = Callable[[Contents], Found | None]
 """None for a file of another format.  Raises: CheckpointError for an unusable file of this format."""
-
-
-def as_state(value: object) -> Mapping[str, Any] | None:
-    """Weights by name, of a state dict or a whole model; None for anything else."""
-    if isinstance(value, nn.Module):
-        return value.state_dict() or None
-    if not isinstance(value, Mapping) or not value:
-        return None
-    names = all(isinstance(name, str) for name in value)
-    return value if names and any(isinstance(weight, Tensor) for weight in value.values()) else None

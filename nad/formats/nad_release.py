@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nad.formats.base import Contents, Found, as_state
+from nad.formats.base import Contents, Found
+from nad.formats.nesting import as_state, weights_in
 
 
 def read(contents: Contents) -> Found | None:
@@ -12,7 +13,7 @@ def read(contents: Contents) -> Found | None:
 
     The released models take pixels in [0, 1], without a normalisation.
     """
-    if not isinstance(contents.value, Mapping):
+    value = contents.value
+    if not isinstance(value, Mapping) or as_state(value.get("state_dict")) is None:
         return None
-    state = as_state(contents.value.get("state_dict"))
-    return None if state is None else Found(state)
+    return Found(weights_in(value))

@@ -23,6 +23,6 @@ def read(contents: Contents) -> Found | None:
             f" {contents.normalisation}; leave them out"
         )
     try:
-        return Found(state, trained_on=trained_on.from_card(card))
+        return Found({"": state}, trained_on=trained_on.from_card(card))
     except CheckpointError as error:
         raise CheckpointError(f"the model file {contents.path} cannot be used: {error}") from error

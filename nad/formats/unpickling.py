@@ -19,6 +19,7 @@ from nad import checkpoints
 from nad.errors import CheckpointError
 from nad.files import utf8_name
 from nad.formats.base import Contents
+from nad.formats.inert import STAND_INS
 from nad.formats.stand_in import load_in_full
 
 _SAFETENSORS = slice(8, 9)
@@ -29,6 +30,21 @@ _ZIP = b"PK"
 
 _PIECE = 1 << 20
 """Bytes of a record read at a time."""
+
+_DOWNLOADS = (
+    (
+        re.compile(rb"version https://git-lfs"),
+        "a Git LFS pointer and not the model itself; fetch the model with `git lfs pull` in its repository",
+    ),
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|!--)", re.IGNORECASE),
+        "an HTML page and no model: the download failed or asks for a login; open its address in a browser and save"
+        " the file",
+    ),
+    (re.compile(rb"\x1f\x8b"), "compressed with gzip; unpack it first"),
+    (re.compile(rb"PK\x05\x06"), "an archive with nothing in it; copy or download it again"),
+)
+"""First bytes of what downloads leave in place of a model, and the sentence for each."""
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
 """In torch's message, before the name of a needed import."""
@@ -46,7 +62,7 @@ def open_contents(path: Path, *, trust: bool = False) -> Contents:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(512)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no model file {path}; name one that is there") from error
     except IsADirectoryError as error:
@@ -55,6 +71,9 @@ def open_contents(path: Path, *, trust: bool = False) -> Contents:
         raise CheckpointError(f"cannot read the model file {path}: {error.strerror}; give another one") from error
     if not head:
         raise CheckpointError(f"the model file {path} is empty; {_AGAIN}")
+    for is_so, sentence in _DOWNLOADS:
+        if is_so.match(head):
+            raise CheckpointError(f"{path} is {sentence}")
     return Contents(
         path, _safetensors(path) if head[_SAFETENSORS] == b"{" else _pickled(path, trust, head.startswith(_ZIP))
     )
@@ -133,11 +152,11 @@ def _failure(path: Path, error: Exception) -> CheckpointError:
 
 
 def _plain_data() -> list[Any]:
-    """Allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions."""
+    """Allowed beyond tensors: numpy's arrays and numbers, under the names of old and new versions, and stand-ins."""
     makers: tuple[Any, ...] = (np.arange(1).__reduce__()[0], np.int64(1).__reduce__()[0])
     names = [(made, f"{package}.{made.__name__}") for package in _MULTIARRAY for made in makers]
     types = {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?U"}
-    return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types]
+    return [*names, *((bytes, f"{package}.bytes") for package in _BUILTINS), np.ndarray, np.dtype, *types, *STAND_INS]
 
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")

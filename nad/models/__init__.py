@@ -12,7 +12,7 @@ from nad.errors import CheckpointError, ConfigError, unknown_name
 from nad.models import normalisation
 from nad.models.base import DistillableModel, initialise, pair_layers
 from nad.models.preact_resnet import PreActResNet
-from nad.models.recognition import Fit, Form, fit, forms_of
+from nad.models.recognition import Fit, Form, few, fit, forms_of
 from nad.models.resnet import ResNet
 from nad.models.wide_resnet import WideResNet
 from nad.seeds import drawn_from, torch_seeded
@@ -102,13 +102,16 @@ def recognise(state: Mapping[str, Tensor], name: str | None = None) -> tuple[str
         return asked.model, asked.classes
     fits = [compared(known) for known in MODELS]
     nearest = max(fits, key=lambda one: (one.belongs, one.likeness))
+    if nearest.grey is not None:
+        raise CheckpointError(_for_grey(nearest.model, nearest.grey))
     if asked is not None:
         raise CheckpointError(f"its {len(state)} weights are not {asked.model}'s: {asked}{_instead(nearest, asked)}")
     if nearest.belongs:
         return nearest.model, nearest.classes
     if not nearest.shared:
         raise CheckpointError(
-            f"its {len(state)} weights are not those of a known model: {', '.join(MODELS)}; {ANY_NETWORK}"
+            f"its {len(state)} weights are not those of a known model: {', '.join(MODELS)}; their names are"
+            f" {few(tuple(given)) or 'none'}, those of {nearest.model} {few(nearest.missing)}; {ANY_NETWORK}"
         )
     raise CheckpointError(
         f"its {len(state)} weights are not those of a known model; the nearest is {nearest.model}: {nearest};"
@@ -123,6 +126,13 @@ def _instead(nearest: Fit, asked: Fit) -> str:
     if nearest.model == asked.model or not nearest.shared:
         return f"; {ANY_NETWORK}"
     return f"; the nearest is {nearest.model}: {nearest}; {ANY_NETWORK}"
+
+
+def _for_grey(model: str, weight: str) -> str:
+    return (
+        f"it is a {model} for images of one channel, and images here have three; spread its first layer over three, at"
+        f" a third each, and save it again: state[{weight!r}] = state[{weight!r}].repeat(1, 3, 1, 1) / 3"
+    )
 
 
 @cache

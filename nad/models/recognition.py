@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +30,8 @@ class Fit(NamedTuple):
     """Names in both, with another shape or type; with both forms."""
     shared: int
     """Number of weights with the same name, shape and type."""
+    grey: str | None
+    """The first layer's weight, if it takes one channel and nothing else differs."""
 
     @property
     def belongs(self) -> bool:
@@ -43,7 +45,7 @@ class Fit(NamedTuple):
 
     def __str__(self) -> str:
         kinds = {"missing": self.missing, "unknown to it": self.unknown, "of another form": self.other}
-        parts = [f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds.items() if names]
+        parts = [f"{len(names)} {kind}: {few(names)}" for kind, names in kinds.items() if names]
         return f"{self.shared} weights agree, {'; '.join(parts)}"
 
 
@@ -65,14 +67,23 @@ def fit(given: Forms, model: str, forms: Callable[[int], Forms]) -> Fit:
     expected = forms(max(classes, 2))
     both = [name for name in expected if name in given]
     other = [name for name in both if given[name] != expected[name]]
+    missing = tuple(name for name in expected if name not in given)
+    unknown = tuple(name for name in given if name not in expected)
+    grey = [name for name in other if _is_grey(given[name][0], expected[name][0])]
     return Fit(
         model,
         classes,
-        tuple(name for name in expected if name not in given),
-        tuple(name for name in given if name not in expected),
+        missing,
+        unknown,
         tuple(f"{name} {_form(given[name])} instead of {_form(expected[name])}" for name in other),
         len(both) - len(other),
+        grey[0] if grey == other and not (missing or unknown) and grey else None,
     )
+
+
+def _is_grey(given: Sequence[int], expected: Sequence[int]) -> bool:
+    """Whether a convolution takes images of one channel instead of three."""
+    return len(given) == 4 and (given[0], 1, *given[2:]) == given and (given[0], 3, *given[2:]) == expected
 
 
 def _form(form: Form) -> str:
@@ -80,6 +91,7 @@ def _form(form: Form) -> str:
     return f"{'x'.join(map(str, shape)) or 'one'} {str(dtype).removeprefix('torch.')}"
 
 
-def _few(names: tuple[str, ...]) -> str:
+def few(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

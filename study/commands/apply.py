@@ -13,6 +13,7 @@ import tyro
 from torch import nn
 
 from nad import models
+from nad.checkpoints import state_digest
 from nad.context import TrainContext
 from nad.data.folder import Owned
 from nad.erasure import TEACHER, EraseConfig, distil, make_teacher
@@ -30,7 +31,8 @@ from study.options.command_line import one_line_errors
 from study.options.helptext import documented
 from study.options.paths import expanded
 from study.signals import read_to_the_end
-from study.stages import model_card
+from study.stages import model_card, own_teacher
+from study.stages.victim_file import announce
 
 
 @documented
@@ -38,8 +40,9 @@ from study.stages import model_card
 class ApplyConfig(OwnModelConfig):
     """Apply a study's setting to another model.
 
-    Makes a teacher from the model, erases the model with it, and writes the erased model and its card. The effect on a
-    backdoor is measured where triggered images are known: those in the model's file, or --attack or --trigger.
+    Makes a teacher from the model, or takes yours, erases the model with it, and writes the erased model and its card.
+    The effect on a backdoor is measured where triggered images are known: those in the model's file, or --attack or
+    --trigger.
     """
 
     default_name: ClassVar[str] = "erased"
@@ -48,6 +51,9 @@ class ApplyConfig(OwnModelConfig):
     """The study's summary.json, or its folder."""
     trial: int | None = None
     """A trial of the study's front. Default: the recommended one."""
+    teacher: Path | None = None
+    """A teacher of your own: a file as for --victim, with its architecture and classes. Default: a fine-tuned copy of
+    --victim."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,19 +77,24 @@ def apply(config: ApplyConfig, display: Display) -> None:
     setting = read_setting(expanded(config.summary, "SUMMARY"), config.trial)
     config, model = own_model.read_model(config, display)
     _require_layers(setting, model)
+    own = _own_teacher(config, model, display)
     images = own_model.read_images(config, model, display)
     display.say(
         f"setting: trial {setting.number} of {setting.study}, found with {setting.clean_images:,} clean images; here"
         f" are {len(images.train):,}"
     )
     device = driver_device()
-    student, teacher = model.network().to(device), model.network().to(device)
+    student, teacher = model.network().to(device), (own or model).network().to(device)
     own_model.require_known(config, student, images, device)
+    if own is not None:
+        own.trained_on.require_class_names(images.class_names, str(config.data / "train"))
+        if not config.allow_guessing:
+            own_teacher.require_known(own, images.train, device)
     scored = scoring.scored_images(config, config.seed, model, images)
     before = scoring.measure_before(scored, student, device, display)
     _erase(config, setting.erase, student, teacher, images, device, display)
     scores = scoring.compared(scored, before, scoring.measure(scored, student, device))
-    facts = _facts(config, setting, model, images)
+    facts = _facts(config, setting, model, images, own)
     own_model.write_model(
         config,
         student,
@@ -94,6 +105,16 @@ def apply(config: ApplyConfig, display: Display) -> None:
         "erased model",
         display,
     )
+
+
+def _own_teacher(config: ApplyConfig, model: ForeignModel, display: Display) -> ForeignModel | None:
+    """The model in --teacher, if given.  Raises: NadError for an unusable one, or one unlike the victim."""
+    if config.teacher is None:
+        return None
+    teacher = own_teacher.load_teacher(config.teacher, model, trust=config.trust_checkpoint)
+    announce(teacher, config.teacher.name, display)
+    own_teacher.require_fit(teacher, model=model.name, classes=model.classes, image_size=config.used_image_size)
+    return teacher
 
 
 def _require_layers(setting: FoundSetting, model: ForeignModel) -> None:
@@ -115,11 +136,12 @@ def _erase(
     device: torch.device,
     display: Display,
 ) -> None:
-    with display.stage("teacher", "epochs") as step:
-        step(0, TEACHER.epochs)
-        batches = generator(config.seed, "teacher")
-        context = TrainContext(flip=config.used_flip, generator=batches, device=device, progress=step)
-        make_teacher(teacher, images.train, context)
+    """Erase the student in place, once its teacher is made or given."""
+    context = TrainContext(flip=config.used_flip, generator=generator(config.seed, "teacher"), device=device)
+    if config.teacher is None:
+        with display.stage("teacher", "epochs") as step:
+            step(0, TEACHER.epochs)
+            make_teacher(teacher, images.train, replace(context, progress=step))
     with display.stage("erase", "epochs") as step:
         step(0, setting.epochs)
 
@@ -131,11 +153,14 @@ def _erase(
         distil(student, teacher, images.train, setting, context, watch=watch if setting.patience else None)
 
 
-def _facts(config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned) -> dict[str, str]:
+def _facts(
+    config: ApplyConfig, setting: FoundSetting, model: ForeignModel, images: Owned, own: ForeignModel | None
+) -> dict[str, str]:
     chosen = ", ".join(f"{name} {value}" for name, value in readable_params(setting.params).items())
     of_model, of_work = own_model.shared_facts(config, model)
     return {
         **of_model,
+        "teacher": "a fine-tuned copy of it" if own is None else f"from a file, sha256 {state_digest(own.state)}",
         "setting": f"trial {setting.number} of the study {setting.study}: {chosen}",
         "clean images": f"{len(images.train):,}; the setting was found with {setting.clean_images:,}",
         **of_work,

@@ -45,6 +45,8 @@ class Origin(NamedTuple):
     model: str
     """Name of the architecture."""
     weights: Weights
+    ready: bool = False
+    """True for a teacher from a file, which every erase uses as it is."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Workload:
     lost_teachers: Mapping[float, str] = field(default_factory=dict, kw_only=True)
     """By clean fraction: why its fine-tuning diverged."""
     teachers_origin: Origin | None = field(default=None, kw_only=True)
-    """For teachers of another architecture than the victim's; None: they start as the victim."""
+    """For teachers from a file, or of another architecture than the victim's; None: they start as the victim."""
     threads: int
     precision: Precision
     """Of the students' and teachers' passes in training."""
@@ -108,13 +110,15 @@ class Workload:
 
     def teacher(self, clean_fraction: float) -> Weights:
         """The teacher for so many clean images.  Raises: EraseDiverged if its fine-tuning failed."""
+        if self.origin.ready:
+            return self.origin.weights
         if clean_fraction in self.lost_teachers:
             raise EraseDiverged(self.lost_teachers[clean_fraction])
         return self.teachers[clean_fraction]
 
     def has_teacher(self, clean_fraction: float) -> bool:
-        """True if a teacher was made for so many clean images, or failed to be."""
-        return clean_fraction in self.teachers or clean_fraction in self.lost_teachers
+        """True if no teacher is to be made for so many clean images: it is there, or failed to be."""
+        return self.origin.ready or clean_fraction in self.teachers or clean_fraction in self.lost_teachers
 
     def on_draw(self, draw: int, shared: Mapping[str, Any]) -> Workload:
         """The same for another defender.

@@ -23,8 +23,14 @@ USUAL_IMAGE_SIZE = 32
 def require_own_parts(options: VictimOptions) -> None:
     """Raise ConfigError for options without their --trigger or --victim, or in contradiction to it."""
     require_trigger_file(options.attack, options.trigger)
-    if options.victim is None and (options.victim_mean is not None or options.trust_checkpoint):
-        raise ConfigError("--victim-mean, --victim-std and --trust-checkpoint are about a --victim; name its file")
+    if options.victim is None and options.victim_mean is not None:
+        raise ConfigError("--victim-mean and --victim-std are about a --victim; name its file")
+    if options.victim is None and options.teacher is None and options.trust_checkpoint:
+        raise ConfigError("--trust-checkpoint is about a --victim or a --teacher; name its file")
+    if options.teacher is not None and options.teacher_model is not None:
+        raise ConfigError(
+            "--teacher-model trains a second victim for the teachers, and --teacher is one; leave one out"
+        )
     if options.victim is not None:
         _refuse_what_takes_a_recipe(options)
 

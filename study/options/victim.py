@@ -41,6 +41,9 @@ class VictimOptions:
     teacher_model: str | None = None
     """The teachers' architecture. Default: the victim's; teachers are copies of it, fine-tuned on clean images. For
     another one, a second victim is trained by the same recipe and attack; the teachers are copies of that one."""
+    teacher: Path | None = None
+    """A teacher of your own for every erase: a file as for --victim, with its architecture and classes. Default:
+    teachers are made."""
 
     target: int = 0
     """The attack's target label."""
@@ -66,7 +69,7 @@ class VictimOptions:
     victim_std: tuple[float, float, float] | None = None
     """Standard deviation of each channel, likewise."""
     trust_checkpoint: bool = False
-    """Unpickle --victim in full if nothing else works. This runs any code in the file."""
+    """Unpickle --victim or --teacher in full if nothing else works. This runs any code in the file."""
     victim_epochs: int = 16
     """Epochs of the victim's training."""
     reference: bool = False

@@ -58,8 +58,13 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[str, Any]:
-    """Everything shared by comparable trials, as JSON values: contents instead of paths."""
+def identity(
+    config: StudyConfig, scenario: Scenario, source: Source, own_teacher: ForeignModel | None = None
+) -> dict[str, Any]:
+    """Everything shared by comparable trials, as JSON values: contents instead of paths.
+
+    own_teacher: from a file.
+    """
     options = config.victim
     model, teacher = options.architecture, options.teacher_architecture
     facts = {
@@ -72,6 +77,7 @@ def identity(config: StudyConfig, scenario: Scenario, source: Source) -> dict[st
         "model": models.identity(model),
         # None for the victim's own, as in earlier studies without a choice
         "teacher model": None if teacher == model else models.identity(teacher),
+        "teacher": None if own_teacher is None else state_digest(own_teacher.state),
         "seed": config.search.seed,
         "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
         "space": config.search.space,

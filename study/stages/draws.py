@@ -35,7 +35,7 @@ class Draws:
         if draw == self.workload.draw:
             return {}
         found = {HOLDOUT: self._holdout(draw)}
-        if point.erase.weights:
+        if point.erase.weights and not self.workload.origin.ready:
             which = draw, point.clean_fraction
             if (teacher := self._teacher(which)) is None:
                 self._makers[trial] = which

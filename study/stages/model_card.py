@@ -52,6 +52,7 @@ def of_recommended(
             "attack": _settings(summary["attack_settings"]),
             "data set": f"{summary['dataset']}, {summary['counts']['train']:,} training images",
             "victim": f"sha256 {summary['victim_sha256']}",
+            **_own_teacher(summary.get("teacher_sha256")),
             "setting": _settings(readable_params(point["params"])),
             "seeds": f"study {summary['seed']}, trial {seed}",
             "this model": f"sha256 {digest}",
@@ -72,6 +73,10 @@ def of_recommended(
             "Licence": [_licence(summary["dataset"])],
         },
     )
+
+
+def _own_teacher(digest: str | None) -> dict[str, str]:
+    return {} if digest is None else {"teacher": f"from a file, sha256 {digest}"}
 
 
 def of_none(summary: Summary) -> str:

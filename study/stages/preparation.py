@@ -52,6 +52,8 @@ class Preparation:
     config: StudyConfig
     cache: Path
     display: Display
+    teacher: Origin | None = None
+    """From a file, for every erase."""
 
     def load_scenario(self) -> Scenario:
         """The images, split, and the attack on them.
@@ -100,13 +102,13 @@ class Preparation:
         return self._run(prepare, f"attack {self.config.victim.attack}", scenario, clean, unit="steps")
 
     def prepare_victims(self, scenario: Scenario, source: Source) -> tuple[Victim, Origin | None]:
-        """The victim, and a second one for teachers of another architecture.
+        """The victim, and the teachers' origin: a file, or a second victim of another architecture.
 
         Raises: WeakBackdoor for a victim with a weak backdoor, unless the settings allow it.
         """
         if isinstance(source, ForeignModel):
             allow_weak = self.config.victim.allow_weak_backdoor
-            return accept_victim(source, scenario, self.display, allow_weak=allow_weak), None
+            return accept_victim(source, scenario, self.display, allow_weak=allow_weak), self.teacher
         return self.prepare_victim(scenario, source), self._prepare_origin(scenario, source)
 
     def prepare_victim(self, scenario: Scenario, recipe: VictimConfig) -> Victim:
@@ -134,12 +136,12 @@ class Preparation:
         return self._run(train_reference, stage, scenario, recipe)
 
     def _prepare_origin(self, scenario: Scenario, recipe: VictimConfig) -> Origin | None:
-        """A victim of the teachers' architecture; None for teachers copied from the victim itself.
+        """A teacher from a file, or a victim of the teachers' architecture; None for copies of the victim itself.
 
         Its backdoor may be weak: the study measures the other one's.
         """
         if (model := self._other_architecture) is None:
-            return None
+            return self.teacher
         made = self._run(train_victim, "teachers' victim", scenario, recipe, model=model)
         asr, acc = made.scores.asr, made.scores.acc
         self.display.say(f"teachers' victim ({model}): validation ASR {asr:.1%}, ACC {acc:.1%}")
@@ -148,7 +150,7 @@ class Preparation:
     def prepare_clean_origin(self, scenario: Scenario, recipe: VictimConfig) -> Origin | None:
         """The same without a backdoor, for teachers of a clean model."""
         if (model := self._other_architecture) is None:
-            return None
+            return self.teacher
         state = self._run(train_reference, "teachers' clean model", scenario, recipe, model=model)
         return Origin(model, as_arrays(state))
 

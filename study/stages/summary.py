@@ -24,6 +24,7 @@ from study.record.clock import Clock
 from study.record.energy import EnergyMeter
 from study.stages import baselines, confirmation_results
 from study.stages.confirmation_runs import ConfirmationPlan
+from study.stages.teachers import TEACHER_SHA256
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Summary:
             "victim_sha256": state_digest(victim.state),
             "victim_file": victim.origin,
             "victim_threads": victim.threads,
+            "teacher_sha256": self.study.user_attrs.get(TEACHER_SHA256),
             "counts": {
                 "train": len(scenario.dataset.train),
                 "victim_train": len(scenario.splits.victim_train),

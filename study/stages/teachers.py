@@ -12,6 +12,7 @@ import torch
 from nad import models
 from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
+from nad.formats import ForeignModel
 from nad.trained_on import TrainedOn
 from nad.victim import Victim
 from study.engine import tasks
@@ -21,6 +22,9 @@ from study.stages.preparation import Preparation
 T = TypeVar("T")
 Which = tuple[int, float]
 """Draw and clean fraction of a teacher."""
+
+TEACHER_SHA256 = "teacher_sha256"
+"""Attribute of the study: digest of a teacher from a file."""
 
 TEACHER_VERSION = 1
 """Part of each cached teacher's key; raise it after a change to the fine-tuning itself."""
@@ -69,54 +73,77 @@ class TeacherCache:
 def with_teachers(
     workloads: Mapping[int, Workload], wanted: Iterable[Which], images: str, preparation: Preparation
 ) -> dict[int, Workload]:
-    """The same workloads with the wanted teachers.
+    """The same workloads with the wanted teachers; unchanged for a teacher from a file.
 
     workloads: by draw.  images: fingerprint of the data set, for the cache.
     A diverged teacher is missing, with its reason in the workload: erases with it fail for that reason.
     """
+    if all(workload.origin.ready for workload in workloads.values()):
+        return dict(workloads)
     cache = TeacherCache(preparation.cache, next(iter(workloads.values())), images)
     found = {which: cache.find(which) for which in wanted}
     weights = {which: made for which, made in found.items() if made is not None}
     lost: dict[Which, str] = {}
     # The largest first: a long task at the end would keep one worker waiting for the others.
     if absent := sorted((which for which in found if which not in weights), key=lambda which: -which[1]):
-        with preparation.display.stage("teachers", "made") as step:
-
-            def tell(running: Sequence[float] = ()) -> None:
-                step(len(weights) + len(lost), len(found), running)
-
-            def on_done(index: int, made: Weights | str) -> None:
-                which = absent[index]
-                if isinstance(made, str):
-                    lost[which] = made
-                    draw, fraction = which
-                    preparation.display.say(f"the teacher of {fraction:.4g} clean data, draw {draw}, is lost: {made}")
-                else:
-                    weights[which] = made
-                    cache.keep(which, made)
-                tell()
-
-            tell()
-            cpus, gpus = preparation.config.engine.size
-            tasks.run_tasks(
-                teacher_or_why,
-                absent,
-                payload=dict(workloads),
-                cpus=cpus,
-                gpus=gpus,
-                on_done=on_done,
-                on_progress=tell,
-            )
+        lost = _make(absent, workloads, weights, cache, preparation)
     return {
         draw: replace(workload, teachers=_of_draw(weights, draw), lost_teachers=_of_draw(lost, draw))
         for draw, workload in workloads.items()
     }
 
 
+def _make(
+    absent: Sequence[Which],
+    workloads: Mapping[int, Workload],
+    weights: dict[Which, Weights],
+    cache: TeacherCache,
+    preparation: Preparation,
+) -> dict[Which, str]:
+    """Make the absent teachers, into weights and cache; returns the reasons of the diverged ones."""
+    lost: dict[Which, str] = {}
+    total = len(weights) + len(absent)
+    with preparation.display.stage("teachers", "made") as step:
+
+        def tell(running: Sequence[float] = ()) -> None:
+            step(len(weights) + len(lost), total, running)
+
+        def on_done(index: int, made: Weights | str) -> None:
+            which = absent[index]
+            if isinstance(made, str):
+                lost[which] = made
+                draw, fraction = which
+                preparation.display.say(f"the teacher of {fraction:.4g} clean data, draw {draw}, is lost: {made}")
+            else:
+                weights[which] = made
+                cache.keep(which, made)
+            tell()
+
+        tell()
+        cpus, gpus = preparation.config.engine.size
+        tasks.run_tasks(
+            teacher_or_why,
+            absent,
+            payload=dict(workloads),
+            cpus=cpus,
+            gpus=gpus,
+            on_done=on_done,
+            on_progress=tell,
+        )
+    return lost
+
+
+def ready_origin(teacher: ForeignModel | None) -> Origin | None:
+    """The teacher for the workers."""
+    return None if teacher is None else Origin(teacher.name, as_arrays(teacher.state), ready=True)
+
+
 def victim_digests(victim: Victim, origin: Origin | None) -> dict[str, str]:
-    """Digests of the victims' weights, by attribute of the study's record."""
+    """Digests of the weights of the victims and of a teacher from a file, by attribute of the study's record."""
     found = {"victim_sha256": state_digest(victim.state)}
-    return found if origin is None else {**found, "teacher_victim_sha256": _weights_digest(origin.weights)}
+    if origin is None:
+        return found
+    return {**found, TEACHER_SHA256 if origin.ready else "teacher_victim_sha256": _weights_digest(origin.weights)}
 
 
 def _weights_digest(weights: Weights) -> str:

@@ -36,15 +36,31 @@ class Cache:
 
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> Draws:
+    return made_draws(monkeypatch)
+
+
+def made_draws(monkeypatch: pytest.MonkeyPatch, *, ready: bool = False) -> Draws:
+    """ready: the teacher is from a file."""
     monkeypatch.setattr(tune, "share", lambda value: value)
     images = LabelledImages(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     scenario = SimpleNamespace(holdout=lambda _fraction, draw: images if draw else pytest.fail("it has draw 0"))
-    return Draws(cast(Any, scenario), cast(Any, SimpleNamespace(draw=0)), 0.2, cast(Any, Cache()))
+    return Draws(
+        cast(Any, scenario),
+        cast(Any, SimpleNamespace(draw=0, origin=SimpleNamespace(ready=ready))),
+        0.2,
+        cast(Any, Cache()),
+    )
 
 
 def test_first_draw_needs_nothing(draws: Draws) -> None:
     assert draws.shared("a", NAD, 0) == {}
     assert not draws.is_in_the_making(NAD, 0)
+
+
+def test_no_trial_makes_a_teacher_where_one_is_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = made_draws(monkeypatch, ready=True)
+    assert draws.shared("a", NAD, 1).keys() == {"holdout"}
+    assert not draws.is_in_the_making(NAD, 1)
 
 
 def test_first_trial_of_a_draw_makes_the_teacher_for_the_others(draws: Draws) -> None:
