@@ -145,16 +145,21 @@ class TrialStage:
         search, domain, attack = self.config.search, self.domain, self.config.victim.attack
         if not search.portfolio:
             return
-        entries = portfolio.entries(domain, search.portfolio_without)
-        for entry in entries:
+        asked, outside = [], []
+        for entry in portfolio.entries(domain, search.portfolio_without):
             params, misfit = coordinates(entry.point, self._space, domain)
-            if not misfit:
+            if misfit:
+                outside.append(entry.name)
+            else:
                 enqueue(self.study, params, {"portfolio": entry.name})
+                asked.append(entry)
         for name, why in portfolio.left_out(domain, search.portfolio_without).items():
             self.display.say(f"portfolio: {name} is left out: {why}")
-        if tuned := [entry.name for entry in entries if attack in entry.tuned_on]:
+        if outside:
+            self.display.say(f"portfolio: left out, since the space {search.space} lacks them: {', '.join(outside)}")
+        if tuned := [entry.name for entry in asked if attack in entry.tuned_on]:
             remedy = f"--portfolio-without {attack} leaves them out"
-            self.display.say(f"portfolio: {', '.join(tuned)} were found on {attack} itself; {remedy}")
+            self.display.say(f"portfolio: found on {attack} itself: {', '.join(tuned)}; {remedy}")
 
 
 def _last_words(study: optuna.Study) -> str:

@@ -1,11 +1,19 @@
-"""What is recommended of a study's settings."""
+"""What is asked before any proposal, and what is recommended of a study's settings."""
 
+import io
 from itertools import product
+from typing import cast
 
 import optuna
+from rich.console import Console
 
 from reports.analysis.frontier import Bound
+from search_spaces import Domain
+from study.display.progress import Display
+from study.options.config import StudyConfig
 from study.record.outcome import SearchOutcome
+from study.stages.draws import Draws
+from study.stages.trials import TrialStage
 
 
 def study_of(*trials: tuple[float, float, float | None]) -> optuna.Study:
@@ -42,3 +50,16 @@ def test_a_lucky_run_is_not_recommended_before_a_setting_that_held() -> None:
     assert outcome.pick is not None
     assert outcome.settings[outcome.pick].user_attrs["setting"] == {"x": 0}
     assert outcome.estimates.reliability[12] < 0.5
+
+
+def test_portfolio_says_what_a_space_lacks(study: optuna.Study) -> None:
+    said = io.StringIO()
+    domain = Domain(("group1", "group2", "group3"), (0.05,), {"group1": 1.0, "group2": 1.0, "group3": 1.0})
+    config = StudyConfig.of(attack="badnets", space="fine-tuning", portfolio_without=("blend",))
+    display = Display(Console(file=said, width=1000))
+    stage = TrialStage(config, study, cast("Draws", None), domain, Bound(0.03, 0.8, 0.8), display)
+    stage._enqueue_known(())
+    asked = [trial.user_attrs["portfolio"] for trial in study.get_trials() if "portfolio" in trial.user_attrs]
+    assert asked == ["fine-tuning-lr-0.02"]
+    assert "left out, since the space fine-tuning lacks them: group3-lr-0.01, group3-lr-0.1\n" in said.getvalue()
+    assert "portfolio: found on badnets itself: fine-tuning-lr-0.02; --portfolio-without badnets" in said.getvalue()
