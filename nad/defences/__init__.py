@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from nad.defences.anp import AdversarialNeuronPruning
@@ -12,6 +12,7 @@ from nad.defences.fine_pruning import FinePruning
 from nad.defences.fine_tuning import FineTuning
 from nad.defences.mode_connectivity import ModeConnectivityRepair
 from nad.errors import ConfigError, unknown_name
+from nad.training import described
 
 __all__ = ["DEFENCES", "Defence", "Defended", "FineTuning", "Stats", "describe", "make"]
 
@@ -45,4 +46,4 @@ def make(name: str, **settings: Any) -> Defence:
 def describe(defence: Defence) -> dict[str, Any]:
     """Name, settings and (from 2 on) version in JSON's types, for the record."""
     told = {"version": defence.version} if defence.version != 1 else {}
-    return {"name": defence.name, **told, **asdict(defence)}
+    return {"name": defence.name, **told, **described(defence)}
