@@ -9,7 +9,10 @@ from typing import Any
 from nad.defences.anp import AdversarialNeuronPruning
 from nad.defences.base import Defence, Defended, Stats
 from nad.defences.fine_pruning import FinePruning
-from nad.defences.fine_tuning import FineTuning
+from nad.defences.fine_tuning import BackdoorBenchTuning, FineTuning
+from nad.defences.fst import FeatureShiftTuning
+from nad.defences.ft_sam import SharpnessAwareTuning
+from nad.defences.i_bau import ImplicitUnlearning
 from nad.defences.mode_connectivity import ModeConnectivityRepair
 from nad.errors import ConfigError, unknown_name
 from nad.training import described
@@ -18,9 +21,13 @@ __all__ = ["DEFENCES", "Defence", "Defended", "FineTuning", "Stats", "describe",
 
 DEFENCES: Mapping[str, type[Defence]] = {
     "fine-tuning": FineTuning,
+    "fine-tuning-backdoorbench": BackdoorBenchTuning,
     "fine-pruning": FinePruning,
     "mode-connectivity": ModeConnectivityRepair,
     "anp": AdversarialNeuronPruning,
+    "fst": FeatureShiftTuning,
+    "i-bau": ImplicitUnlearning,
+    "ft-sam": SharpnessAwareTuning,
 }
 
 
