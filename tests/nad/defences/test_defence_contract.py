@@ -61,9 +61,10 @@ def test_its_description_is_plain_and_tells_settings_apart(defence: Defence) -> 
 
 
 def test_a_version_is_told_from_the_second_on(defence: Defence) -> None:
-    assert "version" not in describe(defence)
-    changed = type("Changed", (type(defence),), {"version": 2})
-    assert describe(changed()) == {**describe(make(defence.name)), "version": 2}
+    assert describe(defence).get("version", 1) == defence.version
+    first, second = (type("Changed", (type(defence),), {"version": version}) for version in (1, 2))
+    assert "version" not in describe(first())
+    assert describe(second()) == {**describe(first()), "version": 2}
 
 
 def test_the_victim_stays_and_the_defended_model_is_another(defence: Defence) -> None:
