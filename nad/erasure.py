@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ from nad.data.base import LabelledImages
 from nad.errors import ConfigError, EraseDiverged, require_instance, require_range, unknown_name
 from nad.map_memory import MapMemory, Maps
 from nad.models.taps import tap
-from nad.training import EpochEnd, Loss, TrainConfig, cross_entropy, train
+from nad.training import BACKDOORBENCH, EpochEnd, Loss, TrainConfig, cross_entropy, train
 
 TEACHER = TrainConfig()
 """The teacher's fine-tuning: the paper's ten epochs, independent of the student's settings."""
@@ -93,9 +93,7 @@ PRESETS: dict[str, EraseConfig] = {
     "paper": EraseConfig(epochs=10, schedule="paper", cutout=9),
     "code": EraseConfig(epochs=20, schedule="code", cutout=3),
     "low-lr": EraseConfig(epochs=10, lr=0.01, schedule="one-cycle", cutout=3),
-    "backdoorbench": EraseConfig(
-        epochs=100, lr=0.01, schedule="cosine", batch_size=256, nesterov=False, weight_decay=5e-4, cutout=0
-    ),
+    "backdoorbench": EraseConfig(**asdict(BACKDOORBENCH)),
 }
 """NAD as published, as released, at a tenth of the published learning rate, and with BackdoorBench's fine-tuning.
 
@@ -144,9 +142,9 @@ def distil(
 ) -> EraseResult:
     """Distil the student, in place, towards the teacher's attention on the defender's clean images.
 
-    Each batch passes once through the student and at most once through the teacher: maps in `memory` are reused. Of two
-    maps of different size, the larger is averaged to the smaller's size before both are normalised. Attention and
-    losses are in single precision.
+    Each batch passes once through the student, with SAM twice, and at most once through the teacher: maps in `memory`
+    are reused. SAM's step is that of the whole loss. Of two maps of different size, the larger is averaged to the
+    smaller's size before both are normalised. Attention and losses are in single precision.
     teacher: stays in eval mode, unchanged; None only for fine-tuning, without layers or with every beta 0.
     pairs: the teacher's layer by the student's, if their names differ; see `pair_layers`.
     memory: shared by erases with the same teacher, holdout, batch size, Cutout and context (generator state included).
@@ -156,9 +154,7 @@ def distil(
     require_watch(config, watch)
     weights, patience = config.weights, _Patience(config.patience)
     losses: list[float] = []
-    with (
-        _loss_towards(teacher, student, config, pairs or {}, memory) if weights else nullcontext(cross_entropy) as loss
-    ):
+    with _loss_towards(teacher, student, config, pairs or {}, memory) if weights else nullcontext() as loss:
         for end in train(student, holdout, config, context, loss=loss):
             _check_finite(end, "the erase", "a lower lr or beta may help")
             losses.append(end.loss)
@@ -230,10 +226,17 @@ def _distillation_loss(
 ) -> Loss:
     """features: the student's taps, filled by each pass.  partner: the teacher's layers by the student's."""
     batches = itertools.count()
+    latest: tuple[Tensor, Maps] | None = None
+
+    def maps_for(inputs: Tensor) -> Maps:
+        nonlocal latest
+        if latest is None or latest[0] is not inputs:  # SAM brings each batch twice
+            latest = inputs, attend(next(batches), inputs)
+        return latest[1]
 
     def loss(student: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        theirs = attend(next(batches), inputs)
-        total = cross_entropy(student, inputs, labels)
+        theirs = maps_for(inputs)
+        total = cross_entropy(student, inputs, labels, config.label_smoothing)
         for layer, beta in config.weights.items():
             ours = attention_energy(features[layer], config.power, config.operator)
             ours, target = of_equal_size(ours, theirs[partner[layer]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from nad.evaluation import predict
 from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import derive, generator
+from nad.training import described
 from nad.victim import Training, VictimConfig
 from nad.work import Runner, run_here
 
@@ -123,7 +124,7 @@ class Selection:
             "flip": self.flip,
             "classes": self.classes,
             "model": models.identity(self.model),
-            "config": asdict(self.config),
+            "config": described(self.config),
             "seed": self.seed,
         }
 

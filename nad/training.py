@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from nad.context import TrainContext
 from nad.data.base import LabelledImages
 from nad.devices import device_of
 from nad.errors import require_range, unknown_name
-from nad.precision import autocast
+from nad.precision import Precision, autocast
 from nad.seeds import derive, drawn_from, torch_seeded
+from nad.sharpness import moved_uphill
 from nad.threads import before_step
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -72,6 +74,10 @@ class TrainConfig:
     weight_decay: float = 1e-4
     cutout: int = 9
     """Side of the Cutout hole in pixels. Source: paper; the released code uses 3."""
+    sam_rho: float = 0.0
+    """Radius of adaptive SAM, 0 for none; see `nad.sharpness`. Each step passes the model twice."""
+    label_smoothing: float = 0.0
+    """Share of each label that the other classes get."""
 
     def __post_init__(self) -> None:
         require_range("epochs", self.epochs, 1, 1000)
@@ -80,8 +86,25 @@ class TrainConfig:
         require_range("momentum", self.momentum, 0.0, 0.999)
         require_range("weight_decay", self.weight_decay, 0.0, 1.0)
         require_range("cutout", self.cutout, 0, 32)
+        require_range("sam_rho", self.sam_rho, 0.0, 100.0)
+        require_range("label_smoothing", self.label_smoothing, 0.0, 0.5)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
+
+
+BACKDOORBENCH = TrainConfig(
+    epochs=100, lr=0.01, schedule="cosine", batch_size=256, nesterov=False, weight_decay=5e-4, cutout=0
+)
+"""BackdoorBench's fine-tuning. Source: its `config/defense/ft/cifar10.yaml`."""
+
+
+def described(config: Any) -> dict[str, Any]:
+    """A dataclass's fields by name, for records and cache keys.
+
+    SAM and label smoothing are left out where they are off: keys from before them stay valid.
+    """
+    later = ("sam_rho", "label_smoothing")
+    return asdict(config, dict_factory=lambda items: {key: value for key, value in items if value or key not in later})
 
 
 class EpochEnd(NamedTuple):
@@ -93,20 +116,33 @@ class EpochEnd(NamedTuple):
     """Mean over the batches; not finite once training has diverged."""
 
 
-def cross_entropy(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The plain loss of fine-tuning; autocast takes it in single precision."""
-    return F.cross_entropy(model(inputs), labels)
+def cross_entropy(model: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The plain loss of fine-tuning; autocast takes it in single precision.
+
+    smoothing: share of each label that the other classes get; torch's own share includes the label's class.
+    """
+    logits = model(inputs)
+    classes = logits.shape[1]
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing * classes / max(1, classes - 1))
 
 
 def train(
-    model: nn.Module, data: LabelledImages, config: TrainConfig, context: TrainContext, *, loss: Loss = cross_entropy
+    model: nn.Module,
+    data: LabelledImages,
+    config: TrainConfig,
+    context: TrainContext,
+    *,
+    loss: Loss | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Iterator[EpochEnd]:
     """Train in place, one epoch per step of the iterator.
 
     Leaving the loop stops the training. All randomness comes from the context's generator, dropout included; torch's
-    own generators keep their state. Each batch passes through the model once, in train mode (see `_to_train_mode`). The
-    images move to the device once, and the CPU waits for the device only at the end of an epoch.
+    own generators keep their state. Each batch passes through the model once, with SAM twice, in train mode (see
+    `_to_train_mode`). The images move to the device once, and the CPU waits for the device only at the end of an epoch.
+    loss: None for cross-entropy with the config's label smoothing.  after_step: called after each optimiser step.
     """
+    loss = loss or partial(cross_entropy, smoothing=config.label_smoothing)
     where = context.device or device_of(model)
     resident = LabelledImages(data.images.to(where), data.labels.to(where))
     optimiser = _optimiser(model, config)
@@ -121,17 +157,30 @@ def train(
             for step, batch in enumerate(batches(resident, config.batch_size, augment, context.generator)):
                 for group in optimiser.param_groups:
                     group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
-                with autocast(where, context.precision):
-                    value = loss(model, to_input(batch.images, where), batch.labels)
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()  # type: ignore[no-untyped-call]
+                closure = partial(
+                    _backward, loss, model, to_input(batch.images, where), batch.labels, context.precision
+                )
+                total += closure()
+                if config.sam_rho:
+                    with moved_uphill(model, config.sam_rho):
+                        closure()
                 optimiser.step()
-                total += value.detach()
+                if after_step is not None:
+                    after_step()
                 ran += 1
         # No loss sees the effect of the very last step: a model full of NaN could pass for a good one
         mean = (total / ran).item() if _is_finite(model) else math.nan
         context.progress(epoch + 1, config.epochs)
         yield EpochEnd(epoch + 1, mean)
+
+
+def _backward(loss: Loss, model: nn.Module, inputs: Tensor, labels: Tensor, precision: Precision) -> Tensor:
+    """Set the gradients; returns the loss, detached."""
+    with autocast(inputs.device, precision):
+        value = loss(model, inputs, labels)
+    model.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    return value.detach()
 
 
 def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from nad.progress import Progress
 from nad.scenario import Scenario
 from nad.seeds import generator
 from nad.trained_on import of_dataset
-from nad.training import TrainConfig, train
+from nad.training import TrainConfig, described, train
 from nad.work import Runner, run_here
 
 RECIPE_VERSION = 1
@@ -194,7 +194,7 @@ def _trained(
         "dataset": fingerprint(dataset),
         "flip": dataset.flip,
         "model": models.identity(model),
-        "config": asdict(config),
+        "config": described(config),
         "attack": None if attack is None else describe(attack),
         "seed": scenario.seed,
     }

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from nad.defences.anp import AdversarialNeuronPruning
 from nad.defences.base import Defence, Defended, Stats
 from nad.defences.fine_pruning import FinePruning
-from nad.defences.fine_tuning import FineTuning
+from nad.defences.fine_tuning import BackdoorBenchTuning, FineTuning
+from nad.defences.fst import FeatureShiftTuning
+from nad.defences.ft_sam import SharpnessAwareTuning
+from nad.defences.i_bau import ImplicitUnlearning
 from nad.defences.mode_connectivity import ModeConnectivityRepair
 from nad.errors import ConfigError, unknown_name
+from nad.training import described
 
 __all__ = ["DEFENCES", "Defence", "Defended", "FineTuning", "Stats", "describe", "make"]
 
 DEFENCES: Mapping[str, type[Defence]] = {
     "fine-tuning": FineTuning,
+    "fine-tuning-backdoorbench": BackdoorBenchTuning,
     "fine-pruning": FinePruning,
     "mode-connectivity": ModeConnectivityRepair,
     "anp": AdversarialNeuronPruning,
+    "fst": FeatureShiftTuning,
+    "i-bau": ImplicitUnlearning,
+    "ft-sam": SharpnessAwareTuning,
 }
 
 
@@ -45,4 +53,4 @@ def make(name: str, **settings: Any) -> Defence:
 def describe(defence: Defence) -> dict[str, Any]:
     """Name, settings and (from 2 on) version in JSON's types, for the record."""
     told = {"version": defence.version} if defence.version != 1 else {}
-    return {"name": defence.name, **told, **asdict(defence)}
+    return {"name": defence.name, **told, **described(defence)}

@@ -17,6 +17,7 @@ from nad.augment import Augment, to_input
 from nad.data.base import LabelledImages
 from nad.defences.base import Defence, DefenceContext, Stats, require_finite
 from nad.errors import ConfigError, require_range
+from nad.precision import Precision, autocast
 from nad.training import batches
 
 _CHECK = 50
@@ -31,22 +32,24 @@ class AdversarialNeuronPruning(Defence):
     in [-eps, eps] are moved to raise the loss; then the masks take a step to lower the loss with and without pushes.
     Channels with a final mask at or below the threshold are pruned: their weight and bias become zero.
     Source: Wu & Wang 2021, "Adversarial Neuron Pruning Purifies Backdoored Deep Models", and its code.
-    Differs: the mask acts on the bias too, to silence a pruned channel; in the paper its bias stays. The pushes are
-    clipped to [-eps, eps] after each step, unlike in the code. The code shows test scores for thresholds from 0 to 0.9;
-    a defender has none, so there is one threshold, chosen beforehand. Each image is used once per pass through the
-    holdout; the code draws with replacement.
+    Differs: the mask acts on the bias too, to silence a pruned channel; in the paper its bias stays. Pushes start at
+    zero, so that one pass gives the loss without pushes and their first step; in the code they start at random, and
+    take a pass more. They are clipped to [-eps, eps] after each step, unlike in the code. The code shows test scores
+    for thresholds from 0 to 0.9; a defender has none, so there is one threshold, chosen beforehand. Each image is used
+    once per pass through the holdout; the code draws with replacement.
     """
 
     name: ClassVar[str] = "anp"
+    version: ClassVar[int] = 2
 
     eps: float = 0.4
     """Largest push, relative to a channel's weight and bias. Source: paper; likewise alpha, iterations and lr."""
     steps: int = 1
-    """Steps of size eps / steps from a push's random start. Source: authors' code."""
+    """Steps of size eps / steps of a push. Source: authors' code."""
     alpha: float = 0.2
     """Weight of the loss without pushes; the loss under pushes weighs 1 - alpha."""
     iterations: int = 2000
-    """Number of batches; each passes the network twice, and once more for each step."""
+    """Number of batches; each passes the network once, and once more for each step."""
     lr: float = 0.2
     """Of the masks, by SGD."""
     momentum: float = 0.9
@@ -68,26 +71,24 @@ class AdversarialNeuronPruning(Defence):
 
     def require_fit(self, model: nn.Module) -> None:
         """Raise ConfigError for a model without batch norm."""
-        MaskedNetwork(model, self.eps)
+        MaskedNetwork(model)
 
     def change(self, model: nn.Module, context: DefenceContext) -> Stats:
         """See `Defence.defend`. Masks are learnt on batch statistics; running ones stay."""
-        masked = MaskedNetwork(model, self.eps)
+        masked = MaskedNetwork(model)
         mask = torch.ones(masked.channels, device=context.device, requires_grad=True)
         optimiser = torch.optim.SGD([mask], lr=self.lr, momentum=self.momentum)
         model.train()
         for done, batch in enumerate(islice(_endless(context, self.batch_size), self.iterations), start=1):
-            inputs = to_input(batch.images, context.device)
-            push = masked.worst_push(mask.detach(), inputs, batch.labels, self.steps, context.generator)
-            harmed = masked.loss(mask, push, inputs, batch.labels)
-            calm = masked.loss(mask, torch.zeros_like(push), inputs, batch.labels)
-            loss = self.alpha * calm + (1 - self.alpha) * harmed
-            (mask.grad,) = torch.autograd.grad(loss, mask)
+            where = mask.detach(), to_input(batch.images, context.device), batch.labels, context.precision
+            calm, slope = masked.slope(torch.zeros(2, masked.channels, device=context.device), *where)
+            loss, harmed = masked.worst_slope(slope, self.eps, self.steps, *where)
+            mask.grad = (self.alpha * slope + (1 - self.alpha) * harmed).sum(dim=0)
             optimiser.step()
             with torch.no_grad():
                 mask.clamp_(0, 1)
             if done % _CHECK == 0 or done == self.iterations:
-                require_finite(loss.item(), f"adversarial neuron pruning in iteration {done}")
+                require_finite((calm + loss).item(), f"adversarial neuron pruning in iteration {done}")
                 context.progress(done, self.iterations)
         pruned = masked.prune(mask.detach() <= self.threshold)
         return {"channels_pruned": pruned, "channels": masked.channels, "smallest_mask": round(mask.min().item(), 6)}
@@ -101,8 +102,8 @@ class MaskedNetwork:
     Raises: ConfigError for a model without batch norm.
     """
 
-    def __init__(self, model: nn.Module, eps: float) -> None:
-        self.model, self.eps = model, eps
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.norms = {
             name: norm for name, norm in model.named_modules() if isinstance(norm, _BatchNorm) and norm.affine
         }
@@ -117,32 +118,44 @@ class MaskedNetwork:
         self._fixed = {name: value.detach() for name, value in model.named_parameters()}
         self._fixed |= {name: value.clone() for name, value in model.named_buffers()}
 
-    def loss(self, mask: Tensor, push: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy with these masks under these pushes.
+    def slope(
+        self, push: Tensor, mask: Tensor, inputs: Tensor, labels: Tensor, precision: Precision = "float32"
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy with these masks under these pushes, and its gradient with respect to mask + push.
 
         mask: (channels,).  push: (2, channels), of weights and of biases.  inputs: (images, any channels, height,
-        width).  labels: (images,) int64.
+        width).  labels: (images,) int64.  Returns a scalar and (2, channels).
         """
-        scales = torch.split(mask + push, self.sizes, dim=1)
+        factor = (mask + push).requires_grad_()
         scaled: dict[str, Tensor] = {}
-        for (name, norm), (weight, bias) in zip(self.norms.items(), scales, strict=True):
+        for (name, norm), (weight, bias) in zip(
+            self.norms.items(), torch.split(factor, self.sizes, dim=1), strict=True
+        ):
             scaled |= {f"{name}.weight": norm.weight.detach() * weight, f"{name}.bias": norm.bias.detach() * bias}
-        return F.cross_entropy(functional_call(self.model, self._fixed | scaled, (inputs,)), labels)
+        with autocast(inputs.device, precision):
+            loss = F.cross_entropy(functional_call(self.model, self._fixed | scaled, (inputs,)), labels)
+        (slope,) = torch.autograd.grad(loss, factor)
+        return loss.detach(), slope
 
-    def worst_push(
-        self, mask: Tensor, inputs: Tensor, labels: Tensor, steps: int, generator: torch.Generator
-    ) -> Tensor:
-        """Pushes in [-eps, eps] against the masks, from a random start along the gradient's sign.
+    def worst_slope(
+        self,
+        slope: Tensor,
+        eps: float,
+        steps: int,
+        mask: Tensor,
+        inputs: Tensor,
+        labels: Tensor,
+        precision: Precision = "float32",
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and gradient, as for `slope`, under pushes in [-eps, eps] along the gradient's sign.
 
-        Parameters as for `loss`.  Returns (2, channels).
+        slope: the gradient without pushes, (2, channels).
         """
-        start = torch.rand((2, self.channels), generator=generator).to(mask.device)
-        push = self.eps * (2 * start - 1)
+        push = torch.zeros_like(slope)
         for _step in range(steps):
-            push.requires_grad_()
-            (slope,) = torch.autograd.grad(self.loss(mask, push, inputs, labels), push)
-            push = (push.detach() + self.eps / steps * slope.sign()).clamp(-self.eps, self.eps)
-        return push
+            push = (push + eps / steps * slope.sign()).clamp(-eps, eps)
+            loss, slope = self.slope(push, mask, inputs, labels, precision)
+        return loss, slope
 
     def prune(self, chosen: Tensor) -> int:
         """Silence the chosen channels, (channels,) bool; returns their number."""

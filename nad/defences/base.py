@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, final
 
@@ -25,7 +25,7 @@ from nad.models.inspection import require_model, require_trainable
 from nad.precision import Precision
 from nad.progress import Progress
 from nad.seeds import drawn_from, torch_seeded
-from nad.training import Loss, TrainConfig, cross_entropy, train
+from nad.training import Loss, TrainConfig, train
 
 TUNING = TrainConfig()
 """The NAD paper's fine-tuning, as for a teacher; shared by the defences."""
@@ -118,21 +118,23 @@ class DefenceContext(TrainContext):
         config: TrainConfig,
         what: str,
         *,
-        loss: Loss = cross_entropy,
+        loss: Loss | None = None,
+        after_step: Callable[[], None] | None = None,
         before: int = 0,
         after: int = 0,
     ) -> None:
         """Train on the whole holdout, in place.
 
-        what: the training's name in errors.  before, after: epochs of the same defence's other trainings, for its
-        progress.
+        what: the training's name in errors.  loss, after_step: as for `nad.training.train`.
+        before, after: epochs of the same defence's other trainings, for its progress.
         Raises: TrainingDiverged once the loss is no longer finite.
         """
 
         def progress(done: int, total: int) -> None:
             self.progress(before + done, before + total + after)
 
-        for end in train(model, self.holdout, config, replace(self, progress=progress), loss=loss):
+        circumstances = replace(self, progress=progress)
+        for end in train(model, self.holdout, config, circumstances, loss=loss, after_step=after_step):
             require_finite(end.loss, f"{what} in epoch {end.epoch}")
 
     def divide(self, share: float) -> tuple[LabelledImages, LabelledImages]:

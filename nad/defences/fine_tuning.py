@@ -9,7 +9,7 @@ from torch import nn
 
 from nad.defences.base import TUNING, Defence, DefenceContext, Stats
 from nad.errors import require_instance
-from nad.training import TrainConfig
+from nad.training import BACKDOORBENCH, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +30,15 @@ class FineTuning(Defence):
         """See `Defence.defend`. Batch norm learns its statistics as in any training."""
         context.tune(model, self.tuning, "fine-tuning")
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackdoorBenchTuning(FineTuning):
+    """Fine-tuning by BackdoorBench's recipe: 100 epochs at a low learning rate, in batches of 256.
+
+    Source: BackdoorBench (Wu et al. 2022), `defense/ft.py` and its configuration.
+    """
+
+    name: ClassVar[str] = "fine-tuning-backdoorbench"
+
+    tuning: TrainConfig = BACKDOORBENCH

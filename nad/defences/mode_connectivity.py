@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,7 +17,7 @@ from nad.augment import to_input
 from nad.data.base import LabelledImages
 from nad.defences.base import TUNING, Defence, DefenceContext, Stats
 from nad.errors import require_instance, require_range
-from nad.training import Loss, TrainConfig
+from nad.training import Loss, TrainConfig, cross_entropy
 
 Weights = Mapping[str, Tensor]
 """Parameters by name."""
@@ -64,7 +64,7 @@ class ModeConnectivityRepair(Defence):
         end = _weights(tuned)
         middle = copy.deepcopy(model)
         set_weights(middle, {name: (start[name] + end[name]) / 2 for name in start})
-        bend = curve_loss(start, end, context.generator)
+        bend = curve_loss(start, end, context.generator, self.curve.label_smoothing)
         context.tune(middle, self.curve, "the training of the curve", loss=bend, before=self.tuning.epochs)
         set_weights(model, on_curve(start, _weights(middle), end, self.t))
         refresh_statistics(model, context.holdout, context.device, self.curve.batch_size)
@@ -77,13 +77,13 @@ def on_curve(start: Weights, middle: Weights, end: Weights, t: float) -> dict[st
     return {name: shares[0] * start[name] + shares[1] * middle[name] + shares[2] * end[name] for name in start}
 
 
-def curve_loss(start: Weights, end: Weights, generator: torch.Generator) -> Loss:
-    """Cross-entropy at a random place of the curve; its middle is in training."""
+def curve_loss(start: Weights, end: Weights, generator: torch.Generator, smoothing: float = 0.0) -> Loss:
+    """Cross-entropy, with label smoothing, at a random place of the curve; its middle is in training."""
 
     def loss(middle: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         t = torch.rand((), generator=generator).item()
         weights = on_curve(start, dict(middle.named_parameters()), end, t)
-        return F.cross_entropy(functional_call(middle, weights, (inputs,)), labels)
+        return cross_entropy(partial(functional_call, middle, weights), inputs, labels, smoothing)
 
     return loss
 

@@ -32,7 +32,7 @@ from study.stages import model_card
 @documented
 @dataclass(frozen=True, kw_only=True)
 class DefendConfig(OwnModelConfig):
-    """Defend a model by fine-tuning, fine-pruning, mode connectivity repair or adversarial neuron pruning.
+    """Defend a model by another defence than NAD.
 
     Writes the defended model and its card. The effect on a backdoor is measured where triggered images are known: those
     in the model's file, or --attack or --trigger.
@@ -41,7 +41,8 @@ class DefendConfig(OwnModelConfig):
     default_name: ClassVar[str] = "defended"
 
     defence: tyro.conf.Positional[str]
-    """fine-tuning, fine-pruning, mode-connectivity or anp. With one of them, --help lists its settings."""
+    """fine-tuning, fine-tuning-backdoorbench, fine-pruning, mode-connectivity, anp, fst, i-bau or ft-sam. With one of
+    them, --help lists its settings."""
     defence_args: tuple[str, ...] = ()
     """Settings of the defence as NAME=VALUE, such as max_acc_drop=0.05 tuning.epochs=5."""
 

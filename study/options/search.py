@@ -47,9 +47,9 @@ class SearchOptions:
     The time budget does not limit it. Also trains a clean model, in the time of the victim's training, to measure the
     cost of the recommended setting without a backdoor. 0: none."""
     baselines: tuple[str, ...] = ()
-    """Other defences to run beside NAD, once at every clean fraction and again in the confirmation: fine-pruning,
-    mode-connectivity, anp. Default: none; the last two take many times as long as a trial. The time budget does not
-    limit them. They can be added to a finished study."""
+    """Other defences to run beside NAD, once at every clean fraction and again in the confirmation: fst, fine-pruning,
+    fine-tuning-backdoorbench, mode-connectivity, anp, i-bau, ft-sam. Default: none; all but the first two take many
+    times as long as a trial. The time budget does not limit them. They can be added to a finished study."""
     baseline_fractions: tuple[float, ...] | None = None
     """Run the baselines at these clean fractions only, such as that of the recommended setting. Default: all of the
     study's."""

@@ -6,7 +6,6 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from nad.data import fingerprint
 from nad.errors import ConfigError, NadError
 from nad.formats import ForeignModel
 from nad.scenario import Scenario
+from nad.training import described
 from nad.victim import VictimConfig
 from study.options.config import StudyConfig
 from study.record.folder import StudyFolder
@@ -79,7 +79,7 @@ def identity(
         "teacher model": None if teacher == model else models.identity(teacher),
         "teacher": None if own_teacher is None else state_digest(own_teacher.state),
         "seed": config.search.seed,
-        "victim": asdict(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
+        "victim": described(source) if isinstance(source, VictimConfig) else {"weights": state_digest(source.state)},
         "space": config.search.space,
         "space version": search_spaces.get(config.search.space).version,
         "clean fractions": config.search.fractions,

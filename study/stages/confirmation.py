@@ -8,7 +8,6 @@ same draw and batches: their difference is the effect of distillation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import optuna
@@ -16,6 +15,7 @@ import optuna
 from nad.errors import EraseDiverged
 from nad.progress import Progress
 from nad.seeds import derive
+from nad.training import described
 from reports.analysis.frontier import Bound
 from search_spaces import Point
 from study.engine.erase_task import Workload, measure
@@ -48,7 +48,7 @@ class ConfirmationRun(NamedTuple):
 def run_prefix(point: Point, clean_model: str = "") -> str:
     """Common start of the keys of a point's runs; trials with equal settings share it."""
     erased = f" clean {clean_model[:16]}" if clean_model else ""
-    return key_prefix(f"confirmation{erased}", [point.clean_fraction, asdict(point.erase)])
+    return key_prefix(f"confirmation{erased}", [point.clean_fraction, described(point.erase)])
 
 
 def chosen(study: optuna.Study, bound: Bound) -> list[Point]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from nad.checkpoints import Checkpoint, entry, load_entry, save, state_digest
 from nad.erasure import TEACHER
 from nad.formats import ForeignModel
 from nad.trained_on import TrainedOn
+from nad.training import described
 from nad.victim import Victim
 from study.engine import tasks
 from study.engine.erase_task import Origin, Weights, Workload, as_arrays, teacher_or_why
@@ -62,7 +63,7 @@ class TeacherCache:
             "victim": _weights_digest(workload.origin.weights),
             "images": self.images,
             "seed": workload.seed,
-            "config": asdict(TEACHER),
+            "config": described(TEACHER),
             "flip": workload.flip,
             "precision": workload.precision,
             "draw": draw,

@@ -16,7 +16,7 @@ from nad.erasure import PRESETS, TEACHER, EraseConfig, distil, make_teacher
 from nad.errors import ConfigError, EraseDiverged
 from nad.map_memory import MapMemory
 from nad.seeds import generator
-from nad.training import TrainConfig, train
+from nad.training import TrainConfig, described, train
 
 QUICK = EraseConfig(epochs=2, schedule="code", batch_size=32)
 
@@ -195,7 +195,7 @@ def test_divergence_is_an_error_not_a_score() -> None:
 
 
 def test_teacher_is_fine_tuned_with_the_papers_settings() -> None:
-    assert dataclasses.asdict(TEACHER) == {
+    assert described(TEACHER) == {
         "epochs": 10,
         "lr": 0.1,
         "schedule": "paper",

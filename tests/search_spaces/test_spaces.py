@@ -92,7 +92,17 @@ def test_a_setting_by_its_values_is_the_same(space: SearchSpace) -> None:
 
 @pytest.mark.parametrize("name", ["nad", "nad-published", "fine-tuning"])
 @pytest.mark.parametrize(
-    "change", [{"weight_decay": 0.01}, {"power": 4.0}, {"lr": 1.0}, {"epochs": 60}, {"cutout": 7}, {"batch_size": 256}]
+    "change",
+    [
+        {"weight_decay": 0.01},
+        {"power": 4.0},
+        {"lr": 1.0},
+        {"epochs": 60},
+        {"cutout": 7},
+        {"batch_size": 256},
+        {"sam_rho": 1.0},
+        {"label_smoothing": 0.1},
+    ],
 )
 def test_a_setting_with_another_value_lies_outside(name: str, change: dict[str, Any]) -> None:
     space = search_spaces.get(name)
@@ -119,6 +129,21 @@ def test_a_space_of_ones_own_needs_no_inverse_and_no_learning_rate() -> None:
     for point, coordinates in random_points(space, 5):
         assert space.locate(point, DOMAIN) == coordinates
     assert not inside(space, Point(0.01, PRESETS["code"]))
+
+
+@pytest.mark.parametrize("base", ["nad", "fine-tuning"])
+def test_a_space_may_search_sam_with_and_without_distillation(base: str) -> None:
+    def suggest(trial: optuna.trial.BaseTrial, domain: Domain) -> Point:
+        point, rho = search_spaces.get(base).suggest(trial, domain), trial.suggest_float("sam_rho", 0.5, 2.0)
+        return point._replace(erase=replace(point.erase, sam_rho=rho, label_smoothing=0.1))
+
+    space = replace(search_spaces.get(base), suggest=suggest)
+    for point, coordinates in random_points(space, 5):
+        values = point.values(LAYERS)
+        assert (values["sam_rho"], values["label_smoothing"]) == (coordinates["sam_rho"], 0.1)
+        assert Point.of(values) == point
+        assert inside(space, point)
+        assert point.erase.twin().sam_rho == point.erase.sam_rho
 
 
 def test_a_beta_is_drawn_only_for_chosen_layers(space: SearchSpace) -> None:

@@ -1,3 +1,7 @@
+import copy
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from bands import make_images
@@ -30,23 +34,62 @@ def trained() -> nn.Module:
 
 
 def loss(masked: MaskedNetwork, mask: torch.Tensor, push: torch.Tensor) -> float:
-    with torch.no_grad():
-        return masked.loss(mask, push, INPUTS, IMAGES.labels).item()
+    return masked.slope(push, mask, INPUTS, IMAGES.labels)[0].item()
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_the_inner_maximisation_raises_the_loss_and_stays_within_eps(trained: nn.Module, steps: int) -> None:
-    masked = MaskedNetwork(trained, 0.4)
+def test_the_inner_maximisation_raises_the_loss(trained: nn.Module, steps: int) -> None:
+    masked = MaskedNetwork(trained)
     mask = torch.full((masked.channels,), 0.9)
-    start = 0.4 * (2 * torch.rand((2, masked.channels), generator=generator(2)) - 1)
-    push = masked.worst_push(mask, INPUTS, IMAGES.labels, steps, generator(2))
-    assert push.abs().max() <= 0.4
-    assert loss(masked, mask, push) > 1.5 * loss(masked, mask, start)
-    assert loss(masked, mask, push) > 1.5 * loss(masked, mask, torch.zeros_like(push))
+    calm, slope = masked.slope(torch.zeros(2, masked.channels), mask, INPUTS, IMAGES.labels)
+    worst, _slope = masked.worst_slope(slope, 0.4, steps, mask, INPUTS, IMAGES.labels)
+    assert worst > 1.5 * calm
+    drawn = 0.4 * (2 * torch.rand((2, masked.channels), generator=generator(2)) - 1)
+    assert worst > 1.5 * loss(masked, mask, drawn)
+
+
+def test_pushes_take_equal_steps_along_the_sign_of_the_gradient_and_stay_within_eps(trained: nn.Module) -> None:
+    masked, seen = MaskedNetwork(trained), []
+    slope = masked.slope
+
+    def spy(push: torch.Tensor, *others: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(push)
+        return slope(push, *others)
+
+    masked.slope = spy  # type: ignore[method-assign]
+    mask, ahead = torch.ones(masked.channels), torch.ones(2, masked.channels)
+    masked.worst_slope(ahead, 0.4, 4, mask, INPUTS, IMAGES.labels)
+    torch.testing.assert_close(seen[0], 0.1 * ahead)
+    for one, other in pairwise(seen):
+        _loss, at = slope(one, mask, INPUTS, IMAGES.labels)
+        torch.testing.assert_close(other, one + 0.1 * at.sign())
+    assert max(push.abs().max() for push in seen) <= 0.4
+
+
+def test_the_gradient_is_that_of_masks_written_into_the_network(trained: nn.Module) -> None:
+    """Central differences on a network in double precision whose batch norms are scaled by hand."""
+    network, push = copy.deepcopy(trained).double(), torch.zeros(2, MaskedNetwork(trained).channels).double()
+    masked, mask = MaskedNetwork(network), torch.full((push.shape[1],), 0.8).double()
+    _loss, found = masked.slope(push, mask, INPUTS.double(), IMAGES.labels)
+
+    def scaled(row: int, channel: int, change: float) -> float:
+        written = copy.deepcopy(network)
+        norms = [norm for norm in written.modules() if isinstance(norm, nn.BatchNorm2d)]
+        factors = torch.stack([mask, mask])
+        factors[row, channel] += change
+        with torch.no_grad():
+            for norm, (weight, bias) in zip(norms, factors.split([n.num_features for n in norms], dim=1), strict=True):
+                norm.weight *= weight
+                norm.bias *= bias
+            return nn.functional.cross_entropy(written(INPUTS.double()), IMAGES.labels).item()
+
+    for row, channel in ((0, 3), (1, 3), (0, 40), (1, 60)):
+        slope = (scaled(row, channel, 1e-7) - scaled(row, channel, -1e-7)) / 2e-7
+        assert found[row, channel].item() == pytest.approx(slope, rel=1e-3, abs=1e-7)
 
 
 def test_masks_of_one_without_pushes_are_the_model_itself(trained: nn.Module) -> None:
-    masked = MaskedNetwork(trained, 0.4)
+    masked = MaskedNetwork(trained)
     with torch.no_grad():
         plain = nn.functional.cross_entropy(models_copy(trained)(INPUTS), IMAGES.labels).item()
     assert loss(masked, torch.ones(masked.channels), torch.zeros(2, masked.channels)) == plain
@@ -59,10 +102,10 @@ def models_copy(model: nn.Module) -> nn.Module:
 
 
 def test_a_mask_of_zero_does_what_pruning_does(trained: nn.Module) -> None:
-    masked = MaskedNetwork(trained, 0.4)
+    masked = MaskedNetwork(trained)
     chosen = torch.rand(masked.channels, generator=generator(3)) < 0.3
     pruned = models_copy(trained)
-    assert MaskedNetwork(pruned, 0.4).prune(chosen) == chosen.sum()
+    assert MaskedNetwork(pruned).prune(chosen) == chosen.sum()
     with torch.no_grad():
         expected = nn.functional.cross_entropy(pruned(INPUTS), IMAGES.labels).item()
     assert loss(masked, (~chosen).float(), torch.zeros(2, masked.channels)) == expected
@@ -71,14 +114,14 @@ def test_a_mask_of_zero_does_what_pruning_does(trained: nn.Module) -> None:
 def defend(model, **settings):
     seen = []
     settings = {"iterations": 20, "batch_size": 16, "lr": 2.0, **settings}
-    original = MaskedNetwork.worst_push
+    original = MaskedNetwork.worst_slope
 
-    def spy(self, mask, *others):
+    def spy(self, slope, eps, steps, mask, *others):
         seen.append(mask.clone())
-        return original(self, mask, *others)
+        return original(self, slope, eps, steps, mask, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskedNetwork, "worst_push", spy)
+        patch.setattr(MaskedNetwork, "worst_slope", spy)
         found = AdversarialNeuronPruning(**settings).defend(model, IMAGES, flip=True, generator=generator(0))
     return found, torch.stack(seen)
 

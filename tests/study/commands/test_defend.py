@@ -25,6 +25,10 @@ QUICK = {
     "fine-pruning": ["max_acc_drop=0.5", "tuning.epochs=2", "tuning.batch-size=16", "tuning.schedule=code"],
     "mode-connectivity": ["tuning.epochs=1", "curve.epochs=1", "t=0.5"],
     "anp": ["iterations=3", "batch_size=16"],
+    "fst": ["alpha=0.1", "classifier=fc", "tuning.epochs=1"],
+    "i-bau": ["rounds=1"],
+    "ft-sam": ["tuning.epochs=1", "tuning.sam_rho=1"],
+    "fine-tuning-backdoorbench": ["tuning.epochs=1"],
 }
 
 
