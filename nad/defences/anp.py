@@ -33,10 +33,10 @@ class AdversarialNeuronPruning(Defence):
     Channels with a final mask at or below the threshold are pruned: their weight and bias become zero.
     Source: Wu & Wang 2021, "Adversarial Neuron Pruning Purifies Backdoored Deep Models", and its code.
     Differs: the mask acts on the bias too, to silence a pruned channel; in the paper its bias stays. Pushes start at
-    zero, so that one pass gives the loss without pushes and their first step; in the code they start at random, and
-    take a pass more. They are clipped to [-eps, eps] after each step, unlike in the code. The code shows test scores
-    for thresholds from 0 to 0.9; a defender has none, so there is one threshold, chosen beforehand. Each image is used
-    once per pass through the holdout; the code draws with replacement.
+    zero, so that one pass gives the loss without pushes and their first step, and stay within eps; in the code they
+    start at random, take a pass more, and may reach twice as far. The code shows test scores for thresholds from 0 to
+    0.9; a defender has none, so there is one threshold, chosen beforehand. Each image is used once per pass through the
+    holdout; the code draws with replacement.
     """
 
     name: ClassVar[str] = "anp"
@@ -153,7 +153,7 @@ class MaskedNetwork:
         """
         push = torch.zeros_like(slope)
         for _step in range(steps):
-            push = (push + eps / steps * slope.sign()).clamp(-eps, eps)
+            push = push + eps / steps * slope.sign()
             loss, slope = self.slope(push, mask, inputs, labels, precision)
         return loss, slope
 
