@@ -133,7 +133,7 @@ def train(
     context: TrainContext,
     *,
     loss: Loss | None = None,
-    after_step: Callable[[], None] | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> Iterator[EpochEnd]:
     """Train in place, one epoch per step of the iterator.
 
@@ -155,23 +155,29 @@ def train(
         total, ran = torch.zeros((), device=where), 0
         with torch_seeded(derive(layers, "epoch", epoch), where):
             for step, batch in enumerate(batches(resident, config.batch_size, augment, context.generator)):
-                for group in optimiser.param_groups:
-                    group["lr"] = config.lr * factor(epoch + step / steps, config.epochs)
-                closure = partial(
-                    _backward, loss, model, to_input(batch.images, where), batch.labels, context.precision
-                )
-                total += closure()
-                if config.sam_rho:
-                    with moved_uphill(model, config.sam_rho):
-                        closure()
-                optimiser.step()
-                if after_step is not None:
-                    after_step()
+                lr, inputs = config.lr * factor(epoch + step / steps, config.epochs), to_input(batch.images, where)
+                backward = partial(_backward, loss, model, inputs, batch.labels, context.precision)
+                total += _step(optimiser, lr, model, backward, config.sam_rho)
+                after_step()
                 ran += 1
         # No loss sees the effect of the very last step: a model full of NaN could pass for a good one
         mean = (total / ran).item() if _is_finite(model) else math.nan
         context.progress(epoch + 1, config.epochs)
         yield EpochEnd(epoch + 1, mean)
+
+
+def _step(
+    optimiser: torch.optim.Optimizer, lr: float, model: nn.Module, backward: Callable[[], Tensor], rho: float
+) -> Tensor:
+    """One step of the optimiser; with rho, by the gradients uphill.  Returns the loss here."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    value = backward()
+    if rho:
+        with moved_uphill(model, rho):
+            backward()
+    optimiser.step()
+    return value
 
 
 def _backward(loss: Loss, model: nn.Module, inputs: Tensor, labels: Tensor, precision: Precision) -> Tensor:

@@ -119,7 +119,7 @@ class DefenceContext(TrainContext):
         what: str,
         *,
         loss: Loss | None = None,
-        after_step: Callable[[], None] | None = None,
+        after_step: Callable[[], None] = lambda: None,
         before: int = 0,
         after: int = 0,
     ) -> None:
