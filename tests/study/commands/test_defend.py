@@ -100,7 +100,7 @@ def test_help_tells_of_the_defence_that_is_given(name: str, capsys: pytest.Captu
     [
         ("anpp", [], "unknown defence 'anpp'; did you mean 'anp'? known: anp, fine-pruning, "),
         ("anp", ["threshold=1"], "threshold must be in [0, 0.999], got 1"),
-        ("anp", ["iterations=1.5"], "--defence-args 'iterations=1.5' must be a whole number, such as 1000"),
+        ("anp", ["iterations=1.5"], "--defence-args 'iterations=1.5' must be a whole number, such as 2000"),
         ("anp", ["eps"], "--defence-args 'eps' is not NAME=VALUE, such as eps=0.4"),
         ("anp", ["eps=0.1", "eps=0.2"], "--defence-args gives eps twice; say it once"),
         ("anp", ["epsilon=0.1"], "unknown setting of the defence 'anp' 'epsilon'"),
