@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.analysis.best import probability_of_lowest
+from reports.analysis.estimates import RELIABLE
 from reports.analysis.frontier import ROUNDING, Mask
 from reports.analysis.intervals import Interval
 from reports.analysis.pairing import Added, compare
@@ -113,13 +114,16 @@ def how_sure(study: Study, number: int | None) -> str:
         return ""
     place, draws = int(places[0]), int(rivals["draws"].iloc[places[0]])
     on = "one draw" if draws == 1 else f"{draws} draws"
+    sure = (rivals["reliability"] >= RELIABLE).all()
+    doubt = "" if sure else " No setting is reliable yet: these are the ones with the most draws."
+    kind = "reliable setting" if sure else "candidate"
     if len(rivals) == 1:
-        return f" The search ran it on {on}; it is the only reliable setting inside the accuracy bound."
+        return f" The search ran it on {on}; it is the only {kind} inside the accuracy bound.{doubt}"
     mean, error = (rivals[name].to_numpy(dtype=float) for name in ("asr", "asr_error"))
     probability = percent(probability_of_lowest(mean, error, place), 0)
     return (
-        f" The search ran it on {on}. Of the {len(rivals)} reliable settings inside the accuracy bound, it has the"
-        f" lowest ASR with a probability of {probability}."
+        f" The search ran it on {on}. Of the {len(rivals)} {kind}s inside the accuracy bound, it has the lowest ASR"
+        f" with a probability of {probability}.{doubt}"
     )
 
 
