@@ -108,7 +108,15 @@ def test_answer_says_on_how_many_draws_and_how_sure_it_is(study: Study) -> None:
     headline = answer(study).headline
     assert "(95% interval" in headline
     assert "The search ran it on 3 draws." in headline
-    assert "lowest ASR with a probability of" in headline
+    assert "reliable settings inside the accuracy bound, it has the lowest ASR with a probability of" in headline
+    assert "No setting is reliable yet" not in headline
+
+
+def test_answer_does_not_call_settings_reliable_before_they_are(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.answer.RELIABLE", 1.0)
+    headline = answer(study).headline
+    assert "candidates inside the accuracy bound" in headline
+    assert headline.endswith("No setting is reliable yet: these are the ones with the most draws.")
 
 
 def test_draws_are_shown_where_there_are_several(study: Study, make_study: Make) -> None:
